@@ -1,0 +1,47 @@
+"""Which layers a config adapts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import nn
+
+from .config import AdapterConfig, AdapterError
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module acts like nn.Linear; quantised layers do without being one."""
+    return all(hasattr(module, name) for name in ("in_features", "out_features", "weight"))
+
+
+def find_targets(model: nn.Module, cfg: AdapterConfig) -> dict[str, Any]:
+    """The layers that a config names, by dotted path, in the model's order.
+
+    Raises:
+        AdapterError: nothing matched; the message lists the names that could have been meant.
+    """
+    linears = {name: module for name, module in model.named_modules() if is_linear(module)}
+    targets = {
+        name: module
+        for name, module in linears.items()
+        if _matches(name, cfg.target_names)
+        and not _matches(name, cfg.exclude_names)
+        and (cfg.layers is None or _block_index(name) in cfg.layers)
+    }
+    if not targets:
+        names = sorted({name.rpartition(".")[2] for name in linears})
+        where = "" if cfg.layers is None else f" in layers {list(cfg.layers)}"
+        raise AdapterError(
+            f"no linear layer matches target_names {list(cfg.target_names)}{where}; this model has: {', '.join(names)}"
+        )
+    return targets
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    return any(re.fullmatch(rf"(?:.*\.)?(?:{pattern})", path) for pattern in patterns)
+
+
+def _block_index(path: str) -> int | None:
+    number = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
+    return int(number[1]) if number else None

@@ -1,0 +1,144 @@
+"""What a variant is: the tensors it puts on a layer, and the layer's new output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from .config import AdapterConfig, AdapterError
+
+# A target: an nn.Linear, or a layer that acts like one, with this variant's `lora_*` tensors on it.
+Layer = Any
+Init = Callable[[Tensor, Generator], Any]
+
+
+def zeros(tensor: Tensor, generator: Generator) -> Tensor:
+    return tensor.zero_()
+
+
+def normal(mean: float, std: float) -> Init:
+    return lambda tensor, generator: tensor.normal_(mean, std, generator=generator)
+
+
+def kaiming(tensor: Tensor, generator: Generator) -> Tensor:
+    """nn.Linear's own initialisation, kaiming-uniform with a = sqrt(5)."""
+    return nn.init.kaiming_uniform_(tensor, a=math.sqrt(5), generator=generator)
+
+
+@dataclass(frozen=True)
+class ParamSpec:
+    """One tensor that a variant adds to a layer.
+
+    Args:
+        shape: its shape.
+        init: fills it in place, drawing from the generator it is given. Frozen tensors are usually filled
+            by `Variant.init` instead.
+        trained: a parameter, float32 whatever the base is; otherwise a frozen buffer in the base's dtype.
+        full_precision: keep a frozen buffer in at least float32.
+    """
+
+    shape: tuple[int, ...]
+    init: Init = zeros
+    trained: bool = True
+    full_precision: bool = False
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+
+class Calibrator(Protocol):
+    """What a layer gathers while calibration batches flow through it."""
+
+    def update(self, x: Float[Tensor, "tokens d_in"]) -> None:
+        """Add the inputs of some (non-padding) tokens to the running moments."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were added."""
+
+
+class Variant:
+    """Base of every adapter: stateless; all tensors live on the layer, all settings in the config.
+
+    A variant is its `param_specs` (what it adds), its `forward` (its equation) and its `merged_weight`
+    (the same equation, folded into W).
+    """
+
+    config: ClassVar[type[AdapterConfig]]
+    mergeable: ClassVar[bool] = True
+
+    def needs_data(self, cfg: Any) -> bool:
+        """Whether `attach` must be given calibration data."""
+        return False
+
+    def check(self, d_in: int, d_out: int, cfg: Any) -> None:
+        """Raise AdapterError where this config is impossible on a (d_out, d_in) layer."""
+        if cfg.r > min(d_in, d_out):
+            raise AdapterError(f"r={cfg.r} is above min(d_in, d_out)={min(d_in, d_out)}; lower the rank")
+
+    def param_specs(self, d_in: int, d_out: int, cfg: Any) -> dict[str, ParamSpec]:
+        """The tensors to add to a (d_out, d_in) layer, by name; each name begins with `lora_`."""
+        raise NotImplementedError
+
+    def calibrator(self, layer: Layer, cfg: Any) -> Calibrator | None:
+        """What this layer gathers during calibration; None where no data is needed."""
+        return None
+
+    def init(self, layer: Layer, cfg: Any, calibrator: Calibrator | None) -> None:
+        """Fill the frozen tensors from the layer's weight, and from what was gathered."""
+
+    def saved(self, layer: Layer, cfg: Any) -> dict[str, Tensor]:
+        """The tensors of a layer that a file must hold to rebuild it beside the same base model."""
+        return {name: p.detach() for name, p in layer.named_parameters(recurse=False) if name.startswith("lora_")}
+
+    def restore(self, layer: Layer, cfg: Any, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `saved`, on a layer that was initialised (unless its variant needs data)."""
+        for name, tensor in tensors.items():
+            getattr(layer, name).data.copy_(tensor)
+
+    def forward(
+        self, layer: Layer, cfg: Any, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
+    ) -> Float[Tensor, "*batch d_out"]:
+        """The adapted output, from the layer's input x and its own output y."""
+        raise NotImplementedError
+
+    def merged_weight(self, layer: Layer, cfg: Any, weight: Float[Tensor, "d_out d_in"]) -> Float[Tensor, "d_out d_in"]:
+        """The weight that makes the plain layer compute `forward`; `weight` comes in at least float32."""
+        raise NotImplementedError
+
+    def added_macs(self, d_in: int, d_out: int, cfg: Any) -> int:
+        """Multiply-accumulates that one token's forward costs beyond the base layer."""
+        raise NotImplementedError
+
+
+REGISTRY: dict[str, Variant] = {}
+V = TypeVar("V", bound=type[Variant])
+
+
+def register(cls: V) -> V:
+    """Class decorator: make a variant known under its config's `variant` name."""
+    REGISTRY[cls.config.variant] = cls()
+    return cls
+
+
+def trained_parameters(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
+    """Trained parameters on one (d_out, d_in) target, from shapes alone."""
+    specs = REGISTRY[cfg.variant].param_specs(d_in, d_out, cfg)
+    return sum(spec.numel for spec in specs.values() if spec.trained)
+
+
+def added_macs(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
+    """Added multiply-accumulates per token on one (d_out, d_in) target, from shapes alone."""
+    return REGISTRY[cfg.variant].added_macs(d_in, d_out, cfg)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The same numbers in float32, or in float64 where they already are."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

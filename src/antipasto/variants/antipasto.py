@@ -1,0 +1,96 @@
+"""AntiPaSTO: tune the singular values of W and turn its singular directions within small blocks.
+
+    core(h) = R_U^T ((S + delta) * (R_V h))         in the frozen basis W ~ U diag(S) P (frozen_basis.py)
+
+R_V and R_U are block-diagonal Cayley rotations (rotation.py). `rotate_basis`: V trains R_V alone, U trains R_U
+alone, both trains the two independently, none trains delta alone.
+
+Clark, 2601.07473. Identity at the start: the rotations are exactly I and delta ~ 4e-4 + N(0, 4e-4), a small
+bias that breaks the symmetry of sign, so y' is close to y and not equal to it.
+Trained parameters a target: r + (r / bs) bs (bs - 1) / 2, the second term once for V or U, twice for both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, einsum
+
+from ..config import AdapterError, choice, register_config
+from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
+from ..rotation import rotation_minus_identity
+from ..variant import Layer, ParamSpec, at_least_float32, normal, register
+
+
+@register_config
+@dataclass(frozen=True, kw_only=True)
+class AntiPaSTOConfig(FrozenBasisConfig):
+    """
+    Args:
+        block_size: directions that rotate among themselves; r must be a multiple of it.
+        max_rotation_angle: bound on a rotation, in radians.
+        rotate_basis: V (input side), U (output side), both or none.
+    """
+
+    variant: ClassVar[str] = "antipasto"
+
+    block_size: int = 4
+    max_rotation_angle: float = 0.5
+    rotate_basis: str = "V"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("rotate_basis", self.rotate_basis, ("V", "U", "both", "none"))
+        if not 0 < self.max_rotation_angle < 3.14:
+            raise AdapterError(f"max_rotation_angle must lie in (0, 3.14) radians, got {self.max_rotation_angle}")
+        if self.block_size < 2:
+            raise AdapterError(
+                f"block_size must be at least 2, got {self.block_size}; for no rotation: rotate_basis=none"
+            )
+        if self.rotate_basis != "none" and self.r % self.block_size:
+            raise AdapterError(f"r={self.r} is not a multiple of block_size={self.block_size}")
+
+
+@register
+class AntiPaSTO(FrozenBasisVariant):
+    config = AntiPaSTOConfig
+
+    def core_specs(self, cfg: AntiPaSTOConfig) -> dict[str, ParamSpec]:
+        triangle = (cfg.r // cfg.block_size, cfg.block_size * (cfg.block_size - 1) // 2)
+        specs = {"lora_delta_s": ParamSpec((cfg.r,), normal(4e-4, 4e-4))}
+        if cfg.rotate_basis != "none":
+            specs["lora_rot_T"] = ParamSpec(triangle)
+        if cfg.rotate_basis == "both":
+            specs["lora_rot_T_u"] = ParamSpec(triangle)
+        return specs
+
+    def change(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Tensor:
+        if cfg.rotate_basis == "none":
+            return h * layer.lora_delta_s.to(h.dtype)
+        blocks = h.unflatten(-1, (-1, cfg.block_size))  # (..., n, bs)
+        return einsum("...nb,nab->...na", blocks, self.core_blocks(layer, cfg, h).to(h.dtype)).flatten(-2)
+
+    def core_blocks(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Float[Tensor, "n bs bs"]:
+        """R_U^T diag(S + delta) R_V - diag(S) of each block, in at least float32.
+
+        With Q = R - I it is  diag(delta) + diag(S + delta) Q_V  and so on: no term of size S is subtracted.
+        """
+        dtype = at_least_float32(h.new_empty(0)).dtype
+
+        def turn(theta: Tensor) -> Tensor:
+            return rotation_minus_identity(theta.to(dtype), cfg.block_size, cfg.max_rotation_angle)
+
+        S = layer.lora_S.to(dtype).view(-1, cfg.block_size)
+        delta = layer.lora_delta_s.to(dtype).view(-1, cfg.block_size)
+        change, scaled = delta.diag_embed(), (S + delta)  # (n, bs, bs), (n, bs)
+        if cfg.rotate_basis in ("V", "both"):
+            change = change + scaled[:, :, None] * turn(layer.lora_rot_T)  # (S + delta) R_V - S
+        if cfg.rotate_basis in ("U", "both"):
+            Q = turn(layer.lora_rot_T if cfg.rotate_basis == "U" else layer.lora_rot_T_u)
+            change = change + Q.mT @ (change + S.diag_embed())  # R_U^T (change + S) - S
+        return change
+
+    def core_macs(self, cfg: AntiPaSTOConfig) -> int:
+        return cfg.r if cfg.rotate_basis == "none" else cfg.r * cfg.block_size
