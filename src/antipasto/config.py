@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -37,9 +38,9 @@ class AdapterConfig:
 
     r: int = 32
     alpha: float = 64.0
-    target_names: tuple[str, ...] = ("down_proj",)
-    layers: tuple[int, ...] | None = None
-    exclude_names: tuple[str, ...] = ("lm_head",)
+    target_names: Sequence[str] = ("down_proj",)
+    layers: Sequence[int] | None = None
+    exclude_names: Sequence[str] = ("lm_head",)
 
     def __post_init__(self) -> None:
         for field in ("target_names", "layers", "exclude_names"):

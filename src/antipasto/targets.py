@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -38,7 +39,7 @@ def find_targets(model: nn.Module, cfg: AdapterConfig) -> dict[str, Any]:
     return targets
 
 
-def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+def _matches(path: str, patterns: Sequence[str]) -> bool:
     return any(re.fullmatch(rf"(?:.*\.)?(?:{pattern})", path) for pattern in patterns)
 
 

@@ -1,0 +1,370 @@
+"""From `key=value` words and a preset to one resolved, validated run, and its id.
+
+What a user types wins over the preset, and the preset over the variant's own defaults (benchmark/variants.yaml).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from antipasto import ALIASES, CONFIGS, AdapterConfig, AdapterError, FrozenBasisConfig
+from antipasto.config import did_you_mean
+
+from .errors import UserError
+from .nano import MODEL_DIR
+from .paths import benchmark_dir, locate
+
+BASE = "base"  # the untuned model: a row like any other, without an adapter
+EMBEDDED = {"nano": MODEL_DIR}  # models that ship with the package, by the name that a preset calls them
+DEFAULT_PRESET = "nano"
+
+# The words of the grammar that are written another way in an adapter's config.
+ADAPTER_WORDS = {"rank": "r", "targets": "target_names", "exclude": "exclude_names"}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Strict):
+    """What is trained on: rows of MetaMathQA's schema."""
+
+    train: str
+    split: str = "train"
+    limit: int | None = Field(None, ge=1, description="use only this many rows")
+    max_length: int = Field(512, ge=8, description="longer examples, in tokens, are left out")
+    calibration: int = Field(64, ge=1, description="examples shown to the variants that look at data")
+
+
+class EvalConfig(_Strict):
+    """What is scored on: lm-eval tasks, and a validation split scored the same way."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    data: str | None = Field(None, description="test questions in place of the task's own")
+    valid: str = Field("holdout", description="questions, or `holdout` (set aside from data.train), or `none`")
+    valid_limit: int = Field(200, ge=1)
+    limit: int | None = Field(None, ge=1, description="only the first questions of each task")
+    batch_size: int = Field(32, ge=1)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _one_task(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class RunConfig(_Strict):
+    """Everything that can change a run's outcome."""
+
+    preset: str
+    model: str
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = Field("auto", description="cuda where there is one, else cpu; no part of a run's identity")
+    variant: str
+    adapter: dict[str, Any]
+    lr: float = Field(gt=0, allow_inf_nan=False)
+    seed: int = Field(0, ge=0)
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1, description="examples in one forward pass")
+    grad_accum: int = Field(1, ge=1, description="forward passes in one optimizer step")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which lr rises")
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    data: DataConfig
+    eval: EvalConfig
+
+    @property
+    def adapter_config(self) -> AdapterConfig:
+        return AdapterConfig.from_dict({"variant": self.variant} | self.adapter)
+
+    @property
+    def rank(self) -> int | None:
+        return self.adapter.get("r")
+
+    @property
+    def protocol(self) -> str:
+        """Eight hex digits that two runs share where only their adapters, learning rates and seeds differ."""
+        return _digest({k: v for k, v in identity(self).items() if k not in ("variant", "adapter", "lr", "seed")})
+
+    @property
+    def scoring(self) -> str:
+        """Eight hex digits that two runs share where the same model is scored in the same way, however trained."""
+        return _digest({k: v for k, v in _untrained(identity(self)).items() if k not in ("variant", "adapter")})
+
+    @property
+    def arm(self) -> str:
+        """Eight hex digits that two runs share where only their seeds differ."""
+        return _digest({k: v for k, v in identity(self).items() if k != "seed"})
+
+    @property
+    def run_id(self) -> str:
+        """See DESIGN: readable fields, then a digest of the whole identity. Safe as a file name."""
+        name = Path(self.model).name if locate(self.model) else self.model.rpartition("/")[2]
+        slug = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[:48] or "model"
+        parts = [slug, self.variant]
+        if self.variant != BASE:
+            if "rotate_basis" in self.adapter:
+                parts.append(f"rot{self.adapter['rotate_basis']}")
+            parts += [f"r{self.rank}", f"lr{self.lr:g}", f"s{self.steps}", f"seed{self.seed}"]
+        return "__".join([*parts, _digest(identity(self))])
+
+
+# ------------------------------------------------------------------ the grammar
+
+
+def parse_words(words: Iterable[str]) -> tuple[list[str], dict[str, list[Any]]]:
+    """Split a command's words into variants and `key=value[,value...]` axes.
+
+    Commas separate the values of a sweep; inside brackets they belong to one list: `targets=[q_proj,v_proj]`.
+    """
+    variants: list[str] = []
+    axes: dict[str, list[Any]] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            variants += [v for v in word.split(",") if v]
+        elif not key or not text:
+            raise UserError(f"cannot read {word!r}; write key=value, or key=a,b,c to sweep")
+        elif key in axes:
+            raise UserError(f"{key} is given twice; write {key}=a,b to sweep over two values")
+        else:
+            axes[key] = [_value(part, word) for part in _split(text)]
+    return variants, axes
+
+
+def _split(text: str) -> list[str]:
+    return re.split(r",(?![^\[]*\])", text)
+
+
+def _value(text: str, word: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"cannot read the value in {word!r}") from error
+
+
+def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | None = None) -> list[RunConfig]:
+    """Every run of a product of axes, once each: axes that a variant lacks collapse.
+
+    Raises:
+        UserError: an unknown variant, key, value or preset.
+    """
+    axes = dict(axes)
+    presets = axes.pop("preset", None) or [preset or DEFAULT_PRESET]
+    runs: dict[str, RunConfig] = {}
+    for name, variant in itertools.product(presets, variants):
+        for values in itertools.product(*axes.values()):
+            run = compose(variant, dict(zip(axes, values, strict=True)), str(name))
+            runs.setdefault(run.run_id, run)
+    return list(runs.values())
+
+
+# ------------------------------------------------------------------ composition
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in (benchmark_dir() / "presets").glob("*.yaml"))
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """A preset by name, or by the path of a YAML file.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else benchmark_dir() / "presets" / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(f"unknown preset {name!r}{did_you_mean(name, preset_names())}")
+    return _load_yaml(path)
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a mapping of keys to values")
+    return values
+
+
+def variant_names() -> list[str]:
+    return [BASE, *sorted(CONFIGS)]
+
+
+def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
+    """One resolved run from a variant, what the user gave, and a preset.
+
+    Raises:
+        UserError: an unknown variant, key or value; the message names the nearest known one.
+    """
+    variant = ALIASES.get(variant, variant)
+    if variant not in variant_names():
+        raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, variant_names())}")
+    for key in given:
+        if key not in known_keys():
+            raise UserError(f"unknown key {key!r}{did_you_mean(key, known_keys())}")
+
+    chosen = load_preset(preset)
+    by_variant = chosen.pop("variants", {})
+    flat: dict[str, Any] = {}
+    for layer in (_for_variant(_load_yaml(benchmark_dir() / "variants.yaml"), variant), chosen):
+        flat |= _flatten(layer)
+    flat |= _flatten(_for_variant(by_variant, variant))
+    for key in flat:
+        if key not in known_keys():
+            raise UserError(f"preset {preset!r}: unknown key {key!r}{did_you_mean(key, known_keys())}")
+    if "data.train" in given and "eval.valid" not in given:
+        flat["eval.valid"] = "holdout"  # the preset's validation questions belong to its own training data
+    flat |= given
+
+    run: dict[str, Any] = {"preset": Path(preset).stem, "variant": variant, "adapter": {}}
+    for key, value in flat.items():
+        section, dot, name = key.partition(".")
+        if dot:
+            run.setdefault(section, {})[name] = value
+        elif key in RunConfig.model_fields:
+            run[key] = value
+    if variant != BASE:
+        run["adapter"] = _adapter(variant, flat)
+    else:
+        run |= {"lr": 1.0, "seed": 0}  # nothing is trained: an axis that base lacks collapses
+    try:
+        return RunConfig.model_validate(run)
+    except ValidationError as error:
+        raise UserError(_one_line(error)) from error
+
+
+def known_keys() -> dict[str, str]:
+    """Every key that can be set, with what it is for."""
+    keys = {"preset": "the settings to start from"}
+    for name, field in RunConfig.model_fields.items():
+        if name in ("data", "eval"):
+            section = typing.cast("type[BaseModel]", field.annotation)
+            keys |= {f"{name}.{key}": f.description or "" for key, f in section.model_fields.items()}
+        elif name not in ("preset", "variant", "adapter"):
+            keys[name] = field.description or ""
+    for cls in CONFIGS.values():
+        keys |= {f.name: "" for f in dataclasses.fields(cls) if f.name not in keys}
+    return keys | dict.fromkeys(ADAPTER_WORDS, "")
+
+
+def _for_variant(table: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    family = variant != BASE and issubclass(CONFIGS[variant], FrozenBasisConfig)
+    names = ["default", *(["frozen_basis"] if family else []), variant]
+    merged: dict[str, Any] = {}
+    for name in names:
+        merged |= table.get(name) or {}
+    return merged
+
+
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{name}": v for name, v in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _adapter(variant: str, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The adapter's own fields, typed, checked by its config class, and complete."""
+    cls = CONFIGS[variant]
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in flat.items():
+        name = ADAPTER_WORDS.get(key, key)
+        if name not in {field.name for field in dataclasses.fields(cls)}:
+            continue  # the axis of another variant
+        if name in ("target_names", "exclude_names", "layers") and not isinstance(value, list | tuple | None):
+            value = [value]
+        try:
+            values[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            raise UserError(f"{key}={value}: {error.errors()[0]['msg'].lower()}") from error
+    try:
+        config = cls(**values).to_dict()
+    except AdapterError as error:
+        raise UserError(f"{variant}: {error}") from error
+    return {k: v for k, v in config.items() if k != "variant"}
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    if first["type"] == "missing":
+        return f"{key} is not set; write {key}=VALUE"
+    return f"{key}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+# ------------------------------------------------------------------ identity
+
+
+def identity(run: RunConfig) -> dict[str, Any]:
+    """All that can change the outcome, with files named by their content and not by where they lie."""
+    values = run.model_dump(exclude={"preset", "device"}, mode="json")
+    values["model"] = fingerprint(str(EMBEDDED.get(run.model, run.model)))
+    values["data"]["train"] = fingerprint(run.data.train)
+    for key in ("data", "valid"):
+        if values["eval"][key] not in (None, "holdout", "none"):
+            values["eval"][key] = fingerprint(values["eval"][key])
+    values["eval"]["tasks"] = [_task_fingerprint(task) for task in run.eval.tasks]
+    return _untrained(values) if run.variant == BASE else values
+
+
+def _untrained(values: dict[str, Any]) -> dict[str, Any]:
+    """What is left of an identity where nothing is trained: the model, what it is scored on, and how."""
+    training = ("lr", "seed", "steps", "batch_size", "grad_accum", "warmup", "weight_decay", "max_grad_norm")
+    kept = {k: v for k, v in values.items() if k not in training}
+    return kept | {"data": {k: v for k, v in values["data"].items() if k not in ("max_length", "calibration")}}
+
+
+def fingerprint(reference: str) -> str:
+    """`sha256:...` of a file's or folder's content; any other string (a hub id) as it is."""
+    place = locate(reference)
+    return reference if place is None else _hash_content(place, _stamp(place))
+
+
+def _stamp(place: Path) -> tuple[tuple[str, int, int], ...]:
+    files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+
+
+@lru_cache(maxsize=64)
+def _hash_content(place: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
+    """The stamp is part of the key alone: a file that changed is read again."""
+    total = hashlib.sha256()
+    for name, _, _ in stamp:
+        if place.is_dir():
+            total.update(Path(name).relative_to(place).as_posix().encode())
+        with open(name, "rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _task_fingerprint(task: str) -> str:
+    """A task of this project by all that its folder holds (and includes); one of lm-eval's own by its name."""
+    folder = benchmark_dir() / "tasks" / task
+    if not folder.is_dir():
+        return task
+    text = (folder / f"{task}.yaml").read_text(encoding="utf-8")
+    included = re.search(r"^include:\s*(\S+)", text, flags=re.MULTILINE)
+    parts = [folder, *([folder / included[1]] if included else [])]
+    return f"{task}@{_digest([fingerprint(str(part)) for part in parts])}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,58 @@
+"""What a person sees of a run while it runs: a live bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from .train import Step
+
+
+class Progress:
+    """Reports on stderr, so that stdout stays for results."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def phase(self, name: str) -> None:
+        if self.console.is_terminal:
+            self.console.print(f"[dim]{name} ...[/dim]")
+        else:
+            self.console.print(f"{name} ...")
+
+    @contextmanager
+    def training(self, steps: int) -> Iterator[Callable[[Step], None]]:
+        """Gives a function to call after each step."""
+        if not self.console.is_terminal:
+            every = max(1, steps // 10)
+
+            def line(step: Step) -> None:
+                if step.step % every == 0 or step.step == steps:
+                    self.console.print(
+                        f"step {step.step}/{steps}  loss {step.loss:.4f}  lr {step.lr:.2e}  "
+                        f"{step.seconds:.0f} s, {step.seconds / step.step * (steps - step.step):.0f} s to go"
+                    )
+
+            yield line
+            return
+        columns = (
+            TextColumn("train"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  lr {task.fields[lr]:.1e}  {task.fields[speed]:,.0f} tok/s"),
+            TimeRemainingColumn(),
+        )
+        with Bar(*columns, console=self.console) as bar:
+            task = bar.add_task("train", total=steps, loss=float("nan"), lr=0.0, speed=0.0)
+            tokens = 0
+
+            def update(step: Step) -> None:
+                nonlocal tokens
+                tokens += step.tokens
+                bar.update(task, completed=step.step, loss=step.loss, lr=step.lr, speed=tokens / step.seconds)
+
+            yield update

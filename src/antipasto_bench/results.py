@@ -1,0 +1,151 @@
+"""The evidence on disk: one line a run in table.ndjson, one parquet of questions a run in items/.
+
+A line is appended under a lock, in one write, and flushed to the disk. A line that a crash cut short is closed
+off by the next writer and skipped, with a warning, by every reader; it never hides the lines after it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from filelock import FileLock
+
+from .errors import UserError
+
+SCHEMA_VERSION = 1
+
+# The table's columns. `config` and `provenance` and `metrics` are JSON text in the frame, objects in the file.
+SCHEMA: dict[str, Any] = {
+    "schema": pl.Int64,
+    "run_id": pl.String,
+    "status": pl.String,  # ok | failed
+    "error": pl.String,  # why it failed
+    "model": pl.String,
+    "variant": pl.String,
+    "rank": pl.Int64,
+    "lr": pl.Float64,
+    "seed": pl.Int64,
+    "steps": pl.Int64,
+    "protocol": pl.String,  # shared by runs that differ in adapter, lr and seed alone
+    "scoring": pl.String,  # shared by runs that score the same model alike, however trained
+    "arm": pl.String,  # shared by runs that differ in seed alone
+    "test_accuracy": pl.Float64,  # flexible-extract, 0 to 1
+    "test_stderr": pl.Float64,
+    "test_strict": pl.Float64,
+    "test_strict_stderr": pl.Float64,
+    "test_n": pl.Int64,
+    "valid_accuracy": pl.Float64,
+    "valid_stderr": pl.Float64,
+    "valid_strict": pl.Float64,
+    "valid_n": pl.Int64,
+    "trained_parameters": pl.Int64,
+    "added_macs_per_token": pl.Int64,
+    "adapter_bytes": pl.Int64,
+    "first_loss": pl.Float64,
+    "last_loss": pl.Float64,
+    "mean_grad_norm": pl.Float64,
+    "train_tokens": pl.Int64,  # without padding
+    "train_tokens_per_s": pl.Float64,
+    "load_s": pl.Float64,
+    "attach_s": pl.Float64,
+    "train_s": pl.Float64,
+    "eval_s": pl.Float64,  # test and validation
+    "total_s": pl.Float64,
+    "finished_at": pl.String,  # UTC, ISO 8601
+    "items_sha256": pl.String,  # of items/<run_id>.parquet's content, see items_digest
+    "metrics": pl.String,  # every task, filter and metric that was asked for
+    "config": pl.String,
+    "provenance": pl.String,
+}
+NESTED = ("metrics", "config", "provenance")
+
+
+def append(table: Path, row: dict[str, Any]) -> None:
+    """Add one row to the table; when this returns, the row is on the disk.
+
+    Raises:
+        OSError: it could not be written; the table is then as it was.
+    """
+    unknown = row.keys() - SCHEMA.keys()
+    if unknown:
+        raise ValueError(f"not in the results schema: {sorted(unknown)}")
+    line = json.dumps({"schema": SCHEMA_VERSION} | row, allow_nan=False).encode() + b"\n"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(table.with_suffix(".lock")):
+        handle = os.open(table, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            size = os.fstat(handle).st_size
+            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+            try:
+                _write_all(handle, b"\n" + line if torn else line)
+                os.fsync(handle)
+            except OSError:
+                os.ftruncate(handle, size)  # a full disk leaves no half line behind
+                raise
+        finally:
+            os.close(handle)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(handle, data) :]
+
+
+def read_table(table: Path) -> pl.DataFrame:
+    """Every readable row, the latest of each run id, in the order in which the runs were first recorded.
+
+    A line that is not a whole row is reported by a warning and skipped.
+
+    Raises:
+        UserError: the table was written by a newer version of this program.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(_lines(table), start=1):
+        try:
+            row = json.loads(line)
+            version, run_id = row["schema"], row["run_id"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            warnings.warn(f"{table}, line {number}: not a whole row; skipped", stacklevel=2)
+            continue
+        if version != SCHEMA_VERSION:
+            raise UserError(f"{table}, line {number}: schema {version}, this program reads {SCHEMA_VERSION}; update it")
+        rows[run_id] = {k: json.dumps(v, sort_keys=True) if k in NESTED else v for k, v in row.items()}
+    return pl.DataFrame(list(rows.values()), schema=SCHEMA, strict=True)
+
+
+def _lines(table: Path) -> Iterator[bytes]:
+    if table.exists():
+        with open(table, "rb") as file:
+            yield from (line for line in file if line.strip())
+
+
+def find(table: Path, run_id: str) -> dict[str, Any] | None:
+    """The row of a run, nested columns parsed; None where it was never recorded."""
+    found = read_table(table).filter(pl.col("run_id") == run_id).to_dicts()
+    return {k: json.loads(v) if k in NESTED and v is not None else v for k, v in found[0].items()} if found else None
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; on leaving, it takes its place in one step, or is removed on an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with atomically(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

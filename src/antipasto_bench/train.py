@@ -1,0 +1,133 @@
+"""Train the adapter's parameters, and nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from antipasto import trainable_parameters
+
+from .config import RunConfig
+from .data import IGNORED, Example, bucketed_batches
+from .errors import RunFailure
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step, as it is logged."""
+
+    step: int
+    loss: float  # nats a completion token
+    lr: float
+    grad_norm: float  # before clipping
+    tokens: int  # non-padding tokens seen in this step
+    seconds: float  # since training began
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training run has to say for itself."""
+
+    first_loss: float
+    last_loss: float  # mean of the last tenth of the steps
+    mean_grad_norm: float
+    tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds
+
+
+def learning_rate(step: int, run: RunConfig) -> float:
+    """Linear warm-up over `warmup` of the steps, then a half cosine to zero. Steps count from 0."""
+    rising = max(1, round(run.warmup * run.steps))
+    if step < rising:
+        return run.lr * (step + 1) / rising
+    return run.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, run.steps - rising)))
+
+
+def completion_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Sum over the completion's tokens of -log p(token | all before it), in float32."""
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
+    labels = batch["labels"][:, 1:]
+    scored = labels != IGNORED
+    return cross_entropy(logits[:, :-1][scored].float(), labels[scored], reduction="sum")
+
+
+def train(
+    model: nn.Module,
+    run: RunConfig,
+    examples: list[Example],
+    pad_id: int,
+    generator: Generator,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Training:
+    """AdamW over the adapter's parameters: cosine with warm-up, clipping, gradient accumulation.
+
+    Args:
+        model: with an adapter attached.
+        examples: steps * batch_size * grad_accum of them, in order.
+        generator: shuffles the batches within their length buckets.
+        on_step: called after every optimizer step.
+
+    Raises:
+        RunFailure: the loss or the gradient is not finite, or the base model received a gradient or changed.
+    """
+    parameters = list(trainable_parameters(model).values())
+    trained = {id(p) for p in parameters}
+    base = [p for p in model.parameters() if id(p) not in trained]
+    before = weights_digest(base)
+    optimizer = torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+    batches = bucketed_batches(examples, run.batch_size, pad_id, generator)
+    device = parameters[0].device
+    model.train()
+    losses: list[float] = []
+    norms: list[float] = []
+    tokens = 0
+    start = time.perf_counter()
+    for step in range(run.steps):
+        micro_batches = [{k: v.to(device) for k, v in next(batches).items()} for _ in range(run.grad_accum)]
+        # Every completion token of the step weighs the same, in whichever micro-batch it stands.
+        scored = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches)
+        total = 0.0
+        for batch in micro_batches:
+            loss = completion_loss(model, batch) / scored
+            total += loss.item()
+            if not math.isfinite(total):
+                raise RunFailure(f"the loss is {total} at step {step + 1} of {run.steps} (lr {run.lr:g})")
+            loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(parameters, run.max_grad_norm))
+        if not math.isfinite(norm):
+            raise RunFailure(f"the gradient norm is {norm} at step {step + 1} of {run.steps} (lr {run.lr:g})")
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, run)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen = sum(int(batch["attention_mask"].sum()) for batch in micro_batches)
+        tokens += seen
+        losses.append(total)
+        norms.append(norm)
+        on_step(Step(step + 1, total, learning_rate(step, run), norm, seen, time.perf_counter() - start))
+    seconds = time.perf_counter() - start
+    model.eval()
+    if any(p.grad is not None or p.requires_grad for p in base):
+        raise RunFailure("the base model received a gradient; the adapter did not freeze all of it")
+    if weights_digest(base) != before:
+        raise RunFailure("the base model's weights changed while the adapter was trained")
+    last = losses[-max(1, len(losses) // 10) :]
+    return Training(losses[0], sum(last) / len(last), sum(norms) / len(norms), tokens, seconds)
+
+
+@torch.no_grad()
+def weights_digest(parameters: list[Any]) -> list[int]:
+    """One integer a tensor, the sum of its values' bits: where any single value changes, so does its integer."""
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return [int(p.detach().view(integers[p.element_size()]).sum(dtype=torch.int64)) for p in parameters]

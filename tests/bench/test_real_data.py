@@ -1,0 +1,126 @@
+"""Real GSM8K and real architectures go through the same path as the embedded world."""
+
+import json
+
+import polars as pl
+import pytest
+import torch
+from command import SHARED, bench, row_of
+from datasets import DatasetDict, load_dataset
+from transformers import AutoTokenizer, Qwen3_5Config, Qwen3_5ForConditionalGeneration, Qwen3Config, Qwen3ForCausalLM
+
+from antipasto_bench.nano import MODEL_DIR
+from antipasto_bench.nano.problems import generate
+
+pytestmark = pytest.mark.slow
+
+TRAIN = SHARED / "data" / "metamath_schema_from_gsm8k_train.jsonl"
+TEST = SHARED / "data" / "gsm8k" / "test.jsonl"
+needs_gsm8k = pytest.mark.skipif(not TEST.exists(), reason=f"real GSM8K is not beside this checkout ({SHARED})")
+
+
+@needs_gsm8k
+def test_real_gsm8k_trains_and_scores_on_the_embedded_model(tmp_path):
+    words = [f"data.train={TRAIN}", f"eval.data={TEST}", "eval.limit=64", "eval.valid_limit=32", "steps=20"]
+    words += ["eval.tasks=gsm8k_metamath", "batch_size=4", "eval.batch_size=32"]
+    row = row_of(bench("run", "lora", "preset=nano", *words, "--json", cwd=tmp_path))
+    assert row["status"] == "ok"
+    assert (row["test_n"], row["valid_n"]) == (64, 32)
+    assert row["last_loss"] < row["first_loss"]
+    assert row["provenance"]["data"]["train"]["rows"] == 7473 - 32
+    assert row["provenance"]["data"]["test:gsm8k_metamath"]["rows"] == 1319
+    questions = [json.loads(line)["question"] for line in TEST.read_text().splitlines()[:64]]
+    samples = (tmp_path / "outputs" / row["run_id"] / "samples.jsonl").read_text().splitlines()
+    asked = {s["doc_id"]: s["prompt"] for s in map(json.loads, samples) if s["split"] == "test"}
+    assert asked == {i: f"Question: {q} Think step by step.\nAnswer:" for i, q in enumerate(questions)}
+    held = {s["sha1"] for s in map(json.loads, samples) if s["split"] == "valid"}
+    assert len(held) == 32
+
+
+def tiny_text_settings(vocabulary: int) -> dict:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "tie_word_embeddings": True,
+    }
+
+
+@pytest.fixture(scope="module")
+def hub_like(tmp_path_factory):
+    """Random models of the presets' architectures, and data sets of their schemas, saved in the hub's own formats."""
+    home = tmp_path_factory.mktemp("hub")
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+    settings = tiny_text_settings(len(tokenizer))
+    linear = {
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "layer_types": ["linear_attention", "linear_attention", "linear_attention", "full_attention"],
+    }
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32}
+    # The 0.8B checkpoint is stored with its vision tower, and loaded without.
+    whole = Qwen3_5Config(text_config=settings | linear, vision_config=vision, tie_word_embeddings=True)
+    models = {
+        "qwen3.5-0.8b": Qwen3_5ForConditionalGeneration(whole),
+        "qwen3-0.6b": Qwen3ForCausalLM(Qwen3Config(**settings)),
+    }
+    for name, model in models.items():
+        model.to(torch.bfloat16).save_pretrained(home / name)
+        tokenizer.save_pretrained(home / name)
+    from random import Random
+
+    made = generate("train", 40, Random(0))
+    rows = [{"query": p.question, "response": p.response, "type": "GSM_AnsAug", "original_question": p.question}
+            for p in made]  # fmt: skip
+    questions = [{"question": p.question, "answer": p.solution} for p in generate("test", 12, Random(0))]
+    pl.DataFrame(rows).write_ndjson(home / "rows.jsonl")
+    pl.DataFrame(rows).write_parquet(home / "rows.parquet")
+    pl.DataFrame(questions).write_parquet(home / "questions.parquet")
+    files = {"train": str(home / "questions.parquet"), "test": str(home / "questions.parquet")}
+    cache = str(home / "cache")
+    DatasetDict(load_dataset("parquet", data_files=files, cache_dir=cache)).save_to_disk(home / "gsm8k")
+    return home
+
+
+QUICK = ["steps=3", "batch_size=2", "rank=8", "eval.valid_limit=4", "eval.batch_size=6"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "variant", "train", "test"),
+    [
+        ("qwen3.5-0.8b", "antipasto", "rows.jsonl", "gsm8k"),
+        ("qwen3-0.6b", "lora", "rows.parquet", "questions.parquet"),
+    ],
+)
+def test_a_hub_preset_runs_offline_on_saved_models_and_data(hub_like, tmp_path, preset, variant, train, test):
+    words = [f"model={hub_like / preset}", f"data.train={hub_like / train}", f"eval.data={hub_like / test}"]
+    row = row_of(bench("run", variant, "--preset", preset, *words, *QUICK, "--json", cwd=tmp_path))
+    assert row["status"] == "ok"
+    assert row["config"]["dtype"] == "bfloat16"
+    assert row["config"]["adapter"]["target_names"] == ["down_proj"]
+    assert (row["test_n"], row["valid_n"]) == (12, 4)
+    per_layer = {"lora": 8 * (48 + 32), "antipasto": 8 + 2 * 6}[variant]
+    assert row["trained_parameters"] == 4 * per_layer
+    assert row["run_id"].startswith(f"{preset}__{variant}__")
+
+
+def test_linear_attention_projections_can_be_targets(hub_like, tmp_path):
+    words = [f"model={hub_like / 'qwen3.5-0.8b'}", f"data.train={hub_like / 'rows.jsonl'}", *QUICK]
+    words += [f"eval.data={hub_like / 'gsm8k'}", "targets=[in_proj_qkv,in_proj_z,out_proj]", "eval.valid=none"]
+    row = row_of(bench("run", "lora", "--preset", "qwen3.5-0.8b", *words, "--json", cwd=tmp_path))
+    assert row["trained_parameters"] == 3 * 8 * ((32 + 48) + (32 + 16) + (16 + 32))
+
+
+def test_without_network_and_cache_one_line_says_what_to_do(tmp_path):
+    done = bench("run", "lora", "--preset", "qwen3-0.6b", cwd=tmp_path, expect=2)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "meta-math/MetaMathQA: no such file here" in line
+    assert "go online once" in line
+    assert "Traceback" not in done.stderr

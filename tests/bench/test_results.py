@@ -1,0 +1,166 @@
+"""Claims about the table on disk: what was appended is there, once, whatever happens around it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import polars as pl
+import pytest
+
+from antipasto_bench.errors import UserError
+from antipasto_bench.results import SCHEMA, append, atomically, find, read_table
+
+
+def row(run_id, **given):
+    return {"run_id": run_id, "status": "ok", "config": {"lr": 1}, "test_accuracy": 0.5} | given
+
+
+def test_rows_read_back_typed_with_nested_columns_intact(tmp_path):
+    table = tmp_path / "deep" / "table.ndjson"
+    append(table, row("a", seed=3, metrics={"test": {"x": [1.0, None]}}))
+    frame = read_table(table)
+    assert dict(frame.schema) == SCHEMA
+    assert frame["schema"].to_list() == [1]
+    found = find(table, "a")
+    assert found is not None
+    assert found["config"] == {"lr": 1}
+    assert found["metrics"] == {"test": {"x": [1.0, None]}}
+    assert found["error"] is None
+    assert find(table, "b") is None
+
+
+def test_a_table_that_is_not_there_is_empty(tmp_path):
+    frame = read_table(tmp_path / "table.ndjson")
+    assert frame.is_empty()
+    assert dict(frame.schema) == SCHEMA
+
+
+def test_a_run_made_again_has_one_row_the_latest(tmp_path):
+    table = tmp_path / "table.ndjson"
+    for accuracy in (0.1, 0.2):
+        append(table, row("a", test_accuracy=accuracy))
+    append(table, row("b"))
+    assert read_table(table)["run_id"].to_list() == ["a", "b"]
+    assert read_table(table)["test_accuracy"].to_list() == [0.2, 0.5]
+
+
+def test_a_column_of_no_schema_or_a_number_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not in the results schema"):
+        append(tmp_path / "t.ndjson", row("a", surprise=1))
+    with pytest.raises(ValueError, match="JSON"):
+        append(tmp_path / "t.ndjson", row("a", test_accuracy=float("nan")))
+    assert not (tmp_path / "t.ndjson").exists()
+
+
+@pytest.mark.parametrize("cut", [1, 20, -2])
+def test_a_line_cut_short_is_reported_and_hides_nothing(tmp_path, cut):
+    table = tmp_path / "table.ndjson"
+    for name in "ab":
+        append(table, row(name))
+    whole = table.read_bytes()
+    start = whole.index(b"\n") + 1
+    end = start + cut if cut > 0 else len(whole) + cut
+    table.write_bytes(whole[:end])  # b's line was being written when the power went
+    with pytest.warns(UserWarning, match="line 2: not a whole row; skipped"):
+        assert read_table(table)["run_id"].to_list() == ["a"]
+    append(table, row("c"))
+    with pytest.warns(UserWarning, match="line 2"):
+        assert read_table(table)["run_id"].to_list() == ["a", "c"]
+
+
+def test_a_row_of_a_newer_program_is_not_misread(tmp_path):
+    table = tmp_path / "table.ndjson"
+    table.write_text(json.dumps(row("a") | {"schema": 99}) + "\n")
+    with pytest.raises(UserError, match="schema 99"):
+        read_table(table)
+
+
+APPENDER = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from antipasto_bench.results import append
+    for i in range(40):
+        append(Path(sys.argv[1]), {"run_id": f"{sys.argv[2]}-{i}", "status": "ok", "error": "x" * 5000})
+        print(i, flush=True)
+    """
+)
+
+
+@pytest.mark.slow
+def test_processes_that_append_at_once_lose_no_acknowledged_row(tmp_path):
+    """Six processes, two of them killed in the middle: every row whose append returned is there, once."""
+    table = tmp_path / "table.ndjson"
+    started = [
+        subprocess.Popen([sys.executable, "-c", APPENDER, table, f"p{p}"], stdout=subprocess.PIPE, text=True)
+        for p in range(6)
+    ]
+    acknowledged = []
+    for p, process in enumerate(started):
+        assert process.stdout is not None
+        for line in process.stdout:
+            acknowledged.append(f"p{p}-{line.strip()}")
+            if p < 2 and line.strip() == "10":
+                process.send_signal(signal.SIGKILL)
+        process.wait()
+    lines = table.read_bytes().splitlines()
+    whole = []
+    for line in lines:
+        try:
+            whole.append(json.loads(line)["run_id"])
+        except json.JSONDecodeError:
+            assert line == lines[-1] or len(lines) - len(whole) <= 2
+    assert len(acknowledged) >= 4 * 40 + 22
+    assert len(whole) == len(set(whole))
+    assert set(acknowledged) <= set(whole)
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_table_as_it_was(tmp_path):
+    """A file-size limit makes the kernel cut a write short, as a disk that fills up does."""
+    code = textwrap.dedent(
+        f"""
+        import resource, sys
+        from pathlib import Path
+        from antipasto_bench.results import append
+        table = Path({str(tmp_path / "table.ndjson")!r})
+        append(table, {{"run_id": "a", "status": "ok"}})
+        size = table.stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, size + 100))
+        try:
+            append(table, {{"run_id": "b", "status": "ok", "error": "x" * 5000}})
+        except OSError as error:
+            print("refused", table.stat().st_size == size)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["refused", "True"]
+    assert read_table(tmp_path / "table.ndjson")["run_id"].to_list() == ["a"]
+
+
+def test_atomic_writing_leaves_the_old_file_or_the_new(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def fail_halfway() -> None:
+        with atomically(path) as partial:
+            partial.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_halfway()
+    assert path.read_text() == "old"
+    with atomically(path) as partial:
+        partial.write_text("new")
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_items_are_readable_by_polars_alone(tmp_path):
+    path = tmp_path / "items.parquet"
+    with atomically(path) as partial:
+        pl.DataFrame({"score": [1.0, 0.0]}).write_parquet(partial)
+    assert pl.read_parquet(path)["score"].sum() == 1
