@@ -3,9 +3,9 @@
     python scripts/make_nano.py data     # benchmark/data/nano/, benchmark/tasks/nano_metamath/test.jsonl
     python scripts/make_nano.py model    # src/antipasto_bench/nano/model/, about 20 minutes on two cores
 
-Everything follows from SEED. The sha256 of what was made is written to made.json beside the model. The data
-come out the same everywhere; the weights do on one kind of CPU with one torch version and thread count,
-since the order of a floating-point sum is not the same on another.
+Everything follows from SEED. The sha256 of the model's files is written to made.json beside them. The data
+come out the same everywhere; the weights do on one kind of CPU with one torch version and thread count, since
+the order of a floating-point sum is not the same on another.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SIZES = {"train": 8000, "valid": 200, "test": 600}
 END = "<|end|>"
 
 VOCAB_SIZE = 640
-BLOCK, BATCH, STEPS, PEAK_LR = 128, 32, 6000, 3e-3
+BLOCK, BATCH, STEPS, PEAK_LR = 128, 32, 5000, 3e-3
 
 
 def sha256(path: Path) -> str:

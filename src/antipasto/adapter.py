@@ -91,6 +91,7 @@ def attach(
             variant.check(layer.in_features, layer.out_features, cfg)
         except AdapterError as error:
             raise AdapterError(f"{name}: {error}") from None
+    _refuse_tied(model, targets)
     needs_data = variant.needs_data(cfg) and saved is None
     if needs_data and calibration_data is None:
         raise AdapterError(f"{cfg.variant} with this config chooses by data; pass calibration_data to attach")
@@ -120,6 +121,18 @@ def attach(
         detach(model)
         raise
     return model
+
+
+def _refuse_tied(model: nn.Module, targets: dict[str, Layer]) -> None:
+    owners: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(name)
+    for name, layer in targets.items():
+        others = [owner for owner in owners[id(layer.weight)] if owner != f"{name}.weight"]
+        if others:
+            raise AdapterError(
+                f"{name} shares its weight with {others[0]}; adapting one would change both, leave it out"
+            )
 
 
 def _add_tensors(layer: Any, specs: dict[str, ParamSpec], generator: torch.Generator | None) -> None:

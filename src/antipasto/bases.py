@@ -78,8 +78,14 @@ class Wanda:
 BASES: dict[str, SVD | Wanda] = {"svd": SVD(), "wanda": Wanda()}
 
 
-def align_signs(basis: FrozenBasis, probe: Float[Tensor, r]) -> FrozenBasis:
-    """Give each pair (U[:, i], P[i]) the sign it had where `probe` was taken.
+def anchor_of(P: Float[Tensor, "r d_in"]) -> Float[Tensor, "r 2"]:
+    """Of each direction, the place and the value of its largest entry: what tells its sign, and that it is the same."""
+    place = P.abs().argmax(1)
+    return torch.stack([place.float(), P.gather(1, place[:, None])[:, 0].float()], dim=1)
+
+
+def align_signs(basis: FrozenBasis, anchor: Float[Tensor, "r 2"]) -> FrozenBasis:
+    """Give each pair (U[:, i], P[i]) the sign it had where `anchor` was taken.
 
     Another LAPACK may return other signs; a trained rotation mixes directions, so it needs the old ones.
 
@@ -87,17 +93,12 @@ def align_signs(basis: FrozenBasis, probe: Float[Tensor, r]) -> FrozenBasis:
         AdapterError: the directions themselves differ: the base weight is not the one that was adapted, or
             its singular values are too close for this machine to find the same vectors again.
     """
-    now = probe_of(basis.P)
-    sign = torch.where(now * probe < 0, -1.0, 1.0).to(basis.P)
-    if (now.abs() - probe.abs()).abs().max() > 1e-2 * probe.abs().max():
+    place, value = anchor[:, 0].long(), anchor[:, 1]
+    now = basis.P.gather(1, place.clamp(max=basis.P.shape[1] - 1)[:, None])[:, 0].float()
+    if ((now.abs() - value.abs()).abs() > 0.05 * value.abs()).any():
         raise AdapterError(
             "the frozen directions rebuilt from this base weight are not those that were trained; load onto the "
             "base model that the adapter was trained on, or save it with include_basis=True"
         )
+    sign = torch.where(now * value < 0, -1.0, 1.0).to(basis.P)
     return FrozenBasis(basis.U * sign, basis.S, basis.P * sign[:, None])
-
-
-def probe_of(P: Float[Tensor, "r d_in"]) -> Float[Tensor, r]:
-    """What each direction reads from one fixed random input: r numbers that tell its sign and its place."""
-    x = torch.randn(P.shape[1], generator=torch.Generator().manual_seed(0))
-    return P.float() @ x.to(P.device)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from .adapter import attach, attachment
@@ -20,10 +20,11 @@ def save(model: nn.Module, path: str | os.PathLike[str], *, include_basis: bool 
     """Write the adapter to one safetensors file, atomically.
 
     Trained tensors are written; frozen ones only where they came from data (or `include_basis` asks), since the
-    base weight gives the others back. Beside each rebuilt basis stand r numbers that fix its signs.
+    base weight gives the others back. Beside each rebuilt basis stand 2 r numbers that fix its signs.
 
     Raises:
         AdapterError: no adapter is attached.
+        OSError: it could not be written; no file is left behind.
     """
     state = attachment(model)
     path = Path(path)
@@ -37,7 +38,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], *, include_basis: bool 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, metadata)
+        partial.write_bytes(to_bytes(tensors, metadata))  # Python's own write reports a full disk as an OSError
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -59,6 +59,10 @@ class AdapterConfig:
             except re.error as error:
                 raise AdapterError(f"{pattern!r} is not a valid regex: {error}") from error
 
+    def inert(self) -> set[str]:
+        """The fields that change nothing under the values of the others."""
+        return set()
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold, with the variant's name under `variant`."""
         fields = dataclasses.asdict(self)

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from .bases import BASES, FrozenBasis, align_signs, probe_of
+from .bases import BASES, FrozenBasis, align_signs, anchor_of
 from .config import AdapterConfig, choice
 from .variant import Calibrator, Layer, ParamSpec, Variant, at_least_float32
 
@@ -43,6 +43,9 @@ class FrozenBasisConfig(AdapterConfig):
         super().__post_init__()
         choice("basis", self.basis, tuple(BASES))
         choice("act_pool", self.act_pool, ("rms", "mean_abs"))
+
+    def inert(self) -> set[str]:
+        return super().inert() | {"alpha"} | (set() if self.basis == "wanda" else {"act_pool"})
 
 
 class FrozenBasisVariant(Variant):
@@ -82,15 +85,15 @@ class FrozenBasisVariant(Variant):
         if self.needs_data(cfg):
             basis = {"lora_U": layer.lora_U, "lora_S": layer.lora_S, "lora_Vh": layer.lora_Vh}
         else:
-            basis = {"lora_probe": probe_of(layer.lora_Vh)}
+            basis = {"lora_anchor": anchor_of(layer.lora_Vh)}
         return super().saved(layer, cfg) | basis
 
     def restore(self, layer: Layer, cfg: Any, tensors: dict[str, Tensor]) -> None:
         tensors = dict(tensors)
-        probe = tensors.pop("lora_probe", None)
-        if probe is not None:
+        anchor = tensors.pop("lora_anchor", None)
+        if anchor is not None:
             found = FrozenBasis(layer.lora_U, layer.lora_S, layer.lora_Vh)
-            self._set_basis(layer, align_signs(found, probe.to(layer.lora_S.device)))
+            self._set_basis(layer, align_signs(found, anchor.to(layer.lora_S.device)))
         super().restore(layer, cfg, tensors)
 
     def _set_basis(self, layer: Layer, basis: FrozenBasis) -> None:

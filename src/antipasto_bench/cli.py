@@ -59,7 +59,7 @@ def run(
         raise UserError(f"this names {len(runs)} runs; write `antipasto-bench sweep` to make them all")
     outcome = _execute(runs[0], Store.of(results, outputs), force)
     _say_outcome(outcome, as_json)
-    if outcome.status == "failed":
+    if (outcome.row or {}).get("status") == "failed":
         raise typer.Exit(1)
 
 
@@ -99,13 +99,20 @@ def sweep(
             typer.echo(f"{len(planned)} runs: {summary}")
         return
     typer.echo(f"{len(planned)} runs: {summary}", err=True)
-    failed = 0
+    failed = refused = 0
     owed = [p for p in planned if p.state in due]
     for number, p in enumerate(owed, start=1):
         typer.echo(f"[{number}/{len(owed)}] {p.run.run_id}", err=True)
-        outcome = _execute(p.run, store, force=p.state == "failed")
+        try:
+            outcome = _execute(p.run, store, force=p.state == "failed")
+        except UserError as error:  # of this run alone: the others go on
+            typer.echo(f"error: {error}", err=True)
+            refused += 1
+            continue
         failed += outcome.status == "failed"
         _say_outcome(outcome, as_json)
+    if refused:
+        raise UserError(f"{refused} of {len(owed)} runs cannot be made as asked, for the reasons above")
     if failed:
         typer.echo(f"{failed} of {len(owed)} runs failed; `antipasto-bench list` says why", err=True)
         raise typer.Exit(1)
@@ -254,7 +261,11 @@ def _execute(run: RunConfig, store: Store, force: bool) -> Outcome:
     from .progress import Progress
     from .run import execute
 
-    return execute(run, store, Progress(), force=force)
+    try:
+        return execute(run, store, Progress(), force=force)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing was recorded for this run, start it again to make it", err=True)
+        raise typer.Exit(130) from None
 
 
 def _silence() -> None:
@@ -309,13 +320,11 @@ def main() -> None:
     except UserError as error:
         _die(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            _die(f"{error.strerror}; nothing was recorded: free some space and start it again")
+        if error.filename is None:
             raise
-        where = f" {error.filename}" if error.filename else ""
-        _die(f"cannot write{where}: {error.strerror}; nothing was recorded: free some space and start it again")
-    except KeyboardInterrupt:
-        print("interrupted; nothing was recorded for this run, start it again to make it", file=sys.stderr)
-        sys.exit(130)
+        _die(f"{error.filename}: {error.strerror}")
 
 
 def _die(message: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from antipasto import ALIASES, CONFIGS, AdapterConfig, AdapterError, FrozenBasisConfig
+from antipasto import ALIASES, CONFIGS, REGISTRY, AdapterConfig, AdapterError, FrozenBasisConfig
 from antipasto.config import did_you_mean
 
 from .errors import UserError
@@ -35,7 +35,7 @@ ADAPTER_WORDS = {"rank": "r", "targets": "target_names", "exclude": "exclude_nam
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Strict):
@@ -52,7 +52,7 @@ class EvalConfig(_Strict):
     """What is scored on: lm-eval tasks, and a validation split scored the same way."""
 
     tasks: tuple[str, ...] = Field(min_length=1)
-    data: str | None = Field(None, description="test questions in place of the task's own")
+    data: str | None = Field(None, description="test questions in place of the first task's own")
     valid: str = Field("holdout", description="questions, or `holdout` (set aside from data.train), or `none`")
     valid_limit: int = Field(200, ge=1)
     limit: int | None = Field(None, ge=1, description="only the first questions of each task")
@@ -74,8 +74,8 @@ class RunConfig(_Strict):
     device: str = Field("auto", description="cuda where there is one, else cpu; no part of a run's identity")
     variant: str
     adapter: dict[str, Any]
-    lr: float = Field(gt=0, allow_inf_nan=False)
-    seed: int = Field(0, ge=0)
+    lr: float = Field(gt=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1, description="examples in one forward pass")
     grad_accum: int = Field(1, ge=1, description="forward passes in one optimizer step")
@@ -111,7 +111,8 @@ class RunConfig(_Strict):
     @property
     def run_id(self) -> str:
         """See DESIGN: readable fields, then a digest of the whole identity. Safe as a file name."""
-        name = Path(self.model).name if locate(self.model) else self.model.rpartition("/")[2]
+        place = locate(self.model)
+        name = place.name if place else self.model.rpartition("/")[2]
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[:48] or "model"
         parts = [slug, self.variant]
         if self.variant != BASE:
@@ -216,6 +217,8 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
     for key in given:
         if key not in known_keys():
             raise UserError(f"unknown key {key!r}{did_you_mean(key, known_keys())}")
+        if key in ADAPTER_WORDS and ADAPTER_WORDS[key] in given:
+            raise UserError(f"{key} and {ADAPTER_WORDS[key]} are two words for one setting; give one of them")
 
     chosen = load_preset(preset)
     by_variant = chosen.pop("variants", {})
@@ -228,7 +231,7 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
             raise UserError(f"preset {preset!r}: unknown key {key!r}{did_you_mean(key, known_keys())}")
     if "data.train" in given and "eval.valid" not in given:
         flat["eval.valid"] = "holdout"  # the preset's validation questions belong to its own training data
-    flat |= given
+    flat |= {ADAPTER_WORDS.get(key, key): value for key, value in given.items()}
 
     run: dict[str, Any] = {"preset": Path(preset).stem, "variant": variant, "adapter": {}}
     for key, value in flat.items():
@@ -276,7 +279,7 @@ def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= {f"{key}.{name}": v for name, v in value.items()}
         else:
-            flat[key] = value
+            flat[ADAPTER_WORDS.get(key, key)] = value
     return flat
 
 
@@ -285,21 +288,25 @@ def _adapter(variant: str, flat: Mapping[str, Any]) -> dict[str, Any]:
     cls = CONFIGS[variant]
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
-    for key, value in flat.items():
-        name = ADAPTER_WORDS.get(key, key)
+    words = {name: word for word, name in ADAPTER_WORDS.items()}
+    for name, value in flat.items():
         if name not in {field.name for field in dataclasses.fields(cls)}:
             continue  # the axis of another variant
         if name in ("target_names", "exclude_names", "layers") and not isinstance(value, list | tuple | None):
             value = [value]
         try:
-            values[name] = TypeAdapter(hints[name]).validate_python(value)
+            values[name] = TypeAdapter(hints[name], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
         except ValidationError as error:
-            raise UserError(f"{key}={value}: {error.errors()[0]['msg'].lower()}") from error
+            word = words.get(name, name)
+            raise UserError(f"{word}={value}: {error.errors()[0]['msg'].lower()}") from error
     try:
-        config = cls(**values).to_dict()
+        config = cls(**values)
     except AdapterError as error:
         raise UserError(f"{variant}: {error}") from error
-    return {k: v for k, v in config.items() if k != "variant"}
+    # A setting that changes nothing under the others collapses, as an axis does that the variant lacks.
+    inert = config.inert()
+    kept = {field.name: field.default for field in dataclasses.fields(cls) if field.name in inert}
+    return {k: v for k, v in (config.to_dict() | kept).items() if k != "variant"}
 
 
 def _one_line(error: ValidationError) -> str:
@@ -316,13 +323,17 @@ def _one_line(error: ValidationError) -> str:
 def identity(run: RunConfig) -> dict[str, Any]:
     """All that can change the outcome, with files named by their content and not by where they lie."""
     values = run.model_dump(exclude={"preset", "device"}, mode="json")
-    values["model"] = fingerprint(str(EMBEDDED.get(run.model, run.model)))
+    values["model"] = model_fingerprint(run)
     values["data"]["train"] = fingerprint(run.data.train)
     for key in ("data", "valid"):
         if values["eval"][key] not in (None, "holdout", "none"):
             values["eval"][key] = fingerprint(values["eval"][key])
     values["eval"]["tasks"] = [_task_fingerprint(task) for task in run.eval.tasks]
-    return _untrained(values) if run.variant == BASE else values
+    if run.variant == BASE:
+        return _untrained(values)
+    if not REGISTRY[run.variant].needs_data(run.adapter_config):
+        del values["data"]["calibration"]
+    return values
 
 
 def _untrained(values: dict[str, Any]) -> dict[str, Any]:
@@ -332,6 +343,10 @@ def _untrained(values: dict[str, Any]) -> dict[str, Any]:
     return kept | {"data": {k: v for k, v in values["data"].items() if k not in ("max_length", "calibration")}}
 
 
+def model_fingerprint(run: RunConfig) -> str:
+    return fingerprint(str(EMBEDDED.get(run.model, run.model)))
+
+
 def fingerprint(reference: str) -> str:
     """`sha256:...` of a file's or folder's content; any other string (a hub id) as it is."""
     place = locate(reference)
@@ -339,7 +354,10 @@ def fingerprint(reference: str) -> str:
 
 
 def _stamp(place: Path) -> tuple[tuple[str, int, int], ...]:
-    files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    # Hidden files and caches are of a machine, not of a model or a data set.
+    inside = (p for p in place.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    files = sorted(p for p in inside if not any(part.startswith(".") for part in p.relative_to(place).parts))
+    files = [place] if place.is_file() else files
     return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
 
 

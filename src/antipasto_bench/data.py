@@ -57,14 +57,16 @@ def read_rows(reference: str, fields: tuple[str, ...], split: str = "train") -> 
 
 def _from_jsonl(path: Path, fields: tuple[str, ...]) -> pl.DataFrame:
     rows = []
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from error
+            except ValueError as error:  # not JSON, or not UTF-8
+                raise UserError(f"{path}, line {number}: not JSON ({error})") from error
             for field in fields:
                 if not isinstance(row, dict) or not isinstance(row.get(field), str) or not row[field].strip():
                     raise UserError(f"{path}, line {number}: no text under {field!r}; expected {', '.join(fields)}")
@@ -136,13 +138,14 @@ def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
     """Training rows and validation questions, disjoint by original question.
 
     `eval.valid=holdout` sets `valid_limit` questions of the training data aside: those whose row is unaltered
-    (query = original_question) and ends in a number, in the order of their hash, so that every run over the
-    same data holds out the same ones. Whatever was held out, no row that was derived from it is trained on.
+    (query = original_question) and ends in a number, GSM's alone where there are any. They are taken in the order
+    of their hash, so that every run over the same data holds out the same ones. Whatever was held out, no row
+    that was derived from it is trained on.
     """
     rows = read_rows(data.train, TRAIN_FIELDS, data.split)
     if "original_question" not in rows.columns:
         rows = rows.with_columns(original_question=pl.col("query"))
-    rows = rows.select(*TRAIN_FIELDS, pl.col("original_question").fill_null(pl.col("query")))
+    rows = rows.with_columns(pl.col("original_question").fill_null(pl.col("query")))
     valid = None
     if scoring.valid == "holdout":
         valid = _hold_out(rows, scoring.valid_limit, data.train)
@@ -150,6 +153,7 @@ def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
         valid = read_questions(scoring.valid, "test").head(scoring.valid_limit)
     if valid is not None:
         rows = rows.filter(~pl.col("original_question").is_in(valid["question"].implode()))
+    rows = rows.select(*TRAIN_FIELDS, "original_question")
     if data.limit is not None:
         rows = rows.head(data.limit)
     if rows.is_empty():
@@ -158,7 +162,10 @@ def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
 
 
 def _hold_out(rows: pl.DataFrame, limit: int, name: str) -> pl.DataFrame:
-    unaltered = rows.filter(pl.col("query") == pl.col("original_question")).unique("query", maintain_order=True)
+    unaltered = rows.filter(pl.col("query") == pl.col("original_question"))
+    if "type" in rows.columns and rows["type"].str.starts_with("GSM").any():
+        unaltered = unaltered.filter(pl.col("type").str.starts_with("GSM"))  # MetaMathQA's other half is MATH
+    unaltered = unaltered.unique("query", keep="first", maintain_order=True)
     questions = [
         {"question": query, "answer": f"#### {found[1].replace(',', '')}"}
         for query, response in unaltered.select(TRAIN_FIELDS).iter_rows()
@@ -179,7 +186,7 @@ def read_questions(reference: str, split: str) -> pl.DataFrame:
     questions = read_rows(reference, QUESTION_FIELDS, split).select(QUESTION_FIELDS)
     for number, answer in enumerate(questions["answer"], start=1):
         if "#### " not in answer:
-            raise UserError(f"{reference}, line {number}: the answer does not end in '#### N'")
+            raise UserError(f"{reference}, question {number}: the answer does not end in '#### N'")
     return questions
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
+
+from antipasto.config import did_you_mean
 
 from .config import EvalConfig
 from .data import question_hash, read_questions
@@ -29,25 +33,34 @@ ITEMS_SCHEMA = {
     "score": pl.Float64,  # 1 right, 0 wrong
 }
 
+Score = tuple[float | None, float | None]  # value and standard error
+
 
 @dataclass(frozen=True)
 class Scores:
     """A split's results: `metrics[task][filter][metric]` is (value, stderr); one item and one sample a question."""
 
-    metrics: dict[str, dict[str, dict[str, tuple[float, float | None]]]]
+    metrics: dict[str, dict[str, dict[str, Score]]]
     items: list[dict[str, Any]]
     samples: list[dict[str, Any]]
     questions: dict[str, int]  # by task
     seconds: float
 
-    def headline(self, strict: bool = False) -> tuple[float, float | None] | None:
+    def headline(self, strict: bool = False) -> Score:
         """The first task's accuracy and stderr: flexible-extract where the task has it, or strict-match."""
-        by_filter = next(iter(self.metrics.values()))
-        names = ("strict-match",) if strict else (*HEADLINE_FILTERS, *by_filter)
-        chosen = next((by_filter[name] for name in names if name in by_filter), None)
-        if chosen is None:
-            return None
-        return next((chosen[m] for m in (*HEADLINE_METRICS, *chosen) if m in chosen), None)
+        task, by_filter = next(iter(self.metrics.items()))
+        if strict:
+            return next(iter(by_filter.get("strict-match", {"": (None, None)}).values()))
+        name, metric = headline_of(item for item in self.items if item["task"] == task)
+        return by_filter[name][metric]
+
+
+def headline_of(items: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
+    """The filter and metric by which a task's items are ranked."""
+    pairs = list(dict.fromkeys((item["filter"], item["metric"]) for item in items))
+    filters, metrics = [name for name, _ in pairs], [metric for _, metric in pairs]
+    name = next((f for f in HEADLINE_FILTERS if f in filters), filters[0])
+    return name, next((m for m in HEADLINE_METRICS if m in metrics), metrics[0])
 
 
 class Evaluation:
@@ -56,46 +69,21 @@ class Evaluation:
     def __init__(self, config: EvalConfig, valid: pl.DataFrame | None) -> None:
         """
         Args:
-            config: which tasks, which questions, how many.
+            config: which tasks (or groups of them), which questions, how many. The first task is the headline;
+                `config.data` stands in for its own questions.
             valid: questions to score as a validation split with the first task; None for no such split.
 
         Raises:
             UserError: an unknown task, or one whose data cannot be had.
         """
         self.config = config
-        self._configs = _task_configs(config.tasks)
+        first, *others = config.tasks
+        manager = _task_manager(config.tasks)
         test = None if config.data is None else read_questions(config.data, "test")
         with _quiet():
-            self.test = [self._task(name, test) for name in config.tasks]
-            self.valid = [] if valid is None else [self._task(config.tasks[0], valid)]
-
-    def _task(self, name: str, questions: pl.DataFrame | None) -> Any:
-        from datasets import Dataset, DatasetDict
-        from lm_eval.api.task import ConfigurableTask
-
-        values = dict(self._configs[name])
-        values["metadata"] = {**(values.get("metadata") or {})}
-        values.setdefault("num_fewshot", 0)
-        if questions is not None:
-            split = values.get("test_split") or values.get("validation_split") or "test"
-            if values["num_fewshot"]:
-                raise UserError(
-                    f"eval.tasks={name}: shows {values['num_fewshot']} worked examples from its own data, so other "
-                    "questions cannot be put in; with eval.data or eval.valid use a zero-shot task: gsm8k_metamath"
-                )
-            rows = Dataset.from_list(questions.to_dicts())
-            dataset = DatasetDict({split: rows})
-            for key in ("training_split", "validation_split", "fewshot_split", "dataset_path", "dataset_name"):
-                values.pop(key, None)
-            values |= {"test_split": split, "dataset_kwargs": None, "custom_dataset": lambda **_: dataset}
-        try:
-            return ConfigurableTask(config=values)
-        except Exception as error:  # whatever a task's own loading raises, offline above all
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-            raise UserError(
-                f"eval.tasks={name}: its questions cannot be loaded ({reason}); go online once to fill the cache, or "
-                "give eval.data=PATH (.jsonl, .parquet or a saved dataset folder)"
-            ) from error
+            headline = _load(manager, first) if test is None else [_with_questions(manager, first, test)]
+            self.test = headline + [task for name in others for task in _load(manager, name)]
+            self.valid = [] if valid is None else [_with_questions(manager, first, valid)]
 
     def run(self, model: Any, tokenizer: Any, split: str) -> Scores:
         """Score `test` or `valid`, greedily, with the model as it stands."""
@@ -106,6 +94,8 @@ class Evaluation:
         start = time.perf_counter()
         with _quiet():
             lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.config.batch_size)
+            if not sys.stderr.isatty():
+                lm.generate_until = partial(lm.generate_until, disable_tqdm=True)
             for task in tasks:
                 task.set_fewshot_seed(seed=1234)
             limit = self.config.limit if split == "test" else None
@@ -127,15 +117,19 @@ class Evaluation:
         return Scores(metrics, items, samples, counts, time.perf_counter() - start)
 
 
-def _by_filter(results: Mapping[str, Any]) -> dict[str, dict[str, tuple[float, float | None]]]:
+def _by_filter(results: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
     """lm-eval's `metric,filter` and `metric_stderr,filter` entries, nested."""
-    found: dict[str, dict[str, tuple[float, float | None]]] = {}
+    found: dict[str, dict[str, Score]] = {}
     for key, value in results.items():
         metric, comma, name = key.partition(",")
         if comma and not metric.endswith("_stderr"):
-            stderr = results.get(f"{metric}_stderr,{name}")
-            found.setdefault(name, {})[metric] = (float(value), stderr if isinstance(stderr, float) else None)
+            found.setdefault(name, {})[metric] = (_finite(value), _finite(results.get(f"{metric}_stderr,{name}")))
     return found
+
+
+def _finite(value: Any) -> float | None:
+    """A number that JSON can hold; None for lm-eval's "N/A", and for what is infinite or undefined."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _question(sample: Mapping[str, Any]) -> str:
@@ -150,23 +144,59 @@ def _sample(place: dict[str, Any], sample: Mapping[str, Any]) -> dict[str, Any]:
     return place | answers | scores | {"prompt": str(sample["arguments"][0][0]), "response": sample["resps"][0][0]}
 
 
-def _task_configs(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """The tasks' YAML by name; lm-eval's own thousands are only indexed where one of them is asked for."""
+def _task_manager(names: tuple[str, ...]) -> Any:
+    """lm-eval's index of tasks: ours, and its own thousands only where one of them is asked for."""
     from lm_eval.tasks import TaskManager
+
+    ours = str(benchmark_dir() / "tasks")
+    with _quiet():
+        manager = TaskManager(include_path=ours, include_defaults=False)
+        if not set(names) <= set(manager.all_tasks):
+            manager = TaskManager(include_path=ours)
+    for name in names:
+        if name not in manager.all_tasks:
+            near = did_you_mean(name, manager.all_tasks).partition(" (known")[0]
+            raise UserError(f"eval.tasks={name}: lm-eval has no task of that name{near}; `lm-eval ls tasks` lists them")
+    return manager
+
+
+def _load(manager: Any, name: str) -> list[Any]:
+    """A task, or all of a group, with its own questions."""
+    try:
+        tasks = list(manager.load([name])["tasks"].values())
+    except Exception as error:  # whatever a task's own loading raises, offline above all
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        raise UserError(
+            f"eval.tasks={name}: its questions cannot be loaded ({reason}); go online once to fill the cache, or give "
+            "eval.data=PATH (.jsonl, .parquet or a saved dataset folder)"
+        ) from error
+    for task in tasks:
+        if task.config.num_fewshot is None:
+            task.set_config(key="num_fewshot", value=0)
+    return tasks
+
+
+def _with_questions(manager: Any, name: str, questions: pl.DataFrame) -> Any:
+    """A task as its YAML says, but for the questions."""
+    from datasets import Dataset, DatasetDict
+    from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    ours = benchmark_dir() / "tasks"
-    with _quiet():
-        manager = TaskManager(include_path=str(ours), include_defaults=False)
-        if not set(names) <= set(manager.all_subtasks):
-            manager = TaskManager(include_path=str(ours))
-    for name in names:
-        if name not in manager.all_subtasks:
-            from antipasto.config import did_you_mean
-
-            near = did_you_mean(name, manager.all_subtasks).partition(" (known")[0]
-            raise UserError(f"eval.tasks={name}: lm-eval has no task of that name{near}; `lm_eval ls tasks` lists them")
-    return {name: load_yaml(manager.task_index[name].yaml_path, resolve_func=True) for name in names}
+    path = manager.task_index[name].yaml_path
+    values = load_yaml(path, resolve_func=True) if path is not None else {}
+    if values.get("num_fewshot") or values.get("output_type") != "generate_until" or "class" in values:
+        raise UserError(
+            f"eval.tasks={name}: other questions can only be put into a zero-shot task that generates, such as "
+            "gsm8k_metamath; make that the first of eval.tasks, or leave out eval.data and write eval.valid=none"
+        )
+    rows = Dataset.from_list(questions.to_dicts())
+    own_data = ("training_split", "validation_split", "fewshot_split", "dataset_path", "dataset_name", "dataset_kwargs")
+    values = {key: value for key, value in values.items() if key not in own_data} | {
+        "num_fewshot": 0,
+        "test_split": "test",
+        "custom_dataset": lambda **metadata: DatasetDict({"test": rows}),
+    }
+    return ConfigurableTask(config=values)
 
 
 @contextmanager

@@ -44,12 +44,17 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, run.dtype), **options)
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options
+        )
     except Exception as error:  # one way out for every reason: offline, gated, absent, not a model
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
         where = "cannot be loaded" if place else "not in the cache, and the hub did not give it"
         advice = "" if place else "; go online once to fill the cache, or give model=PATH of a saved model folder"
         raise UserError(f"model={run.model}: {where} ({reason}){advice}") from error
+    if loaded["missing_keys"]:
+        lacking = sorted(loaded["missing_keys"])
+        raise UserError(f"model={run.model}: its files lack {len(lacking)} of its weights, such as {lacking[0]}")
     if tokenizer.eos_token_id is None:
         raise UserError(f"model={run.model}: its tokenizer has no end token, so completions could not end")
     if tokenizer.pad_token_id is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +25,12 @@ def benchmark_dir() -> Path:
 
 def locate(reference: str) -> Path | None:
     """The file or folder that a string names, seen from here or from the benchmark's own folder; None if neither."""
-    for place in (Path(reference).expanduser(), benchmark_dir().parent / reference):
-        if place.exists():
-            return place.resolve()
+    for place in (Path(os.path.expanduser(reference)), benchmark_dir().parent / reference):
+        try:
+            if place.exists():
+                return place.resolve()
+        except (OSError, ValueError):  # a name too long, or with a character no file can have
+            continue
     return None
 
 
@@ -57,8 +61,10 @@ class Store:
         for folder in (self.results, self.outputs):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / ".writable"
-                probe.write_bytes(b"\0" * 65536)
-                probe.unlink()
+                probe = folder / f".writable.{os.getpid()}"
+                try:
+                    probe.write_bytes(b"\0" * 65536)
+                finally:
+                    probe.unlink(missing_ok=True)
             except OSError as error:
                 raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error

@@ -14,8 +14,9 @@ import polars as pl
 
 from .config import BASE
 from .errors import UserError
+from .evaluate import headline_of
 from .paths import Store
-from .results import atomically, read_table
+from .results import atomically, items_digest, read_table
 from .stats import accuracy_over_seeds
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -32,11 +33,14 @@ def render(store: Store) -> str:
     done = table.filter(pl.col("status") == "ok")
     if done.is_empty():
         raise UserError(f"{store.table} holds no finished run yet; make one with: antipasto-bench demo")
-    rows = [row | {name: json.loads(row[name]) for name in ("config", "provenance")} for row in done.to_dicts()]
+    rows = [
+        row | {name: json.loads(row[name]) for name in ("config", "provenance", "metrics")} for row in done.to_dicts()
+    ]
     trained = [row for row in rows if row["variant"] != BASE]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    names = {row["protocol"]: row["model"] for row in sorted(rows, key=lambda row: row["run_id"])}
     for row in trained:
-        groups.setdefault((row["model"], row["protocol"]), []).append(row)
+        groups.setdefault((names[row["protocol"]], row["protocol"]), []).append(row)
     bases = {row["scoring"]: row for row in rows if row["variant"] == BASE}
     for scoring, row in bases.items():
         if not any(scoring == other["scoring"] for other in trained):
@@ -115,15 +119,18 @@ def _line(label: str, members: list[dict[str, Any]], store: Store) -> tuple[floa
 
 def _pooled(members: list[dict[str, Any]], store: Store) -> tuple[float, float]:
     """Headline accuracy and stderr over an arm's seeds, from the questions themselves."""
-    task = members[0]["config"]["eval"]["tasks"][0]
+    task = next(iter(members[0]["metrics"]["test"]))
     columns = []
     for row in members:
         path = store.items(row["run_id"])
         if not path.exists():
             raise UserError(f"{path} is missing: the table's row for it cannot be backed; restore it or run it again")
-        items = pl.read_parquet(path).filter((pl.col("split") == "test") & (pl.col("task") == task))
-        name = "flexible-extract" if "flexible-extract" in items["filter"] else items["filter"][0]
-        items = items.filter((pl.col("filter") == name) & (pl.col("metric") == items["metric"][0]))
+        items = pl.read_parquet(path)
+        if items_digest(items) != row["items_sha256"]:
+            raise UserError(f"{path} is not what the table's row for it was made from; restore it or run it again")
+        items = items.filter((pl.col("split") == "test") & (pl.col("task") == task))
+        name, metric = headline_of(items.to_dicts())
+        items = items.filter((pl.col("filter") == name) & (pl.col("metric") == metric))
         columns.append(items.sort("doc_id")["score"].to_numpy())
     return accuracy_over_seeds(columns)
 

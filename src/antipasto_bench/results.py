@@ -6,6 +6,7 @@ off by the next writer and skipped, with a warning, by every reader; it never hi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
@@ -99,31 +100,35 @@ def _write_all(handle: int, data: bytes) -> None:
 
 
 def read_table(table: Path) -> pl.DataFrame:
-    """Every readable row, the latest of each run id, in the order in which the runs were first recorded.
+    """Every readable row, one a run id, in the order in which the runs were first recorded.
 
-    A line that is not a whole row is reported by a warning and skipped.
+    Of a run that was made again the latest row counts, but a failure never hides a result. A line that is not a
+    whole row is reported by a warning and skipped.
 
     Raises:
         UserError: the table was written by a newer version of this program.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(_lines(table), start=1):
+    lines = table.read_bytes().split(b"\n") if table.exists() else []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             version, run_id = row["schema"], row["run_id"]
-        except (json.JSONDecodeError, KeyError, TypeError):
+            if version == SCHEMA_VERSION:
+                if row["status"] not in ("ok", "failed"):
+                    raise ValueError(row["status"])
+                row = {k: json.dumps(v, sort_keys=True) if k in NESTED else v for k, v in row.items()}
+                pl.DataFrame([row], schema=SCHEMA, strict=True)
+        except (ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
             warnings.warn(f"{table}, line {number}: not a whole row; skipped", stacklevel=2)
             continue
         if version != SCHEMA_VERSION:
             raise UserError(f"{table}, line {number}: schema {version}, this program reads {SCHEMA_VERSION}; update it")
-        rows[run_id] = {k: json.dumps(v, sort_keys=True) if k in NESTED else v for k, v in row.items()}
+        if row["status"] == "ok" or rows.get(run_id, row)["status"] != "ok":
+            rows[run_id] = row
     return pl.DataFrame(list(rows.values()), schema=SCHEMA, strict=True)
-
-
-def _lines(table: Path) -> Iterator[bytes]:
-    if table.exists():
-        with open(table, "rb") as file:
-            yield from (line for line in file if line.strip())
 
 
 def find(table: Path, run_id: str) -> dict[str, Any] | None:
@@ -149,3 +154,8 @@ def atomically(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     with atomically(path) as partial:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def items_digest(frame: pl.DataFrame) -> str:
+    """sha256 of a frame's content, independent of how parquet packs it."""
+    return hashlib.sha256(frame.write_ndjson().encode()).hexdigest()

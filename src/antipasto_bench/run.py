@@ -6,7 +6,9 @@ leaves the table as it was, and can be started again.
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import io
 import json
 import shutil
 import time
@@ -23,7 +25,7 @@ from torch import Generator, nn
 
 import antipasto
 
-from .config import BASE, RunConfig
+from .config import BASE, RunConfig, model_fingerprint
 from .data import Splits, collate, draw_examples, load_splits
 from .errors import RunFailure, UserError
 from .evaluate import ITEMS_SCHEMA, Evaluation, Scores
@@ -31,7 +33,7 @@ from .load import load_model
 from .paths import Store
 from .progress import Progress
 from .provenance import provenance
-from .results import append, atomically, find, write_json
+from .results import append, atomically, find, items_digest, write_json
 from .train import Step, Training, train, weights_digest
 
 Status = Literal["ok", "failed", "done", "running"]
@@ -52,69 +54,96 @@ def execute(run: RunConfig, store: Store, progress: Progress, *, force: bool = F
     Raises:
         UserError: it cannot be made as asked; nothing was recorded.
     """
-    earlier = find(store.table, run.run_id)
+    run_id = run.run_id  # once: it digests files, and those may change while the run goes on
+    earlier = find(store.table, run_id)
     if earlier is not None and not force:
-        return Outcome("done", run.run_id, earlier)
+        return Outcome("done", run_id, earlier)
     store.check_writable()
-    lock = store.outputs / ".locks" / f"{run.run_id}.lock"
+    lock = store.outputs / ".locks" / f"{run_id}.lock"
     lock.parent.mkdir(exist_ok=True)
     try:
         with FileLock(lock, timeout=0):
-            earlier = find(store.table, run.run_id)  # made by another process since we looked
+            earlier = find(store.table, run_id)  # made by another process since we looked
             if earlier is not None and not force:
-                return Outcome("done", run.run_id, earlier)
-            return _make(run, store, progress)
+                return Outcome("done", run_id, earlier)
+            return _make(run, _identity_row(run, run_id), store, progress)
     except Timeout:
-        return Outcome("running", run.run_id)
+        return Outcome("running", run_id)
+    finally:
+        gc.collect()  # hooks and layers point at each other: without this the model would outlive its run
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
-def _make(run: RunConfig, store: Store, progress: Progress) -> Outcome:
+def _make(run: RunConfig, row: dict[str, Any], store: Store, progress: Progress) -> Outcome:
     began = time.perf_counter()
-    progress.phase("load")
-    splits = load_splits(run.data, run.eval)
-    evaluation = Evaluation(run.eval, splits.valid)
-    model, tokenizer = load_model(run)
-    row = _identity_row(run) | {"load_s": time.perf_counter() - began}
-
-    torch.manual_seed(run.seed)
-    if run.variant != BASE:
-        progress.phase("attach")
-        examples, attach_s = _attach(run, model, tokenizer, splits)
-        row |= {"attach_s": attach_s, **_size(run, model)}
-    # From here on the run leaves traces: everything that the user could have got wrong was checked.
-    folder = store.run_dir(run.run_id)
+    run_id = row["run_id"]
+    # What is made grows in a folder of its own, and takes the place of an earlier one only when it is whole.
+    folder = store.outputs / ".making" / run_id
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-    made_by = provenance(next(model.parameters()).device) | {"data": _data_digests(splits, evaluation)}
-    row["provenance"] = made_by
     try:
-        if run.variant != BASE:
-            row |= _train(run, model, tokenizer, examples, folder, progress)
-        scores = _evaluate(run, model, tokenizer, evaluation, progress)
-    except (RunFailure, torch.OutOfMemoryError) as error:
-        reason = str(error) if isinstance(error, RunFailure) else f"out of memory: {str(error).splitlines()[0]}"
-        row |= {"status": "failed", "error": reason, **_finish(began)}
+        try:
+            progress.phase("load")
+            splits = load_splits(run.data, run.eval)
+            evaluation = Evaluation(run.eval, splits.valid)
+            model, tokenizer = load_model(run)
+            row |= {"load_s": time.perf_counter() - began, "provenance": _provenance(run, model, splits, evaluation)}
+            if run.variant != BASE:
+                progress.phase("attach")
+                examples, attach_s = _attach(run, model, tokenizer, splits)
+                row |= {"attach_s": attach_s, **_size(run, model)}
+            # All that the user could have got wrong was checked; from here on the run leaves traces.
+            folder.mkdir(parents=True)
+            settings = yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)
+            (folder / "config.yaml").write_text(settings, encoding="utf-8")
+            if run.variant != BASE:
+                row |= _train(run, model, tokenizer, examples, folder, progress)
+            scores = _evaluate(run, model, tokenizer, evaluation, progress)
+        except (RunFailure, RuntimeError) as error:  # torch reports memory, devices and LAPACK by RuntimeErrors
+            return _record_failure(row | _finish(began), error, folder, store)
+        progress.phase("record")
+        items = pl.DataFrame([i for s in scores.values() for i in s.items], schema=ITEMS_SCHEMA)
+        row |= {"status": "ok", **_score_row(scores), "items_sha256": items_digest(items), **_finish(began)}
+        samples = "".join(json.dumps(sample) + "\n" for s in scores.values() for sample in s.samples)
+        (folder / "samples.jsonl").write_text(samples, encoding="utf-8")
         write_json(folder / "record.json", row)
+        _replace(folder, store.run_dir(run_id))
+        with atomically(store.items(run_id)) as partial:
+            packed = io.BytesIO()
+            items.write_parquet(packed, compression="zstd")
+            partial.write_bytes(packed.getvalue())  # Python's own write reports a full disk as an OSError
         append(store.table, row)
-        return Outcome("failed", run.run_id, row)
-    progress.phase("record")
-    items = pl.DataFrame([i for s in scores.values() for i in s.items], schema=ITEMS_SCHEMA)
-    row |= {"status": "ok", **_score_row(scores), "items_sha256": items_digest(items), **_finish(began)}
-    with atomically(folder / "samples.jsonl") as partial:
-        partial.write_text("".join(json.dumps(x) + "\n" for s in scores.values() for x in s.samples), encoding="utf-8")
+        return Outcome("ok", run_id, row)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _record_failure(row: dict[str, Any], error: Exception, folder: Path, store: Store) -> Outcome:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+    if isinstance(error, torch.OutOfMemoryError):
+        reason = f"out of memory: {reason}"
+    elif not isinstance(error, RunFailure):
+        reason = f"{type(error).__name__}: {reason}"
+    row |= {"status": "failed", "error": reason}
+    earlier = find(store.table, row["run_id"])
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "record.json", row)
-    with atomically(store.items(run.run_id)) as partial:
-        items.write_parquet(partial, compression="zstd")
+    if earlier is None or earlier["status"] != "ok":
+        _replace(folder, store.run_dir(row["run_id"]))
     append(store.table, row)
-    return Outcome("ok", run.run_id, row)
+    return Outcome("failed", row["run_id"], row)
 
 
-def _identity_row(run: RunConfig) -> dict[str, Any]:
+def _replace(new: Path, place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    new.rename(place)
+
+
+def _identity_row(run: RunConfig, run_id: str) -> dict[str, Any]:
     trained = run.variant != BASE
     size = {} if trained else {"trained_parameters": 0, "added_macs_per_token": 0}
     return size | {
-        "run_id": run.run_id,
+        "run_id": run_id,
         "model": run.model,
         "variant": run.variant,
         "rank": run.rank,
@@ -205,8 +234,8 @@ def _score_row(scores: dict[str, Scores]) -> dict[str, Any]:
     }
     for split, s in scores.items():
         row[f"{split}_n"] = next(iter(s.questions.values()))
-        row[f"{split}_accuracy"], row[f"{split}_stderr"] = s.headline() or (None, None)
-        strict, stderr = s.headline(strict=True) or (None, None)
+        row[f"{split}_accuracy"], row[f"{split}_stderr"] = s.headline()
+        strict, stderr = s.headline(strict=True)
         row[f"{split}_strict"] = strict
         if split == "test":
             row["test_strict_stderr"] = stderr
@@ -217,20 +246,14 @@ def _finish(began: float) -> dict[str, Any]:
     return {"total_s": time.perf_counter() - began, "finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
-def _data_digests(splits: Splits, evaluation: Evaluation) -> dict[str, Any]:
-    """Rows and a digest of the very data that were used, whatever the hub calls them."""
-    found = {"train": {"rows": len(splits.train), "sha256": items_digest(splits.train)}}
+def _provenance(run: RunConfig, model: Any, splits: Splits, evaluation: Evaluation) -> dict[str, Any]:
+    """Code and machine, and digests of the very model and data that were used, whatever the hub calls them."""
+    data = {"train": {"rows": len(splits.train), "sha256": items_digest(splits.train)}}
     if splits.valid is not None:
-        found["valid"] = {"rows": len(splits.valid), "sha256": items_digest(splits.valid)}
+        data["valid"] = {"rows": len(splits.valid), "sha256": items_digest(splits.valid)}
     for task in evaluation.test:
         documents = json.dumps(list(task.eval_docs), sort_keys=True, default=str).encode()
-        found[f"test:{task.task_name}"] = {
-            "rows": len(task.eval_docs),
-            "sha256": hashlib.sha256(documents).hexdigest(),
-        }
-    return found
-
-
-def items_digest(frame: pl.DataFrame) -> str:
-    """sha256 of a frame's content, independent of how parquet packs it."""
-    return hashlib.sha256(frame.write_ndjson().encode()).hexdigest()
+        digest = hashlib.sha256(documents).hexdigest()
+        data[f"test:{task.task_name}"] = {"rows": len(task.eval_docs), "sha256": digest}
+    base = {"source": model_fingerprint(run), "commit": getattr(model.config, "_commit_hash", None)}
+    return provenance(model.device) | {"model": base, "data": data}

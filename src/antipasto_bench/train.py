@@ -56,10 +56,13 @@ def learning_rate(step: int, run: RunConfig) -> float:
 
 def completion_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Sum over the completion's tokens of -log p(token | all before it), in float32."""
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
-    labels = batch["labels"][:, 1:]
-    scored = labels != IGNORED
-    return cross_entropy(logits[:, :-1][scored].float(), labels[scored], reduction="sum")
+    scored = batch["labels"][:, 1:] != IGNORED  # by the position that predicts: (batch, longest - 1)
+    # Logits over a large vocabulary are most of the memory: none are made before the first completion begins.
+    kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    logits = model(**inputs, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
+    scored = scored[:, -kept:]
+    return cross_entropy(logits[scored].float(), batch["labels"][:, -kept:][scored], reduction="sum")
 
 
 def train(

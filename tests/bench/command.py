@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 SHARED = Path(__file__).parents[3] / "shared"  # real GSM8K, where a checkout has it beside it
+HUB = tempfile.mkdtemp(prefix="empty-hub-cache-")  # no test may find what a user has fetched
 QUICK = ["steps=8", "batch_size=4", "eval.limit=12", "eval.valid_limit=6", "eval.batch_size=12"]
 
 
@@ -14,7 +16,7 @@ def start(*words: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "antipasto_bench", *map(str, words)],
         cwd=cwd,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""} | environment,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": HUB, "CUDA_VISIBLE_DEVICES": ""} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from antipasto_bench.config import compose, expand, load_preset, parse_words, preset_names, variant_names
 from antipasto_bench.errors import UserError
+from antipasto_bench.paths import benchmark_dir
 
 
 def one(words: str, preset: str = "nano"):
@@ -44,6 +45,23 @@ def test_an_axis_that_a_variant_lacks_neither_multiplies_its_runs_nor_enters_the
     assert len({run.run_id for run in runs}) == len(runs)
     assert one("lora rotate_basis=U").run_id == one("lora").run_id
     assert len(many("base seed=0,1,2 lr=1,2 rank=4,8 rotate_basis=V,U steps=1,2")) == 1
+
+
+def test_a_setting_that_changes_nothing_under_the_others_collapses():
+    assert len(many("antipasto rotate_basis=none block_size=2,4,8 alpha=1,2 act_pool=rms,mean_abs")) == 1
+    assert len(many("antipasto block_size=2,4")) == 2
+    assert len(many("antipasto basis=wanda act_pool=rms,mean_abs data.calibration=8,16")) == 4
+    assert len(many("lora,antipasto data.calibration=8,16")) == 2
+    assert len(many("lora alpha=1,2")) == 2
+
+
+def test_a_preset_may_use_either_word_for_a_setting_and_the_user_the_other(tmp_path):
+    preset = tmp_path / "mine.yaml"
+    text = (benchmark_dir() / "presets" / "nano.yaml").read_text().partition("variants:")[0]
+    preset.write_text(text.replace("targets:", "target_names:") + "r: 8\n")
+    assert one("lora", str(preset)).rank == 8
+    run = one("lora rank=4 targets=[v_proj]", str(preset))
+    assert (run.rank, run.adapter["target_names"]) == (4, ["v_proj"])
 
 
 def test_the_published_alias_is_the_same_variant():
@@ -134,6 +152,10 @@ def test_every_preset_composes_with_every_variant():
         ("lora =3", "cannot read '=3'"),
         ("lora steps=", "cannot read 'steps='"),
         ("lora seed=-1", "seed=-1: "),
+        ("lora seed=4294967296", "seed=4294967296: "),
+        ("lora max_grad_norm=.inf", "max_grad_norm=inf: "),
+        ("lora alpha=.nan", "alpha=nan: "),
+        ("lora rank=3 r=3", "rank and r are two words for one setting"),
     ],
 )
 def test_a_mistake_names_itself_and_the_nearest_right_word(words, said):

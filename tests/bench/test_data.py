@@ -99,7 +99,7 @@ def test_other_files_say_what_is_wrong_with_them(tmp_path):
 
 def test_a_question_must_carry_its_answer(tmp_path):
     path = write_jsonl(tmp_path / "q.jsonl", [{"question": "a", "answer": "#### 1"}, {"question": "b", "answer": "2"}])
-    with pytest.raises(UserError, match="line 2: the answer does not end in '#### N'"):
+    with pytest.raises(UserError, match="question 2: the answer does not end in '#### N'"):
         read_questions(path, "test")
 
 
@@ -121,6 +121,16 @@ def test_held_out_questions_and_all_rows_made_from_them_are_not_trained_on(tmp_p
     again = load_splits(DataConfig(train=shuffled), scoring)
     assert again.valid is not None
     assert set(again.valid["question"]) == held
+
+
+def test_gsm_questions_alone_are_held_out_where_there_are_any(tmp_path):
+    maths = [row | {"type": "MATH_AnsAug", "query": f"Solve {i}", "original_question": f"Solve {i}"}
+             for i, row in enumerate(ROWS)]  # fmt: skip
+    path = write_jsonl(tmp_path / "a.jsonl", [*maths, *ROWS])
+    splits = load_splits(DataConfig(train=path), EvalConfig(tasks=("t",), valid_limit=10))
+    assert splits.valid is not None
+    assert splits.valid["question"].str.starts_with("What").all()
+    assert splits.train.height == 30
 
 
 def test_only_the_completion_bears_loss_and_its_tokens_are_those_met_when_scored(tokenizer):

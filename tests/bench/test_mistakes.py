@@ -2,10 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 
 import pytest
 from command import QUICK, bench, files_below
+from safetensors.torch import load_file, save_file
+
+from antipasto_bench.nano import MODEL_DIR
 
 pytestmark = pytest.mark.slow
 
@@ -52,24 +57,61 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(tmp_path):
     assert "step" not in done.stderr
 
 
+FILL = """
+import resource, sys
+from antipasto_bench import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))
+sys.argv = ["antipasto-bench", *sys.argv[1:]]
+cli.main()
+"""
+
+
 def test_a_disk_that_fills_during_a_run_costs_one_line_and_leaves_no_row(tmp_path):
-    """On a real file system of 300 KB: room to begin, not to end."""
+    """A file-size limit stands in for the disk: there is room to begin, none for the adapter or the samples."""
+    words = ["run", "lora", *QUICK, "eval.limit=200"]
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, *words], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 2, done.stderr
+    assert "nothing was recorded: free some space" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert files_below(tmp_path) == set()
+    bench(*words, cwd=tmp_path)
+    assert (tmp_path / "results/table.ndjson").read_bytes().count(b"\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_small_file_system_that_fills_up_loses_nothing(tmp_path):
     small = tmp_path / "small"
     small.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", small]).returncode:
-        pytest.skip("mounting a small file system needs root")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("this machine mounts no tmpfs")
+    words = ["run", "lora", *QUICK, "--results", small / "results", "--outputs", small / "out"]
     try:
         (small / "ballast").write_bytes(b"\0" * 200_000)
-        done = bench(
-            "run", "lora", *QUICK, "--results", small / "results", "--outputs", small / "out", cwd=tmp_path, expect=2
-        )
+        done = bench(*words, cwd=tmp_path, expect=2)
         assert "No space left on device; nothing was recorded" in done.stderr.splitlines()[-1]
-        assert "Traceback" not in done.stderr
-        assert not (small / "results/table.ndjson").exists()
-        assert not list(small.rglob("*.partial"))
+        assert files_below(small) == {"ballast"}
         (small / "ballast").unlink()
         subprocess.run(["mount", "-o", "remount,size=20m", small], check=True)
         bench(*words, cwd=tmp_path)
         assert (small / "results/table.ndjson").read_bytes().count(b"\n") == 1
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_one_impossible_run_does_not_end_a_sweep(tmp_path):
+    done = bench("sweep", "lora", *QUICK, "rank=65,4", cwd=tmp_path, expect=2)
+    assert "r=65 is above" in done.stderr
+    assert "1 of 2 runs cannot be made as asked" in done.stderr.splitlines()[-1]
+    assert (tmp_path / "results/table.ndjson").read_bytes().count(b"\n") == 1
+
+
+def test_a_model_folder_that_lacks_weights_is_refused(tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(MODEL_DIR, broken)
+    weights = load_file(broken / "model.safetensors")
+    lost = "model.layers.2.mlp.down_proj.weight"
+    save_file({k: v for k, v in weights.items() if k != lost}, broken / "model.safetensors", {"format": "pt"})
+    done = bench("run", "lora", f"model={broken}", cwd=tmp_path, expect=2)
+    assert f"its files lack 1 of its weights, such as {lost}" in done.stderr.splitlines()[-1]

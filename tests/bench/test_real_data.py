@@ -1,6 +1,7 @@
 """Real GSM8K and real architectures go through the same path as the embedded world."""
 
 import json
+from random import Random
 
 import polars as pl
 import pytest
@@ -74,8 +75,6 @@ def hub_like(tmp_path_factory):
     for name, model in models.items():
         model.to(torch.bfloat16).save_pretrained(home / name)
         tokenizer.save_pretrained(home / name)
-    from random import Random
-
     made = generate("train", 40, Random(0))
     rows = [{"query": p.question, "response": p.response, "type": "GSM_AnsAug", "original_question": p.question}
             for p in made]  # fmt: skip
@@ -116,6 +115,17 @@ def test_linear_attention_projections_can_be_targets(hub_like, tmp_path):
     words += [f"eval.data={hub_like / 'gsm8k'}", "targets=[in_proj_qkv,in_proj_z,out_proj]", "eval.valid=none"]
     row = row_of(bench("run", "lora", "--preset", "qwen3.5-0.8b", *words, "--json", cwd=tmp_path))
     assert row["trained_parameters"] == 3 * 8 * ((32 + 48) + (32 + 16) + (16 + 32))
+
+
+def test_a_task_whose_questions_are_not_here_says_so_in_one_line(hub_like, tmp_path):
+    words = [f"model={hub_like / 'qwen3-0.6b'}", f"data.train={hub_like / 'rows.jsonl'}", *QUICK]
+    done = bench("run", "lora", "--preset", "qwen3-0.6b", *words, cwd=tmp_path, expect=2)
+    assert "eval.tasks=gsm8k_metamath: its questions cannot be loaded" in done.stderr
+    assert "give eval.data=PATH" in done.stderr.splitlines()[-1]
+    few_shot = [f"eval.data={hub_like / 'gsm8k'}", "eval.tasks=gsm8k"]
+    done = bench("run", "lora", "--preset", "qwen3-0.6b", *words, *few_shot, cwd=tmp_path, expect=2)
+    assert "only be put into a zero-shot task" in done.stderr
+    assert "eval.valid=none" in done.stderr.splitlines()[-1]
 
 
 def test_without_network_and_cache_one_line_says_what_to_do(tmp_path):

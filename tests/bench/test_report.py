@@ -10,7 +10,7 @@ from antipasto_bench.errors import UserError
 from antipasto_bench.evaluate import ITEMS_SCHEMA
 from antipasto_bench.paths import Store
 from antipasto_bench.report import BEGIN, END, render, write_into
-from antipasto_bench.results import append
+from antipasto_bench.results import append, items_digest
 
 PROVENANCE = {
     "hardware": "cpu-of-a-test",
@@ -33,6 +33,8 @@ def record(store: Store, variant: str, right: list[int], **given):
     pl.DataFrame(items, schema=ITEMS_SCHEMA).write_parquet(store.items(run.run_id))
     trained = variant != "base"
     return {
+        "items_sha256": items_digest(pl.DataFrame(items, schema=ITEMS_SCHEMA)),
+        "metrics": {"test": {"nano_metamath": {}}},
         "run_id": run.run_id, "status": "ok", "model": run.model, "variant": variant, "rank": run.rank,
         "lr": run.lr if trained else None, "seed": run.seed if trained else None,
         "protocol": run.protocol, "scoring": run.scoring, "arm": run.arm, "config": run.model_dump(mode="json"),
@@ -127,6 +129,9 @@ def test_what_cannot_be_backed_is_not_shown(store, tmp_path):
     append(store.table, row)
     store.items(row["run_id"]).unlink()
     with pytest.raises(UserError, match="is missing"):
+        render(store)
+    record(store, "lora", [0, 1])
+    with pytest.raises(UserError, match="is not what the table's row for it was made from"):
         render(store)
     page = tmp_path / "page.md"
     page.write_text("no place")

@@ -47,6 +47,26 @@ def test_a_run_made_again_has_one_row_the_latest(tmp_path):
     assert read_table(table)["test_accuracy"].to_list() == [0.2, 0.5]
 
 
+def test_a_failure_never_hides_a_result(tmp_path):
+    table = tmp_path / "table.ndjson"
+    append(table, row("a", status="failed", error="first", test_accuracy=None))
+    assert read_table(table)["status"].to_list() == ["failed"]
+    append(table, row("a"))
+    append(table, row("a", status="failed", error="again", test_accuracy=None))
+    assert read_table(table)["status"].to_list() == ["ok"]
+
+
+@pytest.mark.parametrize("junk", [b"\0" * 64, b"\xff\xfe", b"[1]", b'{"schema": 1, "run_id": "b", "status": 3}'])
+def test_a_line_of_junk_is_reported_and_hides_nothing(tmp_path, junk):
+    table = tmp_path / "table.ndjson"
+    append(table, row("a"))
+    with open(table, "ab") as file:
+        file.write(b"\n" + junk + b"\n")
+    append(table, row("c"))
+    with pytest.warns(UserWarning, match="line 3: not a whole row; skipped"):
+        assert read_table(table)["run_id"].to_list() == ["a", "c"]
+
+
 def test_a_column_of_no_schema_or_a_number_that_is_none_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not in the results schema"):
         append(tmp_path / "t.ndjson", row("a", surprise=1))

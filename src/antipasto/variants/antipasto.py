@@ -52,6 +52,9 @@ class AntiPaSTOConfig(FrozenBasisConfig):
         if self.rotate_basis != "none" and self.r % self.block_size:
             raise AdapterError(f"r={self.r} is not a multiple of block_size={self.block_size}")
 
+    def inert(self) -> set[str]:
+        return super().inert() | ({"block_size", "max_rotation_angle"} if self.rotate_basis == "none" else set())
+
 
 @register
 class AntiPaSTO(FrozenBasisVariant):

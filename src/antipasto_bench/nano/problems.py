@@ -22,7 +22,7 @@ NAMES = (
 THINGS = "apples pears coins books cards shells stamps pens stickers beads cookies plums nuts stones".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday".split()
 
-# The first digit of a question's sha256, in tenths: what share of all questions each split may draw from.
+# Which tenths of all questions, by their sha256 modulo ten, each split may draw from.
 SPLITS = {"pretrain": range(0, 5), "train": range(5, 8), "valid": range(8, 9), "test": range(9, 10)}
 
 
@@ -399,13 +399,13 @@ def pretraining_text(rng: Random) -> Iterator[str]:
     """An endless stream of pretraining documents: lines of sums, and stories of one step.
 
     One story in eight wears the benchmark's own prompt, so that the untuned base answers in a form that can be
-    scored; one in fifty is of a tuning kind, bare. Every question is of the `pretrain` split.
+    scored; one in two hundred is of a tuning kind, bare. Every question is of the `pretrain` split.
     """
     while True:
         if rng.random() < 0.3:
             yield "\n".join(_sum_line(rng) for _ in range(rng.randint(3, 8)))
             continue
-        unusual = rng.random() < 0.02
+        unusual = rng.random() < 0.005
         problem = rng.choice(TUNING_KINDS if unusual else PRETRAINING_KINDS)(rng)
         if split_of(problem.question) != "pretrain":
             continue
