@@ -96,7 +96,9 @@ class RunConfig(_Strict):
     @property
     def protocol(self) -> str:
         """Eight hex digits that two runs share where only their adapters, learning rates and seeds differ."""
-        return _digest({k: v for k, v in identity(self).items() if k not in ("variant", "adapter", "lr", "seed")})
+        shared = {k: v for k, v in identity(self).items() if k not in ("variant", "adapter", "lr", "seed")}
+        shared["data"].pop("calibration", None)  # what an adapter looks at when it is attached is its own affair
+        return _digest(shared)
 
     @property
     def scoring(self) -> str:

@@ -69,7 +69,7 @@ def test_the_published_alias_is_the_same_variant():
 
 
 def test_run_ids_read_as_designed():
-    assert one("antipasto rotate_basis=both seed=2").run_id.startswith(
+    assert one("antipasto rotate_basis=both lr=2e-2 seed=2").run_id.startswith(
         "nano__antipasto__rotboth__r64__lr0.02__s300__seed2__"
     )
     assert one("lora lr=5e-4 steps=10").run_id.startswith("nano__lora__r16__lr0.0005__s10__seed0__")
@@ -97,7 +97,8 @@ def test_whatever_can_change_the_outcome_changes_the_id(change):
 
 def test_what_cannot_change_the_outcome_does_not():
     assert one("lora device=cpu").run_id == one("lora").run_id
-    assert one("lora lr=5e-3").run_id == one("lora lr=0.005").run_id == one("lora").run_id
+    assert one("lora lr=5e-3").run_id == one("lora lr=0.005").run_id
+    assert one(f"lora lr={one('lora').lr}").run_id == one("lora").run_id
     assert one("lora targets=.*_proj").run_id == one("lora").run_id
 
 
@@ -118,6 +119,7 @@ def test_protocol_and_arm_say_what_may_share_a_table_and_a_row():
     lora, seed, rank, other = one("lora"), one("lora seed=1"), one("lora rank=8"), one("lora steps=9")
     assert lora.arm == seed.arm != rank.arm
     assert lora.protocol == rank.protocol == one("antipasto").protocol != other.protocol
+    assert one("antipasto basis=wanda data.calibration=9").protocol == lora.protocol
     assert one("base").scoring == lora.scoring == other.scoring != one("lora eval.limit=5").scoring
 
 

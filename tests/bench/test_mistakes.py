@@ -68,7 +68,7 @@ cli.main()
 
 def test_a_disk_that_fills_during_a_run_costs_one_line_and_leaves_no_row(tmp_path):
     """A file-size limit stands in for the disk: there is room to begin, none for the adapter or the samples."""
-    words = ["run", "lora", *QUICK, "eval.limit=200"]
+    words = ["run", "lora", *QUICK]
     done = subprocess.run(
         [sys.executable, "-c", FILL, *words], cwd=tmp_path, capture_output=True, text=True, timeout=200
     )
