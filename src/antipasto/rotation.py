@@ -13,6 +13,7 @@ What is built is R - I = 2 X (I - X)^-1, which loses no digits where R is near I
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -28,19 +29,28 @@ def rotation_minus_identity(
     larger block that bound holds for each pair of directions by itself.
     """
     limit = 2 * math.tan(max_angle / 2)
-    rows, cols = torch.triu_indices(block_size, block_size, offset=1, device=theta.device)
-    upper = limit * torch.tanh(theta / 2 / limit) / 2  # (blocks, pairs): X above the diagonal
-    X = theta.new_zeros(theta.shape[0], block_size, block_size)
-    X[:, rows, cols] = upper
-    X[:, cols, rows] = -upper
-    eye = torch.eye(block_size, dtype=X.dtype, device=X.device)
-    n = upper.square().sum(-1)[:, None, None]
+    upper = limit / 2 * torch.tanh(theta / (2 * limit))  # (blocks, pairs): X above the diagonal
+    X = (upper @ _skew_basis(block_size, theta.dtype, theta.device)).unflatten(-1, (block_size, block_size))
     if block_size == 2:
+        n = upper.square()[:, :, None]
         return 2 * (X + X @ X) / (1 + n)
     if block_size == 4:
+        n = upper.square().sum(-1)[:, None, None]
         a, b, c, d, e, f = upper.unbind(-1)  # entries 01 02 03 12 13 23
-        p = (a * f - b * e + c * d)[:, None, None]
+        p2 = (a * f - b * e + c * d).square()[:, None, None]
         X2 = X @ X
         # X (I-X)^-1 expanded, with X^4 = -n X^2 - p^2 I:
-        return 2 * ((1 + n) * X + X2 + X2 @ X - p.square() * eye) / (1 + n + p.square())
+        eye = torch.eye(4, dtype=X.dtype, device=X.device)
+        return 2 * ((1 + n) * X + X2 + X2 @ X - p2 * eye) / (1 + n + p2)
+    eye = torch.eye(block_size, dtype=X.dtype, device=X.device)
     return 2 * torch.linalg.solve(eye - X, X)
+
+
+@lru_cache
+def _skew_basis(block_size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "pairs bs*bs"]:
+    """Row k is the flattened skew matrix with 1 at the k-th place above the diagonal and -1 at its mirror."""
+    rows, cols = torch.triu_indices(block_size, block_size, offset=1)
+    basis = torch.zeros(len(rows), block_size, block_size)
+    pair = torch.arange(len(rows))
+    basis[pair, rows, cols], basis[pair, cols, rows] = 1, -1
+    return basis.flatten(1).to(device, dtype)

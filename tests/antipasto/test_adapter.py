@@ -101,6 +101,17 @@ def test_saved_and_loaded_computes_the_same(tiny, cfg, dtype, include_basis, tmp
 
 
 @every_variant
+def test_inputs_of_any_leading_shape_give_the_same(tiny, cfg):
+    attach(tiny, cfg)
+    randomise(tiny)
+    x = torch.randn(2, 3, 20)
+    y = tiny(x)
+    assert torch.allclose(tiny(x.flatten(0, 1)), y.flatten(0, 1), atol=1e-6)
+    assert torch.allclose(tiny(x[1, 2]), y[1, 2], atol=1e-6)
+    assert tiny(x[:0]).shape == (0, 3, 16)
+
+
+@every_variant
 def test_config_survives_a_round_trip_through_json(cfg):
     import json
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
-from torch import Tensor, einsum
+from torch import Tensor, bmm
 
 from ..config import AdapterError, choice, register_config
 from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
@@ -72,8 +72,10 @@ class AntiPaSTO(FrozenBasisVariant):
     def change(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Tensor:
         if cfg.rotate_basis == "none":
             return h * layer.lora_delta_s.to(h.dtype)
-        blocks = h.unflatten(-1, (-1, cfg.block_size))  # (..., n, bs)
-        return einsum("...nb,nab->...na", blocks, self.core_blocks(layer, cfg, h).to(h.dtype)).flatten(-2)
+        K = self.core_blocks(layer, cfg, h).to(h.dtype)  # (n, bs, bs)
+        # Tokens last: a view of h is then what the batched product reads, and no copy of it is made.
+        blocks = h.reshape(-1, cfg.r).T.unflatten(0, (-1, cfg.block_size))  # (n, bs, tokens)
+        return bmm(K, blocks).flatten(0, 1).T.reshape(h.shape)
 
     def core_blocks(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Float[Tensor, "n bs bs"]:
         """R_U^T diag(S + delta) R_V - diag(S) of each block, in at least float32.
