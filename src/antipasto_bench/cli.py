@@ -51,7 +51,8 @@ def run(
 
     Example: `antipasto-bench run antipasto rotate_basis=V rank=64 --preset nano`
     """
-    from .config import expand, parse_words
+    from .config import expand
+    from .grammar import parse_words
 
     variants, axes = parse_words([variant, *(words or [])])
     runs = expand(variants, axes, preset)
@@ -79,7 +80,8 @@ def sweep(
 
     Example: `antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2`
     """
-    from .config import expand, parse_words
+    from .config import expand
+    from .grammar import parse_words
     from .plan import plan
 
     variants, axes = parse_words(words)

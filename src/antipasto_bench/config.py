@@ -1,4 +1,4 @@
-"""From `key=value` words and a preset to one resolved, validated run, and its id.
+"""From settings and a preset to one resolved, validated run, and its id.
 
 What a user types wins over the preset, and the preset over the variant's own defaults (benchmark/variants.yaml).
 """
@@ -6,13 +6,10 @@ What a user types wins over the preset, and the preset over the variant's own de
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
-import json
 import re
 import typing
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +20,7 @@ from antipasto import ALIASES, CONFIGS, REGISTRY, AdapterConfig, AdapterError, F
 from antipasto.config import did_you_mean
 
 from .errors import UserError
+from .fingerprint import digest, fingerprint, task_fingerprint
 from .nano import MODEL_DIR
 from .paths import benchmark_dir, locate
 
@@ -98,17 +96,17 @@ class RunConfig(_Strict):
         """Eight hex digits that two runs share where only their adapters, learning rates and seeds differ."""
         shared = {k: v for k, v in identity(self).items() if k not in ("variant", "adapter", "lr", "seed")}
         shared["data"].pop("calibration", None)  # what an adapter looks at when it is attached is its own affair
-        return _digest(shared)
+        return digest(shared)
 
     @property
     def scoring(self) -> str:
         """Eight hex digits that two runs share where the same model is scored in the same way, however trained."""
-        return _digest({k: v for k, v in _untrained(identity(self)).items() if k not in ("variant", "adapter")})
+        return digest({k: v for k, v in _untrained(identity(self)).items() if k not in ("variant", "adapter")})
 
     @property
     def arm(self) -> str:
         """Eight hex digits that two runs share where only their seeds differ."""
-        return _digest({k: v for k, v in identity(self).items() if k != "seed"})
+        return digest({k: v for k, v in identity(self).items() if k != "seed"})
 
     @property
     def run_id(self) -> str:
@@ -121,41 +119,7 @@ class RunConfig(_Strict):
             if "rotate_basis" in self.adapter:
                 parts.append(f"rot{self.adapter['rotate_basis']}")
             parts += [f"r{self.rank}", f"lr{self.lr:g}", f"s{self.steps}", f"seed{self.seed}"]
-        return "__".join([*parts, _digest(identity(self))])
-
-
-# ------------------------------------------------------------------ the grammar
-
-
-def parse_words(words: Iterable[str]) -> tuple[list[str], dict[str, list[Any]]]:
-    """Split a command's words into variants and `key=value[,value...]` axes.
-
-    Commas separate the values of a sweep; inside brackets they belong to one list: `targets=[q_proj,v_proj]`.
-    """
-    variants: list[str] = []
-    axes: dict[str, list[Any]] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals:
-            variants += [v for v in word.split(",") if v]
-        elif not key or not text:
-            raise UserError(f"cannot read {word!r}; write key=value, or key=a,b,c to sweep")
-        elif key in axes:
-            raise UserError(f"{key} is given twice; write {key}=a,b to sweep over two values")
-        else:
-            axes[key] = [_value(part, word) for part in _split(text)]
-    return variants, axes
-
-
-def _split(text: str) -> list[str]:
-    return re.split(r",(?![^\[]*\])", text)
-
-
-def _value(text: str, word: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"cannot read the value in {word!r}") from error
+        return "__".join([*parts, digest(identity(self))])
 
 
 def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | None = None) -> list[RunConfig]:
@@ -330,7 +294,7 @@ def identity(run: RunConfig) -> dict[str, Any]:
     for key in ("data", "valid"):
         if values["eval"][key] not in (None, "holdout", "none"):
             values["eval"][key] = fingerprint(values["eval"][key])
-    values["eval"]["tasks"] = [_task_fingerprint(task) for task in run.eval.tasks]
+    values["eval"]["tasks"] = [task_fingerprint(task) for task in run.eval.tasks]
     if run.variant == BASE:
         return _untrained(values)
     if not REGISTRY[run.variant].needs_data(run.adapter_config):
@@ -347,44 +311,3 @@ def _untrained(values: dict[str, Any]) -> dict[str, Any]:
 
 def model_fingerprint(run: RunConfig) -> str:
     return fingerprint(str(EMBEDDED.get(run.model, run.model)))
-
-
-def fingerprint(reference: str) -> str:
-    """`sha256:...` of a file's or folder's content; any other string (a hub id) as it is."""
-    place = locate(reference)
-    return reference if place is None else _hash_content(place, _stamp(place))
-
-
-def _stamp(place: Path) -> tuple[tuple[str, int, int], ...]:
-    # Hidden files and caches are of a machine, not of a model or a data set.
-    inside = (p for p in place.rglob("*") if p.is_file() and p.suffix != ".pyc")
-    files = sorted(p for p in inside if not any(part.startswith(".") for part in p.relative_to(place).parts))
-    files = [place] if place.is_file() else files
-    return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
-
-
-@lru_cache(maxsize=64)
-def _hash_content(place: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
-    """The stamp is part of the key alone: a file that changed is read again."""
-    total = hashlib.sha256()
-    for name, _, _ in stamp:
-        if place.is_dir():
-            total.update(Path(name).relative_to(place).as_posix().encode())
-        with open(name, "rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return f"sha256:{total.hexdigest()}"
-
-
-def _task_fingerprint(task: str) -> str:
-    """A task of this project by all that its folder holds (and includes); one of lm-eval's own by its name."""
-    folder = benchmark_dir() / "tasks" / task
-    if not folder.is_dir():
-        return task
-    text = (folder / f"{task}.yaml").read_text(encoding="utf-8")
-    included = re.search(r"^include:\s*(\S+)", text, flags=re.MULTILINE)
-    parts = [folder, *([folder / included[1]] if included else [])]
-    return f"{task}@{_digest([fingerprint(str(part)) for part in parts])}"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

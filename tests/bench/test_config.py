@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antipasto_bench.config import compose, expand, load_preset, parse_words, preset_names, variant_names
+from antipasto_bench.config import compose, expand, load_preset, preset_names, variant_names
 from antipasto_bench.errors import UserError
+from antipasto_bench.grammar import parse_words
 from antipasto_bench.paths import benchmark_dir
 
 

@@ -1,0 +1,54 @@
+"""Files named by their content: what makes a run's id the same wherever its data lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .paths import benchmark_dir, locate
+
+
+def fingerprint(reference: str) -> str:
+    """`sha256:...` of a file's or folder's content; any other string (a hub id) as it is."""
+    place = locate(reference)
+    return reference if place is None else _hash_content(place, _stamp(place))
+
+
+def _stamp(place: Path) -> tuple[tuple[str, int, int], ...]:
+    # Hidden files and caches are of a machine, not of a model or a data set.
+    inside = (p for p in place.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    files = sorted(p for p in inside if not any(part.startswith(".") for part in p.relative_to(place).parts))
+    files = [place] if place.is_file() else files
+    return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+
+
+@lru_cache(maxsize=64)
+def _hash_content(place: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
+    """The stamp is part of the key alone: a file that changed is read again."""
+    total = hashlib.sha256()
+    for name, _, _ in stamp:
+        if place.is_dir():
+            total.update(Path(name).relative_to(place).as_posix().encode())
+        with open(name, "rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{total.hexdigest()}"
+
+
+def task_fingerprint(task: str) -> str:
+    """A task of this project by all that its folder holds (and includes); one of lm-eval's own by its name."""
+    folder = benchmark_dir() / "tasks" / task
+    if not folder.is_dir():
+        return task
+    text = (folder / f"{task}.yaml").read_text(encoding="utf-8")
+    included = re.search(r"^include:\s*(\S+)", text, flags=re.MULTILINE)
+    parts = [folder, *([folder / included[1]] if included else [])]
+    return f"{task}@{digest([fingerprint(str(part)) for part in parts])}"
+
+
+def digest(value: Any) -> str:
+    """Eight hex digits of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
