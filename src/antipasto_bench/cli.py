@@ -40,7 +40,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Make runs again that
 @app.command()
 def run(
     variant: Annotated[str, typer.Argument(help="A variant's name; `antipasto-bench variants` lists them.")],
-    words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help=WORDS_HELP)] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help=WORDS_HELP)] = None,
     preset: PresetOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -67,7 +67,7 @@ def run(
 @app.command()
 def sweep(
     words: Annotated[
-        list[str], typer.Argument(metavar="VARIANT[,VARIANT] [KEY=VALUE[,VALUE]]...", help="What to multiply out.")
+        list[str], typer.Argument(metavar="VARIANT,... KEY=VALUE,...", help="What to multiply out.")
     ],
     preset: PresetOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
