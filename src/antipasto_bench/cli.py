@@ -66,9 +66,7 @@ def run(
 
 @app.command()
 def sweep(
-    words: Annotated[
-        list[str], typer.Argument(metavar="VARIANT,... KEY=VALUE,...", help="What to multiply out.")
-    ],
+    words: Annotated[list[str], typer.Argument(metavar="VARIANT,... KEY=VALUE,...", help="What to multiply out.")],
     preset: PresetOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also make runs again that failed.")] = False,
