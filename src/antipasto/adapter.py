@@ -201,8 +201,6 @@ def merge(model: nn.Module) -> nn.Module:
     state = attachment(model)
     if state.merged:
         raise AdapterError("this adapter is merged already; call unmerge(model) first")
-    if not state.variant.mergeable:
-        raise AdapterError(f"{state.cfg.variant} is not a change of the weight and cannot be merged")
     merged = {}
     for name, layer in state.targets.items():
         weight = layer.weight

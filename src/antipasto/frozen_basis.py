@@ -13,6 +13,7 @@ difference itself, not two nearly equal terms, is what keeps it exact in bfloat1
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -51,17 +52,17 @@ class FrozenBasisConfig(AdapterConfig):
 class FrozenBasisVariant(Variant):
     """A core inside a frozen basis. A member defines `core_specs`, `change` and `core_macs`."""
 
+    @abstractmethod
     def core_specs(self, cfg: Any) -> dict[str, ParamSpec]:
         """The trained tensors of the core."""
-        raise NotImplementedError
 
+    @abstractmethod
     def change(self, layer: Layer, cfg: Any, h: Float[Tensor, "*batch r"]) -> Float[Tensor, "*batch r"]:
         """core(h) - S * h, in h's dtype."""
-        raise NotImplementedError
 
+    @abstractmethod
     def core_macs(self, cfg: Any) -> int:
         """Multiply-accumulates of `change` for one token."""
-        raise NotImplementedError
 
     def needs_data(self, cfg: Any) -> bool:
         return BASES[cfg.basis].needs_data

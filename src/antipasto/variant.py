@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -64,7 +65,7 @@ class Calibrator(Protocol):
         """How many tokens were added."""
 
 
-class Variant:
+class Variant(ABC):
     """Base of every adapter: stateless; all tensors live on the layer, all settings in the config.
 
     A variant is its `param_specs` (what it adds), its `forward` (its equation) and its `merged_weight`
@@ -83,15 +84,15 @@ class Variant:
         if cfg.r > min(d_in, d_out):
             raise AdapterError(f"r={cfg.r} is above min(d_in, d_out)={min(d_in, d_out)}; lower the rank")
 
+    @abstractmethod
     def param_specs(self, d_in: int, d_out: int, cfg: Any) -> dict[str, ParamSpec]:
         """The tensors to add to a (d_out, d_in) layer, by name; each name begins with `lora_`."""
-        raise NotImplementedError
 
     def calibrator(self, layer: Layer, cfg: Any) -> Calibrator | None:
         """What this layer gathers during calibration; None where no data is needed."""
         return None
 
-    def init(self, layer: Layer, cfg: Any, calibrator: Calibrator | None) -> None:
+    def init(self, layer: Layer, cfg: Any, calibrator: Calibrator | None) -> None:  # noqa: B027  (many freeze nothing)
         """Fill the frozen tensors from the layer's weight, and from what was gathered."""
 
     def saved(self, layer: Layer, cfg: Any) -> dict[str, Tensor]:
@@ -103,19 +104,19 @@ class Variant:
         for name, tensor in tensors.items():
             getattr(layer, name).data.copy_(tensor)
 
+    @abstractmethod
     def forward(
         self, layer: Layer, cfg: Any, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
     ) -> Float[Tensor, "*batch d_out"]:
         """The adapted output, from the layer's input x and its own output y."""
-        raise NotImplementedError
 
     def merged_weight(self, layer: Layer, cfg: Any, weight: Float[Tensor, "d_out d_in"]) -> Float[Tensor, "d_out d_in"]:
         """The weight that makes the plain layer compute `forward`; `weight` comes in at least float32."""
-        raise NotImplementedError
+        raise AdapterError(f"{cfg.variant} is not a change of the weight and cannot be merged")
 
+    @abstractmethod
     def added_macs(self, d_in: int, d_out: int, cfg: Any) -> int:
         """Multiply-accumulates that one token's forward costs beyond the base layer."""
-        raise NotImplementedError
 
 
 REGISTRY: dict[str, Variant] = {}
