@@ -14,10 +14,11 @@ def test_help_names_every_command_and_comes_without_loading_torch(tmp_path):
     shown = bench("--help", cwd=tmp_path).stdout
     for command in ("run", "sweep", "report", "list", "show", "export", "demo", "variants", "presets"):
         assert f" {command} " in shown
-    assert "KEY=VALUE" in bench("run", "--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1").stdout
-    loaded = bench("run", "--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1").stderr
+    helped = bench("run", "--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    assert "KEY=VALUE" in helped.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in helped.stderr.splitlines()}
     assert "typer" in loaded
-    assert "| torch\n" not in loaded
+    assert not loaded & {"torch", "transformers", "lm_eval", "polars"}
 
 
 def test_the_catalogue_shows_every_variant_with_its_equation(tmp_path):
@@ -33,4 +34,4 @@ def test_presets_are_listed_with_what_they_stand_for(tmp_path):
     assert rows["qwen3.5-0.8b"]["model"] == "Qwen/Qwen3.5-0.8B-Base"
     assert rows["qwen3.5-0.8b"]["steps"] * rows["qwen3.5-0.8b"]["batch_size"] == 20_000
     assert {"nano", "qwen3-0.6b"} <= rows.keys()
-    assert "openai" not in bench("presets", cwd=tmp_path).stderr
+    assert bench("presets", cwd=tmp_path).stdout.startswith("nano ")
