@@ -6,14 +6,37 @@ optimizer = torch.optim.AdamW(antipasto.trainable_parameters(model).values(), lr
 antipasto.save(model, "adapter.safetensors")
 """
 
-from .adapter import attach, attachment, detach, disabled, merge, trainable_parameters, unmerge
+from .adapter import add_tensors, attach, bits_of, detach, disabled, recalibrate, set_coeff, trainable_parameters
+from .attachment import attachment
+from .calibration import Contrast
+from .catalogue import Description, describe
 from .checkpoint import load, read_config, save
 from .config import ALIASES, CONFIGS, AdapterConfig, AdapterError, register_config, resolve
 from .frozen_basis import FrozenBasisConfig, FrozenBasisVariant
+from .merging import merge, merge_refusal, unmerge
+from .peft_format import change_as_product, save_peft
+from .routing import reference_logprobs, routed, zeroed
 from .targets import find_targets
-from .variant import REGISTRY, ParamSpec, Variant, added_macs, register, trained_parameters
+from .variant import REGISTRY, Factors, InputVariant, ParamSpec, Variant, added_macs, register, trained_parameters
 from .variants.antipasto import AntiPaSTOConfig
+from .variants.antipasto_ablate import AntiPaSTOAblateConfig
+from .variants.antipasto_arrow import AntiPaSTOArrowConfig
+from .variants.antipasto_asvd import AntiPaSTOASVDConfig
+from .variants.antipasto_corda import AntiPaSTOCorDAConfig
+from .variants.antipasto_dplr import AntiPaSTODPLRConfig
+from .variants.antipasto_gain import AntiPaSTOGainConfig
+from .variants.delora import DeLoRAConfig
+from .variants.delta_s import DeltaSConfig
+from .variants.dora import DoRAConfig
+from .variants.eva import EVAConfig
+from .variants.hra import HRAConfig
+from .variants.ia3 import IA3Config
+from .variants.ia3_ff import IA3FFConfig
 from .variants.lora import LoRAConfig
+from .variants.lora_xs import LoRAXSConfig
+from .variants.pissa import PiSSAConfig
+from .variants.road import RoadConfig
+from .variants.sspace import SSpaceConfig
 
 __all__ = [
     "ALIASES",
@@ -21,26 +44,58 @@ __all__ = [
     "REGISTRY",
     "AdapterConfig",
     "AdapterError",
+    "AntiPaSTOASVDConfig",
+    "AntiPaSTOAblateConfig",
+    "AntiPaSTOArrowConfig",
     "AntiPaSTOConfig",
+    "AntiPaSTOCorDAConfig",
+    "AntiPaSTODPLRConfig",
+    "AntiPaSTOGainConfig",
+    "Contrast",
+    "DeLoRAConfig",
+    "DeltaSConfig",
+    "Description",
+    "DoRAConfig",
+    "EVAConfig",
+    "Factors",
     "FrozenBasisConfig",
     "FrozenBasisVariant",
+    "HRAConfig",
+    "IA3Config",
+    "IA3FFConfig",
+    "InputVariant",
     "LoRAConfig",
+    "LoRAXSConfig",
     "ParamSpec",
+    "PiSSAConfig",
+    "RoadConfig",
+    "SSpaceConfig",
     "Variant",
+    "add_tensors",
     "added_macs",
     "attach",
     "attachment",
+    "bits_of",
+    "change_as_product",
+    "describe",
     "detach",
     "disabled",
     "find_targets",
     "load",
     "merge",
+    "merge_refusal",
     "read_config",
+    "recalibrate",
+    "reference_logprobs",
     "register",
     "register_config",
     "resolve",
+    "routed",
     "save",
+    "save_peft",
+    "set_coeff",
     "trainable_parameters",
     "trained_parameters",
     "unmerge",
+    "zeroed",
 ]

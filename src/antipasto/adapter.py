@@ -1,60 +1,27 @@
-"""Attach an adapter to a model, switch it off, fold it into the weights, and take it away again.
+"""Attach an adapter to a model, turn its knobs, switch it off, and take it away again.
 
-The base model's weights are never written. What is added lives on the target layers as `lora_*` parameters and
-buffers, so it moves, saves and counts with the model; a forward hook on each target computes the new output.
+What is added lives on the target layers as `lora_*` parameters and buffers, so it moves, saves and counts with the
+model; a hook on each target computes the new output. The base model's weights are never written: where another
+weight has to stand in (PiSSA, or a merged adapter) the layer's own tensor is set aside and put back.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import variants as _variants  # noqa: F401  registers every variant
-from .calibration import calibrate, require_tokens
+from .attachment import STATE, Attachment, Weights, attachment
+from .calibration import Contrast, calibrate, require_tokens
 from .config import AdapterConfig, AdapterError
+from .quantised import quantisation, repacked, weight_of
 from .targets import find_targets
-from .variant import REGISTRY, Calibrator, Layer, ParamSpec, Variant, at_least_float32
-
-_STATE = "_antipasto"
-
-
-@dataclass
-class Attachment:
-    """What `attach` did to a model, and how to undo it."""
-
-    cfg: AdapterConfig
-    variant: Variant
-    targets: dict[str, Layer]
-    required_grad: list[nn.Parameter]  # the base parameters that were trainable before
-    handles: list[Any] = field(default_factory=list)
-    enabled: bool = True
-    base_weights: dict[str, Tensor] = field(default_factory=dict)  # while merged
-
-    @property
-    def merged(self) -> bool:
-        return bool(self.base_weights)
-
-    def hook(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
-        if not self.enabled or self.merged:
-            return y
-        return self.variant.forward(layer, self.cfg, args[0] if args else kwargs["input"], y)
-
-
-def attachment(model: nn.Module) -> Attachment:
-    """The adapter on a model.
-
-    Raises:
-        AdapterError: there is none.
-    """
-    state = getattr(model, _STATE, None)
-    if state is None:
-        raise AdapterError("no adapter is attached to this model; call attach(model, config) first")
-    return state
+from .variant import REGISTRY, Layer, ParamSpec, Variant, at_least_float32, wide
 
 
 def attach(
@@ -68,9 +35,9 @@ def attach(
     """Add a variant's tensors to every target of a model, freeze the rest, and hook the targets.
 
     Args:
-        model: any module with linear layers; changed in place.
+        model: any module with linear layers, plain or quantised by bitsandbytes; changed in place.
         cfg: which variant, and its settings.
-        calibration_data: batches for the variants that look at data (see `calibrate`).
+        calibration_data: batches for the variants that look at data (see `calibrate`); for `sspace` a `Contrast`.
         generator: a CPU generator that the random initialisation is drawn from, whatever the model's device;
             None for torch's own.
         saved: for `load`: tensors by layer and name, that take the place of initialisation from data.
@@ -79,72 +46,134 @@ def attach(
         The same model. Only `lora_*` parameters require gradients now.
 
     Raises:
-        AdapterError: an adapter is already attached, nothing matches, the rank does not fit a layer, or data
-            are missing or too few. The model is then as it was.
+        AdapterError: an adapter is already attached, nothing matches, the rank does not fit a layer, a quantised
+            layer would have to change, or data are missing or too few. The model is then as it was.
     """
-    if getattr(model, _STATE, None) is not None:
+    if getattr(model, STATE, None) is not None:
         raise AdapterError("this model already has an adapter; call detach(model) before attaching another")
+    if generator is not None and generator.device.type != "cpu":
+        raise AdapterError(f"generator is on {generator.device}; give a CPU generator, which works for every device")
     variant = REGISTRY[cfg.variant]
     targets = find_targets(model, cfg)
-    for name, layer in targets.items():
-        try:
-            variant.check(layer.in_features, layer.out_features, cfg)
-        except AdapterError as error:
-            raise AdapterError(f"{name}: {error}") from None
-    _refuse_tied(model, targets)
-    needs_data = variant.needs_data(cfg) and saved is None
-    if needs_data and calibration_data is None:
-        raise AdapterError(f"{cfg.variant} with this config chooses by data; pass calibration_data to attach")
-
+    _check(model, targets, variant, cfg)
     state = Attachment(cfg, variant, targets, [p for p in model.parameters() if p.requires_grad])
-    setattr(model, _STATE, state)
+    setattr(model, STATE, state)
     try:
-        gathered: dict[str, Calibrator | None] = dict.fromkeys(targets)
-        if needs_data:
-            gathered = {name: variant.calibrator(layer, cfg) for name, layer in targets.items()}
-            wanted = {name: calibrator for name, calibrator in gathered.items() if calibrator is not None}
-            calibrate(model, targets, wanted, calibration_data)
-            for name, calibrator in wanted.items():
-                require_tokens(name, calibrator.tokens, cfg.r)
+        gathered = _gather(model, state, calibration_data) if saved is None else dict.fromkeys(targets)
         for parameter in state.required_grad:
             parameter.requires_grad_(False)
+        dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         for name, layer in targets.items():
+            weight = weight_of(layer)
             specs = variant.param_specs(layer.in_features, layer.out_features, cfg)
-            _add_tensors(layer, specs, generator)
+            add_tensors(layer, specs, dtype if quantisation(layer) else layer.weight.dtype, generator)
             with torch.no_grad():
                 if saved is None or not variant.needs_data(cfg):
-                    variant.init(layer, cfg, gathered[name])
+                    variant.init(layer, cfg, weight, gathered[name])
+                taken_out = variant.displaced(layer, cfg)
+                if taken_out is not None:
+                    state.taken_out[name] = taken_out
+                    residual = at_least_float32(weight) - taken_out.B @ taken_out.A
+                    state.displaced[name] = state.put(name, Weights(residual, None))
                 if saved is not None:
+                    _check_saved(name, variant, cfg, layer, saved.get(name, {}))
                     variant.restore(layer, cfg, saved[name])
-            state.handles.append(layer.register_forward_hook(state.hook, with_kwargs=True))
+            state.hook(layer)
+        state.untrained = {} if saved is not None else bits_of(trainable_parameters(model))
     except BaseException:
         detach(model)
         raise
     return model
 
 
-def _refuse_tied(model: nn.Module, targets: dict[str, Layer]) -> None:
+def _check(model: nn.Module, targets: dict[str, Layer], variant: Variant, cfg: AdapterConfig) -> None:
     owners: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(id(parameter), []).append(name)
     for name, layer in targets.items():
-        others = [owner for owner in owners[id(layer.weight)] if owner != f"{name}.weight"]
+        try:
+            variant.check(layer.in_features, layer.out_features, cfg)
+        except AdapterError as error:
+            raise AdapterError(f"{name}: {error}") from None
+        bits = quantisation(layer)
+        if bits and not variant.quantised:
+            raise AdapterError(
+                f"{name} is quantised ({bits}), and {cfg.variant} changes the weight itself; load the base model "
+                "unquantised, or choose another variant"
+            )
+        if bits and repacked(layer):
+            raise AdapterError(
+                f"{name} was called in eval mode, and bitsandbytes repacked its weight for that alone; attach before "
+                "the first evaluation, on a freshly loaded model"
+            )
+        if id(layer.weight) not in owners:
+            raise AdapterError(f"{name}: its weight is not a parameter of its own (weight_norm?); leave the layer out")
+        if not bits and not layer.weight.is_floating_point():
+            raise AdapterError(f"{name}: weights of {layer.weight.dtype} are no bitsandbytes layer's; leave it out")
+        if any(key.startswith("lora_") for key in (*layer._parameters, *layer._buffers)):
+            raise AdapterError(f"{name} has an adapter already, attached to a part of this model; detach that first")
+        others = [owner for owner in owners[id(layer.weight)] if owner != f"{name}.weight".lstrip(".")]
         if others:
             raise AdapterError(
                 f"{name} shares its weight with {others[0]}; adapting one would change both, leave it out"
             )
 
 
-def _add_tensors(layer: Any, specs: dict[str, ParamSpec], generator: torch.Generator | None) -> None:
-    weight = layer.weight
+def _check_saved(name: str, variant: Variant, cfg: AdapterConfig, layer: Layer, tensors: dict[str, Tensor]) -> None:
+    """Raise AdapterError where saved tensors are not those of this layer."""
+    own = {key: value for key, value in layer.state_dict().items() if key.startswith("lora_")}
+    known = own | variant.saved(layer, cfg)
+    for key in variant.needed(layer, cfg) - tensors.keys():
+        if not own.keys() <= tensors.keys():  # a file may also hold every tensor there is
+            raise AdapterError(f"{name}: the saved adapter has no {key}")
+    for key, tensor in tensors.items():
+        if key not in known:
+            raise AdapterError(f"{name}: the saved adapter has a {key}, which {cfg.variant} has not")
+        if known[key].shape != tensor.shape:
+            raise AdapterError(f"{name}: {key} is {tuple(tensor.shape)} in the file, {tuple(known[key].shape)} here")
+
+
+def _gather(model: nn.Module, state: Attachment, data: Any) -> dict[str, Any]:
+    """What each target's calibrator made of the data: one, or one for each side of a contrast; None without data."""
+    cfg, variant = state.cfg, state.variant
+    make = variant.calibrator(cfg)
+    if make is None:
+        return dict.fromkeys(state.targets)
+    if data is None:
+        raise AdapterError(f"{cfg.variant} with this config chooses by data; pass calibration_data to attach")
+    if variant.contrastive != isinstance(data, Contrast):
+        expected = "Contrast(positive, negative)" if variant.contrastive else "batches"
+        raise AdapterError(f"{cfg.variant} chooses by {expected}; pass calibration_data={expected}")
+    sides = [data.positive, data.negative] if isinstance(data, Contrast) else [data]
+    gathered = []
+    for side in sides:
+        calibrators = {name: make(weight_of(layer)) for name, layer in state.targets.items()}
+        calibrate(model, state.targets, calibrators, side)
+        for name, layer in state.targets.items():
+            needed = variant.tokens_needed(layer.in_features, layer.out_features, cfg)
+            require_tokens(name, calibrators[name].tokens, needed)
+        gathered.append(calibrators)
+    if variant.contrastive:
+        return {name: (gathered[0][name], gathered[1][name]) for name in state.targets}
+    return gathered[0]
+
+
+def add_tensors(
+    layer: Layer, specs: dict[str, ParamSpec], dtype: torch.dtype, generator: torch.Generator | None = None
+) -> None:
+    """Put a variant's tensors on a layer, on its device; frozen ones in `dtype`.
+
+    They are drawn on the CPU in float32, so that a seed gives the same adapter on every device and dtype.
+    """
+    device = layer.weight.device
     for name, spec in specs.items():
-        # Drawn on the CPU in float32, so that a seed gives the same adapter on every device and dtype.
-        tensor = spec.init(torch.empty(spec.shape, dtype=torch.float32), generator or torch.default_generator)
+        drawn = torch.empty(spec.shape, dtype=torch.float32, device="meta" if layer.weight.is_meta else "cpu")
+        tensor = drawn if drawn.is_meta else spec.init(drawn, generator or torch.default_generator)
         if spec.trained:
-            layer.register_parameter(name, nn.Parameter(tensor.to(weight.device)))
+            layer.register_parameter(name, nn.Parameter(tensor.to(device)))
         else:
-            dtype = at_least_float32(weight.new_empty(0)).dtype if spec.full_precision else weight.dtype
-            layer.register_buffer(name, tensor.to(weight.device, dtype))
+            kept = wide(dtype) if spec.full_precision else dtype
+            layer.register_buffer(name, tensor.to(device, kept))
 
 
 def detach(model: nn.Module, *, keep_merged: bool = False) -> nn.Module:
@@ -158,10 +187,12 @@ def detach(model: nn.Module, *, keep_merged: bool = False) -> nn.Module:
         AdapterError: there is no adapter, or none merged that could be kept.
     """
     state = attachment(model)
+    state.require_enabled("detaching")
     if keep_merged and not state.merged:
         raise AdapterError("keep_merged=True needs a merged adapter; call merge(model) first")
-    if state.merged and not keep_merged:
-        unmerge(model)
+    if not keep_merged:
+        for name, weights in (state.unmerged | state.displaced).items():
+            state.put(name, weights)
     for handle in state.handles:
         handle.remove()
     for layer in state.targets.values():
@@ -169,59 +200,73 @@ def detach(model: nn.Module, *, keep_merged: bool = False) -> nn.Module:
             delattr(layer, name)
     for parameter in state.required_grad:
         parameter.requires_grad_(True)
-    delattr(model, _STATE)
+    delattr(model, STATE)
     return model
 
 
 @contextmanager
 def disabled(model: nn.Module) -> Iterator[nn.Module]:
-    """The base model, for the length of a `with` block, merged or not."""
+    """The base model bit for bit, for the length of a `with` block, merged or not."""
     state = attachment(model)
-    was_enabled, was_merged = state.enabled, state.merged
-    if was_merged:
-        unmerge(model)
-    state.enabled = False
+    was_enabled = state.enabled
+    stood: dict[str, Weights] = {}
     try:
+        state.enabled = False
+        for name, weights in (state.unmerged | state.displaced).items():
+            stood[name] = state.put(name, weights)
         yield model
     finally:
         state.enabled = was_enabled
-        if was_merged:
-            merge(model)
+        for name, weights in stood.items():
+            state.put(name, weights)
 
 
-@torch.no_grad()
-def merge(model: nn.Module) -> nn.Module:
-    """Fold the adapter into the weights, so that the plain layers compute it at no extra cost.
-
-    The base weights are set aside, not overwritten: `unmerge` puts the very same tensors back.
+def recalibrate(
+    model: nn.Module, calibration_data: Any = None, *, generator: torch.Generator | None = None
+) -> nn.Module:
+    """Choose again by other data: every trained tensor starts anew, since what it means depends on the choice.
 
     Raises:
-        AdapterError: there is no adapter, it is merged already, or its variant is not a change of W.
+        AdapterError: there is no adapter, it chooses by W alone, it was trained or loaded, it is merged, or the
+            data are missing or too few. The adapter is then as it was.
     """
     state = attachment(model)
+    state.require_enabled("choosing again")
+    if not state.variant.needs_data(state.cfg):
+        raise AdapterError(f"{state.cfg.variant} with this config chooses by W alone; other data change nothing")
     if state.merged:
-        raise AdapterError("this adapter is merged already; call unmerge(model) first")
-    merged = {}
-    for name, layer in state.targets.items():
-        weight = layer.weight
-        merged[name] = state.variant.merged_weight(layer, state.cfg, at_least_float32(weight)).to(weight.dtype)
-    for name, layer in state.targets.items():
-        state.base_weights[name] = layer.weight.data
-        layer.weight.data = merged[name]
-    return model
+        raise AdapterError("this adapter is merged; call unmerge(model) before choosing again")
+    trained = [name for name, bits in bits_of(trainable_parameters(model)).items() if state.untrained.get(name) != bits]
+    if trained:
+        raise AdapterError(
+            f"{trained[0]} was trained (or loaded) for the present choice; to choose again, detach and attach anew"
+        )
+    kept = {
+        name: {key: value.clone() for key, value in layer.state_dict().items() if key.startswith("lora_")}
+        for name, layer in state.targets.items()
+    }
+    detach(model)
+    try:
+        return attach(model, state.cfg, calibration_data, generator=generator)
+    except BaseException:
+        attach(model, state.cfg, saved=kept)
+        attachment(model).untrained = state.untrained
+        raise
 
 
-def unmerge(model: nn.Module) -> nn.Module:
-    """Undo `merge`, exactly.
+def set_coeff(model: nn.Module, coeff: float) -> nn.Module:
+    """Turn the knob of an attached adapter: 0 is off, 1 what was trained.
 
     Raises:
-        AdapterError: there is no adapter, or it is not merged.
+        AdapterError: there is no adapter, its variant has no coeff, the value is out of its range, or the adapter
+            is merged.
     """
     state = attachment(model)
-    if not state.merged:
-        raise AdapterError("this adapter is not merged")
-    for name, layer in state.targets.items():
-        layer.weight.data = state.base_weights.pop(name)
+    if "coeff" not in {field.name for field in dataclasses.fields(state.cfg)}:
+        raise AdapterError(f"{state.cfg.variant} has no coeff to turn")
+    if state.merged:
+        raise AdapterError("this adapter is merged; call unmerge(model) before turning its coeff")
+    state.cfg = AdapterConfig.from_dict(state.cfg.to_dict() | {"coeff": coeff})
     return model
 
 
@@ -237,4 +282,14 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         for name, layer in targets.items()
         for key, parameter in layer.named_parameters(recurse=False)
         if key.startswith("lora_")
+    }
+
+
+@torch.no_grad()
+def bits_of(tensors: dict[str, Any]) -> dict[str, int]:
+    """One integer a tensor, the sum of its values' bits: where any single value changes, so does its integer."""
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return {
+        name: 0 if t.is_meta else int(t.detach().view(integers[t.element_size()]).sum(dtype=torch.int64))
+        for name, t in tensors.items()
     }

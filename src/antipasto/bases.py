@@ -4,58 +4,55 @@
 |---|---|
 | svd   | the r largest singular values of W |
 | wanda | the r largest S_i * pool(|x . v_i|) over calibration tokens, in ascending order of index |
+| asvd  | c = E[x^2] + eps a channel;  U, S, Q = SVD(W diag(sqrt(c))),  P = Q_r diag(1 / sqrt(c)) |
+| corda | C = E[x x^T], eigenvalues clamped at 0, plus eps;  U, S, Q = SVD(W C^1/2),  P = Q_r C^-1/2 |
+
+asvd and corda are oblique: the rows of P are not orthonormal. They follow ASVD (Yuan et al., 2312.05821) and CorDA
+(Yang et al., 2406.05223) in weighing inputs by their activations before the SVD, and take the square root of the second
+moments as the weight. With it corda's U diag(S) P is the rank-r matrix nearest to W in the mean square of its outputs,
+E|W x - U diag(S) P x|^2, and asvd is the same where C is diagonal.
 
 A basis is two functions: what to gather while calibration data flow by, and the choice itself.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .config import AdapterError
-from .variant import Calibrator
+from .moments import ChannelPower, Covariance, DirectionPower
+from .svd_cache import svd
+from .variant import Calibrator, wide
 
 
 class FrozenBasis(NamedTuple):
     U: Float[Tensor, "d_out r"]
-    S: Float[Tensor, r]
+    S: Float[Tensor, " r"]
     P: Float[Tensor, "r d_in"]
+
+
+class Basis(Protocol):
+    """A rule that chooses r directions of W; `gathered` is what its calibrator made of the data, if it has one."""
+
+    def calibrator(self, cfg: Any) -> Callable[[Float[Tensor, "d_out d_in"]], Calibrator] | None: ...
+
+    def choose(self, W: Float[Tensor, "d_out d_in"], r: int, cfg: Any, gathered: Any) -> FrozenBasis: ...
 
 
 class SVD:
     """Top r of SVD(W), in at least float32."""
 
-    needs_data = False
-
-    def calibrator(self, W: Tensor, cfg: Any) -> None:
+    def calibrator(self, cfg: Any) -> None:
         return None
 
-    def choose(self, W: Float[Tensor, "d_out d_in"], cfg: Any, gathered: Any) -> FrozenBasis:
-        U, S, Vh = torch.linalg.svd(W, full_matrices=False)
-        return FrozenBasis(U[:, : cfg.r], S[: cfg.r], Vh[: cfg.r])
-
-
-class Projections:
-    """Streams how strongly tokens excite each right singular vector: the sum of |x . v_i| or of its square."""
-
-    def __init__(self, W: Float[Tensor, "d_out d_in"], pool: str) -> None:
-        self.U, self.S, self.Vh = torch.linalg.svd(W, full_matrices=False)
-        self.pool = pool
-        self.sum = torch.zeros_like(self.S, dtype=torch.float64)
-        self.tokens = 0
-
-    def update(self, x: Float[Tensor, "tokens d_in"]) -> None:
-        h = x.to(self.Vh.dtype) @ self.Vh.T  # (tokens, k)
-        self.sum += (h.square() if self.pool == "rms" else h.abs()).sum(0)
-        self.tokens += len(x)
-
-    def pooled(self) -> Float[Tensor, k]:
-        mean = self.sum / self.tokens
-        return mean.sqrt() if self.pool == "rms" else mean
+    def choose(self, W: Tensor, r: int, cfg: Any, gathered: None) -> FrozenBasis:
+        U, S, Vh = svd(W)
+        return FrozenBasis(U[:, :r], S[:r], Vh[:r])
 
 
 class Wanda:
@@ -65,17 +62,59 @@ class Wanda:
     used to choose what to adapt, not what to prune.
     """
 
-    needs_data = True
+    def calibrator(self, cfg: Any) -> Callable[[Tensor], DirectionPower]:
+        return lambda W: DirectionPower(svd(W), cfg.act_pool)
 
-    def calibrator(self, W: Tensor, cfg: Any) -> Calibrator:
-        return Projections(W, cfg.act_pool)
-
-    def choose(self, W: Float[Tensor, "d_out d_in"], cfg: Any, gathered: Projections) -> FrozenBasis:
-        kept = (gathered.S * gathered.pooled()).topk(cfg.r).indices.sort().values
-        return FrozenBasis(gathered.U[:, kept], gathered.S[kept], gathered.Vh[kept])
+    def choose(self, W: Tensor, r: int, cfg: Any, gathered: DirectionPower) -> FrozenBasis:
+        U, S, Vh = gathered.svd
+        kept = wanda_score(S, gathered.pooled()).topk(r).indices.sort().values
+        return FrozenBasis(U[:, kept], S[kept], Vh[kept])
 
 
-BASES: dict[str, SVD | Wanda] = {"svd": SVD(), "wanda": Wanda()}
+def wanda_score(magnitude: Float[Tensor, " k"], activation: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+    """How much each direction matters: the size of its weight times the pooled size of what it reads."""
+    return magnitude * activation
+
+
+class ASVD:
+    """Singular directions of W with each input channel scaled by the size of its activations."""
+
+    def calibrator(self, cfg: Any) -> Callable[[Tensor], ChannelPower]:
+        return lambda W: ChannelPower(W.shape[1], like=W)
+
+    def choose(self, W: Tensor, r: int, cfg: Any, gathered: ChannelPower) -> FrozenBasis:
+        root = (gathered.mean() + cfg.cov_eps).sqrt()  # (d_in,)
+        U, S, Q = svd(_widened(W, W.double() * root))
+        return FrozenBasis(U[:, :r], S[:r], _widened(W, Q[:r].double() / root))
+
+
+class CorDA:
+    """Singular directions of W among inputs of the covariance that calibration showed."""
+
+    def calibrator(self, cfg: Any) -> Callable[[Tensor], Covariance]:
+        return Covariance
+
+    def choose(self, W: Tensor, r: int, cfg: Any, gathered: Covariance) -> FrozenBasis:
+        values, vectors = torch.linalg.eigh(gathered.mean())
+        root = (values.clamp(min=0) + cfg.cov_eps).sqrt()  # (d_in,)
+        U, S, Q = svd(_widened(W, W.double() @ (vectors * root) @ vectors.T))
+        return FrozenBasis(U[:, :r], S[:r], _widened(W, Q[:r].double() @ (vectors / root) @ vectors.T))
+
+
+def _widened(W: Tensor, computed: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
+    """What was computed in float64, in W's dtype but at least float32."""
+    return computed.to(wide(W.dtype))
+
+
+BASES: dict[str, Basis] = {"svd": SVD(), "wanda": Wanda(), "asvd": ASVD(), "corda": CorDA()}
+
+
+def determined(S: Float[Tensor, " r"]) -> bool:
+    """Whether each direction is one that any SVD would find: no two singular values nearly equal, none nearly 0."""
+    if S.is_meta or len(S) == 0:
+        return True
+    ordered = torch.cat([S.sort(descending=True).values, S.new_zeros(1)])
+    return bool((ordered[:-1] - ordered[1:] > 1e-5 * ordered[0]).all())
 
 
 def anchor_of(P: Float[Tensor, "r d_in"]) -> Float[Tensor, "r 2"]:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .attachment import input_of
 from .config import AdapterError
+from .quantised import evaluating
 from .variant import Calibrator
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Calibration data of two sides: batches that show what is wanted, and batches that show its opposite."""
+
+    positive: Iterable[Any]
+    negative: Iterable[Any]
 
 
 @torch.no_grad()
@@ -28,11 +39,14 @@ def calibrate(model: nn.Module, layers: Mapping[str, nn.Module], gather: Mapping
     """
     mask: Tensor | None = None
 
+    if isinstance(data, Mapping | Tensor):
+        raise AdapterError(f"calibration data are a list of batches, got one {type(data).__name__}; write [batch]")
+
     def hook(name: str) -> Any:
         def update(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-            x = args[0] if args else kwargs["input"]
+            x = input_of(args, kwargs)
             flat = x.reshape(-1, x.shape[-1])  # (tokens, d_in)
-            if mask is not None:
+            if mask is not None and not mask.all():  # with nothing to leave out, any layer will do: experts too
                 if mask.numel() != len(flat):
                     raise AdapterError(
                         f"{name}: {len(flat)} token inputs but an attention_mask of {mask.numel()}; leave the layer out"
@@ -42,24 +56,21 @@ def calibrate(model: nn.Module, layers: Mapping[str, nn.Module], gather: Mapping
 
         return update
 
-    modes = {module: module.training for module in model.modules()}
     handles = [layer.register_forward_pre_hook(hook(name), with_kwargs=True) for name, layer in layers.items()]
     try:
-        model.eval()
-        for args, kwargs in map(_arguments, _on_device(data, _device(model))):
-            mask = kwargs.get("attention_mask")
-            model(*args, **kwargs)
+        with evaluating(model):
+            for args, kwargs in map(_arguments, _on_device(data, _device(model))):
+                mask = kwargs.get("attention_mask")
+                model(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
 
 
-def require_tokens(name: str, tokens: int, r: int) -> None:
-    """Raise AdapterError where fewer tokens than directions were seen."""
-    if tokens < r:
-        raise AdapterError(f"{name}: {tokens} calibration tokens for r={r}; give at least r non-padding tokens")
+def require_tokens(name: str, tokens: int, needed: int) -> None:
+    """Raise AdapterError where fewer tokens were seen than the choice needs."""
+    if tokens < needed:
+        raise AdapterError(f"{name}: {tokens} calibration tokens; give at least {needed} that are not padding")
 
 
 def _arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

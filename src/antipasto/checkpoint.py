@@ -10,14 +10,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from .adapter import attach, attachment
+from .adapter import attach
+from .attachment import attachment
 from .config import AdapterConfig, AdapterError
 
 FORMAT = "antipasto-1"
 
 
 def save(model: nn.Module, path: str | os.PathLike[str], *, include_basis: bool = False) -> Path:
-    """Write the adapter to one safetensors file, atomically.
+    """Write the adapter as it is now, its coeff included, to one safetensors file, atomically.
 
     Trained tensors are written; frozen ones only where they came from data (or `include_basis` asks), since the
     base weight gives the others back. Beside each rebuilt basis stand 2 r numbers that fix its signs.
@@ -71,7 +72,7 @@ def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         raise AdapterError(f"{path}: this model has no layer {missing[0]!r}; load onto the model it was trained on")
     try:
         return attach(model, cfg, saved=saved)
-    except (KeyError, RuntimeError) as error:
+    except AdapterError as error:
         raise AdapterError(f"{path}: does not fit this model: {error}") from error
 
 
@@ -82,5 +83,5 @@ def _read(path: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[str, Tensor
             if metadata.get("format") != FORMAT:
                 raise AdapterError(f"{path}: not an adapter of this library (format {metadata.get('format')!r})")
             return AdapterConfig.from_dict(json.loads(metadata["config"])), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise AdapterError(f"{path}: cannot be read as an adapter: {error}") from error

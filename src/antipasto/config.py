@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ class AdapterConfig:
     """Fields common to every variant.
 
     Args:
-        r: rank, at least 1; at most min(d_in, d_out) of every target, which `attach` checks.
-        alpha: numerator of the scale alpha / r, for the variants that have one.
+        r: rank, at least 1; at most min(d_in, d_out) of every target, which `attach` checks. None, where a variant
+            allows it: min(d_in, d_out) of each target.
+        alpha: numerator of the scale alpha / r, for the variants that have one; None for r, a scale of 1.
         target_names: regexes; a layer is a target where one matches its whole dotted path, or the end of
             that path after a dot (`down_proj` matches `model.layers.0.mlp.down_proj`).
         layers: indices of the decoder blocks to adapt (the first number in a layer's path); None for all.
@@ -35,9 +37,10 @@ class AdapterConfig:
     """
 
     variant: ClassVar[str] = ""
+    full_rank_allowed: ClassVar[bool] = False
 
-    r: int = 32
-    alpha: float = 64.0
+    r: int | None = 32
+    alpha: float | None = 64.0
     target_names: Sequence[str] = ("down_proj",)
     layers: Sequence[int] | None = None
     exclude_names: Sequence[str] = ("lm_head",)
@@ -45,12 +48,16 @@ class AdapterConfig:
     def __post_init__(self) -> None:
         for field in ("target_names", "layers", "exclude_names"):
             value = getattr(self, field)
-            if isinstance(value, str):
-                raise AdapterError(f"{field} must be a list, got the string {value!r}; write [{value!r}]")
+            if isinstance(value, str | int):
+                raise AdapterError(f"{field} must be a list, got {value!r}; write [{value!r}]")
             if value is not None:
                 object.__setattr__(self, field, tuple(value))
-        if not isinstance(self.r, int) or isinstance(self.r, bool) or self.r < 1:
+        if self.r is None and not self.full_rank_allowed:
+            raise AdapterError(f"{self.variant} needs a rank: r must be a whole number of at least 1")
+        if self.r is not None and (not isinstance(self.r, int) or isinstance(self.r, bool) or self.r < 1):
             raise AdapterError(f"r must be a whole number of at least 1, got {self.r!r}")
+        if self.alpha is not None and not math.isfinite(self.alpha):
+            raise AdapterError(f"alpha must be a finite number, got {self.alpha}")
         if not self.target_names:
             raise AdapterError("target_names is empty; name at least one layer, such as 'down_proj'")
         for pattern in (*self.target_names, *self.exclude_names):
@@ -58,6 +65,18 @@ class AdapterConfig:
                 re.compile(pattern)
             except re.error as error:
                 raise AdapterError(f"{pattern!r} is not a valid regex: {error}") from error
+
+    def rank(self, d_in: int, d_out: int) -> int:
+        """The rank on one (d_out, d_in) target."""
+        return min(d_in, d_out) if self.r is None else self.r
+
+    @property
+    def scale(self) -> float:
+        """alpha / r."""
+        if self.alpha is None:
+            return 1.0
+        assert self.r is not None, "a variant of full rank has no such scale"
+        return self.alpha / self.r
 
     def inert(self) -> set[str]:
         """The fields that change nothing under the values of the others."""

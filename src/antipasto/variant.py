@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,15 @@ from .config import AdapterConfig, AdapterError
 # A target: an nn.Linear, or a layer that acts like one, with this variant's `lora_*` tensors on it.
 Layer = Any
 Init = Callable[[Tensor, Generator], Any]
+
+
+def bias_of(layer: Layer) -> Tensor | None:
+    """A target's bias, if it has one."""
+    return getattr(layer, "bias", None)
+
+
+def constant(value: float) -> Init:
+    return lambda tensor, generator: tensor.fill_(value)
 
 
 def zeros(tensor: Tensor, generator: Generator) -> Tensor:
@@ -54,50 +63,70 @@ class ParamSpec:
         return math.prod(self.shape)
 
 
+class Factors(NamedTuple):
+    """A thin matrix B A."""
+
+    A: Float[Tensor, "k d_in"]
+    B: Float[Tensor, "d_out k"]
+
+
 class Calibrator(Protocol):
     """What a layer gathers while calibration batches flow through it."""
 
+    tokens: int  # how many were added
+
     def update(self, x: Float[Tensor, "tokens d_in"]) -> None:
         """Add the inputs of some (non-padding) tokens to the running moments."""
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens were added."""
 
 
 class Variant(ABC):
     """Base of every adapter: stateless; all tensors live on the layer, all settings in the config.
 
-    A variant is its `param_specs` (what it adds), its `forward` (its equation) and its `merged_weight`
-    (the same equation, folded into W).
+    A variant is its `param_specs` (what it adds), its `forward` (its equation) and the same equation folded into
+    the weight: `factors` where the change of W is a product of two thin matrices, else `merged_weight`.
     """
 
     config: ClassVar[type[AdapterConfig]]
     mergeable: ClassVar[bool] = True
+    contrastive: ClassVar[bool] = False  # whether its data are a Contrast of two sides
+    trains: ClassVar[bool] = True  # False where all is found from data and nothing is left to train
+    quantised: ClassVar[bool] = True  # whether the base may be quantised: no, where W itself is written
+
+    def calibrator(self, cfg: Any) -> Callable[[Float[Tensor, "d_out d_in"]], Calibrator] | None:
+        """What makes a layer's calibrator, from its weight; None where this config looks at no data."""
+        return None
 
     def needs_data(self, cfg: Any) -> bool:
         """Whether `attach` must be given calibration data."""
-        return False
+        return self.calibrator(cfg) is not None
 
     def check(self, d_in: int, d_out: int, cfg: Any) -> None:
         """Raise AdapterError where this config is impossible on a (d_out, d_in) layer."""
-        if cfg.r > min(d_in, d_out):
+        if "r" not in cfg.inert() and cfg.rank(d_in, d_out) > min(d_in, d_out):
             raise AdapterError(f"r={cfg.r} is above min(d_in, d_out)={min(d_in, d_out)}; lower the rank")
 
     @abstractmethod
     def param_specs(self, d_in: int, d_out: int, cfg: Any) -> dict[str, ParamSpec]:
         """The tensors to add to a (d_out, d_in) layer, by name; each name begins with `lora_`."""
 
-    def calibrator(self, layer: Layer, cfg: Any) -> Calibrator | None:
-        """What this layer gathers during calibration; None where no data is needed."""
-        return None
+    def tokens_needed(self, d_in: int, d_out: int, cfg: Any) -> int:
+        """The fewest calibration tokens that a (d_out, d_in) layer can choose by."""
+        return cfg.rank(d_in, d_out)
 
-    def init(self, layer: Layer, cfg: Any, calibrator: Calibrator | None) -> None:  # noqa: B027  (many freeze nothing)
-        """Fill the frozen tensors from the layer's weight, and from what was gathered."""
+    def init(self, layer: Layer, cfg: Any, W: Float[Tensor, "d_out d_in"], gathered: Any) -> None:  # noqa: B027
+        """Fill tensors from the layer's weight W (in its own dtype; dequantised) and from what was gathered."""
+
+    def displaced(self, layer: Layer, cfg: Any) -> Factors | None:
+        """Right after `init`: the part of W that the adapter takes out of the layer and trains itself."""
+        return None
 
     def saved(self, layer: Layer, cfg: Any) -> dict[str, Tensor]:
         """The tensors of a layer that a file must hold to rebuild it beside the same base model."""
         return {name: p.detach() for name, p in layer.named_parameters(recurse=False) if name.startswith("lora_")}
+
+    def needed(self, layer: Layer, cfg: Any) -> set[str]:
+        """The names without which a file cannot rebuild the layer."""
+        return set(self.saved(layer, cfg))
 
     def restore(self, layer: Layer, cfg: Any, tensors: dict[str, Tensor]) -> None:
         """The inverse of `saved`, on a layer that was initialised (unless its variant needs data)."""
@@ -110,13 +139,35 @@ class Variant(ABC):
     ) -> Float[Tensor, "*batch d_out"]:
         """The adapted output, from the layer's input x and its own output y."""
 
-    def merged_weight(self, layer: Layer, cfg: Any, weight: Float[Tensor, "d_out d_in"]) -> Float[Tensor, "d_out d_in"]:
-        """The weight that makes the plain layer compute `forward`; `weight` comes in at least float32."""
-        raise AdapterError(f"{cfg.variant} is not a change of the weight and cannot be merged")
+    def factors(self, layer: Layer, cfg: Any, dtype: torch.dtype) -> Factors | None:
+        """The adapter's term of the weight as a thin product, computed in `dtype`; None where it is none."""
+        return None
+
+    def merged_weight(self, layer: Layer, cfg: Any, W: Float[Tensor, "d_out d_in"]) -> Float[Tensor, "d_out d_in"]:
+        """The weight that makes the plain layer compute `forward`, from the layer's own in at least float32."""
+        thin = self.factors(layer, cfg, W.dtype)
+        if thin is None:
+            raise AdapterError(f"{cfg.variant} is not a change of the weight and cannot be merged")
+        return W + thin.B @ thin.A
+
+    def merged_bias(self, layer: Layer, cfg: Any, b: Float[Tensor, " d_out"]) -> Float[Tensor, " d_out"]:
+        """The bias that goes with `merged_weight`."""
+        return b
 
     @abstractmethod
     def added_macs(self, d_in: int, d_out: int, cfg: Any) -> int:
-        """Multiply-accumulates that one token's forward costs beyond the base layer."""
+        """Multiply-accumulates of matrix products that each further token adds to those of the base layer."""
+
+
+class InputVariant(Variant):
+    """An adapter that acts before the layer: it turns x into another x, and leaves y alone."""
+
+    @abstractmethod
+    def adapt_input(self, layer: Layer, cfg: Any, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        """What the layer is given in place of x."""
+
+    def forward(self, layer: Layer, cfg: Any, x: Tensor, y: Tensor) -> Tensor:
+        return y
 
 
 REGISTRY: dict[str, Variant] = {}
@@ -140,6 +191,11 @@ def added_macs(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
     return REGISTRY[cfg.variant].added_macs(d_in, d_out, cfg)
 
 
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """float32, or float64 where the dtype is that already: what sums and small differences are computed in."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The same numbers in float32, or in float64 where they already are."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return tensor.to(wide(tensor.dtype))

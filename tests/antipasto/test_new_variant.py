@@ -25,14 +25,11 @@ def gated():
 
         config = GatedConfig
 
-        def core_specs(self, cfg):
-            return {"lora_g": ParamSpec((cfg.r,))}
+        def core_specs(self, r, cfg):
+            return {"lora_g": ParamSpec((r,))}
 
         def change(self, layer, cfg, h):
             return h * (cfg.bound * layer.lora_S * torch.tanh(layer.lora_g)).to(h.dtype)
-
-        def core_macs(self, cfg):
-            return cfg.r
 
     yield GatedConfig(r=8, target_names=ALL)
     del antipasto.REGISTRY["gated"], antipasto.CONFIGS["gated"]

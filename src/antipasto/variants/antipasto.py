@@ -49,7 +49,7 @@ class AntiPaSTOConfig(FrozenBasisConfig):
             raise AdapterError(
                 f"block_size must be at least 2, got {self.block_size}; for no rotation: rotate_basis=none"
             )
-        if self.rotate_basis != "none" and self.r % self.block_size:
+        if self.rotate_basis != "none" and self.r is not None and self.r % self.block_size:
             raise AdapterError(f"r={self.r} is not a multiple of block_size={self.block_size}")
 
     def inert(self) -> set[str]:
@@ -60,9 +60,9 @@ class AntiPaSTOConfig(FrozenBasisConfig):
 class AntiPaSTO(FrozenBasisVariant):
     config = AntiPaSTOConfig
 
-    def core_specs(self, cfg: AntiPaSTOConfig) -> dict[str, ParamSpec]:
-        triangle = (cfg.r // cfg.block_size, cfg.block_size * (cfg.block_size - 1) // 2)
-        specs = {"lora_delta_s": ParamSpec((cfg.r,), normal(4e-4, 4e-4))}
+    def core_specs(self, r: int, cfg: AntiPaSTOConfig) -> dict[str, ParamSpec]:
+        triangle = (r // cfg.block_size, cfg.block_size * (cfg.block_size - 1) // 2)
+        specs = {"lora_delta_s": ParamSpec((r,), normal(4e-4, 4e-4))}
         if cfg.rotate_basis != "none":
             specs["lora_rot_T"] = ParamSpec(triangle)
         if cfg.rotate_basis == "both":
@@ -74,7 +74,7 @@ class AntiPaSTO(FrozenBasisVariant):
             return h * layer.lora_delta_s.to(h.dtype)
         K = self.core_blocks(layer, cfg, h).to(h.dtype)  # (n, bs, bs)
         # Tokens last: a view of h is then what the batched product reads, and no copy of it is made.
-        blocks = h.reshape(-1, cfg.r).T.unflatten(0, (-1, cfg.block_size))  # (n, bs, tokens)
+        blocks = h.reshape(-1, h.shape[-1]).T.unflatten(0, (-1, cfg.block_size))  # (n, bs, tokens)
         return bmm(K, blocks).flatten(0, 1).T.reshape(h.shape)
 
     def core_blocks(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Float[Tensor, "n bs bs"]:
@@ -97,5 +97,5 @@ class AntiPaSTO(FrozenBasisVariant):
             change = change + Q.mT @ (change + S.diag_embed())  # R_U^T (change + S) - S
         return change
 
-    def core_macs(self, cfg: AntiPaSTOConfig) -> int:
-        return cfg.r if cfg.rotate_basis == "none" else cfg.r * cfg.block_size
+    def core_macs(self, r: int, cfg: AntiPaSTOConfig) -> int:
+        return 0 if cfg.rotate_basis == "none" else r * cfg.block_size

@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from ..config import AdapterConfig, register_config
-from ..variant import Layer, ParamSpec, Variant, kaiming, register
+from ..variant import Factors, Layer, ParamSpec, Variant, kaiming, register
 
 
 @register_config
@@ -26,18 +27,18 @@ class LoRAConfig(AdapterConfig):
 
 @register
 class LoRA(Variant):
-    config = LoRAConfig
+    config: ClassVar[type[AdapterConfig]] = LoRAConfig
 
-    def param_specs(self, d_in: int, d_out: int, cfg: LoRAConfig) -> dict[str, ParamSpec]:
-        return {"lora_A": ParamSpec((cfg.r, d_in), kaiming), "lora_B": ParamSpec((d_out, cfg.r))}
+    def param_specs(self, d_in: int, d_out: int, cfg: AdapterConfig) -> dict[str, ParamSpec]:
+        r = cfg.rank(d_in, d_out)
+        return {"lora_A": ParamSpec((r, d_in), kaiming), "lora_B": ParamSpec((d_out, r))}
 
-    def forward(self, layer: Layer, cfg: LoRAConfig, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, layer: Layer, cfg: AdapterConfig, x: Tensor, y: Tensor) -> Tensor:
         h = linear(x, layer.lora_A.to(x.dtype))  # (..., r)
-        return y + linear(h * (cfg.alpha / cfg.r), layer.lora_B.to(x.dtype))
+        return y + linear(h * cfg.scale, layer.lora_B.to(x.dtype))
 
-    def merged_weight(self, layer: Layer, cfg: LoRAConfig, weight: Tensor) -> Tensor:
-        A, B = layer.lora_A.to(weight.dtype), layer.lora_B.to(weight.dtype)
-        return weight + (cfg.alpha / cfg.r) * (B @ A)
+    def factors(self, layer: Layer, cfg: AdapterConfig, dtype: torch.dtype) -> Factors | None:
+        return Factors(A=layer.lora_A.to(dtype), B=cfg.scale * layer.lora_B.to(dtype))
 
-    def added_macs(self, d_in: int, d_out: int, cfg: LoRAConfig) -> int:
-        return cfg.r * (d_in + d_out)
+    def added_macs(self, d_in: int, d_out: int, cfg: AdapterConfig) -> int:
+        return cfg.rank(d_in, d_out) * (d_in + d_out)

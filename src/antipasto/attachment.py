@@ -1,0 +1,97 @@
+"""What `attach` did to a model, and which weights stand in its layers meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from .config import AdapterConfig, AdapterError
+from .variant import Factors, InputVariant, Layer, Variant, bias_of
+
+STATE = "_antipasto"
+
+
+class Weights(NamedTuple):
+    """The tensors of a plain linear layer."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass
+class Attachment:
+    """An adapter on a model: its targets, its hooks, and the base tensors that others stand in for."""
+
+    cfg: AdapterConfig
+    variant: Variant
+    targets: dict[str, Layer]
+    required_grad: list[nn.Parameter]  # the base parameters that were trainable before
+    handles: list[Any] = field(default_factory=list)
+    enabled: bool = True
+    displaced: dict[str, Weights] = field(default_factory=dict)  # of the base, while a residual stands in for it
+    taken_out: dict[str, Factors] = field(default_factory=dict)  # what that residual lacks
+    unmerged: dict[str, Weights] = field(default_factory=dict)  # what stood in each layer before it was merged
+    untrained: dict[str, int] = field(default_factory=dict)  # bits of the trained tensors right after attach
+
+    @property
+    def merged(self) -> bool:
+        return bool(self.unmerged)
+
+    def require_enabled(self, what: str) -> None:
+        """Raise AdapterError inside `disabled`: what stands in the layers there is put back when it ends."""
+        if not self.enabled:
+            raise AdapterError(f"{what} inside disabled(model) would be undone when it ends; leave it first")
+
+    @property
+    def active(self) -> bool:
+        return self.enabled and not self.merged
+
+    def put(self, name: str, new: Weights) -> Weights:
+        """Swap a target's tensors, and return those that stood there. The model may have moved in between."""
+        layer = self.targets[name]
+        bias = bias_of(layer)
+        old = Weights(layer.weight.data, None if bias is None else bias.data)
+        layer.weight.data = new.weight.to(old.weight)
+        if new.bias is not None and bias is not None:
+            bias.data = new.bias.to(bias)
+        return old
+
+    def hook(self, layer: Layer) -> None:
+        """Compute the adapted output whenever the layer is called."""
+        if isinstance(self.variant, InputVariant):
+            self.handles.append(layer.register_forward_pre_hook(self._before, with_kwargs=True))
+        else:
+            self.handles.append(layer.register_forward_hook(self._after, with_kwargs=True))
+
+    def _before(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Any:
+        if not self.active:
+            return None
+        assert isinstance(self.variant, InputVariant)
+        changed = self.variant.adapt_input(layer, self.cfg, input_of(args, kwargs))
+        if args:
+            return (changed, *args[1:]), kwargs
+        return args, kwargs | {next(iter(kwargs)): changed}
+
+    def _after(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
+        if not self.active:
+            return y
+        return self.variant.forward(layer, self.cfg, input_of(args, kwargs), y)
+
+
+def input_of(args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:
+    """What a linear layer was called with, under whatever name."""
+    return args[0] if args else next(iter(kwargs.values()))
+
+
+def attachment(model: nn.Module) -> Attachment:
+    """The adapter on a model.
+
+    Raises:
+        AdapterError: there is none.
+    """
+    state = getattr(model, STATE, None)
+    if state is None:
+        raise AdapterError("no adapter is attached to this model; call attach(model, config) first")
+    return state

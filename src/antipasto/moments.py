@@ -1,0 +1,68 @@
+"""What layers gather from calibration tokens: running sums, never the activations themselves."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .svd_cache import SVDFactors
+from .variant import at_least_float32, wide
+
+
+class Mean:
+    """E[x] of each channel."""
+
+    def __init__(self, d_in: int, like: Tensor) -> None:
+        self.sum = torch.zeros(d_in, dtype=torch.float64, device=like.device)
+        self.tokens = 0
+
+    def update(self, x: Float[Tensor, "tokens d_in"]) -> None:
+        self.sum += self.moment(at_least_float32(x)).sum(0, dtype=torch.float64)
+        self.tokens += len(x)
+
+    def moment(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens k"]:
+        return x
+
+    def mean(self) -> Float[Tensor, " k"]:
+        return self.sum / self.tokens
+
+
+class ChannelPower(Mean):
+    """E[x^2] of each channel."""
+
+    def moment(self, x: Tensor) -> Tensor:
+        return x.square()
+
+
+class DirectionPower(Mean):
+    """E[(x . v_i)^2], or E[|x . v_i|], of each right singular vector v_i."""
+
+    def __init__(self, svd: SVDFactors, pool: str) -> None:
+        super().__init__(len(svd.Vh), like=svd.Vh)
+        self.svd = svd
+        self.pool = pool
+
+    def moment(self, x: Tensor) -> Tensor:
+        h = x.to(self.svd.Vh.dtype) @ self.svd.Vh.T  # (tokens, k)
+        return h.square() if self.pool == "rms" else h.abs()
+
+    def pooled(self) -> Float[Tensor, " k"]:
+        return self.mean().sqrt() if self.pool == "rms" else self.mean()
+
+
+class Covariance:
+    """E[x x^T], not centred, summed in at least float32."""
+
+    def __init__(self, W: Float[Tensor, "d_out d_in"]) -> None:
+        dtype = wide(W.dtype)
+        self.sum = torch.zeros(W.shape[1], W.shape[1], dtype=dtype, device=W.device)
+        self.tokens = 0
+
+    def update(self, x: Float[Tensor, "tokens d_in"]) -> None:
+        x = x.to(self.sum.dtype)
+        self.sum.addmm_(x.T, x)
+        self.tokens += len(x)
+
+    def mean(self) -> Float[Tensor, "d_in d_in"]:
+        return self.sum.double() / self.tokens

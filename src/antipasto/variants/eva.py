@@ -1,0 +1,42 @@
+"""EVA: LoRA whose A starts on the directions in which the layer's inputs vary most.
+
+    y' = y + (alpha / r) x A^T B^T         A (r, d_in) = top r right singular vectors of the inputs X, B = 0
+
+X are the inputs of the calibration tokens, pooled and not centred; their right singular vectors are the
+eigenvectors of X^T X, which is streamed. A trains too.
+
+Paischer et al., 2410.07170. Identity at the start: exact, since B = 0.
+Trained parameters a target: r (d_in + d_out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..config import AdapterConfig, register_config
+from ..moments import Covariance
+from ..variant import Layer, register
+from .lora import LoRA
+
+
+@register_config
+@dataclass(frozen=True, kw_only=True)
+class EVAConfig(AdapterConfig):
+    variant: ClassVar[str] = "eva"
+
+
+@register
+class EVA(LoRA):
+    config = EVAConfig
+
+    def calibrator(self, cfg: EVAConfig) -> Callable[[Tensor], Covariance]:
+        return Covariance
+
+    def init(self, layer: Layer, cfg: EVAConfig, W: Tensor, gathered: Covariance) -> None:
+        _, vectors = torch.linalg.eigh(gathered.mean())  # eigenvalues ascending, (d_in, d_in)
+        layer.lora_A.copy_(vectors[:, -len(layer.lora_A) :].flip(1).T)

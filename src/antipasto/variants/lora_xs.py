@@ -1,0 +1,46 @@
+"""LoRA-XS: a small square matrix between frozen singular vectors.
+
+    core(h) = S * h + (alpha / r) R (S * h)         R (r, r) ~ N(0, 1e-5), in the frozen basis W ~ U diag(S) P
+
+Balazy et al., 2405.17604. Identity at the start: to about 1e-5 of W, since R is tiny and not 0.
+Trained parameters a target: r^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn.functional import linear
+
+from ..config import register_config
+from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
+from ..variant import Layer, ParamSpec, normal, register
+
+
+@register_config
+@dataclass(frozen=True, kw_only=True)
+class LoRAXSConfig(FrozenBasisConfig):
+    variant: ClassVar[str] = "lora_xs"
+
+    r: int | None = 32
+    alpha: float | None = None
+
+    def inert(self) -> set[str]:
+        return super().inert() - {"alpha"}
+
+
+@register
+class LoRAXS(FrozenBasisVariant):
+    config = LoRAXSConfig
+
+    def core_specs(self, r: int, cfg: LoRAXSConfig) -> dict[str, ParamSpec]:
+        return {"lora_R": ParamSpec((r, r), normal(0.0, 1e-5))}
+
+    def change(self, layer: Layer, cfg: LoRAXSConfig, h: Tensor) -> Tensor:
+        R = cfg.scale * layer.lora_R.to(layer.lora_S.dtype) * layer.lora_S  # (r, r): reads h, not S h
+        return linear(h, R.to(h.dtype))
+
+    def core_macs(self, r: int, cfg: LoRAXSConfig) -> int:
+        return r * r
