@@ -33,8 +33,10 @@ FILES = {
     "train": BENCHMARK / "data/nano/train.parquet",
     "valid": BENCHMARK / "data/nano/valid.jsonl",
     "test": BENCHMARK / "tasks/nano_metamath/test.jsonl",
+    "general": BENCHMARK / "data/nano/general.jsonl",
 }
 SIZES = {"train": 8000, "valid": 200, "test": 600}
+GENERAL = 300  # texts like those of pretraining, none of which was in it
 END = "<|end|>"
 
 VOCAB_SIZE = 640
@@ -49,8 +51,21 @@ def problems() -> dict[str, list]:
     return {split: generate(split, n, Random(f"{SEED}/{split}")) for split, n in SIZES.items()}
 
 
+def general_texts() -> list[str]:
+    """Texts like those of pretraining, sums and stories in its proportion, with questions that it never saw."""
+    stories, sums = round(0.7 * GENERAL), round(0.3 * GENERAL)
+    kinds: dict[bool, list[str]] = {True: [], False: []}
+    for text in pretraining_text(Random(f"{SEED}/general"), "valid"):
+        kinds["?" in text].append(text)
+        if len(kinds[True]) >= stories and len(kinds[False]) >= sums:
+            break
+    texts = kinds[True][:stories] + kinds[False][:sums]
+    Random(f"{SEED}/general/order").shuffle(texts)
+    return texts
+
+
 def make_data() -> None:
-    """Train in MetaMathQA's schema; valid and test in GSM8K's."""
+    """Train in MetaMathQA's schema; valid and test in GSM8K's; general as plain texts."""
     made = problems()
     pl.DataFrame(
         [
@@ -61,6 +76,7 @@ def make_data() -> None:
     for split in ("valid", "test"):
         lines = [json.dumps({"question": p.question, "answer": p.solution}) for p in made[split]]
         FILES[split].write_text("\n".join(lines) + "\n")
+    FILES["general"].write_text("".join(json.dumps({"text": text}) + "\n" for text in general_texts()))
     for path in FILES.values():
         print(f"{sha256(path)}  {path.name}")
 

@@ -395,11 +395,12 @@ def _sum_line(rng: Random) -> str:
     return rng.choice([f"{a * b}/{b}={a}", f"{a * b}/{a}={b}"])
 
 
-def pretraining_text(rng: Random) -> Iterator[str]:
+def pretraining_text(rng: Random, split: str = "pretrain") -> Iterator[str]:
     """An endless stream of pretraining documents: lines of sums, and stories of one step.
 
     One story in eight wears the benchmark's own prompt, so that the untuned base answers in a form that can be
-    scored; one in two hundred is of a tuning kind, bare. Every question is of the `pretrain` split.
+    scored; one in two hundred is of a tuning kind, bare. Every question is of the given split: of another than
+    `pretrain`, it is one that pretraining never saw.
     """
     while True:
         if rng.random() < 0.3:
@@ -407,7 +408,7 @@ def pretraining_text(rng: Random) -> Iterator[str]:
             continue
         unusual = rng.random() < 0.005
         problem = rng.choice(TUNING_KINDS if unusual else PRETRAINING_KINDS)(rng)
-        if split_of(problem.question) != "pretrain":
+        if split_of(problem.question) != split:
             continue
         if not unusual and rng.random() < 0.125:
             yield f"Question: {problem.question} Think step by step.\nAnswer: {problem.response}"
