@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,7 +67,9 @@ def run(
 
 @app.command()
 def sweep(
-    words: Annotated[list[str], typer.Argument(metavar="VARIANT,... KEY=VALUE,...", help="What to multiply out.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="VARIANT,... KEY=VALUE,...", help="What to multiply out; or a sweep file.")
+    ],
     preset: PresetOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also make runs again that failed.")] = False,
@@ -74,35 +77,40 @@ def sweep(
     results: ResultsOption = None,
     outputs: OutputsOption = None,
 ) -> None:
-    """Make every run of a product of settings, one after another, leaving out those that are done.
+    """Make every run of a product of settings, or of a sweep file, leaving out those that are done.
 
-    Example: `antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2`
+    Start it twice to share the work between two processes: neither makes a run that the other is making.
+
+    Example: `antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2`, or
+    `antipasto-bench sweep benchmark/sweeps/nano.yaml`
     """
-    from .config import expand
-    from .grammar import parse_words
-    from .plan import plan
+    from .plan import due, plan
+    from .sweep import sweep_of
 
-    variants, axes = parse_words(words)
-    if not variants:
-        raise UserError("name at least one variant, such as: antipasto-bench sweep lora,antipasto seed=0,1,2")
     store = Store.of(results, outputs)
-    planned = plan(expand(variants, axes, preset), store)
-    due = {"owed", "failed"} if retry_failed else {"owed"}
-    counts = {state: sum(p.state == state for p in planned) for state in ("done", "failed", "owed")}
-    summary = ", ".join(f"{n} {state}" for state, n in counts.items())
+    asked = sweep_of(words, preset)
+    planned = plan(asked, store)
+    states = ("done", "failed", "owed", "waiting")
+    summary = ", ".join(f"{n} {state}" for state in states if (n := sum(p.state == state for p in planned)))
     if dry_run:
         for p in planned:
             typer.echo(
-                json.dumps({"run_id": p.run.run_id, "state": p.state}) if as_json else f"{p.state:7}{p.run.run_id}"
+                json.dumps({"run_id": p.run.run_id, "state": p.state}) if as_json else f"{p.state:8}{p.run.run_id}"
             )
         if not as_json:
             typer.echo(f"{len(planned)} runs: {summary}")
         return
     typer.echo(f"{len(planned)} runs: {summary}", err=True)
-    failed = refused = 0
-    owed = [p for p in planned if p.state in due]
-    for number, p in enumerate(owed, start=1):
-        typer.echo(f"[{number}/{len(owed)}] {p.run.run_id}", err=True)
+    failed = refused = number = 0
+    tried: set[str] = set()
+    while True:
+        # Planned anew before each run: another process may have made some, and a choice may have fallen.
+        left = [p for p in due(plan(asked, store), retry_failed) if p.run.run_id not in tried]
+        if not left:
+            break
+        p, number = left[0], number + 1
+        tried.add(p.run.run_id)
+        typer.echo(f"[{number}/{number + len(left) - 1}] {p.run.run_id}", err=True)
         try:
             outcome = _execute(p.run, store, force=p.state == "failed")
         except UserError as error:  # of this run alone: the others go on
@@ -111,10 +119,16 @@ def sweep(
             continue
         failed += outcome.status == "failed"
         _say_outcome(outcome, as_json)
+    waiting = sum(p.state == "waiting" for p in plan(asked, store))
+    if waiting:
+        typer.echo(
+            f"{waiting} runs wait for the choice of a learning rate: its runs are being made elsewhere, or all failed",
+            err=True,
+        )
     if refused:
-        raise UserError(f"{refused} of {len(owed)} runs cannot be made as asked, for the reasons above")
+        raise UserError(f"{refused} of {number} runs cannot be made as asked, for the reasons above")
     if failed:
-        typer.echo(f"{failed} of {len(owed)} runs failed; `antipasto-bench list` says why", err=True)
+        typer.echo(f"{failed} of {number} runs failed; `antipasto-bench list` says why", err=True)
         raise typer.Exit(1)
 
 
@@ -143,18 +157,21 @@ def demo(results: ResultsOption = None, outputs: OutputsOption = None) -> None:
 @app.command()
 def report(
     readme: Annotated[Path | None, typer.Option(help="The page to write into [README.md].")] = None,
+    reference: Annotated[
+        list[Path] | None, typer.Option(metavar="CSV", help="Published rows to show below, marked as such.")
+    ] = None,
     results: ResultsOption = None,
 ) -> None:
     """Write the comparison table into the README, between its markers, and print it."""
     from .paths import project_root
 
-    _report(Store.of(results), readme or project_root() / "README.md")
+    _report(Store.of(results), readme or project_root() / "README.md", reference or [])
 
 
-def _report(store: Store, page: Path) -> None:
+def _report(store: Store, page: Path, references: Sequence[Path] = ()) -> None:
     from .report import render, write_into
 
-    text = render(store)
+    text = render(store, references)
     changed = write_into(page, text)
     typer.echo(text)
     typer.echo(f"{page}: {'written' if changed else 'already up to date'}", err=True)
@@ -202,42 +219,177 @@ def show(run_id: Annotated[str, typer.Argument(help="As `list` prints it.")], as
 @app.command()
 def export(
     run_id: Annotated[str, typer.Argument(help="As `list` prints it.")],
-    merged: Annotated[Path, typer.Option(metavar="DIR", help="Where to write a plain Hugging Face model folder.")],
+    merged: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write a plain Hugging Face model folder.")
+    ] = None,
+    peft: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write a PEFT LoRA folder.")] = None,
     results: ResultsOption = None,
     outputs: OutputsOption = None,
 ) -> None:
-    """Write a run's model with its adapter folded in, for any tool that loads Hugging Face models.
+    """Write a run's model for other tools: with the adapter folded in, or the adapter alone as a LoRA.
 
     Example: `antipasto-bench export RUN_ID --merged DIR`, then
-    `lm_eval --include_path benchmark/tasks --tasks nano_metamath --model hf --model_args pretrained=DIR`
+    `lm_eval --include_path benchmark/tasks --tasks nano_metamath --model hf --model_args pretrained=DIR`;
+    or `antipasto-bench export RUN_ID --peft DIR`, then `peft.PeftModel.from_pretrained(base, DIR)`
     """
-    from .export import export_merged
+    from .export import export_merged, export_peft
 
-    typer.echo(export_merged(run_id, merged, Store.of(results, outputs)))
+    if (merged is None) == (peft is None):
+        raise UserError("give one of --merged DIR (a whole model) and --peft DIR (a LoRA folder)")
+    store = Store.of(results, outputs)
+    typer.echo(export_merged(run_id, merged, store) if merged else export_peft(run_id, Path(str(peft)), store))
 
 
 @app.command()
-def variants(as_json: JsonOption = False) -> None:
-    """List the adapter variants, what each computes and the settings it has."""
-    import dataclasses
+def variants(
+    names: Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="OUTxIN", help="Count parameters on a layer of this shape.")
+    ] = None,
+    preset: PresetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The catalogue: what each variant computes, trains, needs and costs, and what it is benchmarked with.
 
-    from antipasto import CONFIGS, REGISTRY
+    Counts are for one target of each shape, with the benchmark's settings; 1024x3584 is Qwen3.5-0.8B's down_proj.
+    """
+    from .catalogue import entries, shape_of
 
-    from .config import BASE
+    shapes = [shape_of(text) for text in shape or ["1024x3584"]]
+    for entry in entries(names or None, shapes, preset):
+        typer.echo(json.dumps(entry.to_dict()) if as_json else entry.card() + "\n")
 
-    if not as_json:
-        typer.echo(f"{BASE}\n    the untuned model\n")
-    for name in sorted(REGISTRY):
-        doc = (sys.modules[type(REGISTRY[name]).__module__].__doc__ or "").strip()
-        settings = {
-            f.name: f.default for f in dataclasses.fields(CONFIGS[name]) if f.default is not dataclasses.MISSING
-        }
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A run id, or a quoted arm: 'lora lr=1e-2'.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    show: Annotated[int, typer.Option(min=0, help="Show this many questions that flipped each way.")] = 0,
+    as_json: JsonOption = False,
+    results: ResultsOption = None,
+    outputs: OutputsOption = None,
+) -> None:
+    """Compare two arms or runs on the same questions: difference, interval, p, and what flipped.
+
+    Example: `antipasto-bench compare lora "antipasto rotate_basis=V" --show 5`
+    """
+    from .compare import answers, duel
+
+    store = Store.of(results, outputs)
+    found = duel(a, b, store)
+    shown = {
+        side: answers(found, shas[:show], store) if show else []
+        for side, shas in (("only_a", found.only_a), ("only_b", found.only_b))
+    }
+    c = found.found
+    if as_json:
+        counts = {"only_a": len(found.only_a), "only_b": len(found.only_b), "shown": shown}
+        runs = {name: [row["run_id"] for row in arm.rows] for name, arm in (("a", found.a), ("b", found.b))}
+        numbers = {k: getattr(c, k) for k in ("difference", "stderr", "low", "high", "p", "questions")}
+        typer.echo(json.dumps(runs | numbers | counts))
+        return
+    for name, arm, s in (("A", found.a, found.summaries[0]), ("B", found.b, found.summaries[1])):
+        lr = f" lr={arm.rows[0]['lr']:g}" if arm.rows[0]["lr"] else ""
+        typer.echo(
+            f"{name}      {arm.label}{lr}: {100 * s.mean:.1f} % (95 %: {100 * s.low:.1f} to {100 * s.high:.1f}), "
+            f"{s.seeds} seed{'s' if s.seeds > 1 else ''}"
+        )
+    typer.echo(
+        f"A - B  {100 * c.difference:+.1f} points (95 %: {100 * c.low:+.1f} to {100 * c.high:+.1f}), p = {c.p:.2g}, "
+        f"{c.questions} questions"
+    )
+    typer.echo(f"right in A and wrong in B: {len(found.only_a)}; right in B and wrong in A: {len(found.only_b)}")
+    for side, heading in (("only_a", "right in A, wrong in B"), ("only_b", "right in B, wrong in A")):
+        for entry in shown[side]:
+            typer.echo(f"\n--- {heading}\n{entry['prompt']}\n[right] {entry['target']}")
+            typer.echo(f"[A]{entry['a'].rstrip()}\n[B]{entry['b'].rstrip()}")
+
+
+@app.command()
+def measure(
+    run_ids: Annotated[list[str] | None, typer.Argument(metavar="RUN_ID", help="As `list` prints them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every finished run whose files are here.")] = False,
+    general: Annotated[str | None, typer.Option(help="Texts to measure forgetting on [the preset's].")] = None,
+    results: ResultsOption = None,
+    outputs: OutputsOption = None,
+) -> None:
+    """Measure finished runs again, without training: what they forgot of general text, and their dossiers.
+
+    Example: `antipasto-bench measure --all --general texts.jsonl`
+    """
+    from .remeasure import remeasure
+    from .results import read_table
+
+    store = Store.of(results, outputs)
+    chosen = list(run_ids or [])
+    if every:
+        done = read_table(store.table).filter(status="ok")["run_id"]
+        chosen += [run_id for run_id in done if store.run_dir(run_id).exists()]
+    if not chosen:
+        raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
+    for run_id in chosen:
+        row = remeasure(run_id, store, general)
+        lost = (
+            "" if row["general_loss"] is None else f"{row['general_loss'] - row['general_loss_base']:+.3f} nats a token"
+        )
+        typer.echo(f"{run_id}: {lost or 'dossier written'}")
+
+
+@app.command()
+def cost(
+    words: Annotated[list[str], typer.Argument(metavar="VARIANT,... KEY=VALUE,...", help="What to price.")],
+    preset: PresetOption = None,
+    meta: Annotated[bool, typer.Option("--meta", help="From shapes alone; no weight is loaded.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What adapters cost: parameters, added MACs a token and bytes, from the shapes of a preset's model.
+
+    Example: `antipasto-bench cost lora,antipasto rank=32,256 --meta --preset qwen3.5-0.8b`
+    """
+    from .config import expand
+    from .cost import cost_of_shapes
+    from .grammar import parse_words
+
+    variants, axes = parse_words(words)
+    if not variants:
+        raise UserError("name at least one variant, such as: antipasto-bench cost lora,antipasto --meta")
+    if not meta:
+        raise UserError("add --meta: prices come from shapes alone; times are recorded by the runs themselves")
+    rows = [cost_of_shapes(run) for run in expand(variants, axes, preset)]
+    for row in rows:
         if as_json:
-            typer.echo(json.dumps({"variant": name, "about": doc, "settings": settings}))
+            typer.echo(json.dumps(row))
             continue
-        typer.echo(name)
-        typer.echo("\n".join(f"    {line}".rstrip() for line in doc.splitlines()))
-        typer.echo("    settings: " + "  ".join(f"{k}={v}" for k, v in settings.items()) + "\n")
+        name = row["variant"] + (f" r={row['rank']}" if row["rank"] else "")
+        macs, base = row["added_macs_per_token"], row["base_macs_per_token"]
+        typer.echo(
+            f"{name:24} {row['trainable_params']:>13,} parameters  {macs / 1e6:8.2f}M MACs/token "
+            f"(+{100 * macs / base:.1f} %)  {row['adapter_bytes'] / 1e6:8.2f} MB on disk  {row['targets']} layers"
+        )
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove every entry.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the singular value decompositions that are kept on disk, or clear them.
+
+    ANTIPASTO_CACHE names their folder (`off` keeps none), ANTIPASTO_CACHE_GB their bound.
+    """
+    from antipasto.svd_cache import cache_entries, cache_folder, cache_limit, clear_cache
+
+    folder, limit = cache_folder(), cache_limit()
+    sizes = [path.stat().st_size for path in cache_entries()]
+    removed = clear_cache() if clear else 0
+    if as_json:
+        kept = {"entries": len(sizes) - removed, "bytes": 0 if clear else sum(sizes)}
+        typer.echo(json.dumps({"folder": folder and str(folder), "limit_bytes": limit, "removed": removed} | kept))
+    elif folder is None:
+        typer.echo("ANTIPASTO_CACHE=off: nothing is kept")
+    else:
+        text = f"{folder}: {len(sizes)} SVDs, {sum(sizes) / 1e6:,.1f} MB of at most {limit / 1e6:,.0f} MB"
+        typer.echo(f"{text}; removed" if clear else text)
 
 
 @app.command()
@@ -253,7 +405,7 @@ def presets(as_json: JsonOption = False) -> None:
         batch = values["batch_size"] * values.get("grad_accum", 1)
         typer.echo(
             f"{name:14}{values['model']}, {values['data']['train']}, {', '.join(values['eval']['tasks'])}, "
-            f"{values['steps']} steps x {batch}, {values['dtype']}, targets {', '.join(values['targets'])}"
+            f"{values['steps']} steps x {batch}, {values['dtype']}"
         )
 
 
@@ -318,6 +470,12 @@ def main() -> None:
     try:
         app()
     except UserError as error:
+        _die(str(error))
+    except ValueError as error:
+        from antipasto.config import AdapterError  # now that something of it was asked for
+
+        if not isinstance(error, AdapterError):
+            raise
         _die(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -55,6 +55,9 @@ class EvalConfig(_Strict):
     valid_limit: int = Field(200, ge=1)
     limit: int | None = Field(None, ge=1, description="only the first questions of each task")
     batch_size: int = Field(32, ge=1)
+    # Measured beside the scores, and no part of a run's identity.
+    general: str = Field("none", description="texts to measure forgetting on: a file, a hub id, or `none`")
+    general_limit: int = Field(200, ge=1, description="how many of them")
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -69,6 +72,7 @@ class RunConfig(_Strict):
     model: str
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quant: Literal["none", "8bit", "4bit"] = Field("none", description="bitsandbytes quantisation of the base model")
     device: str = Field("auto", description="cuda where there is one, else cpu; no part of a run's identity")
     variant: str
     adapter: dict[str, Any]
@@ -88,8 +92,16 @@ class RunConfig(_Strict):
         return AdapterConfig.from_dict({"variant": self.variant} | self.adapter)
 
     @property
-    def rank(self) -> int | None:
-        return self.adapter.get("r")
+    def trains(self) -> bool:
+        """Whether a learning rate means anything to it."""
+        return self.variant != BASE and REGISTRY[self.variant].trains
+
+    @property
+    def rank(self) -> int | Literal["full"] | None:
+        """`full` is min(d_in, d_out) of each target; None where the variant has no rank."""
+        if self.variant == BASE or "r" in self.adapter_config.inert():
+            return None
+        return self.adapter["r"] or "full"
 
     @property
     def protocol(self) -> str:
@@ -118,7 +130,11 @@ class RunConfig(_Strict):
         if self.variant != BASE:
             if "rotate_basis" in self.adapter:
                 parts.append(f"rot{self.adapter['rotate_basis']}")
-            parts += [f"r{self.rank}", f"lr{self.lr:g}", f"s{self.steps}", f"seed{self.seed}"]
+            if self.rank is not None:
+                parts.append(f"r{self.rank}")
+            if self.trains:
+                parts += [f"lr{self.lr:g}", f"s{self.steps}"]
+            parts.append(f"seed{self.seed}")
         return "__".join([*parts, digest(identity(self))])
 
 
@@ -209,7 +225,9 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
     if variant != BASE:
         run["adapter"] = _adapter(variant, flat)
     else:
-        run |= {"lr": 1.0, "seed": 0}  # nothing is trained: an axis that base lacks collapses
+        run["seed"] = 0
+    if variant == BASE or not REGISTRY[variant].trains:
+        run["lr"] = 1.0  # nothing is trained: an axis that it lacks collapses
     try:
         return RunConfig.model_validate(run)
     except ValidationError as error:
@@ -258,6 +276,8 @@ def _adapter(variant: str, flat: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in flat.items():
         if name not in {field.name for field in dataclasses.fields(cls)}:
             continue  # the axis of another variant
+        if name == "r" and value == "full" and cls.full_rank_allowed:
+            value = None
         if name in ("target_names", "exclude_names", "layers") and not isinstance(value, list | tuple | None):
             value = [value]
         try:
@@ -294,6 +314,8 @@ def identity(run: RunConfig) -> dict[str, Any]:
     for key in ("data", "valid"):
         if values["eval"][key] not in (None, "holdout", "none"):
             values["eval"][key] = fingerprint(values["eval"][key])
+    for key in ("general", "general_limit"):
+        del values["eval"][key]
     values["eval"]["tasks"] = [task_fingerprint(task) for task in run.eval.tasks]
     if run.variant == BASE:
         return _untrained(values)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import polars as pl
@@ -22,6 +23,7 @@ PROMPT = "Question: {query} Think step by step.\nAnswer:"  # what benchmark/task
 TRAIN_FIELDS = ("query", "response")
 QUESTION_FIELDS = ("question", "answer")
 IGNORED = -100  # the label of a token that bears no loss
+_NUMBER = re.compile(r"\d+")
 _ANSWER = re.compile(r"The answer is:?\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$")
 
 
@@ -190,6 +192,22 @@ def read_questions(reference: str, split: str) -> pl.DataFrame:
     return questions
 
 
+def read_texts(reference: str, limit: int) -> list[str]:
+    """The first `limit` texts of some length from a data set with a `text` column.
+
+    Raises:
+        UserError: it is not there, or has no such column.
+    """
+    place = locate(reference)
+    rows = read_rows(reference, ("text",), "test") if place is not None else _from_hub(reference, "test")
+    if "text" not in rows.columns:
+        raise UserError(f"eval.general={reference}: has no column 'text' (it has: {', '.join(rows.columns)})")
+    texts = [text for text in rows["text"] if text and len(text.split()) >= 3]  # headings and blank lines are no text
+    if not texts:
+        raise UserError(f"eval.general={reference}: holds no text")
+    return texts[:limit]
+
+
 def question_hash(question: str) -> str:
     """The sha1 that names a question in results/items."""
     return hashlib.sha1(question.encode()).hexdigest()
@@ -202,6 +220,8 @@ def question_hash(question: str) -> str:
 class Example:
     ids: list[int]
     prompt_length: int  # tokens that bear no loss
+    query: str
+    response: str
 
 
 def encode(tokenizer: Any, rows: pl.DataFrame) -> list[Example]:
@@ -209,7 +229,8 @@ def encode(tokenizer: Any, rows: pl.DataFrame) -> list[Example]:
     prompts = tokenizer([PROMPT.format(query=query) for query in rows["query"]])["input_ids"]
     responses = tokenizer([f" {text}" for text in rows["response"]], add_special_tokens=False)["input_ids"]
     end = tokenizer.eos_token_id
-    return [Example([*p, *r, end], len(p)) for p, r in zip(prompts, responses, strict=True)]
+    texts = rows.select(TRAIN_FIELDS).iter_rows()
+    return [Example([*p, *r, end], len(p), *text) for p, r, text in zip(prompts, responses, texts, strict=True)]
 
 
 def draw_examples(
@@ -245,6 +266,21 @@ def collate(examples: list[Example], pad_id: int) -> dict[str, Tensor]:
         mask[row, :n] = 1
         labels[row, example.prompt_length : n] = ids[row, example.prompt_length : n]
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def with_wrong_numbers(examples: list[Example], tokenizer: Any, seed: int) -> list[Example]:
+    """The same examples with every number of the solution changed: its shape is right, its sums are not."""
+    rng = Random(seed)
+    rows = [
+        {"query": e.query, "response": _NUMBER.sub(lambda m: _other_number(m[0], rng), e.response)} for e in examples
+    ]
+    return encode(tokenizer, pl.DataFrame(rows))
+
+
+def _other_number(number: str, rng: Random) -> str:
+    least, most = 10 ** (len(number) - 1), 10 ** len(number) - 1
+    drawn = rng.randint(least, most - 1)
+    return str(drawn + (drawn >= int(number)))  # skips the number itself
 
 
 def bucketed_batches(

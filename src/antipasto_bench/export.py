@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
 import antipasto
+from antipasto.peft_format import new_folder
 
 from .config import BASE, RunConfig, model_fingerprint
 from .errors import UserError
-from .load import load_model
+from .load import load_model, model_source
 from .paths import Store
 from .results import find
 
@@ -38,32 +38,67 @@ def export_merged(run_id: str, folder: Path, store: Store) -> Path:
     """Write base and adapter as one plain Hugging Face model folder, with its tokenizer, in one step.
 
     Raises:
-        UserError: no such run, its adapter is not in outputs/, or the folder is in the way.
+        UserError: no such run, its adapter is not in outputs/ or cannot be merged, or the folder is in the way.
     """
     run = finished_run(run_id, store)
-    folder = folder.resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not an empty folder; choose another, or remove it")
-    adapter = store.run_dir(run_id) / "adapter.safetensors"
-    if run.variant != BASE and not adapter.exists():
-        raise UserError(f"{adapter} is not on this machine; make it again with: antipasto-bench run --force ...")
-    model, tokenizer = load_model(run)
-    if run.variant != BASE:
-        try:
-            antipasto.load(model, adapter)
-        except antipasto.AdapterError as error:
-            raise UserError(str(error)) from error
-        antipasto.detach(antipasto.merge(model), keep_merged=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        with new_folder(folder) as partial:
+            model, tokenizer = load_adapted(run, store)
+            if run.variant != BASE:
+                antipasto.detach(antipasto.merge(model), keep_merged=True)
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+    except antipasto.AdapterError as error:
+        raise UserError(str(error)) from error
     except SafetensorError as error:
         raise UserError(f"cannot write {folder}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+    return folder.resolve()
+
+
+def export_peft(run_id: str, folder: Path, store: Store) -> Path:
+    """Write the adapter alone, as a PEFT LoRA folder; its base is named as the run named it.
+
+    Raises:
+        UserError: no such run, its adapter is not in outputs/ or is no LoRA, or the folder is in the way.
+    """
+    run = finished_run(run_id, store)
+    if run.variant == BASE:
+        raise UserError(f"{run_id} is the untuned model; it has no adapter to export")
+    model, _ = load_adapted(run, store)
+    try:
+        return antipasto.save_peft(model, folder, base_model=model_source(run), revision=run.revision)
+    except antipasto.AdapterError as error:
+        raise UserError(str(error)) from error
+
+
+def load_adapted(run: RunConfig, store: Store) -> tuple[Any, Any]:
+    """The run's model with its trained adapter attached, and its tokenizer.
+
+    Raises:
+        UserError: its adapter is not in outputs/, or does not fit the model.
+    """
+    if run.variant != BASE:
+        _adapter_of(run, store)
+    model, tokenizer = load_model(run)
+    if run.variant != BASE:
+        attach_trained(model, run, store)
+    return model, tokenizer
+
+
+def attach_trained(model: Any, run: RunConfig, store: Store) -> None:
+    """Attach a run's trained adapter to its base model.
+
+    Raises:
+        UserError: it is not in outputs/, or does not fit the model.
+    """
+    try:
+        antipasto.load(model, _adapter_of(run, store))
+    except antipasto.AdapterError as error:
+        raise UserError(str(error)) from error
+
+
+def _adapter_of(run: RunConfig, store: Store) -> Path:
+    adapter = store.run_dir(run.run_id) / "adapter.safetensors"
+    if not adapter.exists():
+        raise UserError(f"{adapter} is not on this machine; make it again with: antipasto-bench run --force ...")
+    return adapter

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from .config import EMBEDDED, RunConfig
@@ -29,6 +30,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def model_source(run: RunConfig) -> str:
+    """What Hugging Face's libraries call the model: a folder here, or a hub id."""
+    return str(EMBEDDED.get(run.model) or locate(run.model) or run.model)
+
+
 def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     """The model in the run's dtype, on its device, and a tokenizer that can pad.
 
@@ -37,7 +43,7 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     """
     device = pick_device(run.device)
     place = EMBEDDED.get(run.model) or locate(run.model)
-    source = str(place or run.model)
+    source = model_source(run)
     options: dict[str, Any] = {} if place else {"revision": run.revision}
     if place is None and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
         raise UserError(f"model={run.model}: no such folder, and not a hub id (org/name)")
@@ -45,8 +51,10 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model, loaded = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options
+            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options, **_quantised(run, device)
         )
+    except UserError:
+        raise
     except Exception as error:  # one way out for every reason: offline, gated, absent, not a model
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
         where = "cannot be loaded" if place else "not in the cache, and the hub did not give it"
@@ -59,4 +67,24 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
         raise UserError(f"model={run.model}: its tokenizer has no end token, so completions could not end")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device).eval(), tokenizer
+    return (model.to(device) if run.quant == "none" else model).eval(), tokenizer
+
+
+def _quantised(run: RunConfig, device: torch.device) -> dict[str, Any]:
+    """The options that quantise while loading; bitsandbytes is asked for here and nowhere else."""
+    if run.quant == "none":
+        return {}
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"quant={run.quant} needs bitsandbytes; install it with: .venv/bin/pip install -c requirements.lock "
+            "-e '.[quant]'"
+        ) from error
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # advice on optional kernels
+    dtype = getattr(torch, run.dtype)
+    if run.quant == "4bit":
+        how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    else:
+        how = BitsAndBytesConfig(load_in_8bit=True)
+    return {"quantization_config": how, "device_map": {"": device}}

@@ -53,6 +53,9 @@ class Store:
     def items(self, run_id: str) -> Path:
         return self.results / "items" / f"{run_id}.parquet"
 
+    def dossier(self, run_id: str) -> Path:
+        return self.results / "runs" / f"{run_id}.json"
+
     def run_dir(self, run_id: str) -> Path:
         return self.outputs / run_id
 

@@ -1,138 +1,203 @@
 """The comparison table, from what lies in results/ and nothing else.
 
-One table a (model, protocol): runs that were trained or scored differently never share one. A row is an arm, its
-seeds pooled; the untuned base heads every table that it was scored like.
+One table a (model, protocol): runs that were trained or scored differently never share one. A row is an arm, its seeds
+pooled; the untuned base has one in every table that it was scored like. Every pair of rows is compared on the same
+questions, and what the data cannot tell apart shares a letter.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from .arms import Arm, Section, sections
 from .config import BASE
 from .errors import UserError
-from .evaluate import headline_of
 from .paths import Store
-from .results import atomically, items_digest, read_table
-from .stats import accuracy_over_seeds
+from .results import atomically, read_table
+from .stats import Comparison, SeedNoise, compare, detectable, holm, letters, seed_noise, summarise
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-HEADER = ("variant", "rank", "lr", "test %", "strict %", "valid %", "params", "train s", "eval s", "seeds")
+HEADER = (
+    "variant", "rank", "lr", "test %", "95 %", "group", "vs lora", "strict %", "valid %", "params", "+MACs/token",
+    "adapter kB", "forgets", "train s", "seeds",
+)  # fmt: skip
+LEVEL = 0.05
+REFERENCE = "lora"  # what every other row is set against
 
 
-def render(store: Store) -> str:
-    """All tables as Markdown. The order of rows in the table file does not matter.
+@dataclass(frozen=True)
+class Verdict:
+    """How the arms of a section compare, in their order there."""
+
+    groups: list[str]  # letters: two arms share one if and only if they are not separated
+    pairs: dict[tuple[int, int], Comparison]
+    p: dict[tuple[int, int], float]  # corrected for how many pairs there are
+    noise: SeedNoise
+
+    def separated(self, i: int, j: int) -> bool:
+        return self.p[min(i, j), max(i, j)] < LEVEL
+
+
+def verdict(arms: list[Arm]) -> Verdict:
+    """Every pair of arms, compared on the questions they share and corrected for the number of pairs.
 
     Raises:
-        UserError: no run has been recorded.
+        ValueError: a score is neither right nor wrong.
     """
-    table = read_table(store.table)
-    done = table.filter(pl.col("status") == "ok")
-    if done.is_empty():
-        raise UserError(f"{store.table} holds no finished run yet; make one with: antipasto-bench demo")
-    rows = [
-        row | {name: json.loads(row[name]) for name in ("config", "provenance", "metrics")} for row in done.to_dicts()
-    ]
-    trained = [row for row in rows if row["variant"] != BASE]
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    names = {row["protocol"]: row["model"] for row in sorted(rows, key=lambda row: row["run_id"])}
-    for row in trained:
-        groups.setdefault((names[row["protocol"]], row["protocol"]), []).append(row)
-    bases = {row["scoring"]: row for row in rows if row["variant"] == BASE}
-    for scoring, row in bases.items():
-        if not any(scoring == other["scoring"] for other in trained):
-            groups[(row["model"], row["protocol"])] = []  # a base that nothing was trained on yet
-    sections = []
-    for (_, protocol), members in sorted(groups.items()):
-        scorings = {row["scoring"] for row in members}
-        base = [row for row in bases.values() if row["scoring"] in scorings or row["protocol"] == protocol]
-        sections.append(_section([*base, *members], protocol, store))
-    failed = table.filter(pl.col("status") == "failed")
+    noise = seed_noise([arm.scores for arm in arms])
+    pairs = {(i, j): compare(arms[i].scores, arms[j].scores, noise) for i, j in combinations(range(len(arms)), 2)}
+    p = dict(zip(pairs, holm([pair.p for pair in pairs.values()]).tolist(), strict=True))
+    matrix = np.zeros((len(arms), len(arms)), dtype=bool)
+    for (i, j), value in p.items():
+        matrix[i, j] = matrix[j, i] = value < LEVEL
+    return Verdict(letters(matrix), pairs, p, noise)
+
+
+def render(store: Store, references: Sequence[Path] = ()) -> str:
+    """All tables as Markdown; below them those of the reference files, marked as published elsewhere.
+
+    Raises:
+        UserError: no run has been recorded, or a reference file cannot be read.
+    """
+    parts = [_section(section) for section in sections(store)]
+    failed = read_table(store.table).filter(pl.col("status") == "failed")
     if not failed.is_empty():
         lines = [
             f"- `{run_id}`: {error}" for run_id, error in failed.select("run_id", "error").sort("run_id").iter_rows()
         ]
-        sections.append("\n".join(["Failed runs, in no table:", "", *lines]))
-    return "\n\n".join(sections) + "\n"
+        parts.append("\n".join(["Failed runs, in no table:", "", *lines]))
+    return "\n\n".join([*parts, *map(_published, references)]) + "\n"
 
 
-def _section(rows: list[dict[str, Any]], protocol: str, store: Store) -> str:
-    arms: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        arms.setdefault(row["arm"], []).append(row)
-    lines = [_line(_label(members[0], rows), members, store) for members in arms.values()]
-    lines.sort(key=lambda line: (-line[0], line[1]))
+def _published(path: Path) -> str:
+    """Rows of a CSV file as they stand in it: nothing here was measured by this project."""
+    try:
+        frame = pl.read_csv(path, infer_schema=False, comment_prefix="#").fill_null("")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path}: cannot be read as a reference table: {' '.join(str(error).split())[:200]}") from error
+    title = f"### Published elsewhere, not measured here: {path.name}"
+    table = _table(tuple(frame.columns), list(frame.iter_rows()), left=(frame.columns[0],))
+    return "\n".join([title, "", table])
+
+
+def _section(section: Section) -> str:
+    rows, arms = section.rows, section.arms
+    # Runs on other questions, or with scores between right and wrong, stand side by side and are not compared.
+    comparable = all(arm.binary for arm in arms) and len({arm.scores.shape[1] for arm in arms}) == 1
+    found = verdict(arms) if comparable else None
     config = next((row["config"] for row in rows if row["variant"] != BASE), rows[0]["config"])
     scored = f"{' + '.join(config['eval']['tasks'])}, n = {rows[0]['test_n']}"
     batch = config["batch_size"] * config["grad_accum"]
     title = f"### {rows[0]['model']}: {config['steps']} steps x {batch}, {config['dtype']}, scored on {scored}"
-    note = (
-        "test % is flexible-extract accuracy ± one standard error over questions and seeds; "
-        f"{_made_on(rows)}; protocol `{protocol}`."
-    )
-    return "\n".join([title, "", _markdown([line[2] for line in lines]), "", note])
+    lines = [_line(arms, index, found) for index in range(len(arms))]
+    parts = [title, "", _markdown(lines), "", *_conclusions(arms, found)]
+    parts += [f"{_made_on(rows)}; protocol `{section.protocol}`."]
+    if section.tried:
+        summary = "<summary>Learning rates tried: valid % on the seeds that all had; the table shows the best</summary>"
+        parts += ["", "<details>", summary, "", *section.tried, "", "</details>"]
+    return "\n".join(parts)
 
 
-def _label(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """The variant, with those of its settings that tell it from its neighbours in the same table."""
-    adapter = row["config"]["adapter"]
-    peers = [r["config"]["adapter"] for r in rows if r["variant"] == row["variant"]]
-    shown = [
-        key
-        for key, value in adapter.items()
-        if key != "r" and (key == "rotate_basis" or any(peer.get(key) != value for peer in peers))
-    ]
-    return " ".join([row["variant"], *(f"{key}={_compact(adapter[key])}" for key in sorted(shown))])
+def _line(arms: list[Arm], index: int, found: Verdict | None) -> tuple[str, ...]:
+    arm, first = arms[index], arms[index].rows[0]
 
+    def average(column: str, scale: float = 1, digits: int = 1) -> str:
+        value = arm.mean(column)
+        return "" if value is None else f"{scale * value:.{digits}f}"
 
-def _compact(value: Any) -> str:
-    return "[" + ",".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
-
-
-def _line(label: str, members: list[dict[str, Any]], store: Store) -> tuple[float, str, tuple[str, ...]]:
-    """An arm's sort keys and its cells."""
-    members = sorted(members, key=lambda row: row["seed"] or 0)
-    mean, stderr = _pooled(members, store)
-    first = members[0]
-
-    def average(name: str, scale: float = 1, digits: int = 1) -> str:
-        values = [row[name] for row in members if row[name] is not None]
-        return f"{scale * sum(values) / len(values):.{digits}f}" if values else ""
-
-    cells = (
-        label,
-        str(first["rank"] or ""),
+    test, interval = f"{100 * arm.scores.mean():.1f}", ""
+    if found is not None:
+        summary = summarise(arm.scores, found.noise if first["seed"] is not None else None)
+        test = f"{100 * summary.mean:.1f} ± {100 * summary.stderr:.1f}"
+        interval = f"{100 * summary.low:.1f} - {100 * summary.high:.1f}"
+    before, after = arm.mean("general_loss_base"), arm.mean("general_loss")
+    return (
+        arm.label,
+        _rank(first),
         f"{first['lr']:g}" if first["lr"] else "",
-        f"{100 * mean:.1f} ± {100 * stderr:.1f}",
+        test,
+        interval,
+        found.groups[index] if found else "",
+        _against_reference(arms, index, found),
         average("test_strict", 100),
         average("valid_accuracy", 100),
         f"{first['trained_parameters'] or 0:,}",
+        f"{(first['added_macs_per_token'] or 0) / 1e6:.3g}M" if first["added_macs_per_token"] else "",
+        average("adapter_bytes", 1e-3, 0),
+        "" if before is None or after is None or first["variant"] == BASE else f"{after - before:+.2f}",
         average("train_s", digits=0),
-        average("eval_s", digits=0),
-        str(len(members)) if first["seed"] is not None else "",
+        str(len(arm.rows)) if first["seed"] is not None else "",
     )
-    return mean, label, cells
 
 
-def _pooled(members: list[dict[str, Any]], store: Store) -> tuple[float, float]:
-    """Headline accuracy and stderr over an arm's seeds, from the questions themselves."""
-    task = next(iter(members[0]["metrics"]["test"]))
-    columns = []
-    for row in members:
-        path = store.items(row["run_id"])
-        if not path.exists():
-            raise UserError(f"{path} is missing: the table's row for it cannot be backed; restore it or run it again")
-        items = pl.read_parquet(path)
-        if items_digest(items) != row["items_sha256"]:
-            raise UserError(f"{path} is not what the table's row for it was made from; restore it or run it again")
-        items = items.filter((pl.col("split") == "test") & (pl.col("task") == task))
-        name, metric = headline_of(items.to_dicts())
-        items = items.filter((pl.col("filter") == name) & (pl.col("metric") == metric))
-        columns.append(items.sort("doc_id")["score"].to_numpy())
-    return accuracy_over_seeds(columns)
+def _against_reference(arms: list[Arm], index: int, found: Verdict | None) -> str:
+    """The difference to the reference in points, with its corrected p; empty where there is no one reference."""
+    references = [i for i, arm in enumerate(arms) if arm.rows[0]["variant"] == REFERENCE]
+    if found is None or len(references) != 1 or references[0] == index:
+        return ""
+    i, j = sorted((index, references[0]))
+    difference = found.pairs[i, j].difference * (1 if i == index else -1)
+    p = found.p[i, j]
+    return f"{100 * difference:+.1f} (p {'< 0.001' if p < 0.001 else f'{p:.2g}'})"
+
+
+def _conclusions(arms: list[Arm], found: Verdict | None) -> list[str]:
+    """What the statistics allow to say, in sentences."""
+    notes = [
+        "test % is flexible-extract accuracy ± one standard error, and 95 % its interval, over questions and seeds; "
+        "forgets is the rise of the loss on general text, in nats a token."
+    ]
+    if found is not None and len(arms) > 1:
+        pairs = len(found.pairs)
+        apart = sum(value < LEVEL for value in found.p.values())
+        notes.append(
+            f"Rows that share a letter in group are not separated by these data: of {pairs} pairs, {apart} are, paired "
+            f"on the same questions and corrected for their number (Holm, {LEVEL:g})."
+        )
+        seeds = min((len(arm.rows) for arm in arms if arm.rows[0]["seed"] is not None), default=1)
+        if seeds == 1 or found.noise.df:
+            spread = median(pair.spread for pair in found.pairs.values())
+            smallest = detectable(
+                arms[0].scores.shape[1], spread, seeds, found.noise if seeds > 1 else None, LEVEL / pairs
+            )
+            told = f"{100 * smallest:.1f} points" if smallest <= 1 else "none at all"
+            notes.append(f"The smallest difference that would be found four times in five, so corrected: {told}.")
+        notes += _axes(arms, found)
+    return [*(" ".join(notes[:1]), ""), *([" ".join(notes[1:]), ""] if notes[1:] else [])]
+
+
+def _axes(arms: list[Arm], found: Verdict) -> list[str]:
+    """For each variant with several settings in the table: which of them are separated."""
+    said = []
+    for variant in dict.fromkeys(arm.rows[0]["variant"] for arm in arms):
+        members = [i for i, arm in enumerate(arms) if arm.rows[0]["variant"] == variant]
+        if len(members) < 2:
+            continue
+        apart = [(i, j) for i, j in combinations(members, 2) if found.separated(i, j)]
+        names = [
+            arms[i].label.removeprefix(f"{variant} ") or f"rank {_rank(arms[i].rows[0])}" for i in range(len(arms))
+        ]
+        if not apart:
+            said.append(f"No setting of {variant} is separated from another ({', '.join(names[i] for i in members)}).")
+        else:
+            told = "; ".join(f"{names[i]} from {names[j]}" for i, j in apart)
+            said.append(f"Of the settings of {variant}, these are separated: {told}.")
+    return said
+
+
+def _rank(row: dict[str, Any]) -> str:
+    """`full` where a variant takes every direction; empty where it has no rank."""
+    if row["rank"] is not None:
+        return str(row["rank"])
+    return "full" if "r" in row["config"]["adapter"] and row["config"]["adapter"]["r"] is None else ""
 
 
 def _made_on(rows: list[dict[str, Any]]) -> str:
@@ -141,20 +206,26 @@ def _made_on(rows: list[dict[str, Any]]) -> str:
     commits = sorted(
         {(m["git"]["commit"] or "no commit")[:10] + ("+changes" if m["git"]["dirty"] else "") for m in made}
     )
-    return f"times on {' and '.join(machines)}; code {', '.join(commits)}"
+    return f"Times on {' and '.join(machines)}; code {', '.join(commits)}"
 
 
 def _markdown(lines: list[tuple[str, ...]]) -> str:
-    table = [HEADER, *lines]
-    widths = [max(len(line[i]) for line in table) for i in range(len(HEADER))]
-    right = [name not in ("variant",) for name in HEADER]
+    kept = [i for i in range(len(HEADER)) if any(line[i] for line in lines)]  # no column stands empty
+    header, *body = (tuple(line[i] for i in kept) for line in (HEADER, *lines))
+    return _table(header, body, left=("variant", "group"))
+
+
+def _table(header: tuple[str, ...], lines: list[tuple[str, ...]], left: tuple[str, ...]) -> str:
+    table = [header, *lines]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    right = [name not in left for name in header]
 
     def row(cells: tuple[str, ...]) -> str:
         padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
         return "| " + " | ".join(padded) + " |"
 
     rule = "|" + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True)) + "|"
-    return "\n".join([row(HEADER), rule, *map(row, lines)])
+    return "\n".join([row(header), rule, *map(row, lines)])
 
 
 def write_into(page: Path, text: str) -> bool:

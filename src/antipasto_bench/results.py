@@ -46,6 +46,9 @@ SCHEMA: dict[str, Any] = {
     "valid_stderr": pl.Float64,
     "valid_strict": pl.Float64,
     "valid_n": pl.Int64,
+    "general_loss_base": pl.Float64,  # nats a token of general text, before the adapter was attached
+    "general_loss": pl.Float64,  # and with the trained adapter
+    "general_tokens": pl.Int64,
     "trained_parameters": pl.Int64,
     "added_macs_per_token": pl.Int64,
     "adapter_bytes": pl.Int64,

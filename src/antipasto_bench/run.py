@@ -10,8 +10,11 @@ import gc
 import hashlib
 import io
 import json
+import math
 import shutil
 import time
+import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,20 +24,22 @@ import polars as pl
 import torch
 import yaml
 from filelock import FileLock, Timeout
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 import antipasto
 
 from .config import BASE, RunConfig, model_fingerprint
-from .data import Splits, collate, draw_examples, load_splits
+from .data import Example, Splits, collate, draw_examples, load_splits, read_texts, with_wrong_numbers
+from .dossier import keep
 from .errors import RunFailure, UserError
 from .evaluate import ITEMS_SCHEMA, Evaluation, Scores
+from .forgetting import mean_token_loss
 from .load import load_model
-from .paths import Store
+from .paths import Store, locate
 from .progress import Progress
 from .provenance import provenance
 from .results import append, atomically, find, items_digest, write_json
-from .train import Step, Training, train, weights_digest
+from .train import Step, Training, train
 
 Status = Literal["ok", "failed", "done", "running"]
 
@@ -87,7 +92,11 @@ def _make(run: RunConfig, row: dict[str, Any], store: Store, progress: Progress)
             splits = load_splits(run.data, run.eval)
             evaluation = Evaluation(run.eval, splits.valid)
             model, tokenizer = load_model(run)
+            texts = _texts(run)
             row |= {"load_s": time.perf_counter() - began, "provenance": _provenance(run, model, splits, evaluation)}
+            if texts:
+                row["provenance"]["data"]["general"] = general_texts(texts)
+                row |= general_loss(run, model, tokenizer, texts, "general_loss_base")
             if run.variant != BASE:
                 progress.phase("attach")
                 examples, attach_s = _attach(run, model, tokenizer, splits)
@@ -96,8 +105,12 @@ def _make(run: RunConfig, row: dict[str, Any], store: Store, progress: Progress)
             folder.mkdir(parents=True)
             settings = yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)
             (folder / "config.yaml").write_text(settings, encoding="utf-8")
-            if run.variant != BASE:
+            if run.trains:
                 row |= _train(run, model, tokenizer, examples, folder, progress)
+            if run.variant != BASE:
+                row["adapter_bytes"] = antipasto.save(model, folder / "adapter.safetensors").stat().st_size
+            if texts:
+                row |= general_loss(run, model, tokenizer, texts, "general_loss")
             scores = _evaluate(run, model, tokenizer, evaluation, progress)
         except (RunFailure, RuntimeError) as error:  # torch reports memory, devices and LAPACK by RuntimeErrors
             return _record_failure(row | _finish(began), error, folder, store)
@@ -112,6 +125,7 @@ def _make(run: RunConfig, row: dict[str, Any], store: Store, progress: Progress)
             packed = io.BytesIO()
             items.write_parquet(packed, compression="zstd")
             partial.write_bytes(packed.getvalue())  # Python's own write reports a full disk as an OSError
+        keep(store.run_dir(run_id), store, run_id)
         append(store.table, row)
         return Outcome("ok", run_id, row)
     finally:
@@ -140,16 +154,15 @@ def _replace(new: Path, place: Path) -> None:
 
 
 def _identity_row(run: RunConfig, run_id: str) -> dict[str, Any]:
-    trained = run.variant != BASE
-    size = {} if trained else {"trained_parameters": 0, "added_macs_per_token": 0}
+    size = {"trained_parameters": 0, "added_macs_per_token": 0} if run.variant == BASE else {}
     return size | {
         "run_id": run_id,
         "model": run.model,
         "variant": run.variant,
-        "rank": run.rank,
-        "lr": run.lr if trained else None,
-        "seed": run.seed if trained else None,
-        "steps": run.steps if trained else None,
+        "rank": run.adapter["r"] if run.rank else None,
+        "lr": run.lr if run.trains else None,
+        "seed": None if run.variant == BASE else run.seed,
+        "steps": run.steps if run.trains else None,
         "protocol": run.protocol,
         "scoring": run.scoring,
         "arm": run.arm,
@@ -163,17 +176,26 @@ def _attach(run: RunConfig, model: nn.Module, tokenizer: Any, splits: Splits) ->
     count = run.steps * run.batch_size * run.grad_accum
     examples = draw_examples(tokenizer, splits.train, count, run.data.max_length, order)
     cfg = run.adapter_config
-    calibration = None
-    if antipasto.REGISTRY[cfg.variant].needs_data(cfg):
+    variant = antipasto.REGISTRY[cfg.variant]
+    calibration: Any = None
+    if variant.needs_data(cfg):
         shown = examples[: run.data.calibration]
-        batches = (shown[i : i + run.batch_size] for i in range(0, len(shown), run.batch_size))
-        calibration = ({k: v for k, v in collate(b, tokenizer.pad_token_id).items() if k != "labels"} for b in batches)
+        calibration = _calibration_batches(run, shown, tokenizer)
+        if variant.contrastive:
+            wrong = with_wrong_numbers(shown, tokenizer, run.seed)
+            calibration = antipasto.Contrast(calibration, _calibration_batches(run, wrong, tokenizer))
     start = time.perf_counter()
     try:
         antipasto.attach(model, cfg, calibration, generator=init)
     except antipasto.AdapterError as error:
         raise UserError(f"{run.variant}: {error}") from error
     return examples, time.perf_counter() - start
+
+
+def _calibration_batches(run: RunConfig, shown: list[Example], tokenizer: Any) -> Iterator[dict[str, Tensor]]:
+    for start in range(0, len(shown), run.batch_size):
+        batch = collate(shown[start : start + run.batch_size], tokenizer.pad_token_id)
+        yield {key: value for key, value in batch.items() if key != "labels"}
 
 
 def _size(run: RunConfig, model: nn.Module) -> dict[str, int]:
@@ -194,7 +216,6 @@ def _train(
 
         generator = Generator().manual_seed(run.seed)
         done: Training = train(model, run, examples, tokenizer.pad_token_id, generator, on_step)
-    adapter = antipasto.save(model, folder / "adapter.safetensors")
     return {
         "first_loss": done.first_loss,
         "last_loss": done.last_loss,
@@ -202,7 +223,6 @@ def _train(
         "train_tokens": done.tokens,
         "train_tokens_per_s": done.tokens_per_second,
         "train_s": done.seconds,
-        "adapter_bytes": adapter.stat().st_size,
     }
 
 
@@ -211,9 +231,8 @@ def _evaluate(
 ) -> dict[str, Scores]:
     """Test and validation scores, with the adapter folded into the weights where it can be, and taken out again."""
     splits = ["test", *(["valid"] if evaluation.valid else [])]
-    fold = run.variant != BASE and antipasto.attachment(model).variant.mergeable
-    weights = list(model.parameters())
-    before = weights_digest(weights)
+    fold = run.variant != BASE and antipasto.merge_refusal(model) is None
+    before = antipasto.bits_of(dict(model.named_parameters())) if fold else {}
     if fold:
         antipasto.merge(model)
     scores = {}
@@ -222,9 +241,33 @@ def _evaluate(
         scores[split] = evaluation.run(model, tokenizer, split)
     if fold:
         antipasto.unmerge(model)
-    if weights_digest(weights) != before:
-        raise RunFailure("the weights after scoring are not those before it; unmerging was not exact")
+        if antipasto.bits_of(dict(model.named_parameters())) != before:
+            raise RunFailure("the weights after scoring are not those before it; unmerging was not exact")
     return scores
+
+
+def general_loss(run: RunConfig, model: nn.Module, tokenizer: Any, texts: list[str], name: str) -> dict[str, Any]:
+    """The mean token loss on general text, with the model as it stands."""
+    loss, tokens = mean_token_loss(model, tokenizer, texts, run.data.max_length)
+    return {name: loss if math.isfinite(loss) else None, "general_tokens": tokens}
+
+
+def _texts(run: RunConfig) -> list[str] | None:
+    """What forgetting is measured on. A hub's texts that cannot be had cost that measure, and not the run."""
+    if run.eval.general == "none":
+        return None
+    try:
+        return read_texts(run.eval.general, run.eval.general_limit)
+    except UserError as error:
+        if locate(run.eval.general) is not None:
+            raise
+        warnings.warn(f"forgetting is not measured, give eval.general=PATH or none: {error}", stacklevel=2)
+        return None
+
+
+def general_texts(texts: list[str]) -> dict[str, Any]:
+    """Which texts those were: for the provenance."""
+    return {"rows": len(texts), "sha256": hashlib.sha256(json.dumps(texts).encode()).hexdigest()}
 
 
 def _score_row(scores: dict[str, Scores]) -> dict[str, Any]:

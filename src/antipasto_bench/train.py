@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from antipasto import trainable_parameters
+from antipasto import bits_of, trainable_parameters
 
 from .config import RunConfig
 from .data import IGNORED, Example, bucketed_batches
@@ -86,8 +85,8 @@ def train(
     """
     parameters = list(trainable_parameters(model).values())
     trained = {id(p) for p in parameters}
-    base = [p for p in model.parameters() if id(p) not in trained]
-    before = weights_digest(base)
+    base = {name: p for name, p in model.named_parameters() if id(p) not in trained}
+    before = bits_of(base)
     optimizer = torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
     batches = bucketed_batches(examples, run.batch_size, pad_id, generator)
     device = parameters[0].device
@@ -121,16 +120,9 @@ def train(
         on_step(Step(step + 1, total, learning_rate(step, run), norm, seen, time.perf_counter() - start))
     seconds = time.perf_counter() - start
     model.eval()
-    if any(p.grad is not None or p.requires_grad for p in base):
+    if any(p.grad is not None or p.requires_grad for p in base.values()):
         raise RunFailure("the base model received a gradient; the adapter did not freeze all of it")
-    if weights_digest(base) != before:
+    if bits_of(base) != before:
         raise RunFailure("the base model's weights changed while the adapter was trained")
     last = losses[-max(1, len(losses) // 10) :]
     return Training(losses[0], sum(last) / len(last), sum(norms) / len(norms), tokens, seconds)
-
-
-@torch.no_grad()
-def weights_digest(parameters: list[Any]) -> list[int]:
-    """One integer a tensor, the sum of its values' bits: where any single value changes, so does its integer."""
-    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return [int(p.detach().view(integers[p.element_size()]).sum(dtype=torch.int64)) for p in parameters]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from command import bench
+from command import QUICK, bench
 
 from antipasto import CONFIGS
 
@@ -12,7 +12,8 @@ pytestmark = pytest.mark.slow
 
 def test_help_names_every_command_and_comes_without_loading_torch(tmp_path):
     shown = bench("--help", cwd=tmp_path).stdout
-    for command in ("run", "sweep", "report", "list", "show", "export", "demo", "variants", "presets"):
+    names = "run sweep demo report list show export variants cost cache compare measure presets"
+    for command in names.split():
         assert f" {command} " in shown
     helped = bench("run", "--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
     assert "KEY=VALUE" in helped.stdout
@@ -35,3 +36,35 @@ def test_presets_are_listed_with_what_they_stand_for(tmp_path):
     assert rows["qwen3.5-0.8b"]["steps"] * rows["qwen3.5-0.8b"]["batch_size"] == 20_000
     assert {"nano", "qwen3-0.6b"} <= rows.keys()
     assert bench("presets", cwd=tmp_path).stdout.startswith("nano ")
+
+
+def test_the_catalogue_counts_on_any_shape_and_says_where_a_variant_does_not_fit(tmp_path):
+    words = ["variants", "lora", "antipasto_rot", "--shape", "1024x3584", "--shape", "64x128", "--json"]
+    lora, antipasto = map(json.loads, bench(*words, cwd=tmp_path).stdout.splitlines())
+    assert lora["counts"]["64x128"] == {"trained_parameters": 32 * 192, "added_macs": 32 * 192}
+    assert antipasto["variant"] == "antipasto"
+    assert "r=256 is above" in antipasto["counts"]["64x128"]
+    for wrong, said in ((["--shape", "3"], "write d_out x d_in"), (["lore"], "did you mean 'lora'")):
+        assert said in bench("variants", *wrong, cwd=tmp_path, expect=2).stderr
+
+
+def test_the_cache_is_shown_cleared_and_bounded(tmp_path):
+    """A run fills it, the command counts it, and clearing removes its entries and nothing else."""
+    folder = tmp_path / "svd"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"not an entry")
+    here = {"ANTIPASTO_CACHE": str(folder)}
+
+    def shown(*words: str) -> dict:
+        return json.loads(bench("cache", "--json", *words, cwd=tmp_path, **here).stdout)
+
+    assert shown()["entries"] == 0
+    bench("run", "antipasto", *QUICK, cwd=tmp_path, **here)
+    full = shown()
+    assert full["entries"] == 28
+    assert full["bytes"] == sum(p.stat().st_size for p in folder.iterdir()) - len(b"not an entry")
+    assert shown("--clear") == full | {"entries": 0, "bytes": 0, "removed": 28}
+    assert [p.name for p in folder.iterdir()] == ["model.safetensors"]
+    assert "nothing is kept" in bench("cache", cwd=tmp_path, ANTIPASTO_CACHE="off").stdout
+    said = bench("cache", cwd=tmp_path, expect=2, ANTIPASTO_CACHE_GB="lots").stderr
+    assert said == "error: ANTIPASTO_CACHE_GB='lots': expected a number of gigabytes, such as 8\n"

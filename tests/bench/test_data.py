@@ -1,6 +1,7 @@
 """Claims about rows, splits and batches."""
 
 import json
+import re
 
 import polars as pl
 import pytest
@@ -21,6 +22,7 @@ from antipasto_bench.data import (
     load_splits,
     read_questions,
     read_rows,
+    with_wrong_numbers,
 )
 from antipasto_bench.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
@@ -161,7 +163,7 @@ def test_examples_are_drawn_without_replacement_until_all_were_used(tokenizer):
 def test_buckets_show_every_example_once_with_little_padding():
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(5, 200, (640,), generator=generator).tolist()
-    examples = [Example([index, *[1] * (n - 1)], 2) for index, n in enumerate(lengths)]
+    examples = [Example([index, *[1] * (n - 1)], 2, "q", "r") for index, n in enumerate(lengths)]
     batches = list(bucketed_batches(examples, 16, 0, generator))
     assert len(batches) == 40
     seen = sorted(int(first) for batch in batches for first in batch["input_ids"][:, 0])
@@ -170,3 +172,24 @@ def test_buckets_show_every_example_once_with_little_padding():
     plain = [collate(examples[i : i + 16], 0)["attention_mask"] for i in range(0, 640, 16)]
     unbucketed = 1 - sum(m.sum() for m in plain) / sum(m.numel() for m in plain)
     assert padding < 0.05 < 0.3 < unbucketed
+
+
+def test_wrong_numbers_keep_the_shape_of_a_solution_and_none_of_its_numbers():
+    rows = pl.DataFrame(
+        {
+            "query": ["How many?"] * 3,
+            "response": ["He has 7*12=84.\n#### 84\nThe answer is: 84", "0 and 100", "no number"],
+        }
+    )
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+    examples = encode(tokenizer, rows)
+    wrong = with_wrong_numbers(examples, tokenizer, seed=0)
+    assert [e.query for e in wrong] == [e.query for e in examples]
+    assert all(e.ids[: e.prompt_length] == w.ids[: w.prompt_length] for e, w in zip(examples, wrong, strict=True))
+    for right, changed in zip(rows["response"], wrong, strict=True):
+        before, after = re.findall(r"\d+", right), re.findall(r"\d+", changed.response)
+        assert re.sub(r"\d+", "", right) == re.sub(r"\d+", "", changed.response)
+        assert [len(n) for n in before] == [len(n) for n in after]
+        assert all(a != b for a, b in zip(before, after, strict=True))
+    again = with_wrong_numbers(examples, tokenizer, seed=0)
+    assert [e.response for e in again] == [e.response for e in wrong]

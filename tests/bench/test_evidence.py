@@ -1,15 +1,18 @@
 """Claims about the evidence in this repository: it is whole, README shows it, and it tells adapters apart."""
 
+import json
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+import antipasto
 from antipasto_bench.config import compose
 from antipasto_bench.paths import Store
 from antipasto_bench.report import BEGIN, END, render
 from antipasto_bench.results import items_digest, read_table
 from antipasto_bench.stats import accuracy_over_seeds
+from antipasto_bench.sweep import chosen, family, family_of, read_sweep
 
 ROOT = Path(__file__).parents[2]
 STORE = Store(ROOT / "results", ROOT / "outputs")
@@ -48,3 +51,64 @@ def test_the_embedded_benchmark_tells_adapters_apart():
     for better, worse in (("lora", "antipasto"), ("antipasto", "base")):
         difference = found[better][0] - found[worse][0]
         assert difference > 2 * (found[better][1] ** 2 + found[worse][1] ** 2) ** 0.5, found
+
+
+@pytest.fixture(scope="module")
+def families(table) -> dict:
+    """Of each variant with its settings: its rows of the embedded protocol, by learning rate."""
+    protocol = compose("lora", {}, "nano").protocol
+    found: dict = {}
+    for row in table.filter((pl.col("status") == "ok") & (pl.col("protocol") == protocol)).iter_rows(named=True):
+        if row["variant"] != "base":
+            rates = found.setdefault(family(protocol, json.loads(row["config"])), {})
+            rates.setdefault(row["lr"], []).append(row)
+    return found
+
+
+def chosen_rows(rates: dict) -> list[dict]:
+    if len(rates) == 1:
+        return next(iter(rates.values()))
+    scores = {lr: {row["seed"]: row["valid_accuracy"] for row in rows} for lr, rows in rates.items()}
+    return rates[chosen(scores)]
+
+
+def test_every_variant_was_tried_at_three_rates_or_more_and_has_three_seeds_at_the_best(families):
+    assert {name for _, name, *_ in families} == set(antipasto.CONFIGS)
+    for (_, name, *_), rates in families.items():
+        assert len(rates) >= 3 or not antipasto.REGISTRY[name].trains, name
+        assert {row["seed"] for row in chosen_rows(rates)} == {0, 1, 2}, name
+
+
+def test_the_preset_has_the_learning_rates_that_were_chosen(families):
+    for name in antipasto.CONFIGS:
+        if antipasto.REGISTRY[name].trains:
+            run = compose(name, {}, "nano")
+            assert run.lr == chosen_rows(families[family_of(run)])[0]["lr"], name
+
+
+def test_no_variant_that_trains_is_worse_than_the_untuned_model(families, table):
+    base = table.filter(pl.col("run_id") == compose("base", {}, "nano").run_id).row(0, named=True)
+    for (_, name, *_), rates in families.items():
+        rows = chosen_rows(rates)
+        mean = sum(row["test_accuracy"] for row in rows) / len(rows)
+        assert mean > base["test_accuracy"] - 2 * (base["test_stderr"] + rows[0]["test_stderr"]), name
+        if antipasto.REGISTRY[name].trains:
+            assert mean > 5 * base["test_accuracy"], f"{name} learns"
+
+
+def test_every_committed_run_is_of_a_committed_sweep(table):
+    asked = {run.run_id for path in (ROOT / "benchmark/sweeps").glob("*.yaml") for run in read_sweep(path).runs}
+    assert set(table["run_id"]) <= asked
+
+
+def test_readme_tells_the_routing_example_as_it_was_measured():
+    page = (ROOT / "README.md").read_text()
+    found = json.loads((ROOT / "results/route_gradients.json").read_text())
+    names = {"base": "untuned", "control": "control: trained on the wanted half alone"}
+    for name in ("base", "routed", "routed, quarantine zeroed", "control"):
+        cells = [
+            f"{100 * s['accuracy']:.1f} ± {100 * s['stderr']:.1f} %"
+            for s in (found[name][half] for half in ("wanted", "unwanted"))
+        ]
+        assert f"| {names.get(name, name)} | {cells[0]} | {cells[1]} |" in page
+    assert found["provenance"]["git"]["dirty"] is False

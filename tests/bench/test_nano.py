@@ -105,3 +105,9 @@ def test_tokenizer_reads_any_text_and_splits_numbers_into_digits():
     assert tokenizer.decode(ids) == text
     assert sum(tokenizer.decode([i]).isdigit() for i in ids) == 8
     assert tokenizer.eos_token_id is not None
+
+
+def test_the_general_texts_are_those_that_the_script_makes(script):
+    texts = [json.loads(line)["text"] for line in script.FILES["general"].read_text().splitlines()]
+    assert texts == script.general_texts()
+    assert 0.6 < sum("?" in text for text in texts) / len(texts) < 0.8

@@ -11,6 +11,7 @@ from antipasto_bench.evaluate import ITEMS_SCHEMA
 from antipasto_bench.paths import Store
 from antipasto_bench.report import BEGIN, END, render, write_into
 from antipasto_bench.results import append, items_digest
+from antipasto_bench.stats import seed_noise, summarise
 
 PROVENANCE = {
     "hardware": "cpu-of-a-test",
@@ -20,10 +21,10 @@ PROVENANCE = {
 }
 
 
-def record(store: Store, variant: str, right: list[int], **given):
-    """A row and its items as a run leaves them, with the given questions answered right out of eight."""
+def record(store: Store, variant: str, right: list[int], n: int = 8, **given):
+    """A row and its items as a run leaves them, with the given questions answered right out of n."""
     run = compose(variant, given, "nano")
-    scores = [1.0 if i in right else 0.0 for i in range(8)]
+    scores = [1.0 if i in set(right) else 0.0 for i in range(n)]
     items = [
         {"split": "test", "task": "nano_metamath", "doc_id": i, "sha1": str(i), "filter": name,
          "metric": "exact_match", "score": score}
@@ -38,7 +39,7 @@ def record(store: Store, variant: str, right: list[int], **given):
         "run_id": run.run_id, "status": "ok", "model": run.model, "variant": variant, "rank": run.rank,
         "lr": run.lr if trained else None, "seed": run.seed if trained else None,
         "protocol": run.protocol, "scoring": run.scoring, "arm": run.arm, "config": run.model_dump(mode="json"),
-        "test_accuracy": sum(scores) / 8, "test_strict": sum(scores) / 8, "test_n": 8, "valid_accuracy": 0.25,
+        "test_accuracy": sum(scores) / n, "test_strict": sum(scores) / n, "test_n": n, "valid_accuracy": 0.25,
         "trained_parameters": 1234 if trained else 0, "train_s": 30.0 if trained else None, "eval_s": 5.0,
         "provenance": PROVENANCE,
     }  # fmt: skip
@@ -55,11 +56,34 @@ def cells(text: str) -> dict[str, list[str]]:
     return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
 
 
+def right(count: int) -> list[float]:
+    return [1.0] * count + [0.0] * (8 - count)
+
+
+def test_letters_and_differences_say_what_the_data_separate_and_nothing_else(store):
+    rng = random.Random(0)
+    easy = sorted(range(300), key=lambda _: rng.random())
+    for variant, share in (("lora", 0.8), ("dora", 0.79), ("antipasto", 0.3), ("base", 0.02)):
+        for seed in range(3 if variant != "base" else 1):
+            count = int(300 * share) + (seed - 1) * 2
+            append(store.table, record(store, variant, easy[:count], n=300, seed=seed))
+    text = render(store)
+    table = cells(text)
+    groups = {name.split()[0]: row[4] for name, row in table.items() if name != "variant"}
+    assert groups["lora"] == groups["dora"] != groups["antipasto"] != groups["base"]
+    assert len({*groups["lora"]} & {*groups["antipasto"]}) == 0
+    assert table["lora"][5] == ""
+    assert table["dora"][5].startswith("-1.0 (p ")
+    assert "p < 0.001" in table["base"][5]
+    assert "of 6 pairs, 5 are" in text
+    assert "smallest difference" in text
+
+
 def test_seeds_of_an_arm_share_a_row_and_arms_do_not(store):
     rows = [
         record(store, "lora", [0, 1, 2, 3, 4, 5], seed=0),
         record(store, "lora", [0, 1, 2, 3], seed=1),
-        record(store, "lora", [0], lr=1e-3),
+        record(store, "lora", [0], rank=8),
         record(store, "antipasto", [0, 1, 2]),
         record(store, "antipasto", [0, 1], rotate_basis="none"),
         record(store, "base", [0]),
@@ -73,7 +97,10 @@ def test_seeds_of_an_arm_share_a_row_and_arms_do_not(store):
     pooled = next(line for line in text.splitlines() if line.startswith("| lora ") and "62.5" in line)
     assert "62.5 ± " in pooled
     assert pooled.rstrip("| ").endswith("2")
-    assert table["antipasto rotate_basis=V"][2] == "37.5 ± 18.3"
+    noise = seed_noise([[right(6), right(4)]])  # all that is known of seeds here
+    expected = summarise([right(3)], noise)
+    assert table["antipasto rotate_basis=V"][2] == f"37.5 ± {100 * expected.stderr:.1f}"
+    assert table["antipasto rotate_basis=V"][3] == f"{100 * expected.low:.1f} - {100 * expected.high:.1f}"
     assert table["base"][0] == ""
     assert "n = 8" in text
     assert "cpu-of-a-test, cpu, 2 threads; code 0123456789" in text
@@ -120,6 +147,20 @@ def test_failed_runs_are_named_and_in_no_table(store):
     text = render(store)
     assert text.count("| lora ") == 1
     assert f"- `{failed['run_id']}`: the loss is nan" in text
+
+
+def test_published_rows_stand_apart_and_are_called_so(store, tmp_path):
+    append(store.table, record(store, "lora", [0]))
+    path = tmp_path / "theirs.csv"
+    path.write_text("variant,rank,test_pct\ndora,32,60.2\nia3_ff,,56.3\n")
+    ours, both = render(store), render(store, [path])
+    assert both.startswith(ours.rstrip())
+    added = both.removeprefix(ours.rstrip())
+    assert "### Published elsewhere, not measured here: theirs.csv" in added
+    assert "| ia3_ff  |      |     56.3 |" in added
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be read as a reference table"):
+        render(store, [path])
 
 
 def test_what_cannot_be_backed_is_not_shown(store, tmp_path):

@@ -12,7 +12,7 @@ from antipasto_bench.config import compose
 from antipasto_bench.data import IGNORED, collate, draw_examples, load_splits
 from antipasto_bench.errors import RunFailure
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.train import Step, completion_loss, learning_rate, train, weights_digest
+from antipasto_bench.train import Step, completion_loss, learning_rate, train
 
 
 @pytest.fixture(scope="module")
@@ -121,18 +121,9 @@ def test_a_base_that_changes_or_takes_a_gradient_is_caught(model, tokenizer):
         train(model, run, examples, pad, Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_digest_notices_one_changed_value(model, dtype):
-    weights = [p.detach().to(dtype) for p in model.parameters()]
-    before = weights_digest(weights)
-    weights[7].view(-1)[11] *= 1.01
-    after = weights_digest(weights)
-    assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b] == [7]
-
-
 def test_a_bfloat16_base_trains_float32_adapters(tokenizer):
     model = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.bfloat16)
-    result, _ = trained(model, tokenizer, "antipasto", steps=30, batch_size=8, dtype="bfloat16")
+    result, _ = trained(model, tokenizer, "antipasto", steps=30, batch_size=8, dtype="bfloat16", lr=2e-2)
     assert result.last_loss < 0.95 * result.first_loss
     assert all(p.dtype == torch.float32 for p in antipasto.trainable_parameters(model).values())
     assert math.isfinite(result.mean_grad_norm)

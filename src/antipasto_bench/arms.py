@@ -1,0 +1,168 @@
+"""Arms: runs that differ in their seeds alone, with the questions that each of them got right.
+
+A section holds the arms of one model and protocol; where arms differ in learning rate alone, the one that validation
+chose, and beside it what was tried.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .config import BASE
+from .errors import UserError
+from .evaluate import headline_of
+from .paths import Store
+from .results import NESTED, items_digest, read_table
+from .sweep import chosen, family
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The seeds of one setting."""
+
+    label: str  # the variant, with those of its settings that tell it from its neighbours
+    rows: list[dict[str, Any]]  # of the table, in the order of their seeds
+    scores: NDArray[np.float64]  # (seeds, questions): the headline score of each test question
+
+    @property
+    def binary(self) -> bool:
+        """Whether each question is right or wrong, as what compares arms expects."""
+        return bool(np.isin(self.scores, (0.0, 1.0)).all())
+
+    def mean(self, column: str) -> float | None:
+        """Over the seeds that have a value; None where none has."""
+        values = [row[column] for row in self.rows if row[column] is not None]
+        return sum(values) / len(values) if values else None
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one table shows."""
+
+    arms: list[Arm]  # the best first
+    rows: list[dict[str, Any]]  # of every run that was trained or scored so, chosen or not
+    tried: list[str]  # a line for each arm whose learning rate was chosen
+    protocol: str
+
+
+def sections(store: Store) -> list[Section]:
+    """One for each model and protocol that runs were recorded under. The order of rows in the file does not matter.
+
+    Raises:
+        UserError: no run has finished, or the questions of one are missing or not those its row was made from.
+    """
+    rows = finished(store)
+    trained = [row for row in rows if row["variant"] != BASE]
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    names = {row["protocol"]: row["model"] for row in sorted(rows, key=lambda row: row["run_id"])}
+    for row in trained:
+        groups.setdefault((names[row["protocol"]], row["protocol"]), []).append(row)
+    bases = {row["scoring"]: row for row in rows if row["variant"] == BASE}
+    for scoring, row in bases.items():
+        if not any(scoring == other["scoring"] for other in trained):
+            groups[(row["model"], row["protocol"])] = []  # a base that nothing was trained on yet
+    found = []
+    for (_, protocol), members in sorted(groups.items()):
+        scorings = {row["scoring"] for row in members}
+        base = [row for row in bases.values() if row["scoring"] in scorings or row["protocol"] == protocol]
+        found.append(_section([*base, *members], protocol, store))
+    return found
+
+
+def finished(store: Store) -> list[dict[str, Any]]:
+    """Every run with a result, its nested columns parsed.
+
+    Raises:
+        UserError: there is none.
+    """
+    done = read_table(store.table).filter(pl.col("status") == "ok")
+    if done.is_empty():
+        raise UserError(f"{store.table} holds no finished run yet; make one with: antipasto-bench demo")
+    return [row | {name: json.loads(row[name]) for name in NESTED} for row in done.to_dicts()]
+
+
+def _section(rows: list[dict[str, Any]], protocol: str, store: Store) -> Section:
+    shown, tried = _chosen_rates(rows)
+    by_arm: dict[str, list[dict[str, Any]]] = {}
+    for row in shown:
+        by_arm.setdefault(row["arm"], []).append(row)
+    arms = [arm_of(members, rows, store) for members in by_arm.values()]
+    return Section(sorted(arms, key=lambda arm: (-arm.scores.mean(), arm.label)), rows, tried, protocol)
+
+
+def arm_of(members: list[dict[str, Any]], peers: list[dict[str, Any]], store: Store) -> Arm:
+    """The arm that some rows make; its label tells it from the peers.
+
+    Raises:
+        UserError: the questions of a run are missing or not those its row was made from.
+    """
+    members = sorted(members, key=lambda row: row["seed"] or 0)
+    return Arm(_label(members[0], peers), members, np.stack([headline_scores(row, store) for row in members]))
+
+
+def headline_scores(row: dict[str, Any], store: Store) -> NDArray[np.float64]:
+    """The headline score of each test question, in the questions' order."""
+    items = test_items(row, store)
+    name, metric = headline_of(items.to_dicts())
+    return items.filter((pl.col("filter") == name) & (pl.col("metric") == metric)).sort("doc_id")["score"].to_numpy()
+
+
+def test_items(row: dict[str, Any], store: Store) -> pl.DataFrame:
+    """The test items of a run's headline task.
+
+    Raises:
+        UserError: they are missing, or not those that the row was made from.
+    """
+    path = store.items(row["run_id"])
+    if not path.exists():
+        raise UserError(f"{path} is missing: the table's row for it cannot be backed; restore it or run it again")
+    items = pl.read_parquet(path)
+    if items_digest(items) != row["items_sha256"]:
+        raise UserError(f"{path} is not what the table's row for it was made from; restore it or run it again")
+    task = next(iter(row["metrics"]["test"]))
+    return items.filter((pl.col("split") == "test") & (pl.col("task") == task))
+
+
+def _chosen_rates(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows at each family's chosen learning rate, and a line for each on the rates that were tried."""
+    families: dict[Any, list[dict[str, Any]]] = {}
+    for row in rows:
+        families.setdefault(family(row["protocol"], row["config"]), []).append(row)
+    shown: list[dict[str, Any]] = []
+    lines = []
+    for members in families.values():
+        scores: dict[float, dict[int, float | None]] = {}
+        for row in members:
+            scores.setdefault(row["lr"], {})[row["seed"]] = row["valid_accuracy"]
+        best = chosen(scores) if len(scores) > 1 else None
+        shown += [row for row in members if best is None or row["lr"] == best]
+        if best is not None:
+            shared = sorted(set.intersection(*(set(by_seed) for by_seed in scores.values())))
+            cells = []
+            for lr, by_seed in sorted(scores.items()):
+                mean = sum(100 * (by_seed[seed] or 0) for seed in shared) / len(shared)
+                cells.append(f"**{lr:g}: {mean:.1f}**" if lr == best else f"{lr:g}: {mean:.1f}")
+            seeds = f"seed{'s' if len(shared) > 1 else ''} {', '.join(map(str, shared))}"
+            lines.append(f"- {_label(members[0], rows)}, {seeds}: {', '.join(cells)}")
+    return shown, sorted(lines)
+
+
+def _label(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    adapter = row["config"]["adapter"]
+    peers = [r["config"]["adapter"] for r in rows if r["variant"] == row["variant"]]
+    shown = [
+        key
+        for key, value in adapter.items()
+        if key != "r" and (key == "rotate_basis" or any(peer.get(key) != value for peer in peers))
+    ]
+    return " ".join([row["variant"], *(f"{key}={_compact(adapter[key])}" for key in sorted(shown))])
+
+
+def _compact(value: Any) -> str:
+    return "[" + ",".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
