@@ -1,6 +1,16 @@
-"""Tests keep their singular value decompositions in a folder of their own, whichever process makes them."""
+"""What every test process starts from, whichever process makes it."""
 
 import os
 import tempfile
 
+# Singular value decompositions of tests are kept apart from a user's.
 os.environ["ANTIPASTO_CACHE"] = tempfile.mkdtemp(prefix="svd-of-tests-")
+
+# Test files run side by side, one a core; two torch processes that each take all cores would only wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker a core, but no more than memory is sure to hold."""
+    return min(len(os.sched_getaffinity(0)), 8)
