@@ -309,24 +309,32 @@ def compare(
 def measure(
     run_ids: Annotated[list[str] | None, typer.Argument(metavar="RUN_ID", help="As `list` prints them.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every finished run whose files are here.")] = False,
+    costs: Annotated[bool, typer.Option("--costs", help="Times and memory instead; on a quiet machine.")] = False,
     general: Annotated[str | None, typer.Option(help="Texts to measure forgetting on [the preset's].")] = None,
     results: ResultsOption = None,
     outputs: OutputsOption = None,
 ) -> None:
-    """Measure finished runs again, without training: what they forgot of general text, and their dossiers.
+    """Measure finished runs again, without training: what they forgot of general text and their dossiers, or costs.
 
-    Example: `antipasto-bench measure --all --general texts.jsonl`
+    Example: `antipasto-bench measure --all --general texts.jsonl`, or `antipasto-bench measure --all --costs`
     """
-    from .remeasure import remeasure
+    from .cost import measured_line
+    from .remeasure import remeasure, remeasure_costs
     from .results import read_table
 
     store = Store.of(results, outputs)
     chosen = list(run_ids or [])
+    if costs and general is not None:
+        raise UserError("--costs measures times and memory alone; leave out --general, or make two commands of it")
     if every:
         done = read_table(store.table).filter(status="ok")["run_id"]
-        chosen += [run_id for run_id in done if store.run_dir(run_id).exists()]
+        chosen += [run_id for run_id in done if costs or store.run_dir(run_id).exists()]
     if not chosen:
         raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
+    if costs:
+        for row in remeasure_costs(chosen, store):
+            typer.echo(f"{row['run_id']}: {measured_line(row)}")
+        return
     for run_id in chosen:
         row = remeasure(run_id, store, general)
         lost = (
@@ -342,30 +350,26 @@ def cost(
     meta: Annotated[bool, typer.Option("--meta", help="From shapes alone; no weight is loaded.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What adapters cost: parameters, added MACs a token and bytes, from the shapes of a preset's model.
+    """What adapters cost: parameters, added MACs a token and bytes from shapes; times and memory as measured here.
 
-    Example: `antipasto-bench cost lora,antipasto rank=32,256 --meta --preset qwen3.5-0.8b`
+    Example: `antipasto-bench cost lora,antipasto rank=32,256 --meta --preset qwen3.5-0.8b`, or without `--meta` on the
+    machine in question: `antipasto-bench cost lora,antipasto --preset nano`
     """
     from .config import expand
-    from .cost import cost_of_shapes
+    from .cost import card, cost_of_shapes
     from .grammar import parse_words
 
     variants, axes = parse_words(words)
     if not variants:
         raise UserError("name at least one variant, such as: antipasto-bench cost lora,antipasto --meta")
-    if not meta:
-        raise UserError("add --meta: prices come from shapes alone; times are recorded by the runs themselves")
-    rows = [cost_of_shapes(run) for run in expand(variants, axes, preset)]
-    for row in rows:
-        if as_json:
-            typer.echo(json.dumps(row))
-            continue
-        name = row["variant"] + (f" r={row['rank']}" if row["rank"] else "")
-        macs, base = row["added_macs_per_token"], row["base_macs_per_token"]
-        typer.echo(
-            f"{name:24} {row['trainable_params']:>13,} parameters  {macs / 1e6:8.2f}M MACs/token "
-            f"(+{100 * macs / base:.1f} %)  {row['adapter_bytes'] / 1e6:8.2f} MB on disk  {row['targets']} layers"
-        )
+    runs = expand(variants, axes, preset)
+    shapes = [cost_of_shapes(run) for run in runs]  # all of them first: a mistake costs no measurement
+    for run, row in zip(runs, shapes, strict=True):
+        if not meta:
+            from .measured_cost import measure_alone
+
+            row |= measure_alone(run)
+        typer.echo(json.dumps(row) if as_json else card(row))
 
 
 @app.command()

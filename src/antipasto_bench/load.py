@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,42 +33,70 @@ def pick_device(name: str) -> torch.device:
 
 def model_source(run: RunConfig) -> str:
     """What Hugging Face's libraries call the model: a folder here, or a hub id."""
-    return str(EMBEDDED.get(run.model) or locate(run.model) or run.model)
+    return str(_place(run) or run.model)
 
 
-def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
-    """The model in the run's dtype, on its device, and a tokenizer that can pad.
+def load_tokenizer(run: RunConfig) -> Any:
+    """The model's tokenizer, one that can end a text and pad a batch.
 
     Raises:
-        UserError: neither a folder here nor a model that the hub (or its cache) gives.
+        UserError: neither a folder here nor a model that the hub (or its cache) gives, or it has no end token.
     """
-    device = pick_device(run.device)
-    place = EMBEDDED.get(run.model) or locate(run.model)
-    source = model_source(run)
-    options: dict[str, Any] = {} if place else {"revision": run.revision}
-    if place is None and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
-        raise UserError(f"model={run.model}: no such folder, and not a hub id (org/name)")
-    disable_progress_bar()
+    source, options = _source(run)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model, loaded = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options, **_quantised(run, device)
-        )
-    except UserError:
-        raise
     except Exception as error:  # one way out for every reason: offline, gated, absent, not a model
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-        where = "cannot be loaded" if place else "not in the cache, and the hub did not give it"
-        advice = "" if place else "; go online once to fill the cache, or give model=PATH of a saved model folder"
-        raise UserError(f"model={run.model}: {where} ({reason}){advice}") from error
-    if loaded["missing_keys"]:
-        lacking = sorted(loaded["missing_keys"])
-        raise UserError(f"model={run.model}: its files lack {len(lacking)} of its weights, such as {lacking[0]}")
+        raise _not_loaded(run, error) from error
     if tokenizer.eos_token_id is None:
         raise UserError(f"model={run.model}: its tokenizer has no end token, so completions could not end")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
+    """The model in the run's dtype, on its device, and its tokenizer.
+
+    Raises:
+        UserError: neither a folder here nor a model that the hub (or its cache) gives, or it is not whole.
+    """
+    device = pick_device(run.device)
+    tokenizer = load_tokenizer(run)
+    source, options = _source(run)
+    quantised = _quantised(run, device)
+    disable_progress_bar()
+    try:
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options, **quantised
+        )
+    except Exception as error:
+        raise _not_loaded(run, error) from error
+    if loaded["missing_keys"]:
+        lacking = sorted(loaded["missing_keys"])
+        raise UserError(f"model={run.model}: its files lack {len(lacking)} of its weights, such as {lacking[0]}")
     return (model.to(device) if run.quant == "none" else model).eval(), tokenizer
+
+
+def _source(run: RunConfig) -> tuple[str, dict[str, Any]]:
+    """What to load, and which revision of it where it comes from the hub."""
+    source = model_source(run)
+    if _place(run) is not None:
+        return source, {}
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise UserError(f"model={run.model}: no such folder, and not a hub id (org/name)")
+    return source, {"revision": run.revision}
+
+
+def _place(run: RunConfig) -> Path | None:
+    return EMBEDDED.get(run.model) or locate(run.model)
+
+
+def _not_loaded(run: RunConfig, error: Exception) -> UserError:
+    here = _place(run) is not None
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    where = "cannot be loaded" if here else "not in the cache, and the hub did not give it"
+    advice = "" if here else "; go online once to fill the cache, or give model=PATH of a saved model folder"
+    return UserError(f"model={run.model}: {where} ({reason}){advice}")
 
 
 def _quantised(run: RunConfig, device: torch.device) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""Measure again, on a finished run, what needs its adapter and no training: forgetting, and the dossier.
+"""Measure again, on finished runs, what needs no training: forgetting, the dossier, and what the adapter costs.
 
-For runs that were made before a text set was chosen, or with another one. The scores stay as they were recorded.
+For runs that were made before a text set was chosen, or on a machine that had other work to do. The scores stay as they
+were recorded.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import antipasto
@@ -14,7 +17,8 @@ from .data import read_texts
 from .dossier import keep
 from .errors import UserError
 from .export import attach_trained, finished_run
-from .load import load_model
+from .load import load_model, pick_device
+from .measured_cost import measure_alone
 from .paths import Store
 from .provenance import provenance
 from .results import append, find, write_json
@@ -51,7 +55,37 @@ def remeasure(run_id: str, store: Store, general: str | None = None) -> dict[str
         row["provenance"]["data"]["general"] = general_texts(texts)
         row["provenance"]["measured_again"] = provenance(model.device)["git"]
     keep(store.run_dir(run_id), store, run_id)
+    return _record(row, store)
+
+
+def remeasure_costs(run_ids: Iterable[str], store: Store) -> Iterator[dict[str, Any]]:
+    """Measure each run's costs here and now; neither its adapter nor its samples need to be on this machine.
+
+    Runs that differ in what cannot change their costs (learning rate, seed, steps, scoring) share one measurement.
+
+    Yields:
+        each run's row as it then stands in the table.
+
+    Raises:
+        UserError: no such run, or its model or data are not here.
+    """
+    measured: dict[str, dict[str, Any]] = {}
+    for run_id in run_ids:
+        run, row = finished_run(run_id, store), find(store.table, run_id)
+        assert row is not None
+        free = {"lr", "seed", "steps", "grad_accum", "warmup", "weight_decay", "max_grad_norm", "eval", "preset"}
+        key = json.dumps(run.model_dump(mode="json", exclude=free), sort_keys=True)
+        if key not in measured:
+            here = provenance(pick_device(run.device))
+            measured[key] = measure_alone(run) | {"costs": {k: v for k, v in here.items() if k != "packages"}}
+        found = dict(measured[key])
+        row["provenance"]["costs"] = found.pop("costs")
+        yield _record(row | found, store)
+
+
+def _record(row: dict[str, Any], store: Store) -> dict[str, Any]:
     row = {key: value for key, value in row.items() if key != "schema"}
-    write_json(store.run_dir(run_id) / "record.json", row)
+    if store.run_dir(row["run_id"]).exists():
+        write_json(store.run_dir(row["run_id"]) / "record.json", row)
     append(store.table, row)
     return row

@@ -14,7 +14,6 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,17 +23,19 @@ import polars as pl
 import torch
 import yaml
 from filelock import FileLock, Timeout
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 import antipasto
 
+from .attach import attach, drawn_examples
 from .config import BASE, RunConfig, model_fingerprint
-from .data import Example, Splits, collate, draw_examples, load_splits, read_texts, with_wrong_numbers
+from .data import Splits, load_splits, read_texts
 from .dossier import keep
 from .errors import RunFailure, UserError
 from .evaluate import ITEMS_SCHEMA, Evaluation, Scores
 from .forgetting import mean_token_loss
 from .load import load_model
+from .measured_cost import measure
 from .paths import Store, locate
 from .progress import Progress
 from .provenance import provenance
@@ -75,9 +76,13 @@ def execute(run: RunConfig, store: Store, progress: Progress, *, force: bool = F
     except Timeout:
         return Outcome("running", run_id)
     finally:
-        gc.collect()  # hooks and layers point at each other: without this the model would outlive its run
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _free()
+
+
+def _free() -> None:
+    gc.collect()  # hooks and layers point at each other: without this the model would outlive its use
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _make(run: RunConfig, row: dict[str, Any], store: Store, progress: Progress) -> Outcome:
@@ -99,8 +104,8 @@ def _make(run: RunConfig, row: dict[str, Any], store: Store, progress: Progress)
                 row |= general_loss(run, model, tokenizer, texts, "general_loss_base")
             if run.variant != BASE:
                 progress.phase("attach")
-                examples, attach_s = _attach(run, model, tokenizer, splits)
-                row |= {"attach_s": attach_s, **_size(run, model)}
+                examples = drawn_examples(run, tokenizer, splits)
+                row |= {"attach_s": attach(run, model, tokenizer, examples), **_size(run, model)}
             # All that the user could have got wrong was checked; from here on the run leaves traces.
             folder.mkdir(parents=True)
             settings = yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)
@@ -112,6 +117,11 @@ def _make(run: RunConfig, row: dict[str, Any], store: Store, progress: Progress)
             if texts:
                 row |= general_loss(run, model, tokenizer, texts, "general_loss")
             scores = _evaluate(run, model, tokenizer, evaluation, progress)
+            del model
+            if run.costs:
+                progress.phase("measure costs")
+                _free()
+                row |= measure(run, tokenizer, splits)
         except (RunFailure, RuntimeError) as error:  # torch reports memory, devices and LAPACK by RuntimeErrors
             return _record_failure(row | _finish(began), error, folder, store)
         progress.phase("record")
@@ -168,34 +178,6 @@ def _identity_row(run: RunConfig, run_id: str) -> dict[str, Any]:
         "arm": run.arm,
         "config": run.model_dump(mode="json"),
     }
-
-
-def _attach(run: RunConfig, model: nn.Module, tokenizer: Any, splits: Splits) -> tuple[list[Any], float]:
-    # Two generators, so that every variant sees the same examples in the same order under one seed.
-    order, init = Generator().manual_seed(run.seed), Generator().manual_seed(run.seed + 2**32)
-    count = run.steps * run.batch_size * run.grad_accum
-    examples = draw_examples(tokenizer, splits.train, count, run.data.max_length, order)
-    cfg = run.adapter_config
-    variant = antipasto.REGISTRY[cfg.variant]
-    calibration: Any = None
-    if variant.needs_data(cfg):
-        shown = examples[: run.data.calibration]
-        calibration = _calibration_batches(run, shown, tokenizer)
-        if variant.contrastive:
-            wrong = with_wrong_numbers(shown, tokenizer, run.seed)
-            calibration = antipasto.Contrast(calibration, _calibration_batches(run, wrong, tokenizer))
-    start = time.perf_counter()
-    try:
-        antipasto.attach(model, cfg, calibration, generator=init)
-    except antipasto.AdapterError as error:
-        raise UserError(f"{run.variant}: {error}") from error
-    return examples, time.perf_counter() - start
-
-
-def _calibration_batches(run: RunConfig, shown: list[Example], tokenizer: Any) -> Iterator[dict[str, Tensor]]:
-    for start in range(0, len(shown), run.batch_size):
-        batch = collate(shown[start : start + run.batch_size], tokenizer.pad_token_id)
-        yield {key: value for key, value in batch.items() if key != "labels"}
 
 
 def _size(run: RunConfig, model: nn.Module) -> dict[str, int]:
