@@ -29,6 +29,20 @@ class Arm:
     label: str  # the variant, with those of its settings that tell it from its neighbours
     rows: list[dict[str, Any]]  # of the table, in the order of their seeds
     scores: NDArray[np.float64]  # (seeds, questions): the headline score of each test question
+    valid: NDArray[np.float64] | None  # (seeds, validation questions); None where there were none
+
+    @property
+    def lr(self) -> float | None:
+        return self.rows[0]["lr"]
+
+    @property
+    def variant(self) -> str:
+        return self.rows[0]["variant"]
+
+    @property
+    def trained_on_seeds(self) -> bool:
+        """Whether another seed would have given another model."""
+        return self.rows[0]["seed"] is not None
 
     @property
     def binary(self) -> bool:
@@ -46,6 +60,7 @@ class Section:
     """What one table shows."""
 
     arms: list[Arm]  # the best first
+    rates: list[list[Arm]]  # of each family that was tried at several learning rates: all of its arms, by rate
     rows: list[dict[str, Any]]  # of every run that was trained or scored so, chosen or not
     tried: list[str]  # a line for each arm whose learning rate was chosen
     protocol: str
@@ -93,7 +108,29 @@ def _section(rows: list[dict[str, Any]], protocol: str, store: Store) -> Section
     for row in shown:
         by_arm.setdefault(row["arm"], []).append(row)
     arms = [arm_of(members, rows, store) for members in by_arm.values()]
-    return Section(sorted(arms, key=lambda arm: (-arm.scores.mean(), arm.label)), rows, tried, protocol)
+    arms.sort(key=lambda arm: (-arm.scores.mean(), arm.label, *map(str, arm.rows[0]["config"]["adapter"].values())))
+    return Section(arms, _rates(rows, arms, store), rows, tried, protocol)
+
+
+def _rates(rows: list[dict[str, Any]], shown: list[Arm], store: Store) -> list[list[Arm]]:
+    known = {arm.rows[0]["arm"]: arm for arm in shown}
+    families: dict[Any, dict[str, list[dict[str, Any]]]] = {}
+    for row in rows:
+        by_arm = families.setdefault(family(row["protocol"], row["config"]), {})
+        by_arm.setdefault(row["arm"], []).append(row)
+    found = [
+        sorted(
+            (known.get(name) or arm_of(members, rows, store) for name, members in by_arm.items()),
+            key=lambda arm: arm.lr or 0,
+        )
+        for by_arm in families.values()
+        if len(by_arm) > 1
+    ]
+    return sorted(found, key=lambda arms: (arms[0].label, _rank_key(arms[0])))
+
+
+def _rank_key(arm: Arm) -> tuple[int, str]:
+    return arm.rows[0]["rank"] or 0, arm.rows[0]["run_id"]
 
 
 def arm_of(members: list[dict[str, Any]], peers: list[dict[str, Any]], store: Store) -> Arm:
@@ -103,18 +140,20 @@ def arm_of(members: list[dict[str, Any]], peers: list[dict[str, Any]], store: St
         UserError: the questions of a run are missing or not those its row was made from.
     """
     members = sorted(members, key=lambda row: row["seed"] or 0)
-    return Arm(_label(members[0], peers), members, np.stack([headline_scores(row, store) for row in members]))
+    test = [headline_scores(items_of(row, store, "test")) for row in members]
+    valid = [headline_scores(items) for row in members if not (items := items_of(row, store, "valid")).is_empty()]
+    alike = len(valid) == len(members) and len({len(scores) for scores in valid}) == 1
+    return Arm(_label(members[0], peers), members, np.stack(test), np.stack(valid) if alike else None)
 
 
-def headline_scores(row: dict[str, Any], store: Store) -> NDArray[np.float64]:
-    """The headline score of each test question, in the questions' order."""
-    items = test_items(row, store)
+def headline_scores(items: pl.DataFrame) -> NDArray[np.float64]:
+    """The headline score of each question, in the questions' order."""
     name, metric = headline_of(items.to_dicts())
     return items.filter((pl.col("filter") == name) & (pl.col("metric") == metric)).sort("doc_id")["score"].to_numpy()
 
 
-def test_items(row: dict[str, Any], store: Store) -> pl.DataFrame:
-    """The test items of a run's headline task.
+def items_of(row: dict[str, Any], store: Store, split: str) -> pl.DataFrame:
+    """The items of a run's headline task in a split.
 
     Raises:
         UserError: they are missing, or not those that the row was made from.
@@ -126,7 +165,7 @@ def test_items(row: dict[str, Any], store: Store) -> pl.DataFrame:
     if items_digest(items) != row["items_sha256"]:
         raise UserError(f"{path} is not what the table's row for it was made from; restore it or run it again")
     task = next(iter(row["metrics"]["test"]))
-    return items.filter((pl.col("split") == "test") & (pl.col("task") == task))
+    return items.filter((pl.col("split") == split) & (pl.col("task") == task))
 
 
 def _chosen_rates(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:

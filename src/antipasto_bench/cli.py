@@ -162,19 +162,22 @@ def report(
     ] = None,
     results: ResultsOption = None,
 ) -> None:
-    """Write the comparison table into the README, between its markers, and print it."""
+    """Render the results: tables into the README, drawings beside them, and results/report.html for a browser.
+
+    The tables are printed, too. What has not changed is not written.
+    """
     from .paths import project_root
 
     _report(Store.of(results), readme or project_root() / "README.md", reference or [])
 
 
-def _report(store: Store, page: Path, references: Sequence[Path] = ()) -> None:
-    from .report import render, write_into
+def _report(store: Store, readme: Path, references: Sequence[Path] = ()) -> None:
+    from .publish import HTML, publish
 
-    text = render(store, references)
-    changed = write_into(page, text)
+    text, changed = publish(store, readme, references)
     typer.echo(text)
-    typer.echo(f"{page}: {'written' if changed else 'already up to date'}", err=True)
+    for path in (readme, store.results / HTML):
+        typer.echo(f"{path}: {'written' if path in changed else 'already up to date'}", err=True)
 
 
 @app.command("list")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arms import Arm, arm_of, finished, sections, test_items
+from .arms import Arm, arm_of, finished, items_of, sections
 from .config import ADAPTER_WORDS, BASE
 from .errors import UserError
 from .grammar import parse_words
@@ -116,7 +116,7 @@ def _samples(run_id: str, store: Store) -> dict[str, dict[str, Any]]:
 
 
 def _questions(arm: Arm, store: Store) -> list[str]:
-    items = test_items(arm.rows[0], store).unique("doc_id").sort("doc_id")
+    items = items_of(arm.rows[0], store, "test").unique("doc_id").sort("doc_id")
     return items["sha1"].to_list()
 
 

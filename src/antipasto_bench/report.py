@@ -1,79 +1,46 @@
-"""The comparison table, from what lies in results/ and nothing else.
+"""The comparison tables as Markdown, from what lies in results/ and nothing else.
 
-One table a (model, protocol): runs that were trained or scored differently never share one. A row is an arm, its seeds
-pooled; the untuned base has one in every table that it was scored like. Every pair of rows is compared on the same
-questions, and what the data cannot tell apart shares a letter.
+One section a (model, protocol): runs that were trained or scored differently never share one. A row is an arm, its
+seeds pooled; the untuned base has one in every table that it was scored like. Every pair of rows is compared on the
+same questions, and what the data cannot tell apart shares a letter. Below, each axis that was swept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from .arms import Arm, Section, sections
-from .config import BASE
+from .columns import Column, Row, columns, rank_of, reference_of
 from .errors import UserError
 from .paths import Store
-from .results import atomically, read_table
-from .stats import Comparison, SeedNoise, compare, detectable, holm, letters, seed_noise, summarise
+from .results import atomically
+from .study import Study, failures, studies
+from .verdict import LEVEL, points
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-HEADER = (
-    "variant", "rank", "lr", "test %", "95 %", "group", "vs lora", "strict %", "valid %", "params", "+MACs/token",
-    "adapter kB", "forgets", "train s", "seeds",
-)  # fmt: skip
-LEVEL = 0.05
-REFERENCE = "lora"  # what every other row is set against
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """How the arms of a section compare, in their order there."""
-
-    groups: list[str]  # letters: two arms share one if and only if they are not separated
-    pairs: dict[tuple[int, int], Comparison]
-    p: dict[tuple[int, int], float]  # corrected for how many pairs there are
-    noise: SeedNoise
-
-    def separated(self, i: int, j: int) -> bool:
-        return self.p[min(i, j), max(i, j)] < LEVEL
-
-
-def verdict(arms: list[Arm]) -> Verdict:
-    """Every pair of arms, compared on the questions they share and corrected for the number of pairs.
-
-    Raises:
-        ValueError: a score is neither right nor wrong.
-    """
-    noise = seed_noise([arm.scores for arm in arms])
-    pairs = {(i, j): compare(arms[i].scores, arms[j].scores, noise) for i, j in combinations(range(len(arms)), 2)}
-    p = dict(zip(pairs, holm([pair.p for pair in pairs.values()]).tolist(), strict=True))
-    matrix = np.zeros((len(arms), len(arms)), dtype=bool)
-    for (i, j), value in p.items():
-        matrix[i, j] = matrix[j, i] = value < LEVEL
-    return Verdict(letters(matrix), pairs, p, noise)
-
-
-def render(store: Store, references: Sequence[Path] = ()) -> str:
+def render(store: Store, references: Sequence[Path] = (), figures: str | None = None) -> str:
     """All tables as Markdown; below them those of the reference files, marked as published elsewhere.
+
+    Args:
+        figures: the folder of the drawings as the page names it; no drawing is shown where None.
 
     Raises:
         UserError: no run has been recorded, or a reference file cannot be read.
     """
-    parts = [_section(section) for section in sections(store)]
-    failed = read_table(store.table).filter(pl.col("status") == "failed")
-    if not failed.is_empty():
-        lines = [
-            f"- `{run_id}`: {error}" for run_id, error in failed.select("run_id", "error").sort("run_id").iter_rows()
-        ]
-        parts.append("\n".join(["Failed runs, in no table:", "", *lines]))
+    return markdown(studies(store), failures(store), references, figures)
+
+
+def markdown(
+    found: list[Study], failed: list[tuple[str, str]], references: Sequence[Path] = (), figures: str | None = None
+) -> str:
+    parts = [_section(study, figures) for study in found]
+    if failed:
+        parts.append("\n".join(["Failed runs, in no table:", "", *(f"- `{name}`: {why}" for name, why in failed)]))
     return "\n\n".join([*parts, *map(_published, references)]) + "\n"
 
 
@@ -88,131 +55,93 @@ def _published(path: Path) -> str:
     return "\n".join([title, "", table])
 
 
-def _section(section: Section) -> str:
-    rows, arms = section.rows, section.arms
-    # Runs on other questions, or with scores between right and wrong, stand side by side and are not compared.
-    comparable = all(arm.binary for arm in arms) and len({arm.scores.shape[1] for arm in arms}) == 1
-    found = verdict(arms) if comparable else None
-    config = next((row["config"] for row in rows if row["variant"] != BASE), rows[0]["config"])
-    scored = f"{' + '.join(config['eval']['tasks'])}, n = {rows[0]['test_n']}"
-    batch = config["batch_size"] * config["grad_accum"]
-    title = f"### {rows[0]['model']}: {config['steps']} steps x {batch}, {config['dtype']}, scored on {scored}"
-    lines = [_line(arms, index, found) for index in range(len(arms))]
-    parts = [title, "", _markdown(lines), "", *_conclusions(arms, found)]
-    parts += [f"{_made_on(rows)}; protocol `{section.protocol}`."]
-    if section.tried:
+def _section(study: Study, figures: str | None) -> str:
+    parts = [f"### {study.title}", ""]
+    if figures and study.found:
+        parts += [picture(figures, f"{study.slug}-pareto", "Test accuracy against trained parameters"), ""]
+    parts += [_markdown(columns("scores"), study.rows), "", *conclusions(study)]
+    parts += ["What each row costs, in the same order:", "", _markdown(columns("costs"), study.rows), ""]
+    parts += [prices(study), ""] if (prices(study)) else []
+    parts += [f"{made_on(study.section.rows)}; protocol `{study.section.protocol}`."]
+    for ablation in study.ablations:
+        parts += ["", f"#### Swept: {ablation.axis}", ""]
+        if figures:
+            told = f"Test accuracy by {ablation.axis}"
+            parts += [picture(figures, f"{study.slug}-{ablation.axis}", told), ""]
+        parts += [ablation.conclusion()]
+    if study.section.tried:
         summary = "<summary>Learning rates tried: valid % on the seeds that all had; the table shows the best</summary>"
-        parts += ["", "<details>", summary, "", *section.tried, "", "</details>"]
+        parts += ["", "<details>", summary, "", *study.section.tried, "", "</details>"]
     return "\n".join(parts)
 
 
-def _line(arms: list[Arm], index: int, found: Verdict | None) -> tuple[str, ...]:
-    arm, first = arms[index], arms[index].rows[0]
-
-    def average(column: str, scale: float = 1, digits: int = 1) -> str:
-        value = arm.mean(column)
-        return "" if value is None else f"{scale * value:.{digits}f}"
-
-    test, interval = f"{100 * arm.scores.mean():.1f}", ""
-    if found is not None:
-        summary = summarise(arm.scores, found.noise if first["seed"] is not None else None)
-        test = f"{100 * summary.mean:.1f} ± {100 * summary.stderr:.1f}"
-        interval = f"{100 * summary.low:.1f} - {100 * summary.high:.1f}"
-    before, after = arm.mean("general_loss_base"), arm.mean("general_loss")
+def picture(folder: str, name: str, told: str) -> str:
+    """A drawing that follows the reader's colour scheme."""
     return (
-        arm.label,
-        _rank(first),
-        f"{first['lr']:g}" if first["lr"] else "",
-        test,
-        interval,
-        found.groups[index] if found else "",
-        _against_reference(arms, index, found),
-        average("test_strict", 100),
-        average("valid_accuracy", 100),
-        f"{first['trained_parameters'] or 0:,}",
-        f"{(first['added_macs_per_token'] or 0) / 1e6:.3g}M" if first["added_macs_per_token"] else "",
-        average("adapter_bytes", 1e-3, 0),
-        "" if before is None or after is None or first["variant"] == BASE else f"{after - before:+.2f}",
-        average("train_s", digits=0),
-        str(len(arm.rows)) if first["seed"] is not None else "",
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{folder}/{name}-dark.svg">'
+        f'<img alt="{told}" src="{folder}/{name}.svg"></picture>'
     )
 
 
-def _against_reference(arms: list[Arm], index: int, found: Verdict | None) -> str:
-    """The difference to the reference in points, with its corrected p; empty where there is no one reference."""
-    references = [i for i, arm in enumerate(arms) if arm.rows[0]["variant"] == REFERENCE]
-    if found is None or len(references) != 1 or references[0] == index:
-        return ""
-    i, j = sorted((index, references[0]))
-    difference = found.pairs[i, j].difference * (1 if i == index else -1)
-    p = found.p[i, j]
-    return f"{100 * difference:+.1f} (p {'< 0.001' if p < 0.001 else f'{p:.2g}'})"
-
-
-def _conclusions(arms: list[Arm], found: Verdict | None) -> list[str]:
-    """What the statistics allow to say, in sentences."""
-    notes = [
+def conclusions(study: Study) -> list[str]:
+    """What the statistics allow to say, in paragraphs with empty lines between them."""
+    first = [
         "test % is flexible-extract accuracy ± one standard error, and 95 % its interval, over questions and seeds; "
         "forgets is the rise of the loss on general text, in nats a token."
     ]
+    found, arms = study.found, study.section.arms
+    notes = []
     if found is not None and len(arms) > 1:
+        if found.leading:
+            first.append("Bold: not separated from the first row.")
         pairs = len(found.pairs)
-        apart = sum(value < LEVEL for value in found.p.values())
         notes.append(
-            f"Rows that share a letter in group are not separated by these data: of {pairs} pairs, {apart} are, paired "
-            f"on the same questions and corrected for their number (Holm, {LEVEL:g})."
+            f"Rows that share a letter in group are not separated by these data: of {pairs} pairs, "
+            f"{len(found.apart())} are, paired on the same questions and corrected for their number (Holm, {LEVEL:g})."
         )
-        seeds = min((len(arm.rows) for arm in arms if arm.rows[0]["seed"] is not None), default=1)
-        if seeds == 1 or found.noise.df:
-            spread = median(pair.spread for pair in found.pairs.values())
-            smallest = detectable(
-                arms[0].scores.shape[1], spread, seeds, found.noise if seeds > 1 else None, LEVEL / pairs
+        if found.smallest is not None:
+            notes.append(
+                f"The smallest difference that would be found four times in five, so corrected: "
+                f"{points(found.smallest)}."
             )
-            told = f"{100 * smallest:.1f} points" if smallest <= 1 else "none at all"
-            notes.append(f"The smallest difference that would be found four times in five, so corrected: {told}.")
-        notes += _axes(arms, found)
-    return [*(" ".join(notes[:1]), ""), *([" ".join(notes[1:]), ""] if notes[1:] else [])]
+        reference = reference_of(arms)
+        if reference is not None and sum(arm.variant == arms[reference].variant for arm in arms) > 1:
+            notes.append(f"vs lora is against rank {rank_of(arms[reference].rows[0])}, which validation chose.")
+    return [" ".join(first), "", *([" ".join(notes), ""] if notes else [])]
 
 
-def _axes(arms: list[Arm], found: Verdict) -> list[str]:
-    """For each variant with several settings in the table: which of them are separated."""
-    said = []
-    for variant in dict.fromkeys(arm.rows[0]["variant"] for arm in arms):
-        members = [i for i, arm in enumerate(arms) if arm.rows[0]["variant"] == variant]
-        if len(members) < 2:
-            continue
-        apart = [(i, j) for i, j in combinations(members, 2) if found.separated(i, j)]
-        names = [
-            arms[i].label.removeprefix(f"{variant} ") or f"rank {_rank(arms[i].rows[0])}" for i in range(len(arms))
-        ]
-        if not apart:
-            said.append(f"No setting of {variant} is separated from another ({', '.join(names[i] for i in members)}).")
-        else:
-            told = "; ".join(f"{names[i]} from {names[j]}" for i, j in apart)
-            said.append(f"Of the settings of {variant}, these are separated: {told}.")
-    return said
+def prices(study: Study) -> str:
+    """What the measured costs were measured on; empty where none were."""
+    rows = [row for row in study.section.rows if row["base_forward_ms"] is not None]
+    if not rows:
+        return ""
+    tokens = sorted({row["priced_tokens"] for row in rows})
+    sizes = " to ".join(f"{n:,}" for n in dict.fromkeys((tokens[0], tokens[-1])))
+    machines = sorted({_machine(row["provenance"].get("costs") or row["provenance"]) for row in rows})
+    return (
+        f"fwd and bwd ms are medians over one batch of {sizes} tokens, in turns with the base; kept MB is what "
+        f"autograd keeps for backward; measured in a process of its own on {' and '.join(machines)}."
+    )
 
 
-def _rank(row: dict[str, Any]) -> str:
-    """`full` where a variant takes every direction; empty where it has no rank."""
-    if row["rank"] is not None:
-        return str(row["rank"])
-    return "full" if "r" in row["config"]["adapter"] and row["config"]["adapter"]["r"] is None else ""
-
-
-def _made_on(rows: list[dict[str, Any]]) -> str:
+def made_on(rows: list[dict[str, Any]]) -> str:
     made = [row["provenance"] for row in rows]
-    machines = sorted({f"{m['hardware']}, {m['device']}, {m['threads']} threads" for m in made})
     commits = sorted(
         {(m["git"]["commit"] or "no commit")[:10] + ("+changes" if m["git"]["dirty"] else "") for m in made}
     )
-    return f"Times on {' and '.join(machines)}; code {', '.join(commits)}"
+    return f"Trained on {' and '.join(sorted(set(map(_machine, made))))}; code {', '.join(commits)}"
 
 
-def _markdown(lines: list[tuple[str, ...]]) -> str:
-    kept = [i for i in range(len(HEADER)) if any(line[i] for line in lines)]  # no column stands empty
-    header, *body = (tuple(line[i] for i in kept) for line in (HEADER, *lines))
-    return _table(header, body, left=("variant", "group"))
+def _machine(made: dict[str, Any]) -> str:
+    return f"{made['hardware']}, {made['device']}, {made['threads']} thread{'s' * (made['threads'] != 1)}"
+
+
+def _markdown(shown: list[Column], rows: list[Row]) -> str:
+    cells = [[column.cell(row) for column in shown] for row in rows]
+    kept = [i for i in range(len(shown)) if any(line[i].text for line in cells)]  # no column stands empty
+    body = [tuple(f"**{line[i].text}**" if line[i].best else line[i].text for i in kept) for line in cells]
+    left = tuple(column.name for column in shown if column.left)
+    return _table(tuple(shown[i].name for i in kept), body, left)
 
 
 def _table(header: tuple[str, ...], lines: list[tuple[str, ...]], left: tuple[str, ...]) -> str:

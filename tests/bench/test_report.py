@@ -21,7 +21,7 @@ PROVENANCE = {
 }
 
 
-def record(store: Store, variant: str, right: list[int], n: int = 8, **given):
+def record(store: Store, variant: str, right: list[int], n: int = 8, costs: dict | None = None, **given):
     """A row and its items as a run leaves them, with the given questions answered right out of n."""
     run = compose(variant, given, "nano")
     scores = [1.0 if i in set(right) else 0.0 for i in range(n)]
@@ -42,6 +42,7 @@ def record(store: Store, variant: str, right: list[int], n: int = 8, **given):
         "test_accuracy": sum(scores) / n, "test_strict": sum(scores) / n, "test_n": n, "valid_accuracy": 0.25,
         "trained_parameters": 1234 if trained else 0, "train_s": 30.0 if trained else None, "eval_s": 5.0,
         "provenance": PROVENANCE,
+        **(costs or {}),
     }  # fmt: skip
 
 
@@ -51,8 +52,9 @@ def store(tmp_path):
 
 
 def cells(text: str) -> dict[str, list[str]]:
-    """Rows of all tables by their first cell."""
-    rows = [line.strip("| ").split("|") for line in text.splitlines() if line.startswith("| ")]
+    """Rows of the tables of scores by their first cell."""
+    scores = "".join(part.partition("What each row costs")[0] for part in text.split("### "))
+    rows = [line.strip("| ").split("|") for line in scores.splitlines() if line.startswith("| ")]
     return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
 
 
@@ -92,7 +94,9 @@ def test_seeds_of_an_arm_share_a_row_and_arms_do_not(store):
         append(store.table, row)
     text = render(store)
     table = cells(text)
-    order = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    parts = text.split("What each row costs")
+    order, again = ([x.split("|")[1].strip() for x in part.splitlines() if x.startswith("| ")] for part in parts)
+    assert order == again
     assert order == ["variant", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none", "base", "lora"]
     pooled = next(line for line in text.splitlines() if line.startswith("| lora ") and "62.5" in line)
     assert "62.5 ± " in pooled
@@ -112,7 +116,7 @@ def test_runs_of_two_protocols_or_models_share_no_table(store):
     append(store.table, record(store, "base", [0]))
     text = render(store)
     assert text.count("### ") == 4
-    assert text.count("| base ") == 2, "the base is scored like the first two protocols and shown with both"
+    assert text.count("| base ") == 2 * 2, "the base is scored like the first two protocols and shown with both"
 
 
 def test_order_of_rows_and_repetition_change_no_byte(store, tmp_path):
@@ -136,6 +140,57 @@ def test_order_of_rows_and_repetition_change_no_byte(store, tmp_path):
     assert b"old" not in first
 
 
+def test_costs_stand_beside_their_ratio_to_the_base(store):
+    costs = {
+        "forward_ms": 30.0, "base_forward_ms": 20.0, "backward_ms": None, "base_backward_ms": 25.0, "peak_bytes": 512e6,
+        "saved_bytes": 12_300_000, "base_saved_bytes": 10_000_000, "attach_cold_s": 0.5, "attach_warm_s": 0.25,
+        "merge_s": 0.001, "generated_tokens_per_s": 900.0, "base_generated_tokens_per_s": 1000.0, "priced_tokens": 64,
+    }  # fmt: skip
+    append(store.table, record(store, "lora", [0, 1], costs=costs))
+    append(store.table, record(store, "base", [0], costs={"base_forward_ms": 21.0, "priced_tokens": 64}))
+    text = render(store)
+    header, _, lora, base = (
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.partition("What each row costs")[2].splitlines() if line.startswith("|")
+    )  # fmt: skip
+    shown = dict(zip(header, lora, strict=True))
+    assert "bwd ms" not in shown, "no column stands empty"
+    expected = {"fwd ms": "30.0 (1.50x)", "kept MB": "12.3 (1.23x)", "peak MB": "512", "init s": "0.50",
+                "cached": "0.25", "merge ms": "1.0", "gen tok/s": "900.0 (0.90x)"}  # fmt: skip
+    assert shown.items() >= expected.items()
+    assert dict(zip(header, base, strict=True))["fwd ms"] == "21.0"
+    assert "medians over one batch of 64 tokens" in text
+
+
+def test_bold_is_what_the_first_row_is_not_separated_from_and_nothing_where_all_are_alike(store):
+    easy = list(range(300))
+    for variant, count in (("lora", 240), ("dora", 238), ("antipasto", 60)):
+        for seed in range(3):
+            append(store.table, record(store, variant, easy[: count + seed], n=300, seed=seed))
+    table = cells(render(store))
+    assert table["lora"][2].startswith("**")
+    assert table["dora"][2].startswith("**")
+    assert "**" not in table["antipasto rotate_basis=V"][2]
+    store.table.unlink()
+    for variant, count in (("lora", 240), ("dora", 238)):
+        append(store.table, record(store, variant, easy[:count], n=300))
+    assert "**" not in render(store)
+
+
+def test_of_several_ranks_of_lora_the_one_that_validation_chose_is_set_against(store):
+    easy = list(range(300))
+    for rank, count, valid in ((4, 200, 0.6), (16, 240, 0.9), (64, 250, 0.8)):
+        for seed in range(2):
+            row = record(store, "lora", easy[: count + seed], n=300, rank=rank, seed=seed)
+            append(store.table, row | {"valid_accuracy": valid})
+    text = render(store)
+    assert "vs lora is against rank 16, which validation chose" in text
+    lines = [[c.strip() for c in x.split("|")] for x in text.splitlines() if x.startswith("| lora ")]
+    against = {line[2]: line[7] for line in lines[:3]}
+    assert against["16"] == ""
+    assert against["64"].startswith("+3.3 (p ")
+
+
 def test_failed_runs_are_named_and_in_no_table(store):
     append(store.table, record(store, "lora", [0]))
     failed = record(store, "lora", [0], lr=1e9) | {
@@ -145,7 +200,7 @@ def test_failed_runs_are_named_and_in_no_table(store):
     }
     append(store.table, failed)
     text = render(store)
-    assert text.count("| lora ") == 1
+    assert text.count("| lora ") == 2, "one row of scores, and one of costs"
     assert f"- `{failed['run_id']}`: the loss is nan" in text
 
 

@@ -1,0 +1,106 @@
+"""Claims about swept axes: which are found, what is compared within them, and what is said of them."""
+
+import pytest
+from test_report import record
+
+from antipasto_bench.figures import ablation, drawings, pareto_explorer, points_of
+from antipasto_bench.paths import Store
+from antipasto_bench.results import append
+from antipasto_bench.study import studies
+
+EASY = list(range(300))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", tmp_path / "outputs")
+
+
+def add(store, variant, count, seeds=3, **given):
+    for seed in range(seeds):
+        append(store.table, record(store, variant, EASY[: count + seed], n=300, seed=seed, **given))
+
+
+def only(store):
+    (study,) = studies(store)
+    return study
+
+
+def by_axis(study) -> dict:
+    return {each.axis: each for each in study.ablations}
+
+
+def test_arms_that_differ_in_one_setting_alone_make_an_axis_of_it(store):
+    for basis, count in (("V", 200), ("U", 201), ("both", 202), ("none", 90)):
+        add(store, "antipasto", count, rotate_basis=basis)
+    add(store, "antipasto", 150, rotate_basis="V", rank=8)
+    add(store, "lora", 250)
+    add(store, "lora", 120, rank=4, alpha=8)
+    add(store, "dora", 251)
+    study = only(store)
+    found = by_axis(study)
+    assert list(found) == ["rotate_basis", "rank"]
+    (bases,) = found["rotate_basis"].series
+    assert bases.values == ["V", "U", "both", "none"]
+    assert bases.name == "antipasto r=64"
+    ranks = {series.name: series.values for series in found["rank"].series}
+    assert ranks == {"antipasto rotate_basis=V": [8, 64], "lora": [4, 16]}, "alpha may follow the rank"
+    assert len(found["rank"].found.pairs) == 2, "only pairs within a series are compared"
+    assert len(found["rotate_basis"].found.pairs) == 6
+    said = found["rotate_basis"].conclusion()
+    assert said.startswith("antipasto r=64: rotate_basis both beats none; U beats none; V beats none; no other two")
+    assert "n = 300, 3 seeds" in said
+    assert "corrected for 6 comparisons" in said
+    assert found["rotate_basis"].found.smallest < study.found.smallest, "fewer questions find smaller differences"
+
+
+def test_what_is_not_separated_is_said_to_be_so(store):
+    for basis, count in (("V", 200), ("U", 201)):
+        add(store, "antipasto", count, rotate_basis=basis)
+    said = by_axis(only(store))["rotate_basis"].conclusion()
+    assert "no rotate_basis separates from another (V, U)" in said
+    assert "Smallest difference found four times in five: " in said
+
+
+def test_learning_rates_are_an_axis_where_several_were_given_the_seeds_of_the_best(store):
+    for lr, count, seeds in ((1e-3, 100, 3), (1e-2, 200, 3), (1e-1, 50, 1)):
+        add(store, "lora", count, seeds, lr=lr)
+    add(store, "dora", 200, 1, lr=1e-2)
+    add(store, "dora", 210, 3, lr=1e-3)
+    (rates,) = by_axis(only(store))["lr"].series
+    assert (rates.name, rates.values) == ("lora r=16", [1e-3, 1e-2])
+
+
+def test_one_arm_a_variant_is_no_axis(store):
+    for variant in ("lora", "dora", "base"):
+        append(store.table, record(store, variant, [0, 1]))
+    assert only(store).ablations == []
+
+
+def test_the_frontier_is_what_nothing_cheaper_reaches(store):
+    for variant, count, size in (("lora", 200, 1000), ("dora", 180, 1200), ("hra", 150, 500), ("ia3", 150, 600)):
+        append(store.table, record(store, variant, EASY[:count], n=300) | {"trained_parameters": size})
+    append(store.table, record(store, "base", EASY[:10], n=300))
+    placed = {p["arm"].split()[0]: p for p in points_of(only(store)) if p["cost"] == "trained parameters"}
+    assert {name for name, p in placed.items() if p["frontier"]} == {"lora", "hra"}
+    assert "base" not in placed, "zero has no place on a logarithmic axis"
+    assert placed["lora"]["low"] < placed["lora"]["test"] < placed["lora"]["high"]
+
+
+def test_drawings_are_svg_for_both_schemes_and_the_same_whatever_the_order_of_rows(store):
+    rows = [record(store, "antipasto", EASY[:200], n=300, rotate_basis=basis, seed=s) for basis in "VU" for s in (0, 1)]
+    rows += [record(store, "lora", EASY[:250], n=300, lr=lr) for lr in (1e-2, 1e-3)]
+    drawn = []
+    for order in (rows, rows[::-1]):
+        store.table.unlink(missing_ok=True)
+        for row in order:
+            append(store.table, row)
+        drawn.append(drawings(only(store)))
+    assert drawn[0] == drawn[1]
+    kinds = {name.split("-", 2)[2] for name in drawn[0]}
+    assert kinds == {f"{axis}{end}.svg" for axis in ("pareto", "rotate_basis", "lr") for end in ("", "-dark")}
+    for text in drawn[0].values():
+        assert text.startswith("<svg ")
+    study = only(store)
+    assert pareto_explorer(study)["params"], "a menu of costs"
+    assert ablation(study.ablations[0], None).to_dict()["layer"]
