@@ -9,7 +9,7 @@ from typing import Any
 from .arms import Arm
 from .config import BASE
 from .cost import against_base
-from .measured_cost import COSTS
+from .results import COSTS
 from .stats import Summary, gap, summarise
 from .verdict import Verdict
 

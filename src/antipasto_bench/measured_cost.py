@@ -33,6 +33,7 @@ from .config import BASE, RunConfig
 from .data import Example, Splits, collate, load_splits
 from .errors import UserError
 from .load import load_model, load_tokenizer
+from .results import COSTS
 from .train import completion_loss
 
 WARM_UP = 2  # untimed turns
@@ -40,23 +41,6 @@ MOST_TURNS, LEAST_TURNS = 21, 5
 PATIENCE_S = 4.0  # no more turns are begun after this
 NEW_TOKENS = 32  # generated greedily for each prompt
 RESULT = "measured: "
-
-# What is measured, as columns of the table: None where a variant has no such thing.
-COSTS = (
-    "forward_ms",  # median over turns, one batch
-    "backward_ms",
-    "base_forward_ms",
-    "base_backward_ms",
-    "priced_tokens",  # of that batch, padding included
-    "saved_bytes",  # kept for backward, beside the model's own tensors
-    "base_saved_bytes",
-    "peak_bytes",  # of attaching and training steps; resident set of the process, or what was allocated on the GPU
-    "attach_cold_s",  # without cached SVDs, calibration included
-    "attach_warm_s",  # with them
-    "merge_s",
-    "generated_tokens_per_s",  # unmerged
-    "base_generated_tokens_per_s",
-)
 
 
 def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> dict[str, Any]:

@@ -22,6 +22,23 @@ from .errors import UserError
 
 SCHEMA_VERSION = 1
 
+# What is measured of an adapter beside its base, see measured_cost; null where a variant has no such cost.
+COSTS: dict[str, Any] = {
+    "forward_ms": pl.Float64,  # median over turns, one batch
+    "backward_ms": pl.Float64,
+    "base_forward_ms": pl.Float64,
+    "base_backward_ms": pl.Float64,
+    "priced_tokens": pl.Int64,  # of that batch, padding included
+    "saved_bytes": pl.Int64,  # kept for backward, beside the model's own tensors
+    "base_saved_bytes": pl.Int64,
+    "peak_bytes": pl.Int64,  # of attaching and training steps: resident set of the process, or allocated on the GPU
+    "attach_cold_s": pl.Float64,  # without cached SVDs, calibration included
+    "attach_warm_s": pl.Float64,  # with them
+    "merge_s": pl.Float64,
+    "generated_tokens_per_s": pl.Float64,  # unmerged
+    "base_generated_tokens_per_s": pl.Float64,
+}
+
 # The table's columns. `config` and `provenance` and `metrics` are JSON text in the frame, objects in the file.
 SCHEMA: dict[str, Any] = {
     "schema": pl.Int64,
@@ -52,19 +69,7 @@ SCHEMA: dict[str, Any] = {
     "trained_parameters": pl.Int64,
     "added_macs_per_token": pl.Int64,
     "adapter_bytes": pl.Int64,
-    "forward_ms": pl.Float64,  # from here to base_generated_tokens_per_s: see measured_cost
-    "backward_ms": pl.Float64,
-    "base_forward_ms": pl.Float64,
-    "base_backward_ms": pl.Float64,
-    "priced_tokens": pl.Int64,
-    "saved_bytes": pl.Int64,
-    "base_saved_bytes": pl.Int64,
-    "peak_bytes": pl.Int64,
-    "attach_cold_s": pl.Float64,
-    "attach_warm_s": pl.Float64,
-    "merge_s": pl.Float64,
-    "generated_tokens_per_s": pl.Float64,
-    "base_generated_tokens_per_s": pl.Float64,
+    **COSTS,
     "first_loss": pl.Float64,
     "last_loss": pl.Float64,
     "mean_grad_norm": pl.Float64,

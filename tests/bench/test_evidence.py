@@ -1,6 +1,7 @@
 """Claims about the evidence in this repository: it is whole, README shows it, and it tells adapters apart."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -9,9 +10,11 @@ import pytest
 import antipasto
 from antipasto_bench.config import compose
 from antipasto_bench.paths import Store
-from antipasto_bench.report import BEGIN, END, render
+from antipasto_bench.publish import publish
+from antipasto_bench.report import BEGIN, END
 from antipasto_bench.results import items_digest, read_table
 from antipasto_bench.stats import accuracy_over_seeds
+from antipasto_bench.study import studies
 from antipasto_bench.sweep import chosen, family, family_of, read_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +35,47 @@ def test_every_result_has_its_questions_and_they_give_its_accuracy(table):
         assert flexible.height == row["test_n"]
 
 
-def test_readme_shows_what_the_results_say():
+def test_a_clone_rebuilds_readme_drawings_and_page_byte_for_byte_from_results_alone(tmp_path):
+    files = [p for p in STORE.results.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    rendered = [p for p in files if p.suffix in (".svg", ".html")]
+    assert len(rendered) > 8
+    for path in set(files) - set(rendered):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     page = (ROOT / "README.md").read_text()
-    shown = page.partition(BEGIN)[2].partition(END)[0]
-    assert shown.strip() == render(STORE).strip(), "README's table is not that of results/; run: just report"
+    head, tail = page.partition(BEGIN)[0], page.partition(END)[2]
+    (tmp_path / "README.md").write_text(f"{head}{BEGIN}\n{END}{tail}")
+    publish(Store(tmp_path / "results", tmp_path / "outputs"), tmp_path / "README.md")
+    for path in [*rendered, ROOT / "README.md"]:
+        copy = tmp_path / path.relative_to(ROOT)
+        assert copy.read_bytes() == path.read_bytes(), f"{path.name} is not what results/ say; run: just report"
+    assert not set((tmp_path / "results/figures").iterdir()) - {tmp_path / p.relative_to(ROOT) for p in rendered}
+
+
+@pytest.fixture(scope="module")
+def study():
+    """The table of the embedded protocol."""
+    protocol = compose("lora", {}, "nano").protocol
+    return next(found for found in studies(STORE) if found.section.protocol == protocol)
+
+
+def test_three_axes_were_swept_with_three_seeds_at_every_value(study):
+    axes = {ablation.axis: ablation for ablation in study.ablations}
+    assert axes["rotate_basis"].series[0].values == ["V", "U", "both", "none"]
+    assert len(axes["rank"].series) >= 3
+    assert len(axes["lr"].series) >= 4
+    for axis in ("rotate_basis", "rank", "lr"):
+        assert {len(arm.rows) for arm in axes[axis].arms} == {3}, axis
+
+
+def test_every_row_of_the_table_has_its_price(study):
+    for arm in study.section.arms:
+        for name in ("base_forward_ms", "base_backward_ms", "base_saved_bytes", "peak_bytes", "priced_tokens"):
+            assert (arm.mean(name) or 0) > 0, (arm.label, name)
+        if arm.variant != "base":
+            assert (arm.mean("forward_ms") or 0) > 0, arm.label
+            assert (arm.mean("generated_tokens_per_s") or 0) > 0, arm.label
 
 
 def test_the_embedded_benchmark_tells_adapters_apart():

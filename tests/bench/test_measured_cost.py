@@ -11,7 +11,8 @@ from antipasto_bench.config import compose
 from antipasto_bench.cost import card
 from antipasto_bench.data import load_splits
 from antipasto_bench.load import load_model, load_tokenizer
-from antipasto_bench.measured_cost import COSTS, kept_for_backward, measure, measure_alone, peak_bytes
+from antipasto_bench.measured_cost import kept_for_backward, measure, measure_alone, peak_bytes
+from antipasto_bench.results import COSTS
 
 PRICED = [word for word in QUICK if word != "costs=false"]
 
