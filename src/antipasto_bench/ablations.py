@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from .arms import Arm, Section
+from .arms import Arm, Section, calibration_of, compact
 from .verdict import Pair, Verdict, comparable, points, verdict
 
 LR = "lr"
@@ -56,7 +56,7 @@ class Ablation:
         return f"{' '.join(told)} ({spent}.{limit})"
 
     def _of(self, series: Series) -> str:
-        name = {index: _compact(value) for index, value in zip(series.members, series.values, strict=True)}
+        name = {index: compact(value) for index, value in zip(series.members, series.values, strict=True)}
         order = {index: place for place, index in enumerate(series.members)}
         apart: dict[int, list[int]] = {}
         for i, j in self.found.apart():
@@ -90,25 +90,36 @@ def ablations(section: Section, noise: Any = None) -> list[Ablation]:
 
 def _along(field: str, section: Section, noise: Any) -> Ablation | None:
     """Arms of the table, each at its own chosen learning rate, that differ in a field of their adapters alone."""
+    swept = _groups(field, section.arms)
+    if field == "r":  # where alpha went along with the rank, in one proportion
+        left = [arm for arm in section.arms if not any(arm in members for members in swept)]
+        swept += _groups(field, left, tied="alpha")
+    named = [(_name(members, field), members, [_value(arm, field) for arm in members]) for members in swept]
+    return _ablation(WORDS.get(field, field), sorted(named, key=lambda entry: entry[0]), noise)
+
+
+def _groups(field: str, arms: list[Arm], tied: str | None = None) -> list[list[Arm]]:
+    """Arms that differ in a field alone, in its order; `tied` is another one that may differ in proportion to it."""
     groups: dict[Hashable, list[Arm]] = {}
-    for arm in section.arms:
+    for arm in arms:
         adapter = arm.rows[0]["config"].get("adapter", {})
         if field in adapter:
-            own = ("r", "alpha") if field == "r" else (field,)  # alpha often follows the rank
-            rest = json.dumps({key: value for key, value in adapter.items() if key not in own}, sort_keys=True)
-            groups.setdefault((arm.variant, rest), []).append(arm)
+            rest: dict[str, Any] = {key: value for key, value in adapter.items() if key != field}
+            if tied is not None:
+                if not adapter.get(tied) or not adapter[field]:
+                    continue
+                rest[tied] = adapter[tied] / adapter[field]
+            key = (arm.variant, calibration_of(arm.rows[0]), json.dumps(rest, sort_keys=True))
+            groups.setdefault(key, []).append(arm)
+    swept = [sorted(members, key=lambda arm: order_of(_value(arm, field))) for members in groups.values()]
+    return [
+        members for members in swept if len({json.dumps(_value(arm, field)) for arm in members}) == len(members) > 1
+    ]
 
-    def value(arm: Arm) -> Any:
-        given = arm.rows[0]["config"]["adapter"][field]
-        return "full" if field == "r" and given is None else given
 
-    swept = {
-        key: sorted(members, key=lambda arm: _order(value(arm)))
-        for key, members in groups.items()
-        if len({json.dumps(value(arm)) for arm in members}) == len(members) > 1
-    }
-    named = [(_name(members, field), members, [value(arm) for arm in members]) for members in swept.values()]
-    return _ablation(WORDS.get(field, field), sorted(named, key=lambda entry: entry[0]), noise)
+def _value(arm: Arm, field: str) -> Any:
+    given = arm.rows[0]["config"]["adapter"][field]
+    return "full" if field == "r" and given is None else given
 
 
 def _rates(section: Section, noise: Any) -> Ablation | None:
@@ -118,7 +129,7 @@ def _rates(section: Section, noise: Any) -> Ablation | None:
         most = max(len(arm.rows) for arm in arms)
         whole = [arm for arm in arms if len(arm.rows) == most]
         if len(whole) > 1:
-            named.append((_ranked(arms[0]), whole, [arm.lr for arm in whole]))
+            named.append((arms[0].name, whole, [arm.lr for arm in whole]))
     return _ablation(LR, sorted(named, key=lambda entry: entry[0]), noise)
 
 
@@ -139,27 +150,14 @@ def _name(members: list[Arm], field: str) -> str:
     """The label of a series: its variant, without the axis itself."""
     words = [arm.label.split(" ") for arm in members]
     kept = " ".join(word for word in words[0] if all(word in others for others in words))
-    return kept if field == "r" else f"{kept}{_rank(members[0])}"
-
-
-def _ranked(arm: Arm) -> str:
-    return f"{arm.label}{_rank(arm)}"
-
-
-def _rank(arm: Arm) -> str:
-    rank = arm.rows[0]["rank"]
-    return f" r={rank}" if rank is not None else ""
+    return kept if field == "r" else replace(members[0], label=kept).name
 
 
 _BASES = ("V", "U", "both", "none")
 
 
-def _order(value: Any) -> tuple[int, float, str]:
+def order_of(value: Any) -> tuple[int, float, str]:
     """Numbers by size, then bases as papers list them, then other words."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return 0, float(value), ""
     return 1, float(_BASES.index(value)) if value in _BASES else len(_BASES), str(value)
-
-
-def _compact(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

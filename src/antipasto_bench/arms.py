@@ -7,7 +7,8 @@ chose, and beside it what was tried.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,12 @@ class Arm:
     rows: list[dict[str, Any]]  # of the table, in the order of their seeds
     scores: NDArray[np.float64]  # (seeds, questions): the headline score of each test question
     valid: NDArray[np.float64] | None  # (seeds, validation questions); None where there were none
+
+    @property
+    def name(self) -> str:
+        """The label, with the rank where there is one."""
+        rank = self.rows[0]["rank"]
+        return self.label if rank is None else f"{self.label} r={rank}"
 
     @property
     def lr(self) -> float | None:
@@ -96,10 +103,13 @@ def finished(store: Store) -> list[dict[str, Any]]:
     Raises:
         UserError: there is none.
     """
-    done = read_table(store.table).filter(pl.col("status") == "ok")
+    table = read_table(store.table)
+    done = table.filter(pl.col("status") == "ok")
     if done.is_empty():
-        raise UserError(f"{store.table} holds no finished run yet; make one with: antipasto-bench demo")
-    return [row | {name: json.loads(row[name]) for name in NESTED} for row in done.to_dicts()]
+        failed = f" ({len(table)} failed; antipasto-bench list says why)" if len(table) else ""
+        raise UserError(f"{store.table} holds no finished run yet{failed}; make one with: antipasto-bench demo")
+    rows = [row | {name: json.loads(row[name]) for name in NESTED} for row in done.to_dicts()]
+    return sorted(rows, key=lambda row: row["run_id"])  # whatever order the file has them in
 
 
 def _section(rows: list[dict[str, Any]], protocol: str, store: Store) -> Section:
@@ -108,6 +118,10 @@ def _section(rows: list[dict[str, Any]], protocol: str, store: Store) -> Section
     for row in shown:
         by_arm.setdefault(row["arm"], []).append(row)
     arms = [arm_of(members, rows, store) for members in by_arm.values()]
+    alike = Counter(arm.name for arm in arms)
+    arms = [
+        replace(arm, label=f"{arm.label} lr={arm.lr:g}") if alike[arm.name] > 1 and arm.lr else arm for arm in arms
+    ]  # several rates, and no validation to choose one
     arms.sort(key=lambda arm: (-arm.scores.mean(), arm.label, *map(str, arm.rows[0]["config"]["adapter"].values())))
     return Section(arms, _rates(rows, arms, store), rows, tried, protocol)
 
@@ -137,12 +151,14 @@ def arm_of(members: list[dict[str, Any]], peers: list[dict[str, Any]], store: St
     """The arm that some rows make; its label tells it from the peers.
 
     Raises:
-        UserError: the questions of a run are missing or not those its row was made from.
+        UserError: the questions of a run are missing or not those its row was made from, or seeds differ in questions.
     """
     members = sorted(members, key=lambda row: row["seed"] or 0)
     test = [headline_scores(items_of(row, store, "test")) for row in members]
     valid = [headline_scores(items) for row in members if not (items := items_of(row, store, "valid")).is_empty()]
     alike = len(valid) == len(members) and len({len(scores) for scores in valid}) == 1
+    if len({len(scores) for scores in test}) > 1:
+        raise UserError(f"the runs of {_label(members[0], peers)} were scored on different numbers of questions")
     return Arm(_label(members[0], peers), members, np.stack(test), np.stack(valid) if alike else None)
 
 
@@ -200,8 +216,21 @@ def _label(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         for key, value in adapter.items()
         if key != "r" and (key == "rotate_basis" or any(peer.get(key) != value for peer in peers))
     ]
-    return " ".join([row["variant"], *(f"{key}={_compact(adapter[key])}" for key in sorted(shown))])
+    words = [f"{key}={compact(adapter[key])}" for key in sorted(shown)]
+    shown_to = {r["config"]["data"]["calibration"] for r in rows if r["variant"] == row["variant"]}
+    calibration = calibration_of(row) if len(shown_to) > 1 else None
+    if calibration is not None:
+        words.append(f"calibration={calibration}")
+    return " ".join([row["variant"], *words])
 
 
-def _compact(value: Any) -> str:
-    return "[" + ",".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
+def calibration_of(row: dict[str, Any]) -> int | None:
+    """How many examples a variant that looks at data was shown; None for the others."""
+    return None if row["variant"] == BASE else family("", row["config"])[2]
+
+
+def compact(value: Any) -> str:
+    """A setting's value in few characters."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(str, value)) + "]"
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

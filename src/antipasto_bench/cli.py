@@ -419,12 +419,15 @@ def presets(as_json: JsonOption = False) -> None:
 def _execute(run: RunConfig, store: Store, force: bool) -> Outcome:
     from .progress import Progress
     from .run import execute
+    from .stopping import Interrupted, stoppable
 
     try:
-        return execute(run, store, Progress(), force=force)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; nothing was recorded for this run, start it again to make it", err=True)
-        raise typer.Exit(130) from None
+        with stoppable() as stop:
+            return execute(run, store, Progress(), force=force, stop=stop)
+    except Interrupted as error:
+        where = f" {error.where}" if error.where else ""
+        typer.echo(f"interrupted{where}; the same command goes on from what is kept of it", err=True)
+        raise typer.Exit(error.exit_code) from None
 
 
 def _silence() -> None:

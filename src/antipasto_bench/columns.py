@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 from .arms import Arm
@@ -46,7 +47,7 @@ class Column:
     name: str
     told: str  # what it means, for people
     cell: Callable[[Row], Cell]
-    group: str  # scores | costs
+    group: str  # scores, costs or both
     left: bool = False
 
 
@@ -77,7 +78,15 @@ def _test(row: Row) -> Cell:
     mean = float(row.arm.scores.mean())
     if row.summary is None or row.found is None:
         return Cell(f"{100 * mean:.1f}", mean)
-    return Cell(f"{100 * mean:.1f} ± {100 * row.summary.stderr:.1f}", mean, row.index in row.found.leading)
+    return Cell(f"{100 * mean:.1f}{_plus_minus(row.summary.stderr)}", mean, row.index in row.found.leading)
+
+
+def _plus_minus(stderr: float) -> str:
+    return "" if isnan(stderr) else f" ± {100 * stderr:.1f}"  # a single question has none
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # no minus zero
 
 
 def _interval(row: Row) -> Cell:
@@ -91,10 +100,10 @@ def _group(row: Row) -> Cell:
 
 
 def reference_of(arms: list[Arm]) -> int | None:
-    """The arm that the others are set against: of several, the one that validation chose; None where there is none."""
+    """The arm that the others are set against: of several, the one of best validation, else of lowest rank."""
     found = [i for i, arm in enumerate(arms) if arm.variant == REFERENCE]
     if len(found) > 1:
-        return min(found, key=lambda i: (-(arms[i].mean("valid_accuracy") or 0.0), arms[i].rows[0]["rank"] or 0))
+        return min(found, key=lambda i: (-(arms[i].mean("valid_accuracy") or 0.0), arms[i].rows[0]["rank"] or 0, i))
     return found[0] if found else None
 
 
@@ -105,7 +114,7 @@ def _against_reference(row: Row) -> Cell:
         return Cell("")
     i, j = sorted((row.index, reference))
     difference = row.found.pairs[i, j].difference * (1 if i == row.index else -1)
-    return Cell(f"{100 * difference:+.1f} (p {p_text(row.found.p[i, j])})", difference)
+    return Cell(f"{_signed(100 * difference, 1)} (p {p_text(row.found.p[i, j])})", difference)
 
 
 def p_text(p: float) -> str:
@@ -128,14 +137,14 @@ def _gap(row: Row) -> Cell:
     if row.arm.valid is None or row.found is None:
         return Cell("")
     value, stderr = gap(row.arm.valid, row.arm.scores)
-    return Cell(f"{100 * value:+.1f} ± {100 * stderr:.1f}", value)
+    return Cell(f"{_signed(100 * value, 1)}{_plus_minus(stderr)}", value)
 
 
 def _forgets(row: Row) -> Cell:
     before, after = row.mean("general_loss_base"), row.mean("general_loss")
     if before is None or after is None or row.arm.variant == BASE:
         return Cell("")
-    return Cell(f"{after - before:+.2f}", after - before)
+    return Cell(_signed(after - before, 2), after - before)
 
 
 def _macs(row: Row) -> Cell:

@@ -16,6 +16,7 @@ import polars as pl
 
 from antipasto.config import did_you_mean
 
+from .answers import Answers
 from .config import EvalConfig
 from .data import question_hash, read_questions
 from .errors import UserError
@@ -85,8 +86,12 @@ class Evaluation:
             self.test = headline + [task for name in others for task in _load(manager, name)]
             self.valid = [] if valid is None else [_with_questions(manager, first, valid)]
 
-    def run(self, model: Any, tokenizer: Any, split: str) -> Scores:
-        """Score `test` or `valid`, greedily, with the model as it stands."""
+    def run(self, model: Any, tokenizer: Any, split: str, answers: Answers | None = None) -> Scores:
+        """Score `test` or `valid`, greedily, with the model as it stands.
+
+        Args:
+            answers: those it gave before, which are not asked for again, and the place for new ones.
+        """
         from lm_eval.evaluator import evaluate
         from lm_eval.models.huggingface import HFLM
 
@@ -96,6 +101,8 @@ class Evaluation:
             lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.config.batch_size)
             if not sys.stderr.isatty():
                 lm.generate_until = partial(lm.generate_until, disable_tqdm=True)
+            if answers is not None:
+                answers.keep(lm)
             for task in tasks:
                 task.set_fewshot_seed(seed=1234)
             limit = self.config.limit if split == "test" else None

@@ -5,13 +5,15 @@ Bytes depend on the numbers alone: the font is one that the renderer carries wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from math import log
 from typing import Any
 
 import altair as alt
 
-from .ablations import Ablation
+from .ablations import Ablation, order_of
+from .arms import compact
 from .columns import Row
 from .config import BASE
 from .study import Study
@@ -94,9 +96,8 @@ def _point(row: Row) -> dict[str, Any]:
 
     variant = row.arm.variant
     frozen = variant in CONFIGS and issubclass(CONFIGS[variant], FrozenBasisConfig)
-    rank = row.first["rank"]
     point = {
-        "arm": row.arm.label.replace("rotate_basis=", "").replace("road_variant=", "") + (f" r={rank}" if rank else ""),
+        "arm": row.arm.name.replace("rotate_basis=", "").replace("road_variant=", ""),
         "kind": UNTUNED if variant == BASE else FROZEN if frozen else OTHERS,
         "test": 100 * float(row.arm.scores.mean()),
         "seeds": len(row.arm.rows),
@@ -200,12 +201,13 @@ def ablation(found: Ablation, theme: str | None) -> Any:
         for value, index in zip(series.values, series.members, strict=True):
             summary = summary_of(found.arms[index], found.found)
             values.append(
-                {"series": series.name, "value": value if found.numeric else str(value), "test": 100 * summary.mean,
+                {"series": series.name, "value": value if found.numeric else compact(value), "test": 100 * summary.mean,
                  "low": 100 * summary.low, "high": 100 * summary.high, "seeds": summary.seeds}
             )  # fmt: skip
-    drawn: Any = list(dict.fromkeys(value["value"] for value in values))
+    kept = {json.dumps(value): value for series in found.series for value in series.values}.values()
+    drawn: Any = [value if found.numeric else compact(value) for value in sorted(kept, key=order_of)]
     if found.numeric:
-        axis = alt.Axis(values=sorted(drawn), grid=False, format="~g")
+        axis = alt.Axis(values=drawn, grid=False, format="~g")
         x = alt.X("value:Q", title=found.axis, scale=alt.Scale(type="log"), axis=axis)
     else:
         axis = alt.Axis(labelAngle=0, grid=False)
@@ -257,10 +259,9 @@ def drawings(study: Study) -> dict[str, str]:
     found: dict[str, str] = {}
     if study.found is None:
         return found
-    priced = bool(points_of(study, COST_AXES[:1]))
     for theme in THEMES:
         end = "" if theme == "light" else f"-{theme}"
-        if priced:
+        if study.priced:
             found[f"{study.slug}-pareto{end}.svg"] = svg(pareto(study, theme), theme)
         for each in study.ablations:
             found[f"{study.slug}-{each.axis}{end}.svg"] = svg(ablation(each, theme), theme)

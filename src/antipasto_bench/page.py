@@ -6,8 +6,9 @@ Nothing that a model wrote is taken for markup: the template escapes every value
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from .arms import Arm
 from .columns import COLUMNS, Cell, p_text
+from .errors import UserError
 from .figures import THEMES, ablation, config, learning_curves, pareto_explorer
 from .paths import Store
-from .report import conclusions, made_on, prices
+from .report import TRIED, conclusions, made_on, prices, published
 from .study import Study
 from .verdict import LEVEL
 
@@ -27,8 +28,35 @@ TEMPLATES = Path(__file__).parent / "templates"
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90  # of the small drawing on a run's page
 
 
-def page(found: list[Study], failed: list[tuple[str, str]], store: Store) -> str:
-    """The page as HTML."""
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("test %", "test_accuracy", _percent),
+    ("± one standard error", "test_stderr", _percent),
+    ("strict %", "test_strict", _percent),
+    ("valid %", "valid_accuracy", _percent),
+    ("loss on general text, before", "general_loss_base", "{:.3f}".format),
+    ("after", "general_loss", "{:.3f}".format),
+    ("trained parameters", "trained_parameters", "{:,}".format),
+    ("adapter, bytes", "adapter_bytes", "{:,}".format),
+    ("first training loss", "first_loss", "{:.3f}".format),
+    ("last training loss", "last_loss", "{:.3f}".format),
+    ("mean gradient norm", "mean_grad_norm", "{:.3g}".format),
+    ("training, s", "train_s", "{:.0f}".format),
+    ("scoring, s", "eval_s", "{:.0f}".format),
+    ("in all, s", "total_s", "{:.0f}".format),
+    ("finished", "finished_at", str),
+)
+
+
+def page(found: list[Study], failed: list[tuple[str, str]], store: Store, references: Sequence[Path] = ()) -> str:
+    """The page as HTML.
+
+    Raises:
+        UserError: a dossier or a reference file cannot be read.
+    """
     dossiers = {row["run_id"]: _dossier(row["run_id"], store) for study in found for row in study.section.rows}
     charts: dict[str, Any] = {}
     parts = [_part(study, dossiers, charts) for study in found]
@@ -41,6 +69,8 @@ def page(found: list[Study], failed: list[tuple[str, str]], store: Store) -> str
         parts=parts,
         runs=[_run(runs[run_id], dossiers[run_id]) for run_id in sorted(runs)],
         failed=failed,
+        references=[published(path) for path in references],
+        tried=TRIED,
         charts=charts,
         themes={theme: config(theme) for theme in THEMES},
         style=_asset("report.css"),
@@ -74,13 +104,13 @@ def _part(study: Study, dossiers: dict[str, Any], charts: dict[str, Any]) -> dic
 
     table = [[(column.name, column.cell(row)) for column in COLUMNS] for row in study.rows]
     kept = [i for i in range(len(COLUMNS)) if any(line[i][1].text for line in table)]
-    curves = {_named(arm): curve for arm in arms if (curve := _mean_curve(dossiers[row["run_id"]] for row in arm.rows))}
+    curves = {arm.name: curve for arm in arms if (curve := _mean_curve(dossiers[row["run_id"]] for row in arm.rows))}
     return {
         "slug": study.slug,
         "title": study.title,
         "columns": [COLUMNS[i] for i in kept],
         "rows": [{"cells": [line[i][1] for i in kept], "arm": arm} for line, arm in zip(table, arms, strict=True)],
-        "notes": [note for note in conclusions(study) if note],
+        "notes": [unescape(note) for note in conclusions(study) if note],
         "prices": prices(study),
         "made_on": f"{made_on(study.section.rows)}; protocol {study.section.protocol}.",
         "pareto": drawn("pareto", pareto_explorer(study) if study.found else {}),
@@ -92,11 +122,6 @@ def _part(study: Study, dossiers: dict[str, Any], charts: dict[str, Any]) -> dic
         "matrix": _matrix(study),
         "tried": [line.removeprefix("- ").replace("**", "") for line in study.section.tried],
     }
-
-
-def _named(arm: Arm) -> str:
-    rank = arm.rows[0]["rank"]
-    return arm.label + (f" r={rank}" if rank is not None else "")
 
 
 def _matrix(study: Study) -> list[dict[str, Any]]:
@@ -112,10 +137,10 @@ def _matrix(study: Study) -> list[dict[str, Any]]:
             cells.append(
                 Cell("")
                 if p is None
-                else Cell(p_text(p).replace("< 0.001", "0"), f"{_named(arm)} and {_named(study.section.arms[j])}: "
+                else Cell(p_text(p).replace("< 0.001", "0"), f"{arm.name} and {study.section.arms[j].name}: "
                           f"p {p_text(p)}", p < LEVEL)
             )  # fmt: skip
-        lines.append({"name": _named(arm), "cells": cells})
+        lines.append({"name": arm.name, "cells": cells})
     return lines
 
 
@@ -123,7 +148,11 @@ def _dossier(run_id: str, store: Store) -> dict[str, Any]:
     path = store.dossier(run_id)
     if not path.exists():
         return {"curve": [], "answers": []}
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return {"curve": list(kept["curve"]), "answers": list(kept["answers"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged; restore it, or write it anew: antipasto-bench measure {run_id}") from error
 
 
 def _mean_curve(dossiers: Iterable[dict[str, Any]]) -> list[dict[str, float]]:
@@ -136,24 +165,15 @@ def _mean_curve(dossiers: Iterable[dict[str, Any]]) -> list[dict[str, float]]:
 
 
 def _run(row: dict[str, Any], dossier: dict[str, Any]) -> dict[str, Any]:
-    shown = (
-        "test_accuracy", "test_stderr", "test_strict", "valid_accuracy", "general_loss_base", "general_loss",
-        "trained_parameters", "adapter_bytes", "first_loss", "last_loss", "mean_grad_norm", "train_s", "eval_s",
-        "total_s", "finished_at",
-    )  # fmt: skip
     return {
         "id": row["run_id"],
         "row": row,
-        "numbers": [(name, _told(row[name])) for name in shown if row[name] is not None],
+        "numbers": [(name, told(row[column])) for name, column, told in NUMBERS if row[column] is not None],
         "config": yaml.safe_dump(row["config"], sort_keys=False),
         "made": made_on([row]),
         "curve": _polyline(dossier["curve"]),
         "answers": dossier["answers"],
     }
-
-
-def _told(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _polyline(curve: list[dict[str, float]]) -> dict[str, Any] | None:

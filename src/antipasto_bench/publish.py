@@ -30,14 +30,14 @@ def publish(store: Store, readme: Path, references: Sequence[Path] = ()) -> tupl
     folder = store.results / FIGURES
     text = markdown(found, failed, references, os.path.relpath(folder, readme.resolve().parent))
     files = {folder / name: drawn for study in found for name, drawn in drawings(study).items()}
-    files[store.results / HTML] = page(found, failed, store)
+    files[store.results / HTML] = page(found, failed, store, references)
     changed = [readme] if write_into(readme, text) else []
     for stale in sorted(set(folder.glob("*.svg")) - set(files)) if folder.is_dir() else []:
         stale.unlink()
         changed.append(stale)
     for path, content in files.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != content:
+        if not path.exists() or path.read_bytes() != content.encode():
             with atomically(path) as partial:
-                partial.write_text(content, encoding="utf-8")
+                partial.write_bytes(content.encode())
             changed.append(path)
     return text, changed

@@ -73,14 +73,26 @@ def remeasure_costs(run_ids: Iterable[str], store: Store) -> Iterator[dict[str, 
     for run_id in run_ids:
         run, row = finished_run(run_id, store), find(store.table, run_id)
         assert row is not None
-        free = {"lr", "seed", "steps", "grad_accum", "warmup", "weight_decay", "max_grad_norm", "eval", "preset"}
+        free = {
+            "lr",
+            "seed",
+            "steps",
+            "grad_accum",
+            "warmup",
+            "weight_decay",
+            "max_grad_norm",
+            "eval",
+            "preset",
+            "checkpoint",
+        }
         key = json.dumps(run.model_dump(mode="json", exclude=free), sort_keys=True)
         if key not in measured:
-            here = provenance(pick_device(run.device))
-            measured[key] = measure_alone(run) | {"costs": {k: v for k, v in here.items() if k != "packages"}}
-        found = dict(measured[key])
-        row["provenance"]["costs"] = found.pop("costs")
-        yield _record(row | found, store)
+            measured[key] = measure_alone(run)
+        if not measured[key]:
+            raise UserError(f"{run_id}: its costs could not be measured, for the reason above; its row is as it was")
+        here = provenance(pick_device(run.device))
+        row["provenance"]["costs"] = {name: value for name, value in here.items() if name != "packages"}
+        yield _record(row | measured[key], store)
 
 
 def _record(row: dict[str, Any], store: Store) -> dict[str, Any]:

@@ -7,76 +7,86 @@ same questions, and what the data cannot tell apart shares a letter. Below, each
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 
-from .columns import Column, Row, columns, rank_of, reference_of
+from .columns import Column, Row, columns, reference_of
+from .config import BASE
 from .errors import UserError
-from .paths import Store
 from .results import atomically
-from .study import Study, failures, studies
+from .study import Study
 from .verdict import LEVEL, points
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-
-
-def render(store: Store, references: Sequence[Path] = (), figures: str | None = None) -> str:
-    """All tables as Markdown; below them those of the reference files, marked as published elsewhere.
-
-    Args:
-        figures: the folder of the drawings as the page names it; no drawing is shown where None.
-
-    Raises:
-        UserError: no run has been recorded, or a reference file cannot be read.
-    """
-    return markdown(studies(store), failures(store), references, figures)
+TRIED = "Learning rates tried: valid % on the seeds that all had; the table shows the best"
 
 
 def markdown(
     found: list[Study], failed: list[tuple[str, str]], references: Sequence[Path] = (), figures: str | None = None
 ) -> str:
+    """All tables as Markdown; below them those of the reference files, marked as published elsewhere.
+
+    Args:
+        failed: run ids, and why.
+        figures: the folder of the drawings as the page names it; no drawing is shown where None.
+
+    Raises:
+        UserError: a reference file cannot be read.
+    """
     parts = [_section(study, figures) for study in found]
     if failed:
-        parts.append("\n".join(["Failed runs, in no table:", "", *(f"- `{name}`: {why}" for name, why in failed)]))
+        lines = (f"- `{name}`: {escaped(why)}" for name, why in failed)
+        parts.append("\n".join(["Failed runs, in no table:", "", *lines]))
     return "\n\n".join([*parts, *map(_published, references)]) + "\n"
 
 
 def _published(path: Path) -> str:
-    """Rows of a CSV file as they stand in it: nothing here was measured by this project."""
+    title, header, rows = published(path)
+    lines = [tuple(map(escaped, line)) for line in (header, *rows)]
+    title = f"### {title}"
+    table = _table(lines[0], lines[1:], left=(lines[0][0],))
+    return "\n".join([title, "", table])
+
+
+def published(path: Path) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+    """Title, header and rows of a CSV file as they stand in it: nothing here was measured by this project.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         frame = pl.read_csv(path, infer_schema=False, comment_prefix="#").fill_null("")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path}: cannot be read as a reference table: {' '.join(str(error).split())[:200]}") from error
-    title = f"### Published elsewhere, not measured here: {path.name}"
-    table = _table(tuple(frame.columns), list(frame.iter_rows()), left=(frame.columns[0],))
-    return "\n".join([title, "", table])
+    return f"Published elsewhere, not measured here: {path.name}", tuple(frame.columns), list(frame.iter_rows())
 
 
 def _section(study: Study, figures: str | None) -> str:
-    parts = [f"### {study.title}", ""]
-    if figures and study.found:
+    parts = [f"### {escaped(study.title)}", ""]
+    if figures and study.priced:
         parts += [picture(figures, f"{study.slug}-pareto", "Test accuracy against trained parameters"), ""]
     parts += [_markdown(columns("scores"), study.rows), "", *conclusions(study)]
     parts += ["What each row costs, in the same order:", "", _markdown(columns("costs"), study.rows), ""]
-    parts += [prices(study), ""] if (prices(study)) else []
+    parts += [told, ""] if (told := prices(study)) else []
     parts += [f"{made_on(study.section.rows)}; protocol `{study.section.protocol}`."]
     for ablation in study.ablations:
         parts += ["", f"#### Swept: {ablation.axis}", ""]
         if figures:
-            told = f"Test accuracy by {ablation.axis}"
-            parts += [picture(figures, f"{study.slug}-{ablation.axis}", told), ""]
-        parts += [ablation.conclusion()]
+            parts += [picture(figures, f"{study.slug}-{ablation.axis}", f"Test accuracy by {ablation.axis}"), ""]
+        parts += [escaped(ablation.conclusion())]
     if study.section.tried:
-        summary = "<summary>Learning rates tried: valid % on the seeds that all had; the table shows the best</summary>"
-        parts += ["", "<details>", summary, "", *study.section.tried, "", "</details>"]
+        parts += ["", "<details>", f"<summary>{TRIED}</summary>", "", *study.section.tried, "", "</details>"]
     return "\n".join(parts)
 
 
 def picture(folder: str, name: str, told: str) -> str:
     """A drawing that follows the reader's colour scheme."""
+    folder = quote(folder)
     return (
         f'<picture><source media="(prefers-color-scheme: dark)" srcset="{folder}/{name}-dark.svg">'
         f'<img alt="{told}" src="{folder}/{name}.svg"></picture>'
@@ -85,29 +95,33 @@ def picture(folder: str, name: str, told: str) -> str:
 
 def conclusions(study: Study) -> list[str]:
     """What the statistics allow to say, in paragraphs with empty lines between them."""
-    first = [
-        "test % is flexible-extract accuracy ± one standard error, and 95 % its interval, over questions and seeds; "
-        "forgets is the rise of the loss on general text, in nats a token."
-    ]
     found, arms = study.found, study.section.arms
-    notes = []
-    if found is not None and len(arms) > 1:
-        if found.leading:
-            first.append("Bold: not separated from the first row.")
-        pairs = len(found.pairs)
+    first = []
+    if found is None:
+        why = "scores lie between right and wrong" if not all(arm.binary for arm in arms) else "questions differ"
+        first.append(f"These rows are not compared: their {why}.")
+    else:
+        first.append("test % is accuracy ± one standard error, and 95 % its interval, over questions and seeds.")
+    if any(arm.mean("general_loss") is not None for arm in arms if arm.variant != BASE):
+        first.append("forgets is the rise of the loss on general text, in nats a token.")
+    if found is None or len(arms) < 2:
+        return [" ".join(first), ""]
+    if found.leading:
+        first.append("Bold: not separated from the first row.")
+    pairs = len(found.pairs)
+    notes = [
+        f"Rows that share a letter in group are not separated by these data: of {pairs} pairs, {len(found.apart())} "
+        f"are, paired on the same questions and corrected for their number (Holm, {LEVEL:g})."
+    ]
+    if found.smallest is not None:
         notes.append(
-            f"Rows that share a letter in group are not separated by these data: of {pairs} pairs, "
-            f"{len(found.apart())} are, paired on the same questions and corrected for their number (Holm, {LEVEL:g})."
+            f"The smallest difference that would be found four times in five, so corrected: {points(found.smallest)}."
         )
-        if found.smallest is not None:
-            notes.append(
-                f"The smallest difference that would be found four times in five, so corrected: "
-                f"{points(found.smallest)}."
-            )
-        reference = reference_of(arms)
-        if reference is not None and sum(arm.variant == arms[reference].variant for arm in arms) > 1:
-            notes.append(f"vs lora is against rank {rank_of(arms[reference].rows[0])}, which validation chose.")
-    return [" ".join(first), "", *([" ".join(notes), ""] if notes else [])]
+    reference = reference_of(arms)
+    if reference is not None and sum(arm.variant == arms[reference].variant for arm in arms) > 1:
+        chose = "validation chose" if arms[reference].mean("valid_accuracy") is not None else "has the lowest rank"
+        notes.append(f"vs lora is against {escaped(arms[reference].name)}, which {chose}.")
+    return [" ".join(first), "", " ".join(notes), ""]
 
 
 def prices(study: Study) -> str:
@@ -139,9 +153,19 @@ def _machine(made: dict[str, Any]) -> str:
 def _markdown(shown: list[Column], rows: list[Row]) -> str:
     cells = [[column.cell(row) for column in shown] for row in rows]
     kept = [i for i in range(len(shown)) if any(line[i].text for line in cells)]  # no column stands empty
-    body = [tuple(f"**{line[i].text}**" if line[i].best else line[i].text for i in kept) for line in cells]
+    body = [
+        tuple(f"**{escaped(line[i].text)}**" if line[i].best else escaped(line[i].text) for i in kept) for line in cells
+    ]
     left = tuple(column.name for column in shown if column.left)
     return _table(tuple(shown[i].name for i in kept), body, left)
+
+
+_MARKUP = re.compile(r"[|*`]|<(?=\S)|&(?=#|\w+;)|\](?=\()")
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in a table too; whatever a model or a file has put into it."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
 
 
 def _table(header: tuple[str, ...], lines: list[tuple[str, ...]], left: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ off by the next writer and skipped, with a warning, by every reader; it never hi
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import warnings
@@ -175,6 +176,13 @@ def atomically(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     with atomically(path) as partial:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    with atomically(path) as partial:
+        packed = io.BytesIO()
+        frame.write_parquet(packed, compression="zstd")
+        partial.write_bytes(packed.getvalue())  # Python's own write reports a full disk as an OSError
 
 
 def items_digest(frame: pl.DataFrame) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import io
 import json
 import math
 import shutil
@@ -21,27 +20,30 @@ from typing import Any, Literal
 
 import polars as pl
 import torch
-import yaml
 from filelock import FileLock, Timeout
 from torch import Generator, nn
 
 import antipasto
 
 from .attach import attach, drawn_examples
+from .checkpoints import Checkpoint
 from .config import BASE, RunConfig, model_fingerprint
-from .data import Splits, load_splits, read_texts
+from .data import Example, Splits, load_splits, read_texts
 from .dossier import keep
 from .errors import RunFailure, UserError
 from .evaluate import ITEMS_SCHEMA, Evaluation, Scores
 from .forgetting import mean_token_loss
 from .load import load_model
+from .making import Making
 from .measured_cost import measure
 from .paths import Store, locate
 from .progress import Progress
 from .provenance import provenance
-from .results import append, atomically, find, items_digest, write_json
+from .results import append, atomically, find, items_digest, write_json, write_parquet
+from .stopping import Interrupted, Stop
 from .train import Step, Training, train
 
+ITEMS, RECORD = "items.parquet", "record.json"
 Status = Literal["ok", "failed", "done", "running"]
 
 
@@ -54,11 +56,18 @@ class Outcome:
     row: dict[str, Any] | None = None
 
 
-def execute(run: RunConfig, store: Store, progress: Progress, *, force: bool = False) -> Outcome:
-    """Make a run unless it was made before or is being made.
+def execute(
+    run: RunConfig, store: Store, progress: Progress, *, force: bool = False, stop: Stop | None = None
+) -> Outcome:
+    """Make a run unless it was made before or is being made; one that was stopped on the way is gone on with.
+
+    Args:
+        force: make it again, and from the start.
+        stop: asked after each training step whether to stop there.
 
     Raises:
         UserError: it cannot be made as asked; nothing was recorded.
+        Interrupted: somebody asked to stop. What was trained and answered is kept for the next try.
     """
     run_id = run.run_id  # once: it digests files, and those may change while the run goes on
     earlier = find(store.table, run_id)
@@ -72,7 +81,12 @@ def execute(run: RunConfig, store: Store, progress: Progress, *, force: bool = F
             earlier = find(store.table, run_id)  # made by another process since we looked
             if earlier is not None and not force:
                 return Outcome("done", run_id, earlier)
-            return _make(run, _identity_row(run, run_id), store, progress)
+            if not force and _unrecorded(store.run_dir(run_id)):
+                return Outcome("ok", run_id, record(run_id, store))
+            making = Making(store.outputs / ".making" / run_id, run)
+            if force:
+                making.clear()
+            return _make(run, _identity_row(run, run_id), making, store, progress, stop or Stop())
     except Timeout:
         return Outcome("running", run_id)
     finally:
@@ -85,12 +99,9 @@ def _free() -> None:
         torch.cuda.empty_cache()
 
 
-def _make(run: RunConfig, row: dict[str, Any], store: Store, progress: Progress) -> Outcome:
+def _make(run: RunConfig, row: dict[str, Any], making: Making, store: Store, progress: Progress, stop: Stop) -> Outcome:
     began = time.perf_counter()
     run_id = row["run_id"]
-    # What is made grows in a folder of its own, and takes the place of an earlier one only when it is whole.
-    folder = store.outputs / ".making" / run_id
-    shutil.rmtree(folder, ignore_errors=True)
     try:
         try:
             progress.phase("load")
@@ -103,43 +114,99 @@ def _make(run: RunConfig, row: dict[str, Any], store: Store, progress: Progress)
                 row["provenance"]["data"]["general"] = general_texts(texts)
                 row |= general_loss(run, model, tokenizer, texts, "general_loss_base")
             if run.variant != BASE:
-                progress.phase("attach")
-                examples = drawn_examples(run, tokenizer, splits)
-                row |= {"attach_s": attach(run, model, tokenizer, examples), **_size(run, model)}
-            # All that the user could have got wrong was checked; from here on the run leaves traces.
-            folder.mkdir(parents=True)
-            settings = yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)
-            (folder / "config.yaml").write_text(settings, encoding="utf-8")
-            if run.trains:
-                row |= _train(run, model, tokenizer, examples, folder, progress)
-            if run.variant != BASE:
-                row["adapter_bytes"] = antipasto.save(model, folder / "adapter.safetensors").stat().st_size
+                row |= _adapt(run, model, tokenizer, splits, making, progress, stop)
+            making.begin()
             if texts:
                 row |= general_loss(run, model, tokenizer, texts, "general_loss")
-            scores = _evaluate(run, model, tokenizer, evaluation, progress)
+            scores = _evaluate(run, model, tokenizer, evaluation, making, progress)
             del model
+            row |= _finish(began)
             if run.costs:
                 progress.phase("measure costs")
                 _free()
-                row |= measure(run, tokenizer, splits)
+                row |= _costs(run, tokenizer, splits)
         except (RunFailure, RuntimeError) as error:  # torch reports memory, devices and LAPACK by RuntimeErrors
-            return _record_failure(row | _finish(began), error, folder, store)
+            making.finish()
+            return _record_failure(row | _finish(began), error, making.folder, store)
         progress.phase("record")
         items = pl.DataFrame([i for s in scores.values() for i in s.items], schema=ITEMS_SCHEMA)
-        row |= {"status": "ok", **_score_row(scores), "items_sha256": items_digest(items), **_finish(began)}
+        row |= {"status": "ok", **_score_row(scores), "items_sha256": items_digest(items)}
         samples = "".join(json.dumps(sample) + "\n" for s in scores.values() for sample in s.samples)
-        (folder / "samples.jsonl").write_text(samples, encoding="utf-8")
-        write_json(folder / "record.json", row)
-        _replace(folder, store.run_dir(run_id))
-        with atomically(store.items(run_id)) as partial:
-            packed = io.BytesIO()
-            items.write_parquet(packed, compression="zstd")
-            partial.write_bytes(packed.getvalue())  # Python's own write reports a full disk as an OSError
-        keep(store.run_dir(run_id), store, run_id)
-        append(store.table, row)
-        return Outcome("ok", run_id, row)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        (making.folder / "samples.jsonl").write_text(samples, encoding="utf-8")
+        write_parquet(making.folder / ITEMS, items)
+        write_json(making.folder / RECORD, row)
+        making.finish()
+        _replace(making.folder, store.run_dir(run_id))
+        return Outcome("ok", run_id, record(run_id, store))
+    except BaseException as error:
+        serves_the_next_try = making.holds_work and isinstance(error, Interrupted | KeyboardInterrupt | OSError)
+        if not serves_the_next_try:
+            making.clear()
+        raise
+
+
+def _adapt(
+    run: RunConfig, model: nn.Module, tokenizer: Any, splits: Splits, making: Making, progress: Progress, stop: Stop
+) -> dict[str, Any]:
+    """Put the trained adapter onto the model: as an earlier try left it, or trained here, from wherever that one came.
+
+    Returns:
+        columns of the row.
+    """
+    found = making.trained()
+    if found is not None:
+        progress.phase("attach what was trained")
+        antipasto.load(model, making.adapter)
+        return found
+    progress.phase("attach")
+    examples = drawn_examples(run, tokenizer, splits)
+    begun = making.checkpoints.latest() if run.trains else None
+    if begun is None:
+        found = {"attach_s": attach(run, model, tokenizer, examples)}
+    else:
+        antipasto.load(model, begun.adapter)
+        found = {"attach_s": begun.state["attach_s"]}
+        progress.phase(f"go on from step {begun.state['step']} of {run.steps}")
+    # All that the user could have got wrong was checked; from here on the run leaves traces.
+    making.begin()
+    making.checkpoints.carried = dict(found)
+    found |= _size(run, model)
+    if run.trains:
+        found |= _train(run, model, tokenizer, examples, making, begun, progress, stop)
+    found["adapter_bytes"] = antipasto.save(model, making.adapter).stat().st_size
+    making.keep_trained(found)
+    if stop.asked is not None:
+        raise Interrupted(stop.asked, "after training")
+    return found
+
+
+def _costs(run: RunConfig, tokenizer: Any, splits: Splits) -> dict[str, Any]:
+    """What the adapter costs. Whatever keeps that from being measured is a warning: the run itself is whole."""
+    try:
+        return measure(run, tokenizer, splits)
+    except (UserError, OSError) as error:
+        warnings.warn(f"costs of {run.variant} are not measured: {error}", stacklevel=2)
+        return {}
+
+
+def _unrecorded(folder: Path) -> bool:
+    """Whether a run was finished there and its row is not in the table: a process died between the two."""
+    try:
+        kept = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return kept.get("status") == "ok" and (folder / ITEMS).exists()
+
+
+def record(run_id: str, store: Store) -> dict[str, Any]:
+    """Bring a finished run from its folder in outputs/ into results/: items, dossier and row, in this order."""
+    folder = store.run_dir(run_id)
+    row = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    with atomically(store.items(run_id)) as partial:
+        partial.write_bytes((folder / ITEMS).read_bytes())
+    keep(folder, store, run_id)
+    append(store.table, row)
+    return row
 
 
 def _record_failure(row: dict[str, Any], error: Exception, folder: Path, store: Store) -> Outcome:
@@ -151,7 +218,7 @@ def _record_failure(row: dict[str, Any], error: Exception, folder: Path, store: 
     row |= {"status": "failed", "error": reason}
     earlier = find(store.table, row["run_id"])
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "record.json", row)
+    write_json(folder / RECORD, row)
     if earlier is None or earlier["status"] != "ok":
         _replace(folder, store.run_dir(row["run_id"]))
     append(store.table, row)
@@ -188,16 +255,33 @@ def _size(run: RunConfig, model: nn.Module) -> dict[str, int]:
 
 
 def _train(
-    run: RunConfig, model: nn.Module, tokenizer: Any, examples: list[Any], folder: Path, progress: Progress
+    run: RunConfig,
+    model: nn.Module,
+    tokenizer: Any,
+    examples: list[Example],
+    making: Making,
+    begun: Checkpoint | None,
+    progress: Progress,
+    stop: Stop,
 ) -> dict[str, Any]:
-    with open(folder / "log.jsonl", "w", encoding="utf-8") as log, progress.training(run.steps) as show:
+    logged = making.log.read_text(encoding="utf-8").splitlines(keepends=True) if begun is not None else []
+    with (
+        open(making.log, "w", encoding="utf-8") as log,
+        progress.training(run.steps) as show,
+        stop.after_this(),
+    ):
+        log.writelines(logged[: 0 if begun is None else begun.state["step"]])
 
         def on_step(step: Step) -> None:
             log.write(json.dumps(asdict(step)) + "\n")
+            log.flush()
             show(step)
 
         generator = Generator().manual_seed(run.seed)
-        done: Training = train(model, run, examples, tokenizer.pad_token_id, generator, on_step)
+        pad = tokenizer.pad_token_id
+        done: Training = train(
+            model, run, examples, pad, generator, on_step, checkpoints=making.checkpoints, begun=begun, stop=stop
+        )
     return {
         "first_loss": done.first_loss,
         "last_loss": done.last_loss,
@@ -209,7 +293,7 @@ def _train(
 
 
 def _evaluate(
-    run: RunConfig, model: nn.Module, tokenizer: Any, evaluation: Evaluation, progress: Progress
+    run: RunConfig, model: nn.Module, tokenizer: Any, evaluation: Evaluation, making: Making, progress: Progress
 ) -> dict[str, Scores]:
     """Test and validation scores, with the adapter folded into the weights where it can be, and taken out again."""
     splits = ["test", *(["valid"] if evaluation.valid else [])]
@@ -220,7 +304,7 @@ def _evaluate(
     scores = {}
     for split in splits:
         progress.phase(f"score {split}")
-        scores[split] = evaluation.run(model, tokenizer, split)
+        scores[split] = evaluation.run(model, tokenizer, split, making.answers(split))
     if fold:
         antipasto.unmerge(model)
         if antipasto.bits_of(dict(model.named_parameters())) != before:

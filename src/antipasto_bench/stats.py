@@ -168,7 +168,9 @@ def summarise(correct: ArrayLike, family: SeedNoise | None = None) -> Summary:
     return Summary(mean, sqrt(V + S), low, high, seed_sd, sqrt(mean * (1 - mean) / n), k, n)
 
 
-def compare(a: ArrayLike, b: ArrayLike, family: SeedNoise | None = None) -> Comparison:
+def compare(
+    a: ArrayLike, b: ArrayLike, family: SeedNoise | None = None, varies: tuple[bool, bool] = (True, True)
+) -> Comparison:
     """Arm A less arm B, paired on the questions that both have; their seeds are independent, and may differ in number.
 
     V is now of the differences, and S adds up over both arms (f by Welch-Satterthwaite; an arm with one seed is taken
@@ -184,6 +186,7 @@ def compare(a: ArrayLike, b: ArrayLike, family: SeedNoise | None = None) -> Comp
         b: (seeds of B, questions), the same questions in the same order.
         family: `seed_noise` of all arms. S is then the larger of the pair's own and the family's, with the family's f.
             Give it wherever `holm` follows: far out in the tails, the few seeds of two arms reject too often.
+        varies: whether another seed would give another A, or B; one that was not trained adds nothing to S.
 
     Raises:
         ValueError: the tables differ in questions, share none, or hold a score that is not 0, 1 or nan.
@@ -200,7 +203,7 @@ def compare(a: ArrayLike, b: ArrayLike, family: SeedNoise | None = None) -> Comp
     total = fsum(d.tolist())
     centre = total / (n + 2)
     V = _smoothed(fsum((d * d).tolist()), n, scale, centre)
-    S, df = _seeds_alone(arms, family)
+    S, df = _seeds_alone([arm for arm, does in zip(arms, varies, strict=True) if does], family)
     half, p = _half(V, S, df), _p(abs(centre), V, S, df)
     if df == inf:
         wins, losses = int((d > 0).sum()), int((d < 0).sum())
@@ -292,12 +295,13 @@ def detectable(
         f = f if family else own / (share**2 + (1 - share) ** 2)
         taken = np.maximum(B * sums / (2 * own) - E / (1 + 1 / f), taken if family else 0.0)
     t = special.stdtrit(f, 1 - level / 2) if df else z
-    V = _smoothed(questions * spread, questions, scale, 0.0)
     S = scale * np.maximum(taken, 0.0)
-    needed = (z * V + t * S) / np.sqrt(V + S)
-    sd = max(sqrt(spread / questions + scale * max(0.0, B - E)), 1e-12)  # arms that agree on everything have none
 
     def missed(d: float) -> float:
+        disagreement = max(spread, d * (1 - d) if seeds == 1 else 0.0)  # two runs d apart differ on so many at least
+        V = _smoothed(questions * disagreement, questions, scale, 0.0)
+        needed = (z * V + t * S) / np.sqrt(V + S)
+        sd = max(sqrt(disagreement / questions + scale * max(0.0, B - E)), 1e-12)  # those that agree have none
         return power - float(special.ndtr((d * questions / (questions + 2) - needed) / sd).mean())
 
     if missed(1.0) > 0:
@@ -375,6 +379,8 @@ def _smoothed(squares: float, n: int, scale: float, centre: float) -> float:
 
 def _seeds_alone(arms: list[_Arm], family: SeedNoise | None) -> tuple[float, float]:
     """S of a mean or of a difference, and its degrees of freedom; (0, inf) where nothing is known of seeds."""
+    if not arms:
+        return 0.0, inf
     scale = fsum(1 / arm.seeds for arm in arms)
     known = [arm for arm in arms if arm.noise.df]
     weights = [1 / arm.seeds for arm in known] if len(known) == len(arms) else [scale] * len(known)

@@ -14,7 +14,7 @@ from .verdict import Verdict, comparable, verdict
 
 
 class Study:
-    """A section with its statistics: what both the README and the page tell of it."""
+    """A section, compared."""
 
     def __init__(self, section: Section) -> None:
         self.section = section
@@ -22,6 +22,11 @@ class Study:
         self.found: Verdict | None = verdict(section.arms) if comparable(section.arms) else None
         self.rows: list[Row] = rows_of(section.arms, self.found)
         self.ablations: list[Ablation] = ablations(section, self.found.noise) if self.found else []
+
+    @property
+    def priced(self) -> bool:
+        """Whether there is an arm to draw against what it costs."""
+        return self.found is not None and any((row.mean("trained_parameters") or 0) > 0 for row in self.rows)
 
     @property
     def title(self) -> str:

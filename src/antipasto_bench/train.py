@@ -13,9 +13,11 @@ from torch.nn.functional import cross_entropy
 
 from antipasto import bits_of, trainable_parameters
 
+from .checkpoints import Checkpoint, Checkpoints
 from .config import RunConfig
 from .data import IGNORED, Example, bucketed_batches
 from .errors import RunFailure
+from .stopping import Interrupted, Stop
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,25 @@ def train(
     pad_id: int,
     generator: Generator,
     on_step: Callable[[Step], None] = lambda step: None,
+    *,
+    checkpoints: Checkpoints | None = None,
+    begun: Checkpoint | None = None,
+    stop: Stop | None = None,
 ) -> Training:
     """AdamW over the adapter's parameters: cosine with warm-up, clipping, gradient accumulation.
 
     Args:
-        model: with an adapter attached.
+        model: with an adapter attached, the one of `begun` where training was begun before.
         examples: steps * batch_size * grad_accum of them, in order.
         generator: shuffles the batches within their length buckets.
         on_step: called after every optimizer step.
+        checkpoints: where to keep what training depends on, every `run.checkpoint` steps.
+        begun: to go on from; on one CPU the result is the same to the last bit as if nothing had happened.
+        stop: looked at after every step.
 
     Raises:
         RunFailure: the loss or the gradient is not finite, or the base model received a gradient or changed.
+        Interrupted: a stop was asked for; a checkpoint of the last step was written.
     """
     parameters = list(trainable_parameters(model).values())
     trained = {id(p) for p in parameters}
@@ -93,9 +103,16 @@ def train(
     model.train()
     losses: list[float] = []
     norms: list[float] = []
-    tokens = 0
-    start = time.perf_counter()
-    for step in range(run.steps):
+    tokens, spent = 0, 0.0
+    torch.manual_seed(run.seed)  # a base model may have dropout
+    if begun is not None:
+        losses, norms = list(begun.state["losses"]), list(begun.state["norms"])
+        tokens, spent = begun.state["tokens"], begun.state["seconds"]
+        begun.restore(optimizer)
+        for _ in range(len(losses) * run.grad_accum):
+            next(batches)
+    start = time.perf_counter() - spent
+    for step in range(len(losses), run.steps):
         micro_batches = [{k: v.to(device) for k, v in next(batches).items()} for _ in range(run.grad_accum)]
         # Every completion token of the step weighs the same, in whichever micro-batch it stands.
         scored = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches)
@@ -117,7 +134,14 @@ def train(
         tokens += seen
         losses.append(total)
         norms.append(norm)
-        on_step(Step(step + 1, total, learning_rate(step, run), norm, seen, time.perf_counter() - start))
+        seconds = time.perf_counter() - start
+        on_step(Step(step + 1, total, learning_rate(step, run), norm, seen, seconds))
+        stopped = stop is not None and stop.asked is not None
+        if checkpoints is not None and (stopped or (step + 1) % run.checkpoint == 0) and step + 1 < run.steps:
+            state = {"step": step + 1, "losses": losses, "norms": norms, "tokens": tokens, "seconds": seconds}
+            checkpoints.write(step + 1, model, optimizer, state)
+        if stop is not None and stop.asked is not None and step + 1 < run.steps:
+            raise Interrupted(stop.asked, f"at step {step + 1} of {run.steps}")
     seconds = time.perf_counter() - start
     model.eval()
     if any(p.grad is not None or p.requires_grad for p in base.values()):

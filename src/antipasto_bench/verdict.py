@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
-from statistics import median
+from statistics import median, median_low
 
 import numpy as np
 
@@ -22,11 +23,19 @@ Pair = tuple[int, int]
 class Verdict:
     """How some arms compare, in their order."""
 
-    groups: list[str]  # letters: two arms share one if and only if they are not separated
+    count: int  # of arms
     pairs: dict[Pair, Comparison]  # (i, j) with i < j: arm i less arm j
     p: dict[Pair, float]  # corrected for how many pairs there are
     noise: SeedNoise
     smallest: float | None  # the least true difference that would be found; None where that cannot be told
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """Letters: two arms share one if and only if they are not separated. Made where all pairs were compared."""
+        matrix = np.zeros((self.count, self.count), dtype=bool)
+        for i, j in self.apart():
+            matrix[i, j] = matrix[j, i] = True
+        return letters(matrix)
 
     def separated(self, i: int, j: int) -> bool:
         return self.p.get((min(i, j), max(i, j)), 1.0) < LEVEL
@@ -37,8 +46,8 @@ class Verdict:
     @property
     def leading(self) -> set[int]:
         """The first arm and those not separated from it, where any is; nobody leads a table that separates nothing."""
-        tied = {i for i in range(len(self.groups)) if not self.separated(0, i)}
-        return tied if len(tied) < len(self.groups) else set()
+        tied = {i for i in range(self.count) if not self.separated(0, i)}
+        return tied if len(tied) < self.count else set()
 
 
 def comparable(arms: Sequence[Arm]) -> bool:
@@ -59,24 +68,25 @@ def verdict(arms: Sequence[Arm], pairs: Sequence[Pair] | None = None, noise: See
     """
     noise = noise or seed_noise([arm.scores for arm in arms])
     asked = list(combinations(range(len(arms)), 2)) if pairs is None else list(pairs)
-    found = {(i, j): compare(arms[i].scores, arms[j].scores, noise) for i, j in asked}
+    found = {
+        (i, j): compare(arms[i].scores, arms[j].scores, noise, (arms[i].trained_on_seeds, arms[j].trained_on_seeds))
+        for i, j in asked
+    }
     p = dict(zip(found, holm([pair.p for pair in found.values()]).tolist(), strict=True)) if found else {}
-    matrix = np.zeros((len(arms), len(arms)), dtype=bool)
-    for (i, j), value in p.items():
-        matrix[i, j] = matrix[j, i] = value < LEVEL
-    return Verdict(letters(matrix), found, p, noise, _smallest(arms, found, noise))
+    return Verdict(len(arms), found, p, noise, _smallest(arms, found, noise))
 
 
 def _smallest(arms: Sequence[Arm], found: dict[Pair, Comparison], noise: SeedNoise) -> float | None:
-    compared = {i for pair in found for i in pair}
-    seeds = min((len(arms[i].rows) for i in compared if arms[i].trained_on_seeds), default=1)
+    """For two arms of as many seeds as most have."""
+    compared = sorted({i for pair in found for i in pair})
+    seeds = median_low([len(arms[i].rows) for i in compared if arms[i].trained_on_seeds] or [1])
     if not found or (seeds > 1 and not noise.df):
         return None
     spread = median(pair.spread for pair in found.values())
     questions = arms[0].scores.shape[1]
     if not spread >= 0:  # one question: nan
         return None
-    return detectable(questions, spread, seeds, noise if seeds > 1 else None, LEVEL / len(found), POWER)
+    return detectable(questions, spread, seeds, noise if noise.df else None, LEVEL / len(found), POWER)
 
 
 def points(value: float) -> str:

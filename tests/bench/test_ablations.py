@@ -104,3 +104,55 @@ def test_drawings_are_svg_for_both_schemes_and_the_same_whatever_the_order_of_ro
     study = only(store)
     assert pareto_explorer(study)["params"], "a menu of costs"
     assert ablation(study.ablations[0], None).to_dict()["layer"]
+
+
+def test_many_series_that_separate_throughout_take_no_time(store):
+    """Groups of rows that are not compared with each other would multiply: three letters a series, 3^20 of them."""
+    arms = [("lora", rank) for rank in range(2, 22)]
+    for variant, rank in arms:
+        for lr, count in ((1e-3, 20), (1e-2, 150), (1e-1, 280)):
+            append(store.table, record(store, variant, EASY[:count], n=300, rank=rank, lr=lr))
+    found = by_axis(only(store))["lr"]
+    assert len(found.series) == 20
+    assert len(found.found.apart()) == 60
+
+
+def test_one_arm_with_one_seed_does_not_make_differences_seem_easier_to_find(store):
+    for variant, count in (("lora", 200), ("dora", 190), ("hra", 150)):
+        for seed in range(3):
+            append(store.table, record(store, variant, EASY[: count + 10 * seed], n=300, seed=seed))
+    whole = only(store).found.smallest
+    append(store.table, record(store, "ia3", EASY[:100], n=300))
+    assert only(store).found.smallest == pytest.approx(whole, rel=0.3)
+
+
+def test_rank_and_alpha_that_differ_freely_are_two_axes_and_not_one(store):
+    for rank, alpha, count in ((4, 8, 100), (16, 8, 150), (4, 32, 120), (16, 32, 200)):
+        add(store, "lora", count, rank=rank, alpha=alpha)
+    found = by_axis(only(store))
+    assert {series.name for series in found["rank"].series} == {"lora alpha=8", "lora alpha=32"}
+    assert {series.name for series in found["alpha"].series} == {"lora r=4", "lora r=16"}
+
+
+def test_arms_that_were_shown_other_data_are_told_apart(store):
+    for calibration in (16, 64):
+        for rank in (8, 32):
+            add(store, "antipasto_asvd", 100 + rank, rank=rank, **{"data.calibration": calibration})
+    study = only(store)
+    assert len({arm.name for arm in study.section.arms}) == 4
+    names = {series.name for series in by_axis(study)["rank"].series}
+    assert names == {"antipasto_asvd calibration=16", "antipasto_asvd calibration=64"}
+
+
+def test_the_untuned_model_brings_no_luck_of_seeds_into_a_comparison(store):
+    for variant, count in (("lora", 200), ("dora", 100), ("ia3", 30)):
+        for seed in range(3):
+            append(
+                store.table,
+                record(store, variant, EASY[: count + 40 * (seed - 1) * (variant != "ia3")], n=300, seed=seed),
+            )
+    append(store.table, record(store, "base", EASY[:5], n=300))
+    study = only(store)
+    index = {arm.variant: i for i, arm in enumerate(study.section.arms)}
+    against = {name: study.found.pairs[tuple(sorted((index["ia3"], index[name])))].stderr for name in ("base", "dora")}
+    assert against["base"] < against["dora"] / 1.3

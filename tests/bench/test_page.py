@@ -179,7 +179,7 @@ class Tags(HTMLParser):
 
 def test_it_is_one_file_that_refers_to_nothing_else(store):
     tags = Tags((store.results / "report.html").read_text())
-    assert {reference[0] for reference in tags.references} == {"#", "d"}, "places in the page, and data:"
+    assert all(reference.startswith(("#", "data:")) for reference in tags.references)
     assert "img" not in tags.found, "no model's markup is markup"
 
 

@@ -9,9 +9,10 @@ from antipasto_bench.config import compose
 from antipasto_bench.errors import UserError
 from antipasto_bench.evaluate import ITEMS_SCHEMA
 from antipasto_bench.paths import Store
-from antipasto_bench.report import BEGIN, END, render, write_into
+from antipasto_bench.report import BEGIN, END, markdown, write_into
 from antipasto_bench.results import append, items_digest
 from antipasto_bench.stats import seed_noise, summarise
+from antipasto_bench.study import failures, studies
 
 PROVENANCE = {
     "hardware": "cpu-of-a-test",
@@ -49,6 +50,10 @@ def record(store: Store, variant: str, right: list[int], n: int = 8, costs: dict
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "results", tmp_path / "outputs")
+
+
+def render(store: Store, references=()) -> str:
+    return markdown(studies(store), failures(store), references)
 
 
 def cells(text: str) -> dict[str, list[str]]:
@@ -184,11 +189,51 @@ def test_of_several_ranks_of_lora_the_one_that_validation_chose_is_set_against(s
             row = record(store, "lora", easy[: count + seed], n=300, rank=rank, seed=seed)
             append(store.table, row | {"valid_accuracy": valid})
     text = render(store)
-    assert "vs lora is against rank 16, which validation chose" in text
+    assert "vs lora is against lora r=16, which validation chose" in text
     lines = [[c.strip() for c in x.split("|")] for x in text.splitlines() if x.startswith("| lora ")]
     against = {line[2]: line[7] for line in lines[:3]}
     assert against["16"] == ""
     assert against["64"].startswith("+3.3 (p ")
+
+
+def test_no_text_of_a_setting_an_error_or_a_file_is_markup(store, tmp_path):
+    append(store.table, record(store, "lora", [0], targets=["(q|v)_proj", ".*_proj"]))
+    append(store.table, record(store, "lora", [0, 1]))
+    error = f"<img src=x> {END} | [a](b) `c` a < b"
+    append(store.table, record(store, "dora", [0]) | {"status": "failed", "error": error, "test_accuracy": None})
+    reference = tmp_path / "x.csv"
+    reference.write_text("variant,note\nlora,<b>|*\n")
+    text = render(store, [reference])
+    widths = {
+        line.count("|") for part in text.split("\n\n") if part.startswith("| variant") for line in [part.split("\n")[2]]
+    }
+    assert "(q&#124;v)_proj,.&#42;_proj" in text
+    assert len(widths) == len(
+        {part.split("\n")[0].count("|") for part in text.split("\n\n") if part.startswith("| variant")}
+    )
+    assert "<img" not in text
+    assert "<b>" not in text
+    assert END not in text
+    assert "&#96;c&#96; a < b" in text
+    page = tmp_path / "README.md"
+    assert write_into(page, text)
+    assert not write_into(page, text)
+
+
+def test_rows_that_cannot_be_compared_say_why_and_claim_no_interval(store):
+    append(store.table, record(store, "lora", [0, 1], n=8))
+    append(store.table, record(store, "dora", [0, 1], n=9))
+    text = render(store)
+    assert "not compared: their questions differ" in text
+    assert "95 %" not in text
+    assert "forgets" not in text
+
+
+def test_seeds_of_one_arm_must_have_met_the_same_questions(store):
+    append(store.table, record(store, "lora", [0], n=8))
+    append(store.table, record(store, "lora", [0], n=9, seed=1))
+    with pytest.raises(UserError, match="the runs of lora were scored on different numbers of questions"):
+        render(store)
 
 
 def test_failed_runs_are_named_and_in_no_table(store):

@@ -38,8 +38,23 @@ for (const field of document.querySelectorAll("input[data-table]")) {
   });
 }
 
+let asked = null; // the link that a run was opened by
+
+function named(hash) {
+  try {
+    return decodeURIComponent(hash.slice(1));
+  } catch {
+    return ""; // not an address of this page
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("main a[href^='#run=']");
+  if (link) asked = link;
+});
+
 function show() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = named(location.hash);
   const run = name.startsWith("run=") ? document.getElementById(name) : null;
   for (const other of document.querySelectorAll("article.run")) other.hidden = other !== run;
   const main = document.querySelector("main");
@@ -49,8 +64,9 @@ function show() {
   if (run) {
     scrollTo(0, 0);
     run.focus();
-  } else if (was && name) {
-    document.getElementById(name)?.scrollIntoView();
+  } else if (was && asked) {
+    asked.focus();
+    asked.scrollIntoView({ block: "center" });
   }
 }
 addEventListener("hashchange", show);
@@ -62,7 +78,11 @@ const given = stored ? JSON.parse(stored.textContent) : { charts: {}, themes: {}
 async function draw() {
   const config = given.themes[dark.matches ? "dark" : "light"];
   for (const [place, specification] of Object.entries(given.charts)) {
-    await window.vegaEmbed(`#${CSS.escape(place)}`, specification, { actions: false, renderer: "svg", config });
+    try {
+      await window.vegaEmbed(`#${CSS.escape(place)}`, specification, { actions: false, renderer: "svg", config });
+    } catch (error) {
+      console.error(place, error); // the others are drawn all the same
+    }
   }
   document.documentElement.dataset.drawn = dark.matches ? "dark" : "light";
 }

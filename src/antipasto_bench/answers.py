@@ -1,0 +1,72 @@
+"""Answers that a model gave, kept batch by batch, so that scoring goes on where it was stopped.
+
+Only whole batches are kept: what is left is then put together into the same batches, with the same padding, as it
+would have been, and the answers are the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class Answers:
+    """A file of them: a line says whose they are, then a line a batch. A line that was cut short is not read."""
+
+    def __init__(self, path: Path, whose: str, batch_size: int) -> None:
+        """
+        Args:
+            whose: names the model, its adapter and the questions; a file of another one is begun anew.
+        """
+        self.path = path
+        self.batch_size = batch_size
+        self._batch: list[tuple[str, str]] = []
+        self._found: dict[str, str] = {}
+        lines = list(self._lines())
+        if lines[:1] == [whose]:
+            self._found = dict(pair for batch in lines[1:] for pair in batch)
+        text = "".join(json.dumps(line) + "\n" for line in (lines if self._found else [whose]))
+        path.write_text(text, encoding="utf-8")  # without what was cut short
+
+    def _lines(self) -> Iterator[Any]:
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    return
+
+    def keep(self, lm: Any) -> None:
+        """Let an lm-eval model generate only what is not answered yet, and add what it answers."""
+        generate = lm.generate_until
+        lm.cache_hook = self
+
+        def generate_until(requests: list[Any], **options: Any) -> list[str]:
+            owed = {key: request for request in requests if (key := _key(request.args)) not in self._found}
+            if owed:
+                generate(list(owed.values()), **options)
+                self._write()
+            return [self._found[_key(request.args)] for request in requests]
+
+        lm.generate_until = generate_until
+
+    def add_partial(self, kind: str, request: Any, answer: str) -> None:
+        """What lm-eval calls after each answer, batch after batch."""
+        if kind == "generate_until":
+            self._batch.append((_key(request), answer))
+            if len(self._batch) == self.batch_size:
+                self._write()
+
+    def _write(self) -> None:
+        if self._batch:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(self._batch) + "\n")
+            self._found |= dict(self._batch)
+            self._batch = []
+
+
+def _key(request: Any) -> str:
+    return hashlib.sha256(json.dumps(list(request), sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -1,0 +1,108 @@
+"""Where an interrupted run goes on from: the adapter, the optimizer and the generators, every few steps.
+
+A checkpoint is a folder that appears whole or not at all, with the digest of each of its files; the last two are kept,
+so that a damaged one costs a few steps more. Nothing is stored by pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+import antipasto
+
+KEPT = 2
+ADAPTER, TENSORS, STATE = "adapter.safetensors", "optimizer.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A readable one."""
+
+    folder: Path
+    state: dict[str, Any]  # what `Checkpoints.write` was given
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / ADAPTER
+
+    def restore(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put moments and generators back as they were; the adapter is loaded apart, before the optimizer is made."""
+        tensors = from_bytes((self.folder / TENSORS).read_bytes())
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            place, _, key = name.partition(".")
+            if place.isdigit():
+                moments.setdefault(int(place), {})[key] = tensor
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": {i: moments[i] for i in range(len(parameters))}, "param_groups": groups})
+        torch.set_rng_state(tensors["rng.cpu"])
+        if "rng.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["rng.cuda"])
+
+
+class Checkpoints:
+    """Those of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.carried: dict[str, Any] = {}  # what else each of them is to remember
+
+    def latest(self) -> Checkpoint | None:
+        """The newest one that is whole; a damaged one is left out with a warning."""
+        for folder in sorted(self.folder.glob("step-*"), reverse=True):
+            try:
+                state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+                for name, digest in state["sha256"].items():
+                    if _sha256(folder / name) != digest:
+                        raise ValueError(f"{name} is not what was written")
+                return Checkpoint(folder, state)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                warnings.warn(f"checkpoint {folder.name} is damaged and left out: {error}", stacklevel=2)
+        return None
+
+    def write(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """Keep what training after `step` depends on.
+
+        Raises:
+            OSError: it could not be written; the ones before it are as they were.
+        """
+        place = self.folder / f"step-{step:08d}"
+        partial = self.folder / f".step-{step:08d}.{os.getpid()}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            antipasto.save(model, partial / ADAPTER)
+            tensors = {"rng.cpu": torch.get_rng_state()}
+            if torch.cuda.is_available():
+                tensors["rng.cuda"] = torch.cuda.get_rng_state()
+            for index, moments in optimizer.state_dict()["state"].items():
+                tensors |= {f"{index}.{name}": value.detach().cpu().contiguous() for name, value in moments.items()}
+            (partial / TENSORS).write_bytes(to_bytes(tensors))
+            digests = {name: _sha256(partial / name) for name in (ADAPTER, TENSORS)}
+            (partial / STATE).write_text(json.dumps(self.carried | state | {"sha256": digests}), encoding="utf-8")
+            for path in partial.iterdir():
+                with open(path, "rb+") as file:
+                    os.fsync(file.fileno())
+            shutil.rmtree(place, ignore_errors=True)
+            partial.rename(place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        for old in sorted(self.folder.glob("step-*"))[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

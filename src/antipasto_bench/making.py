@@ -1,0 +1,94 @@
+"""A run in the making: the folder that it grows in, and what of it a process that was stopped left behind.
+
+config.yaml, log.jsonl           as the finished run has them
+checkpoints/                     while it trains
+adapter.safetensors, trained.json   once it is trained: nothing of that is done again
+answers-SPLIT.jsonl              while it is scored
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .answers import Answers
+from .checkpoints import Checkpoints
+from .config import RunConfig
+from .results import write_json
+
+CHECKPOINTS, TRAINED, MADE_BY, ANSWERS = "checkpoints", "trained.json", "made_by.json", "answers-*.jsonl"
+
+
+class Making:
+    """Where a run is made. What other versions of the code or of torch began is not gone on with."""
+
+    def __init__(self, folder: Path, run: RunConfig) -> None:
+        self.folder = folder
+        self.run = run
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS)
+        made_by = _read(folder / MADE_BY)
+        if folder.exists() and made_by != _versions():
+            self.clear()
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter.safetensors"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    @property
+    def holds_work(self) -> bool:
+        """Whether there is anything that another try would not do again."""
+        return (self.folder / TRAINED).exists() or any((self.folder / CHECKPOINTS).glob("step-*"))
+
+    def begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = yaml.safe_dump(self.run.model_dump(mode="json"), sort_keys=False)
+        (self.folder / "config.yaml").write_text(settings, encoding="utf-8")
+        write_json(self.folder / MADE_BY, _versions())
+
+    def trained(self) -> dict[str, Any] | None:
+        """What was found while the adapter was trained; None where it is not, or is not what was written."""
+        kept = _read(self.folder / TRAINED)
+        if not isinstance(kept, dict) or not self.adapter.exists() or kept.get("sha256") != self._digest():
+            return None
+        return dict(kept["found"])
+
+    def keep_trained(self, found: dict[str, Any]) -> None:
+        write_json(self.folder / TRAINED, {"found": found, "sha256": self._digest()})
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+
+    def answers(self, split: str) -> Answers:
+        whose = self._digest() if self.adapter.exists() else "the untuned model"
+        return Answers(self.folder / ANSWERS.replace("*", split), whose, self.run.eval.batch_size)
+
+    def finish(self) -> None:
+        """Leave only what a finished run keeps."""
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        for path in [self.folder / TRAINED, self.folder / MADE_BY, *self.folder.glob(ANSWERS)]:
+            path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.adapter.read_bytes()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("antipasto-bench", "torch", "transformers", "lm_eval")}
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,247 @@
+"""Claims about runs that are stopped on the way: they go on from where they were, to the same last bit."""
+
+import json
+import multiprocessing
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from safetensors.torch import load_file
+
+from antipasto_bench.answers import Answers
+from antipasto_bench.config import RunConfig, compose
+from antipasto_bench.paths import Store
+from antipasto_bench.progress import Progress
+from antipasto_bench.results import read_table
+from antipasto_bench.run import execute
+from antipasto_bench.stopping import Interrupted, Stop
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "steps": 12, "batch_size": 4, "checkpoint": 3, "eval.limit": 30, "eval.valid_limit": 10, "eval.batch_size": 8,
+    "eval.general": "none", "costs": False, "data.calibration": 8,
+}  # fmt: skip
+SAME = ("first_loss", "last_loss", "mean_grad_norm", "train_tokens", "test_accuracy", "valid_accuracy", "items_sha256")
+
+
+class StopAfter(Stop):
+    """As if a signal came in the middle of a step."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+        super().__init__()
+
+    @property
+    def asked(self):
+        self.left -= 1
+        return signal.SIGTERM if self.left < 0 else None
+
+    @asked.setter
+    def asked(self, value) -> None:
+        pass
+
+
+def small(variant: str, **given) -> RunConfig:
+    return compose(variant, SMALL | given, "nano")
+
+
+def store_in(folder: Path) -> Store:
+    return Store(folder / "results", folder / "outputs")
+
+
+def result_of(run: RunConfig, store: Store) -> dict:
+    """All that must not depend on what happened on the way."""
+    (row,) = read_table(store.table).filter(run_id=run.run_id).to_dicts()
+    folder = store.run_dir(run.run_id)
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return {
+        **{name: row[name] for name in SAME},
+        "adapter": {k: v.numpy().tobytes() for k, v in load_file(folder / "adapter.safetensors").items()},
+        "samples": (folder / "samples.jsonl").read_text(),
+        "log": [{name: step[name] for name in ("step", "loss", "grad_norm", "lr", "tokens")} for step in log],
+        "files": sorted(path.name for path in folder.iterdir()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("variant", "given"),
+    [
+        ("lora", {}),
+        ("pissa", {"grad_accum": 2}),
+        ("antipasto", {"basis": "wanda", "rank": 16}),
+        ("eva", {}),
+        ("hra", {}),
+    ],
+)
+def test_a_run_stopped_in_training_ends_with_the_bits_of_one_that_was_not(variant, given, tmp_path):
+    run = small(variant, **given)
+    whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
+    execute(run, whole, Progress(quiet=True))
+    for steps in (5, 8):  # the second time in a run that was gone on with
+        with pytest.raises(Interrupted, match="at step"):
+            execute(run, broken, Progress(quiet=True), stop=StopAfter(steps))
+        assert not broken.table.exists()
+    assert execute(run, broken, Progress(quiet=True)).status == "ok"
+    assert result_of(run, broken) == result_of(run, whole)
+    assert not list((broken.outputs / ".making").iterdir())
+
+
+def test_a_damaged_checkpoint_costs_some_steps_and_no_bit(tmp_path):
+    run = small("lora")
+    whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
+    execute(run, whole, Progress(quiet=True))
+    with pytest.raises(Interrupted):
+        execute(run, broken, Progress(quiet=True), stop=StopAfter(15))
+    checkpoints = sorted((broken.outputs / ".making" / run.run_id / "checkpoints").iterdir())
+    assert len(checkpoints) == 2
+    damaged = checkpoints[-1] / "optimizer.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-7] + b"garbage")
+    with pytest.warns(UserWarning, match=r"step-\d+ is damaged and left out: optimizer.safetensors is not what"):
+        execute(run, broken, Progress(quiet=True))
+    assert result_of(run, broken) == result_of(run, whole)
+
+
+def test_what_other_code_began_is_not_gone_on_with(tmp_path):
+    run, store = small("lora"), store_in(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(run, store, Progress(quiet=True), stop=StopAfter(8))
+    made_by = store.outputs / ".making" / run.run_id / "made_by.json"
+    made_by.write_text(made_by.read_text().replace("torch", "touch"))
+    seen = []
+
+    class Phases(Progress):
+        def phase(self, name: str) -> None:
+            seen.append(name)
+
+    execute(run, store, Phases(quiet=True))
+    assert "attach" in seen
+    assert not any(name.startswith("go on") for name in seen)
+
+
+def test_force_begins_anew(tmp_path):
+    run, store = small("lora"), store_in(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(run, store, Progress(quiet=True), stop=StopAfter(8))
+    assert execute(run, store, Progress(quiet=True), force=True).status == "ok"
+    steps = (store.run_dir(run.run_id) / "log.jsonl").read_text().count("\n")
+    assert steps == 12
+
+
+def work(run: dict, folder: Path) -> None:
+    execute(RunConfig.model_validate(run), store_in(folder), Progress(quiet=True))
+
+
+@pytest.mark.timeout(600)
+def test_a_run_killed_at_twenty_random_moments_ends_with_the_bits_of_one_that_was_not(tmp_path):
+    """Real processes, killed by SIGKILL wherever they are: attaching, training, writing, scoring, recording."""
+    run = small("lora", steps=40, **{"eval.limit": 100})
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["antipasto_bench.run", "lm_eval.models.huggingface", "lm_eval.evaluator"])
+
+    def started(folder: Path) -> multiprocessing.Process:
+        process = context.Process(target=work, args=(run.model_dump(), folder))
+        process.start()
+        return process
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    process = started(whole)
+    began = time.monotonic()
+    process.join()
+    assert process.exitcode == 0
+    took = time.monotonic() - began
+    rng = random.Random(0)
+    killed, reached = 0, set()
+    for _ in range(40):
+        process = started(broken)
+        process.join(timeout=rng.uniform(0.05, 0.6) * took)
+        making = store_in(broken).outputs / ".making" / run.run_id
+        reached |= {path.name.split("-")[0] for path in making.rglob("*") if path.suffix != ".partial"}
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            killed += 1
+        if process.exitcode == 0:
+            if killed >= 20:
+                break
+            shutil.rmtree(broken)  # it got through too soon: again
+    else:
+        process = started(broken)
+        process.join()
+    assert killed >= 20
+    assert {"log.jsonl", "step", "trained.json", "answers"} <= reached, "it was killed in every phase"
+    assert result_of(run, store_in(broken)) == result_of(run, store_in(whole))
+    assert store_in(broken).table.read_bytes().count(b"\n") == 1
+
+
+def test_a_run_that_died_between_its_record_and_the_table_is_recorded_without_being_made_again(tmp_path):
+    run, store = small("lora"), store_in(tmp_path)
+    execute(run, store, Progress(quiet=True))
+    before = result_of(run, store)
+    items = store.items(run.run_id).read_bytes()
+    store.table.unlink()
+    store.items(run.run_id).unlink()
+    began = time.perf_counter()
+    assert execute(run, store, Progress(quiet=True)).status == "ok"
+    assert time.perf_counter() - began < 2
+    assert result_of(run, store) == before
+    assert store.items(run.run_id).read_bytes() == items
+
+
+class Answering:
+    """As lm-eval's model: answers in batches, longest question first."""
+
+    def __init__(self, fail_after: int = 10**9) -> None:
+        self.asked: list[list[str]] = []
+        self.left = fail_after
+        self.cache_hook = None
+
+    def generate_until(self, requests) -> list[str]:
+        args = sorted((request.args for request in requests), key=lambda arg: (-len(arg[0]), arg[0]))
+        for start in range(0, len(args), 4):
+            batch = args[start : start + 4]
+            self.asked.append([context for context, _ in batch])
+            for arg in batch:
+                self.left -= 1
+                if self.left < 0:
+                    raise KeyboardInterrupt
+                self.cache_hook.add_partial("generate_until", arg, f"{arg[0]}!")
+        return []
+
+
+class Asked:
+    def __init__(self, context: str) -> None:
+        self.args = (context, {"until": ["\n"]})
+
+
+def test_scoring_goes_on_with_the_same_batches(tmp_path):
+    requests = [Asked("x" * n) for n in (3, 9, 1, 7, 5, 8, 2, 6, 4, 10)]
+    whole = Answering()
+    Answers(tmp_path / "whole.jsonl", "a", 4).keep(whole)
+    expected = whole.generate_until(requests)
+    assert expected == [f"{request.args[0]}!" for request in requests]
+    broken = Answering(fail_after=6)
+    Answers(tmp_path / "a.jsonl", "a", 4).keep(broken)
+    with pytest.raises(KeyboardInterrupt):
+        broken.generate_until(requests)
+    with open(tmp_path / "a.jsonl", "a") as file:
+        file.write('[["torn')
+    again = Answering()
+    Answers(tmp_path / "a.jsonl", "a", 4).keep(again)
+    assert again.generate_until(requests) == expected
+    assert broken.asked[:1] + again.asked == whole.asked
+    other = Answering()
+    Answers(tmp_path / "a.jsonl", "another adapter", 4).keep(other)
+    other.generate_until(requests)
+    assert other.asked == whole.asked
+
+
+def test_items_in_a_runs_folder_are_those_in_results(tmp_path):
+    run, store = small("base"), store_in(tmp_path)
+    execute(run, store, Progress(quiet=True))
+    mine = pl.read_parquet(store.run_dir(run.run_id) / "items.parquet")
+    assert mine.equals(pl.read_parquet(store.items(run.run_id)))
