@@ -35,8 +35,7 @@ class Arm:
     @property
     def name(self) -> str:
         """The label, with the rank where there is one."""
-        rank = self.rows[0]["rank"]
-        return self.label if rank is None else f"{self.label} r={rank}"
+        return _name(self.label, self.rows[0])
 
     @property
     def lr(self) -> float | None:
@@ -204,8 +203,12 @@ def _chosen_rates(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], lis
                 mean = sum(100 * (by_seed[seed] or 0) for seed in shared) / len(shared)
                 cells.append(f"**{lr:g}: {mean:.1f}**" if lr == best else f"{lr:g}: {mean:.1f}")
             seeds = f"seed{'s' if len(shared) > 1 else ''} {', '.join(map(str, shared))}"
-            lines.append(f"- {_label(members[0], rows)}, {seeds}: {', '.join(cells)}")
+            lines.append(f"- {_name(_label(members[0], rows), members[0])}, {seeds}: {', '.join(cells)}")
     return shown, sorted(lines)
+
+
+def _name(label: str, row: dict[str, Any]) -> str:
+    return label if row["rank"] is None else f"{label} r={row['rank']}"
 
 
 def _label(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:

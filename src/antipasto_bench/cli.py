@@ -17,8 +17,11 @@ from .errors import UserError
 from .paths import Store
 
 if TYPE_CHECKING:
+    from .bases import Bases
     from .config import RunConfig
+    from .engine import Order
     from .run import Outcome
+    from .sweep import Sweep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,63 +76,160 @@ def sweep(
     preset: PresetOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also make runs again that failed.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Make no more than so many runs.")] = None,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="In random order, the same each time.")] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, help="Processes [one a visible GPU; else one].")
+    ] = None,
     as_json: JsonOption = False,
     results: ResultsOption = None,
     outputs: OutputsOption = None,
 ) -> None:
     """Make every run of a product of settings, or of a sweep file, leaving out those that are done.
 
-    Start it twice to share the work between two processes: neither makes a run that the other is making.
+    Processes share a sweep: neither makes a run that another is making, be they `--workers` or started by hand. One
+    that is stopped or dies loses nothing: its run goes on from the last checkpoint.
 
     Example: `antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2`, or
-    `antipasto-bench sweep benchmark/sweeps/nano.yaml`
+    `antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2`
     """
-    from .plan import due, plan
+    from datetime import UTC, datetime
+
+    from .engine import Order, make_all
+    from .plan import estimate, plan, summary, told
     from .sweep import sweep_of
 
     store = Store.of(results, outputs)
     asked = sweep_of(words, preset)
     planned = plan(asked, store)
-    states = ("done", "failed", "owed", "waiting")
-    summary = ", ".join(f"{n} {state}" for state in states if (n := sum(p.state == state for p in planned)))
+    seconds = estimate(planned, store)
+    due = f", about {told(seconds)} of one process" if seconds else ""
     if dry_run:
         for p in planned:
-            typer.echo(
-                json.dumps({"run_id": p.run.run_id, "state": p.state}) if as_json else f"{p.state:8}{p.run.run_id}"
-            )
+            who = {} if p.claim is None else {"by": p.claim.who}
+            line = {"run_id": p.run_id, "state": p.state} | who
+            typer.echo(json.dumps(line) if as_json else f"{p.state:8}{p.run_id}{'  ' * bool(who)}{who.get('by', '')}")
         if not as_json:
-            typer.echo(f"{len(planned)} runs: {summary}")
+            typer.echo(f"{len(planned)} runs: {summary(planned)}{due}")
         return
-    typer.echo(f"{len(planned)} runs: {summary}", err=True)
-    failed = refused = number = 0
-    tried: set[str] = set()
-    while True:
-        # Planned anew before each run: another process may have made some, and a choice may have fallen.
-        left = [p for p in due(plan(asked, store), retry_failed) if p.run.run_id not in tried]
-        if not left:
-            break
-        p, number = left[0], number + 1
-        tried.add(p.run.run_id)
-        typer.echo(f"[{number}/{number + len(left) - 1}] {p.run.run_id}", err=True)
-        try:
-            outcome = _execute(p.run, store, force=p.state == "failed")
-        except UserError as error:  # of this run alone: the others go on
-            typer.echo(f"error: {error}", err=True)
-            refused += 1
-            continue
-        failed += outcome.status == "failed"
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    say(f"{len(planned)} runs: {summary(planned)}{due}")
+    began = os.environ.get("ANTIPASTO_SWEEP_BEGAN") or datetime.now(UTC).isoformat(timespec="seconds")
+    order = Order(began if retry_failed else None, limit, 0 if shuffle else None)
+    if "ANTIPASTO_SWEEP_BEGAN" not in os.environ:
+        from .workers import visible_gpus
+
+        count = workers or max(1, len(visible_gpus()))
+        if count > 1:
+            options = [
+                *(["--preset", preset] if preset else []),
+                *(["--limit", str(-(-limit // count))] if limit else []),
+                *(
+                    word
+                    for word, on in (("--retry-failed", retry_failed), ("--shuffle", shuffle), ("--json", as_json))
+                    if on
+                ),
+                *("--results", str(store.results), "--outputs", str(store.outputs)),
+            ]
+            _share([*words, *options], count, asked, store, order, began)
+            return
+    from .bases import Bases
+
+    bases = Bases()
+
+    def make(run: RunConfig, failed_before: bool) -> Outcome:
+        outcome = _execute(run, store, failed_before, bases)
         _say_outcome(outcome, as_json)
+        return outcome
+
+    tally = make_all(asked, store, make, say, order)
     waiting = sum(p.state == "waiting" for p in plan(asked, store))
     if waiting:
-        typer.echo(
-            f"{waiting} runs wait for the choice of a learning rate: its runs are being made elsewhere, or all failed",
-            err=True,
-        )
-    if refused:
-        raise UserError(f"{refused} of {number} runs cannot be made as asked, for the reasons above")
-    if failed:
-        typer.echo(f"{failed} of {number} runs failed; `antipasto-bench list` says why", err=True)
+        say(f"{waiting} runs wait for the choice of a learning rate: its runs are being made elsewhere, or all failed")
+    if tally.refused:
+        raise UserError(f"{tally.refused} of {tally.made + tally.refused} runs cannot be made as asked, see above")
+    if tally.failed:
+        say(f"{tally.failed} of {tally.made} runs failed; `antipasto-bench list` says why")
         raise typer.Exit(1)
+
+
+def _share(words: list[str], count: int, asked: Sweep, store: Store, order: Order, began: str) -> None:
+    from .stopping import Interrupted
+    from .workers import share
+
+    command = [sys.executable, "-m", "antipasto_bench", "sweep", *words]
+    try:
+        codes = share(
+            command,
+            count,
+            asked,
+            store,
+            order,
+            {"ANTIPASTO_SWEEP_BEGAN": began},
+            lambda text: typer.echo(text, err=True),
+        )
+    except Interrupted as error:
+        typer.echo("interrupted; the workers have stopped, and the same command goes on from what is kept", err=True)
+        raise typer.Exit(error.exit_code) from None
+    raise typer.Exit(max(codes, default=0))
+
+
+@app.command()
+def status(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="VARIANT,... KEY=VALUE,...", help="A sweep, to see its plan.")
+    ] = None,
+    preset: PresetOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    results: ResultsOption = None,
+    outputs: OutputsOption = None,
+) -> None:
+    """Say which runs are being made, by whom and how far they are; of a sweep also what is done, failed and owed.
+
+    Example: `antipasto-bench status benchmark/sweeps/nano.yaml --watch`
+    """
+    from .status import lines, watched
+    from .sweep import sweep_of
+
+    store = Store.of(results, outputs)
+    asked = sweep_of(words, preset) if words else None
+    if watch:
+        watched(lambda: lines(store, asked))
+        return
+    for line in lines(store, asked):
+        typer.echo(line)
+
+
+results_app = typer.Typer(help="Look after the results.", no_args_is_help=True)
+app.add_typer(results_app, name="results")
+
+
+@results_app.command()
+def verify(results: ResultsOption = None) -> None:
+    """Check that every row is whole and has its questions, and that they give what it says."""
+    from .integrity import verify as problems
+
+    store = Store.of(results)
+    found = problems(store)
+    for line in found:
+        typer.echo(line)
+    if found:
+        raise typer.Exit(1)
+    typer.echo(f"{store.results}: whole")
+
+
+@results_app.command()
+def rebuild(results: ResultsOption = None, outputs: OutputsOption = None) -> None:
+    """Bring finished runs of outputs/ back that results/ lack: rows, questions, dossiers. The rest stays as it is."""
+    from .integrity import rebuild as bring
+
+    brought = bring(Store.of(results, outputs))
+    for run_id in brought:
+        typer.echo(f"brought back: {run_id}")
+    typer.echo(f"{len(brought)} runs brought back")
 
 
 @app.command()
@@ -416,14 +516,14 @@ def presets(as_json: JsonOption = False) -> None:
         )
 
 
-def _execute(run: RunConfig, store: Store, force: bool) -> Outcome:
+def _execute(run: RunConfig, store: Store, force: bool, bases: Bases | None = None) -> Outcome:
     from .progress import Progress
     from .run import execute
     from .stopping import Interrupted, stoppable
 
     try:
         with stoppable() as stop:
-            return execute(run, store, Progress(), force=force, stop=stop)
+            return execute(run, store, Progress(), force=force, stop=stop, bases=bases)
     except Interrupted as error:
         where = f" {error.where}" if error.where else ""
         typer.echo(f"interrupted{where}; the same command goes on from what is kept of it", err=True)

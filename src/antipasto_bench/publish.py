@@ -10,7 +10,7 @@ from .figures import drawings
 from .page import page
 from .paths import Store
 from .report import markdown, write_into
-from .results import atomically
+from .results import write_bytes
 from .study import failures, studies
 
 HTML, FIGURES = "report.html", "figures"
@@ -37,7 +37,6 @@ def publish(store: Store, readme: Path, references: Sequence[Path] = ()) -> tupl
         changed.append(stale)
     for path, content in files.items():
         if not path.exists() or path.read_bytes() != content.encode():
-            with atomically(path) as partial:
-                partial.write_bytes(content.encode())
+            write_bytes(path, content.encode())
             changed.append(path)
     return text, changed

@@ -6,7 +6,6 @@ were recorded.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,10 +17,10 @@ from .dossier import keep
 from .errors import UserError
 from .export import attach_trained, finished_run
 from .load import load_model, pick_device
-from .measured_cost import measure_alone
+from .measured_cost import cost_key, measure_alone
 from .paths import Store
 from .provenance import provenance
-from .results import append, find, write_json
+from .results import find, put, write_json
 from .run import general_loss, general_texts
 
 
@@ -73,19 +72,7 @@ def remeasure_costs(run_ids: Iterable[str], store: Store) -> Iterator[dict[str, 
     for run_id in run_ids:
         run, row = finished_run(run_id, store), find(store.table, run_id)
         assert row is not None
-        free = {
-            "lr",
-            "seed",
-            "steps",
-            "grad_accum",
-            "warmup",
-            "weight_decay",
-            "max_grad_norm",
-            "eval",
-            "preset",
-            "checkpoint",
-        }
-        key = json.dumps(run.model_dump(mode="json", exclude=free), sort_keys=True)
+        key = cost_key(run)
         if key not in measured:
             measured[key] = measure_alone(run)
         if not measured[key]:
@@ -99,5 +86,5 @@ def _record(row: dict[str, Any], store: Store) -> dict[str, Any]:
     row = {key: value for key, value in row.items() if key != "schema"}
     if store.run_dir(row["run_id"]).exists():
         write_json(store.run_dir(row["run_id"]) / "record.json", row)
-    append(store.table, row)
+    put(store.table, row)
     return row

@@ -1,7 +1,7 @@
 """The evidence on disk: one line a run in table.ndjson, one parquet of questions a run in items/.
 
-A line is appended under a lock, in one write, and flushed to the disk. A line that a crash cut short is closed
-off by the next writer and skipped, with a warning, by every reader; it never hides the lines after it.
+A line is appended under a lock, in one write, and flushed to the disk. A line that a crash cut short is skipped, with a
+warning, by every reader, and put aside into table.torn by the next writer; it never hides the lines after it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from filelock import FileLock
 from .errors import UserError
 
 SCHEMA_VERSION = 1
+ITEMS, RECORD = "items.parquet", "record.json"  # in a run's folder in outputs/: what results/ are rebuilt from
 
 # What is measured of an adapter beside its base, see measured_cost; null where a variant has no such cost.
 COSTS: dict[str, Any] = {
@@ -96,24 +97,80 @@ def append(table: Path, row: dict[str, Any]) -> None:
     Raises:
         OSError: it could not be written; the table is then as it was.
     """
+    line = _line(row)
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(table.with_suffix(".lock")):
+        _append(table, line)
+
+
+def put(table: Path, row: dict[str, Any]) -> None:
+    """Add a row in place of what the table has of its run; a failure does not take the place of a result.
+
+    Raises:
+        OSError: it could not be written; the table is then as it was.
+    """
+    line = _line(row)
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(table.with_suffix(".lock")):
+        lines = table.read_bytes().split(b"\n") if table.exists() else []
+        earlier = {number: found for number, text in enumerate(lines) if (found := _of(text, row["run_id"]))}
+        if row["status"] != "ok" and "ok" in earlier.values():
+            return
+        if not earlier:
+            _append(table, line)
+            return
+        first, *others = earlier
+        lines[first] = line.rstrip(b"\n")
+        kept = [text for number, text in enumerate(lines) if number not in others]
+        write_bytes(table, b"\n".join(kept))
+
+
+def _of(line: bytes, run_id: str) -> str | None:
+    """The status of a line that is of this run; None for any other."""
+    if json.dumps(run_id).encode() not in line:
+        return None
+    try:
+        row = json.loads(line)
+        return str(row["status"]) if row["run_id"] == run_id else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _line(row: dict[str, Any]) -> bytes:
     unknown = row.keys() - SCHEMA.keys()
     if unknown:
         raise ValueError(f"not in the results schema: {sorted(unknown)}")
-    line = json.dumps({"schema": SCHEMA_VERSION} | row, allow_nan=False).encode() + b"\n"
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(table.with_suffix(".lock")):
-        handle = os.open(table, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    return json.dumps({"schema": SCHEMA_VERSION} | row, allow_nan=False).encode() + b"\n"
+
+
+def _append(table: Path, line: bytes) -> None:
+    handle = os.open(table, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = _without_torn_end(table, handle)
         try:
-            size = os.fstat(handle).st_size
-            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-            try:
-                _write_all(handle, b"\n" + line if torn else line)
-                os.fsync(handle)
-            except OSError:
-                os.ftruncate(handle, size)  # a full disk leaves no half line behind
-                raise
-        finally:
-            os.close(handle)
+            _write_all(handle, line)
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, size)  # a full disk leaves no half line behind
+            raise
+    finally:
+        os.close(handle)
+
+
+def _without_torn_end(table: Path, handle: int) -> int:
+    """Put what a dead writer left after the last line break aside; the table's size without it."""
+    size = os.fstat(handle).st_size
+    if size == 0 or os.pread(handle, 1, size - 1) == b"\n":
+        return size
+    whole = table.read_bytes()
+    end = whole.rfind(b"\n") + 1
+    with open(table.with_suffix(".torn"), "ab") as aside:
+        aside.write(whole[end:] + b"\n")
+    os.ftruncate(handle, end)
+    warnings.warn(
+        f"{table}: the last line was cut short; it is kept in {table.with_suffix('.torn').name}", stacklevel=2
+    )
+    return end
 
 
 def _write_all(handle: int, data: bytes) -> None:
@@ -178,11 +235,15 @@ def write_json(path: Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     with atomically(path) as partial:
-        packed = io.BytesIO()
-        frame.write_parquet(packed, compression="zstd")
-        partial.write_bytes(packed.getvalue())  # Python's own write reports a full disk as an OSError
+        partial.write_bytes(content)
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    packed = io.BytesIO()
+    frame.write_parquet(packed, compression="zstd")
+    write_bytes(path, packed.getvalue())  # Python's own write reports a full disk as an OSError
 
 
 def items_digest(frame: pl.DataFrame) -> str:

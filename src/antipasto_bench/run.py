@@ -26,24 +26,25 @@ from torch import Generator, nn
 import antipasto
 
 from .attach import attach, drawn_examples
+from .bases import Bases
 from .checkpoints import Checkpoint
+from .claims import claimed, lock_of, making_of
 from .config import BASE, RunConfig, model_fingerprint
-from .data import Example, Splits, load_splits, read_texts
+from .data import Example, Splits, read_texts
 from .dossier import keep
 from .errors import RunFailure, UserError
 from .evaluate import ITEMS_SCHEMA, Evaluation, Scores
 from .forgetting import mean_token_loss
-from .load import load_model
+from .load import pick_device
 from .making import Making
-from .measured_cost import measure
+from .measured_cost import cost_key, measure
 from .paths import Store, locate
 from .progress import Progress
 from .provenance import provenance
-from .results import append, atomically, find, items_digest, write_json, write_parquet
+from .results import ITEMS, RECORD, find, items_digest, put, write_bytes, write_json, write_parquet
 from .stopping import Interrupted, Stop
 from .train import Step, Training, train
 
-ITEMS, RECORD = "items.parquet", "record.json"
 Status = Literal["ok", "failed", "done", "running"]
 
 
@@ -57,13 +58,20 @@ class Outcome:
 
 
 def execute(
-    run: RunConfig, store: Store, progress: Progress, *, force: bool = False, stop: Stop | None = None
+    run: RunConfig,
+    store: Store,
+    progress: Progress,
+    *,
+    force: bool = False,
+    stop: Stop | None = None,
+    bases: Bases | None = None,
 ) -> Outcome:
     """Make a run unless it was made before or is being made; one that was stopped on the way is gone on with.
 
     Args:
         force: make it again, and from the start.
         stop: asked after each training step whether to stop there.
+        bases: what earlier runs of this process loaded.
 
     Raises:
         UserError: it cannot be made as asked; nothing was recorded.
@@ -74,19 +82,19 @@ def execute(
     if earlier is not None and not force:
         return Outcome("done", run_id, earlier)
     store.check_writable()
-    lock = store.outputs / ".locks" / f"{run_id}.lock"
+    lock = lock_of(run_id, store)
     lock.parent.mkdir(exist_ok=True)
     try:
-        with FileLock(lock, timeout=0):
+        with FileLock(lock, timeout=0), claimed(run_id, store):
             earlier = find(store.table, run_id)  # made by another process since we looked
             if earlier is not None and not force:
                 return Outcome("done", run_id, earlier)
             if not force and _unrecorded(store.run_dir(run_id)):
                 return Outcome("ok", run_id, record(run_id, store))
-            making = Making(store.outputs / ".making" / run_id, run)
+            making = Making(making_of(run_id, store), run)
             if force:
                 making.clear()
-            return _make(run, _identity_row(run, run_id), making, store, progress, stop or Stop())
+            return _make(run, _identity_row(run, run_id), making, store, progress, stop or Stop(), bases or Bases())
     except Timeout:
         return Outcome("running", run_id)
     finally:
@@ -99,15 +107,25 @@ def _free() -> None:
         torch.cuda.empty_cache()
 
 
-def _make(run: RunConfig, row: dict[str, Any], making: Making, store: Store, progress: Progress, stop: Stop) -> Outcome:
+def _make(
+    run: RunConfig,
+    row: dict[str, Any],
+    making: Making,
+    store: Store,
+    progress: Progress,
+    stop: Stop,
+    bases: Bases,
+) -> Outcome:
     began = time.perf_counter()
     run_id = row["run_id"]
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     try:
         try:
             progress.phase("load")
-            splits = load_splits(run.data, run.eval)
+            splits = bases.splits(run)
             evaluation = Evaluation(run.eval, splits.valid)
-            model, tokenizer = load_model(run)
+            model, tokenizer = bases.model(run)
             texts = _texts(run)
             row |= {"load_s": time.perf_counter() - began, "provenance": _provenance(run, model, splits, evaluation)}
             if texts:
@@ -119,12 +137,12 @@ def _make(run: RunConfig, row: dict[str, Any], making: Making, store: Store, pro
             if texts:
                 row |= general_loss(run, model, tokenizer, texts, "general_loss")
             scores = _evaluate(run, model, tokenizer, evaluation, making, progress)
+            bases.give_back(run, model)
             del model
             row |= _finish(began)
             if run.costs:
                 progress.phase("measure costs")
-                _free()
-                row |= _costs(run, tokenizer, splits)
+                row |= _costs(run, tokenizer, splits, bases)
         except (RunFailure, RuntimeError) as error:  # torch reports memory, devices and LAPACK by RuntimeErrors
             making.finish()
             return _record_failure(row | _finish(began), error, making.folder, store)
@@ -143,6 +161,8 @@ def _make(run: RunConfig, row: dict[str, Any], making: Making, store: Store, pro
         if not serves_the_next_try:
             making.clear()
         raise
+    finally:
+        bases.drop_lent()
 
 
 def _adapt(
@@ -180,10 +200,17 @@ def _adapt(
     return found
 
 
-def _costs(run: RunConfig, tokenizer: Any, splits: Splits) -> dict[str, Any]:
+def _costs(run: RunConfig, tokenizer: Any, splits: Splits, bases: Bases) -> dict[str, Any]:
     """What the adapter costs. Whatever keeps that from being measured is a warning: the run itself is whole."""
+    key = cost_key(run)
+    if key in bases.costs:
+        return bases.costs[key]
+    if torch.cuda.is_available():  # both would have to fit
+        bases.forget()
+        _free()
     try:
-        return measure(run, tokenizer, splits)
+        bases.costs[key] = measure(run, tokenizer, splits)
+        return bases.costs[key]
     except (UserError, OSError) as error:
         warnings.warn(f"costs of {run.variant} are not measured: {error}", stacklevel=2)
         return {}
@@ -202,17 +229,26 @@ def record(run_id: str, store: Store) -> dict[str, Any]:
     """Bring a finished run from its folder in outputs/ into results/: items, dossier and row, in this order."""
     folder = store.run_dir(run_id)
     row = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    with atomically(store.items(run_id)) as partial:
-        partial.write_bytes((folder / ITEMS).read_bytes())
+    write_bytes(store.items(run_id), (folder / ITEMS).read_bytes())
     keep(folder, store, run_id)
-    append(store.table, row)
+    put(store.table, row)
     return row
+
+
+def record_death(run: RunConfig, reason: str, store: Store) -> None:
+    """Record as failed a run that took the processes that made it along."""
+    row = _identity_row(run, run.run_id) | {"provenance": provenance(pick_device(run.device))}
+    finished = {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    making = Making(making_of(run.run_id, store), run)
+    making.finish()
+    _record_failure(row | finished, RunFailure(reason), making.folder, store)
 
 
 def _record_failure(row: dict[str, Any], error: Exception, folder: Path, store: Store) -> Outcome:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
     if isinstance(error, torch.OutOfMemoryError):
         reason = f"out of memory: {reason}"
+        row |= {"peak_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
     elif not isinstance(error, RunFailure):
         reason = f"{type(error).__name__}: {reason}"
     row |= {"status": "failed", "error": reason}
@@ -221,7 +257,7 @@ def _record_failure(row: dict[str, Any], error: Exception, folder: Path, store: 
     write_json(folder / RECORD, row)
     if earlier is None or earlier["status"] != "ok":
         _replace(folder, store.run_dir(row["run_id"]))
-    append(store.table, row)
+    put(store.table, row)
     return Outcome("failed", row["run_id"], row)
 
 

@@ -147,10 +147,8 @@ def test_arms_that_were_shown_other_data_are_told_apart(store):
 def test_the_untuned_model_brings_no_luck_of_seeds_into_a_comparison(store):
     for variant, count in (("lora", 200), ("dora", 100), ("ia3", 30)):
         for seed in range(3):
-            append(
-                store.table,
-                record(store, variant, EASY[: count + 40 * (seed - 1) * (variant != "ia3")], n=300, seed=seed),
-            )
+            right = EASY[: count + 40 * (seed - 1) * (variant != "ia3")]
+            append(store.table, record(store, variant, right, n=300, seed=seed))
     append(store.table, record(store, "base", EASY[:5], n=300))
     study = only(store)
     index = {arm.variant: i for i, arm in enumerate(study.section.arms)}

@@ -96,7 +96,7 @@ def test_a_run_whose_costs_cannot_be_measured_is_recorded_without_them(monkeypat
     assert outcome.row.get("forward_ms") is None
     before = store.table.read_bytes()
     monkeypatch.setattr("sys.executable", shutil.which("false"))
-    with pytest.warns(UserWarning), pytest.raises(UserError, match="its row is as it was"):
+    with pytest.warns(UserWarning, match="exit code 1"), pytest.raises(UserError, match="its row is as it was"):
         list(remeasure_costs([outcome.run_id], store))
     assert store.table.read_bytes() == before
 

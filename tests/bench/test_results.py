@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from antipasto_bench.errors import UserError
-from antipasto_bench.results import SCHEMA, append, atomically, find, read_table
+from antipasto_bench.results import SCHEMA, append, atomically, find, put, read_table
 
 
 def row(run_id, **given):
@@ -86,9 +86,28 @@ def test_a_line_cut_short_is_reported_and_hides_nothing(tmp_path, cut):
     table.write_bytes(whole[:end])  # b's line was being written when the power went
     with pytest.warns(UserWarning, match="line 2: not a whole row; skipped"):
         assert read_table(table)["run_id"].to_list() == ["a"]
-    append(table, row("c"))
-    with pytest.warns(UserWarning, match="line 2"):
-        assert read_table(table)["run_id"].to_list() == ["a", "c"]
+    with pytest.warns(UserWarning, match="the last line was cut short; it is kept in table.torn"):
+        append(table, row("c"))
+    assert read_table(table)["run_id"].to_list() == ["a", "c"], "and no warning any more"
+    assert table.with_suffix(".torn").read_bytes() == whole[start:end] + b"\n"
+
+
+def test_a_row_takes_the_place_of_its_run_and_of_no_other(tmp_path):
+    table = tmp_path / "table.ndjson"
+    for name in "abc":
+        put(table, row(name))
+    with open(table, "ab") as file:
+        file.write(b"junk\n")
+    put(table, row("b", test_accuracy=0.9))
+    put(table, row("b", status="failed", error="x", test_accuracy=None))
+    lines = table.read_bytes().splitlines()
+    assert len(lines) == 4
+    assert json.loads(lines[1])["test_accuracy"] == 0.9, "in its place; and a failure hides no result"
+    assert lines[3] == b"junk"
+    put(table, row("d", status="failed", error="x", test_accuracy=None))
+    put(table, row("d"))
+    assert json.loads(table.read_bytes().splitlines()[-1])["status"] == "ok"
+    assert len(table.read_bytes().splitlines()) == 5
 
 
 def test_a_row_of_a_newer_program_is_not_misread(tmp_path):

@@ -1,0 +1,68 @@
+"""Make what a sweep owes, one run after another, beside any other process that does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from .config import RunConfig
+from .errors import UserError
+from .paths import Store
+from .plan import Planned, due, plan
+from .run import Outcome
+from .sweep import Sweep
+
+
+@dataclass
+class Tally:
+    """What became of the runs that one process took on."""
+
+    made: int = 0
+    failed: int = 0
+    refused: int = 0  # cannot be made as asked
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which runs, and which first."""
+
+    retry_before: str | None = None  # failures recorded before this time (UTC, ISO 8601) are made again
+    limit: int | None = None
+    shuffle: int | None = None  # a seed
+
+    def of(self, planned: list[Planned]) -> list[Planned]:
+        left = due(planned, self.retry_before)
+        if self.shuffle is not None:
+            Random(self.shuffle).shuffle(left)
+        return left
+
+
+def make_all(
+    asked: Sweep, store: Store, make: Callable[[RunConfig, bool], Outcome], say: Callable[[str], None], order: Order
+) -> Tally:
+    """Make every run that is owed and that nobody else makes, until none is left.
+
+    Args:
+        make: given a run and whether it failed before; raises UserError where it cannot be made as asked.
+        say: told what goes on.
+    """
+    tally, tried = Tally(), set[str]()
+    while order.limit is None or tally.made + tally.refused < order.limit:
+        # Planned anew before each run: another process may have made some, and a choice may have fallen.
+        left = [p for p in order.of(plan(asked, store)) if p.run_id not in tried]
+        if not left:
+            break
+        p, number = left[0], len(tried) + 1
+        tried.add(p.run_id)
+        total = number + len(left) - 1
+        say(f"[{number}/{total if order.limit is None else min(total, order.limit)}] {p.run_id}")
+        try:
+            outcome = make(p.run, p.state == "failed")
+        except UserError as error:  # of this run alone: the others go on
+            say(f"error: {error}")
+            tally.refused += 1
+            continue
+        tally.made += outcome.status in ("ok", "failed")
+        tally.failed += outcome.status == "failed"
+    return tally

@@ -1,0 +1,178 @@
+"""Claims about sweeps that several processes share: each run is made once, and a worker that dies takes none along."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+from command import QUICK, bench, start
+from test_resume import SAME, result_of, small, store_in
+
+from antipasto_bench.bases import Bases
+from antipasto_bench.claims import claim_on, claimed, lock_of
+from antipasto_bench.plan import estimate, plan, told
+from antipasto_bench.progress import Progress
+from antipasto_bench.results import append, read_table
+from antipasto_bench.run import execute
+from antipasto_bench.sweep import Sweep
+from antipasto_bench.workers import environments
+
+pytestmark = pytest.mark.slow
+FAST = [*QUICK, "eval.general=none"]
+
+
+def test_two_workers_share_a_sweep_in_which_one_is_killed_and_a_run_diverges(tmp_path):
+    words = ["lora,ia3", "lr=1e-3,1e-2,1e30", "seed=0,1", *FAST, "checkpoint=2", "--workers", "2"]
+    process = start("sweep", *words, cwd=tmp_path)
+    notes = tmp_path / "outputs" / ".locks"
+    making = tmp_path / "outputs" / ".making"
+    deadline = time.time() + 120
+    victim = None
+    while victim is None and time.time() < deadline and process.poll() is None:
+        for note in notes.glob("*.json"):
+            try:
+                if (making / note.stem / "log.jsonl").exists():
+                    victim = json.loads(note.read_text())["pid"]
+                    break
+            except (OSError, ValueError):
+                continue
+        time.sleep(0.02)
+    assert victim is not None
+    os.kill(victim, signal.SIGKILL)
+    _, err = process.communicate(timeout=280)
+    assert process.returncode == 1, err
+    assert "died of SIGKILL while making" in err
+    table = read_table(tmp_path / "results/table.ndjson")
+    assert len(table) == 12
+    assert (tmp_path / "results/table.ndjson").read_bytes().count(b"\n") == 12, "each run once"
+    failed = table.filter(status="failed")
+    assert {lr for variant, lr in failed.select("variant", "lr").iter_rows() if variant == "lora"} == {1e30}
+    assert all("is nan at step" in error or "is inf at step" in error for error in failed["error"])
+    done = re.findall(r"done: (\S+?):", err)
+    assert len(done) == len(set(done)) == 12 - len(failed), "no run is made twice"
+    again = bench("sweep", *words, "--dry-run", cwd=tmp_path).stdout
+    assert f"12 runs: {len(done)} done, {len(failed)} failed" in again
+    assert "whole" in bench("results", "verify", cwd=tmp_path).stdout
+
+
+def test_a_run_that_kills_its_workers_is_recorded_as_failed_and_the_sweep_goes_on(tmp_path):
+    """A stand-in for what the kernel does to a process that takes too much memory."""
+    lora = json.loads(bench("sweep", "lora", *FAST, "--dry-run", "--json", cwd=tmp_path).stdout)["run_id"]
+    note = tmp_path / "outputs" / ".locks" / f"{lora}.json"
+    process = start("sweep", "lora,ia3", *FAST, "--workers", "2", cwd=tmp_path)
+    killed: set[int] = set()
+    deadline = time.time() + 200
+    while len(killed) < 2 and time.time() < deadline and process.poll() is None:
+        try:
+            pid = json.loads(note.read_text())["pid"]
+            if pid not in killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.01)
+    _, err = process.communicate(timeout=250)
+    assert len(killed) == 2, err
+    rows = {row["variant"]: row for row in read_table(tmp_path / "results/table.ndjson").iter_rows(named=True)}
+    assert rows["lora"]["status"] == "failed"
+    assert rows["lora"]["error"] == "its worker died 2 times, the last time of SIGKILL"
+    assert rows["ia3"]["status"] == "ok"
+
+
+def test_workers_are_asked_to_stop_and_the_sweep_goes_on_later(tmp_path):
+    words = ["lora", "seed=0,1", "steps=400", *QUICK[1:], "eval.general=none", "--workers", "2"]
+    process = start("sweep", *words, cwd=tmp_path)
+    making = tmp_path / "outputs" / ".making"
+    deadline = time.time() + 120
+    while len(list(making.glob("*/log.jsonl"))) < 2 and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1].startswith("interrupted; the workers have stopped")
+    assert len(list(making.glob("*/checkpoints/step-*"))) >= 2
+    assert not list((tmp_path / "outputs" / ".locks").glob("*.json"))
+    plan_of = bench("sweep", *words, "--dry-run", cwd=tmp_path).stdout
+    assert "2 owed" in plan_of
+
+
+def test_a_base_model_that_served_other_runs_gives_the_bits_of_a_fresh_one(tmp_path):
+    runs = [small(name) for name in ("lora", "pissa", "antipasto", "base", "ia3", "eva")]
+    fresh, reused, bases = store_in(tmp_path / "fresh"), store_in(tmp_path / "reused"), Bases()
+    for run in [*runs, runs[0]]:
+        execute(run, fresh, Progress(quiet=True))
+    model = None
+    for run in [*runs[::-1], runs[0]]:
+        execute(run, reused, Progress(quiet=True), bases=bases)
+        lent, _ = bases.model(run)
+        bases.drop_lent() if model is not None and lent is not model else setattr(bases, "_lent", False)
+        assert model is None or lent is model, "loaded once"
+        model = lent
+    for run in runs[:3]:
+        assert result_of(run, reused) == result_of(run, fresh)
+    tables = [read_table(store.table).sort("run_id").select("run_id", *SAME) for store in (fresh, reused)]
+    assert tables[0].equals(tables[1], null_equal=True)
+
+
+def test_a_base_model_that_was_changed_is_not_lent_again(tmp_path):
+    run, bases = small("base"), Bases()
+    model, _ = bases.model(run)
+    next(model.parameters()).data[0] += 1
+    with pytest.warns(UserWarning, match="is not as it was before base; it is loaded anew"):
+        bases.give_back(run, model)
+    assert bases.model(run)[0] is not model
+
+
+def test_who_makes_a_run_is_known_while_it_is_made_and_forgotten_when_the_process_dies(tmp_path):
+    store, run = store_in(tmp_path), small("lora")
+    asked = Sweep([run, small("base")])
+    lock_of(run.run_id, store).parent.mkdir(parents=True)
+    with claimed(run.run_id, store):
+        planned = plan(asked, store)
+        assert [p.state for p in planned] == ["running", "owed"]
+        assert planned[0].claim is not None
+        assert planned[0].claim.who == f"process {os.getpid()}"
+    assert [p.state for p in plan(asked, store)] == ["owed", "owed"]
+    note = lock_of(run.run_id, store).with_suffix(".json")
+    with claimed(run.run_id, store):
+        note.write_text(note.read_text().replace(str(os.getpid()), "4194300"))
+        assert claim_on(run.run_id, store) is None
+
+
+def test_the_time_to_go_is_that_of_runs_of_the_same_kind(tmp_path):
+    store = store_in(tmp_path)
+    asked = Sweep([small("lora", seed=seed) for seed in range(4)])
+    assert estimate(plan(asked, store), store) is None
+    for seed, seconds in ((0, 30.0), (1, 50.0)):
+        run = small("lora", seed=seed)
+        row = {"run_id": run.run_id, "status": "ok", "model": "nano", "variant": "lora", "steps": run.steps}
+        append(store.table, row | {"total_s": seconds})
+    assert estimate(plan(asked, store), store) == 2 * 40.0
+    assert [told(s) for s in (40, 600, 20_000)] == ["40 s", "10 min", "5.6 h"]
+
+
+def test_threads_are_shared_out_unless_somebody_chose(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert environments(4) == [{"OMP_NUM_THREADS": "2"}] * 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert environments(2) == [{"OMP_NUM_THREADS": "1"}] * 2
+
+
+def test_status_tells_of_runs_in_the_making(tmp_path):
+    assert "nothing is being made" in bench("status", cwd=tmp_path).stdout
+    words = ["lora", "steps=2000", *QUICK[1:], "eval.general=none"]
+    process = start("run", *words, cwd=tmp_path)
+    deadline = time.time() + 120
+    while not list(tmp_path.glob("outputs/.making/*/log.jsonl")) and time.time() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    said = bench("status", *words, cwd=tmp_path).stdout
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "the same command goes on" in err.splitlines()[-1]
+    assert "1 runs: 1 running" in said
+    assert re.search(r"nano__lora\S+  step \d+ of 2000, \d+ s, process \d+", said)
