@@ -24,6 +24,7 @@ class Answers:
         self.path = path
         self.batch_size = batch_size
         self._batch: list[tuple[str, str]] = []
+        self._settings = ""
         self._found: dict[str, str] = {}
         lines = list(self._lines())
         if lines[:1] == [whose]:
@@ -45,20 +46,28 @@ class Answers:
         lm.cache_hook = self
 
         def generate_until(requests: list[Any], **options: Any) -> list[str]:
-            owed = {key: request for request in requests if (key := _key(request.args)) not in self._found}
+            keys = [_key(request.args) for request in requests]
+            if len(set(keys)) < len(keys):  # several answers to one question: each is a draw of its own
+                return list(generate(requests, **options))
+            owed = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._found}
             if owed:
                 generate(list(owed.values()), **options)
                 self._write()
-            return [self._found[_key(request.args)] for request in requests]
+            return [self._found[key] for key in keys]
 
         lm.generate_until = generate_until
 
     def add_partial(self, kind: str, request: Any, answer: str) -> None:
         """What lm-eval calls after each answer, batch after batch."""
-        if kind == "generate_until":
-            self._batch.append((_key(request), answer))
-            if len(self._batch) == self.batch_size:
-                self._write()
+        if kind != "generate_until":
+            return
+        settings = json.dumps(list(request)[1:], sort_keys=True, default=str)
+        if settings != self._settings:  # batches are of one task's settings each
+            self._write()
+            self._settings = settings
+        self._batch.append((_key(request), answer))
+        if len(self._batch) == self.batch_size:
+            self._write()
 
     def _write(self) -> None:
         if self._batch:

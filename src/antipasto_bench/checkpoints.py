@@ -40,14 +40,13 @@ class Checkpoint:
     def restore(self, optimizer: torch.optim.Optimizer) -> None:
         """Put moments and generators back as they were; the adapter is loaded apart, before the optimizer is made."""
         tensors = from_bytes((self.folder / TENSORS).read_bytes())
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             place, _, key = name.partition(".")
             if place.isdigit():
                 moments.setdefault(int(place), {})[key] = tensor
         groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": {i: moments[i] for i in range(len(parameters))}, "param_groups": groups})
+        optimizer.load_state_dict({"state": moments, "param_groups": groups})
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["rng.cuda"])

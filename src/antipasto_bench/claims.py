@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ class Claim:
     host: str
     pid: int
     since: str  # UTC, ISO 8601
+    born: str | None = None  # tells a process from a later one of the same number
 
     @property
     def who(self) -> str:
@@ -42,7 +43,7 @@ def claimed(run_id: str, store: Store) -> Iterator[None]:
     """Say for the length of a block that this process makes the run; to be used under the run's lock."""
     note = lock_of(run_id, store).with_suffix(".json")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(note, {"host": socket.gethostname(), "pid": os.getpid(), "since": now})
+    write_json(note, {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "born": _born(os.getpid())})
     try:
         yield
     finally:
@@ -51,27 +52,43 @@ def claimed(run_id: str, store: Store) -> Iterator[None]:
 
 def claim_on(run_id: str, store: Store) -> Claim | None:
     """Who makes the run now; None where nobody does, or whoever did has died."""
+    claim = note_on(run_id, store)
+    return claim if claim is not None and _alive(claim, store) else None
+
+
+def note_on(run_id: str, store: Store) -> Claim | None:
+    """What is noted of the run, by a process that may have died since."""
     note = lock_of(run_id, store).with_suffix(".json")
     try:
         kept = json.loads(note.read_text(encoding="utf-8"))
-        claim = Claim(run_id, str(kept["host"]), int(kept["pid"]), str(kept["since"]))
+        return Claim(run_id, str(kept["host"]), int(kept["pid"]), str(kept["since"]), kept.get("born"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return claim if _alive(claim, note, store) else None
 
 
-def _alive(claim: Claim, note: Path, store: Store) -> bool:
+def _alive(claim: Claim, store: Store) -> bool:
     if claim.host == socket.gethostname():
         try:
             os.kill(claim.pid, 0)
         except ProcessLookupError:
             return False
         except PermissionError:
-            return True
-        return True
-    log = making_of(claim.run_id, store) / "log.jsonl"
-    last = max(path.stat().st_mtime for path in (note, log) if path.exists())
+            return claim.born == _born(claim.pid)
+        return claim.born == _born(claim.pid)
+    last = 0.0
+    for path in (lock_of(claim.run_id, store).with_suffix(".json"), making_of(claim.run_id, store) / "log.jsonl"):
+        with suppress(OSError):
+            last = max(last, path.stat().st_mtime)
     return datetime.now(UTC).timestamp() - last < STALE_S
+
+
+def _born(pid: int) -> str | None:
+    """Which boot, and when in it; None where the system does not tell."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    except (OSError, IndexError):
+        return None
 
 
 def step_of(run_id: str, store: Store) -> int | None:

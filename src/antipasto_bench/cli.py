@@ -123,25 +123,22 @@ def sweep(
         from .workers import visible_gpus
 
         count = workers or max(1, len(visible_gpus()))
+        count = count if limit is None else min(count, limit)
         if count > 1:
-            options = [
-                *(["--preset", preset] if preset else []),
-                *(["--limit", str(-(-limit // count))] if limit else []),
-                *(
-                    word
-                    for word, on in (("--retry-failed", retry_failed), ("--shuffle", shuffle), ("--json", as_json))
-                    if on
-                ),
-                *("--results", str(store.results), "--outputs", str(store.outputs)),
-            ]
-            _share([*words, *options], count, asked, store, order, began)
+            flags = {"--retry-failed": retry_failed, "--shuffle": shuffle, "--json": as_json}
+            given = {"--preset": preset, "--results": store.results, "--outputs": store.outputs}
+            options = [flag for flag, on in flags.items() if on]
+            options += [word for name, value in given.items() if value is not None for word in (name, str(value))]
+            limits = [] if limit is None else [limit // count + (i < limit % count) for i in range(count)]
+            commands = [[*words, *options, *(["--limit", str(limits[i])] if limits else [])] for i in range(count)]
+            _share(commands, asked, store, order, began, as_json)
             return
     from .bases import Bases
 
     bases = Bases()
 
     def make(run: RunConfig, failed_before: bool) -> Outcome:
-        outcome = _execute(run, store, failed_before, bases)
+        outcome = _execute(run, store, force=False, retry=failed_before, bases=bases)
         _say_outcome(outcome, as_json)
         return outcome
 
@@ -150,31 +147,27 @@ def sweep(
     if waiting:
         say(f"{waiting} runs wait for the choice of a learning rate: its runs are being made elsewhere, or all failed")
     if tally.refused:
-        raise UserError(f"{tally.refused} of {tally.made + tally.refused} runs cannot be made as asked, see above")
+        raise UserError(f"{tally.refused} of {tally.made + tally.refused} runs could not be made, see above")
     if tally.failed:
         say(f"{tally.failed} of {tally.made} runs failed; `antipasto-bench list` says why")
         raise typer.Exit(1)
 
 
-def _share(words: list[str], count: int, asked: Sweep, store: Store, order: Order, began: str) -> None:
+def _share(commands: list[list[str]], asked: Sweep, store: Store, order: Order, began: str, as_json: bool) -> None:
     from .stopping import Interrupted
     from .workers import share
 
-    command = [sys.executable, "-m", "antipasto_bench", "sweep", *words]
+    def say(text: str) -> None:
+        row = text.partition(": ")[2]
+        typer.echo(row if as_json and row.startswith("{") else text, err=not (as_json and row.startswith("{")))
+
+    full = [[sys.executable, "-m", "antipasto_bench", "sweep", *words] for words in commands]
     try:
-        codes = share(
-            command,
-            count,
-            asked,
-            store,
-            order,
-            {"ANTIPASTO_SWEEP_BEGAN": began},
-            lambda text: typer.echo(text, err=True),
-        )
+        found = share(full, asked, store, order, {"ANTIPASTO_SWEEP_BEGAN": began}, say)
     except Interrupted as error:
         typer.echo("interrupted; the workers have stopped, and the same command goes on from what is kept", err=True)
         raise typer.Exit(error.exit_code) from None
-    raise typer.Exit(max(codes, default=0))
+    raise typer.Exit(max([*found.codes, 1 if found.failed else 0]))
 
 
 @app.command()
@@ -516,14 +509,14 @@ def presets(as_json: JsonOption = False) -> None:
         )
 
 
-def _execute(run: RunConfig, store: Store, force: bool, bases: Bases | None = None) -> Outcome:
+def _execute(run: RunConfig, store: Store, force: bool, retry: bool = False, bases: Bases | None = None) -> Outcome:
     from .progress import Progress
     from .run import execute
     from .stopping import Interrupted, stoppable
 
     try:
         with stoppable() as stop:
-            return execute(run, store, Progress(), force=force, stop=stop, bases=bases)
+            return execute(run, store, Progress(), force=force, retry=retry, stop=stop, bases=bases)
     except Interrupted as error:
         where = f" {error.where}" if error.where else ""
         typer.echo(f"interrupted{where}; the same command goes on from what is kept of it", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -13,6 +14,8 @@ from .plan import Planned, due, plan
 from .run import Outcome
 from .sweep import Sweep
 
+WAIT_S = 2.0
+
 
 @dataclass
 class Tally:
@@ -20,7 +23,7 @@ class Tally:
 
     made: int = 0
     failed: int = 0
-    refused: int = 0  # cannot be made as asked
+    refused: int = 0  # could not be made, and no row tells of them
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,18 @@ def make_all(
     """Make every run that is owed and that nobody else makes, until none is left.
 
     Args:
-        make: given a run and whether it failed before; raises UserError where it cannot be made as asked.
+        make: given a run and whether it failed before; raises where it cannot be made.
         say: told what goes on.
     """
     tally, tried = Tally(), set[str]()
     while order.limit is None or tally.made + tally.refused < order.limit:
         # Planned anew before each run: another process may have made some, and a choice may have fallen.
-        left = [p for p in order.of(plan(asked, store)) if p.run_id not in tried]
+        planned = plan(asked, store)
+        left = [p for p in order.of(planned) if p.run_id not in tried]
         if not left:
+            if {"waiting", "running"} <= {p.state for p in planned}:  # on a choice that is being made elsewhere
+                time.sleep(WAIT_S)
+                continue
             break
         p, number = left[0], len(tried) + 1
         tried.add(p.run_id)
@@ -59,8 +66,8 @@ def make_all(
         say(f"[{number}/{total if order.limit is None else min(total, order.limit)}] {p.run_id}")
         try:
             outcome = make(p.run, p.state == "failed")
-        except UserError as error:  # of this run alone: the others go on
-            say(f"error: {error}")
+        except Exception as error:  # of this run alone: the others go on
+            say(f"error: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}")
             tally.refused += 1
             continue
         tally.made += outcome.status in ("ok", "failed")

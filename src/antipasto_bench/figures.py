@@ -208,7 +208,7 @@ def ablation(found: Ablation, theme: str | None) -> Any:
     drawn: Any = [value if found.numeric else compact(value) for value in sorted(kept, key=order_of)]
     if found.numeric:
         axis = alt.Axis(values=drawn, grid=False, format="~g")
-        x = alt.X("value:Q", title=found.axis, scale=alt.Scale(type="log"), axis=axis)
+        x = alt.X("value:Q", title=found.axis, scale=alt.Scale(type="log", nice=False, padding=20), axis=axis)
     else:
         axis = alt.Axis(labelAngle=0, grid=False)
         x = alt.X("value:N", title=found.axis, sort=drawn, axis=axis, scale=alt.Scale(padding=0.5))

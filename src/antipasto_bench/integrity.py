@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from .arms import headline_scores
 from .errors import UserError
 from .paths import Store
-from .results import ITEMS, RECORD, SCHEMA_VERSION, items_digest, put, read_table, write_bytes
+from .results import ITEMS, RECORD, SCHEMA_VERSION, items_digest, parsed, put, read_table, write_bytes
 
 
 def verify(store: Store) -> list[str]:
@@ -22,6 +23,7 @@ def verify(store: Store) -> list[str]:
     """
     found: list[str] = []
     results: Counter[str] = Counter()
+    foreign = False
     lines = store.table.read_bytes().split(b"\n") if store.table.exists() else []
     if not any(line.strip() for line in lines):
         return [f"{store.table} holds no run"]
@@ -31,18 +33,18 @@ def verify(store: Store) -> list[str]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            version, run_id, status = row["schema"], row["run_id"], row["status"]
-        except (ValueError, KeyError, TypeError):
+            row = parsed(line)
+        except ValueError:
             found.append(f"line {number}: not a whole row")
             continue
-        if version != SCHEMA_VERSION:
-            found.append(f"line {number}: {run_id}: schema {version}, expected {SCHEMA_VERSION}")
-        results[run_id] += status == "ok"
+        if row["schema"] != SCHEMA_VERSION:
+            found.append(f"line {number}: {row['run_id']}: schema {row['schema']}, expected {SCHEMA_VERSION}")
+            foreign = True
+        results[row["run_id"]] += row.get("status") == "ok"
     found += [f"{run_id}: {count} results; one is expected" for run_id, count in results.items() if count > 1]
     known = {run_id for run_id, count in results.items() if count}
-    if not any("schema" in line for line in found):
-        with warnings.catch_warnings(action="ignore"):  # what it would warn of is in `found`
+    if not foreign:
+        with warnings.catch_warnings(action="ignore"):  # of lines that are named above
             rows = read_table(store.table).filter(pl.col("status") == "ok")
         found += [problem for row in rows.iter_rows(named=True) for problem in _items(row, store)]
     folder = store.items("x").parent
@@ -63,6 +65,10 @@ def _items(row: dict[str, Any], store: Store) -> list[str]:
         return [f"{run_id}: {path} cannot be read: {' '.join(str(error).split())[:120]}"]
     if digest != row["items_sha256"]:
         return [f"{run_id}: {path} is not what its row was made from"]
+    task = next(iter(json.loads(row["metrics"])["test"]))
+    accuracy = headline_scores(items.filter((pl.col("split") == "test") & (pl.col("task") == task))).mean()
+    if abs(accuracy - row["test_accuracy"]) > 1e-9:
+        return [f"{run_id}: its questions give {accuracy:.4f}, its row says {row['test_accuracy']:.4f}"]
     return []
 
 

@@ -11,11 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+import antipasto
+import antipasto_bench
 
 from .answers import Answers
 from .checkpoints import Checkpoints
@@ -47,7 +51,8 @@ class Making:
     @property
     def holds_work(self) -> bool:
         """Whether there is anything that another try would not do again."""
-        return (self.folder / TRAINED).exists() or any((self.folder / CHECKPOINTS).glob("step-*"))
+        kept = [*(self.folder / CHECKPOINTS).glob("step-*"), *self.folder.glob(ANSWERS)]
+        return bool(kept) or (self.folder / TRAINED).exists()
 
     def begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,10 +75,12 @@ class Making:
         whose = self._digest() if self.adapter.exists() else "the untuned model"
         return Answers(self.folder / ANSWERS.replace("*", split), whose, self.run.eval.batch_size)
 
-    def finish(self) -> None:
-        """Leave only what a finished run keeps."""
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-        for path in [self.folder / TRAINED, self.folder / MADE_BY, *self.folder.glob(ANSWERS)]:
+    def finish(self, place: Path) -> None:
+        """Move what was made to its place, and leave there only what a finished run keeps."""
+        shutil.rmtree(place, ignore_errors=True)
+        self.folder.rename(place)
+        shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
+        for path in [place / TRAINED, place / MADE_BY, *place.glob(ANSWERS), *place.glob(".*.partial")]:
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
@@ -83,8 +90,14 @@ class Making:
         return hashlib.sha256(self.adapter.read_bytes()).hexdigest()
 
 
+@cache
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("antipasto-bench", "torch", "transformers", "lm_eval")}
+    """What the numbers come from: packages, and every line of the adapters and the harness."""
+    code = hashlib.sha256()
+    for package in (antipasto, antipasto_bench):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            code.update(path.read_bytes())
+    return {name: version(name) for name in ("torch", "transformers", "lm_eval")} | {"code": code.hexdigest()}
 
 
 def _read(path: Path) -> Any:

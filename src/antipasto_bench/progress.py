@@ -12,11 +12,17 @@ from rich.progress import Progress as Bar
 from .train import Step
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody listens any more; that ends no run."""
+        self.quiet = True
+
+
 class Progress:
     """Reports on stderr, so that stdout stays for results."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.console = _Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
 
     def phase(self, name: str) -> None:
         if self.console.is_terminal:

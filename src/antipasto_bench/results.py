@@ -98,8 +98,7 @@ def append(table: Path, row: dict[str, Any]) -> None:
         OSError: it could not be written; the table is then as it was.
     """
     line = _line(row)
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(table.with_suffix(".lock")):
+    with _writing(table):
         _append(table, line)
 
 
@@ -110,8 +109,7 @@ def put(table: Path, row: dict[str, Any]) -> None:
         OSError: it could not be written; the table is then as it was.
     """
     line = _line(row)
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(table.with_suffix(".lock")):
+    with _writing(table):
         lines = table.read_bytes().split(b"\n") if table.exists() else []
         earlier = {number: found for number, text in enumerate(lines) if (found := _of(text, row["run_id"]))}
         if row["status"] != "ok" and "ok" in earlier.values():
@@ -123,6 +121,14 @@ def put(table: Path, row: dict[str, Any]) -> None:
         lines[first] = line.rstrip(b"\n")
         kept = [text for number, text in enumerate(lines) if number not in others]
         write_bytes(table, b"\n".join(kept))
+
+
+@contextmanager
+def _writing(table: Path) -> Iterator[None]:
+    """The only writer of the table, in whichever process."""
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(table.with_suffix(".lock")):
+        yield
 
 
 def _of(line: bytes, run_id: str) -> str | None:
@@ -193,21 +199,36 @@ def read_table(table: Path) -> pl.DataFrame:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            version, run_id = row["schema"], row["run_id"]
-            if version == SCHEMA_VERSION:
-                if row["status"] not in ("ok", "failed"):
-                    raise ValueError(row["status"])
-                row = {k: json.dumps(v, sort_keys=True) if k in NESTED else v for k, v in row.items()}
-                pl.DataFrame([row], schema=SCHEMA, strict=True)
-        except (ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+            row = parsed(line)
+        except ValueError:
             warnings.warn(f"{table}, line {number}: not a whole row; skipped", stacklevel=2)
             continue
-        if version != SCHEMA_VERSION:
-            raise UserError(f"{table}, line {number}: schema {version}, this program reads {SCHEMA_VERSION}; update it")
+        run_id = row["run_id"]
+        if row["schema"] != SCHEMA_VERSION:
+            raise UserError(
+                f"{table}, line {number}: schema {row['schema']}, this program reads {SCHEMA_VERSION}; update it"
+            )
         if row["status"] == "ok" or rows.get(run_id, row)["status"] != "ok":
             rows[run_id] = row
     return pl.DataFrame(list(rows.values()), schema=SCHEMA, strict=True)
+
+
+def parsed(line: bytes) -> dict[str, Any]:
+    """A line as a row of the frame, nested columns as text; of another schema, as it stands.
+
+    Raises:
+        ValueError: it is not a whole row.
+    """
+    try:
+        row = json.loads(line)
+        if row["schema"] == SCHEMA_VERSION:
+            if row["status"] not in ("ok", "failed"):
+                raise ValueError(row["status"])
+            row = {k: json.dumps(v, sort_keys=True) if k in NESTED else v for k, v in row.items()}
+            pl.DataFrame([row], schema=SCHEMA, strict=True)
+        return {"run_id": str(row["run_id"])} | dict(row)
+    except (KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise ValueError(str(error)) from error
 
 
 def find(table: Path, run_id: str) -> dict[str, Any] | None:

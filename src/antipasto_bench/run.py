@@ -10,9 +10,10 @@ import gc
 import hashlib
 import json
 import math
-import shutil
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,13 +64,15 @@ def execute(
     progress: Progress,
     *,
     force: bool = False,
+    retry: bool = False,
     stop: Stop | None = None,
     bases: Bases | None = None,
 ) -> Outcome:
     """Make a run unless it was made before or is being made; one that was stopped on the way is gone on with.
 
     Args:
-        force: make it again, and from the start.
+        force: make it again, whatever came of it before.
+        retry: make it again if it failed.
         stop: asked after each training step whether to stop there.
         bases: what earlier runs of this process loaded.
 
@@ -79,7 +82,7 @@ def execute(
     """
     run_id = run.run_id  # once: it digests files, and those may change while the run goes on
     earlier = find(store.table, run_id)
-    if earlier is not None and not force:
+    if _stands(earlier, force, retry):
         return Outcome("done", run_id, earlier)
     store.check_writable()
     lock = lock_of(run_id, store)
@@ -87,12 +90,12 @@ def execute(
     try:
         with FileLock(lock, timeout=0), claimed(run_id, store):
             earlier = find(store.table, run_id)  # made by another process since we looked
-            if earlier is not None and not force:
+            if _stands(earlier, force, retry):
                 return Outcome("done", run_id, earlier)
             if not force and _unrecorded(store.run_dir(run_id)):
                 return Outcome("ok", run_id, record(run_id, store))
             making = Making(making_of(run_id, store), run)
-            if force:
+            if force and earlier is None:  # beside a row, it could only be an earlier try of this very kind
                 making.clear()
             return _make(run, _identity_row(run, run_id), making, store, progress, stop or Stop(), bases or Bases())
     except Timeout:
@@ -101,10 +104,15 @@ def execute(
         _free()
 
 
+def _stands(earlier: dict[str, Any] | None, force: bool, retry: bool) -> bool:
+    return earlier is not None and not force and not (retry and earlier["status"] == "failed")
+
+
 def _free() -> None:
     gc.collect()  # hooks and layers point at each other: without this the model would outlive its use
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a GPU that has gone wrong says so where it is used next
+            torch.cuda.empty_cache()
 
 
 def _make(
@@ -144,8 +152,7 @@ def _make(
                 progress.phase("measure costs")
                 row |= _costs(run, tokenizer, splits, bases)
         except (RunFailure, RuntimeError) as error:  # torch reports memory, devices and LAPACK by RuntimeErrors
-            making.finish()
-            return _record_failure(row | _finish(began), error, making.folder, store)
+            return _record_failure(row | _finish(began), error, making, store)
         progress.phase("record")
         items = pl.DataFrame([i for s in scores.values() for i in s.items], schema=ITEMS_SCHEMA)
         row |= {"status": "ok", **_score_row(scores), "items_sha256": items_digest(items)}
@@ -153,12 +160,10 @@ def _make(
         (making.folder / "samples.jsonl").write_text(samples, encoding="utf-8")
         write_parquet(making.folder / ITEMS, items)
         write_json(making.folder / RECORD, row)
-        making.finish()
-        _replace(making.folder, store.run_dir(run_id))
+        making.finish(store.run_dir(run_id))
         return Outcome("ok", run_id, record(run_id, store))
-    except BaseException as error:
-        serves_the_next_try = making.holds_work and isinstance(error, Interrupted | KeyboardInterrupt | OSError)
-        if not serves_the_next_try:
+    except BaseException:
+        if not making.holds_work:
             making.clear()
         raise
     finally:
@@ -209,8 +214,10 @@ def _costs(run: RunConfig, tokenizer: Any, splits: Splits, bases: Bases) -> dict
         bases.forget()
         _free()
     try:
-        bases.costs[key] = measure(run, tokenizer, splits)
-        return bases.costs[key]
+        found = measure(run, tokenizer, splits)
+        if found:
+            bases.costs[key] = found
+        return found
     except (UserError, OSError) as error:
         warnings.warn(f"costs of {run.variant} are not measured: {error}", stacklevel=2)
         return {}
@@ -236,15 +243,14 @@ def record(run_id: str, store: Store) -> dict[str, Any]:
 
 
 def record_death(run: RunConfig, reason: str, store: Store) -> None:
-    """Record as failed a run that took the processes that made it along."""
+    """Record as failed a run that took the processes that made it along; to be used under the run's lock."""
     row = _identity_row(run, run.run_id) | {"provenance": provenance(pick_device(run.device))}
     finished = {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    making = Making(making_of(run.run_id, store), run)
-    making.finish()
-    _record_failure(row | finished, RunFailure(reason), making.folder, store)
+    _record_failure(row | finished, RunFailure(reason), Making(making_of(run.run_id, store), run), store)
 
 
-def _record_failure(row: dict[str, Any], error: Exception, folder: Path, store: Store) -> Outcome:
+def _record_failure(row: dict[str, Any], error: Exception, making: Making, store: Store) -> Outcome:
+    """Record why, in place of no result. What was made stays for a retry, unless it is what failed."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
     if isinstance(error, torch.OutOfMemoryError):
         reason = f"out of memory: {reason}"
@@ -252,18 +258,19 @@ def _record_failure(row: dict[str, Any], error: Exception, folder: Path, store: 
     elif not isinstance(error, RunFailure):
         reason = f"{type(error).__name__}: {reason}"
     row |= {"status": "failed", "error": reason}
-    earlier = find(store.table, row["run_id"])
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RECORD, row)
-    if earlier is None or earlier["status"] != "ok":
-        _replace(folder, store.run_dir(row["run_id"]))
+    run_id, earlier = row["run_id"], find(store.table, row["run_id"])
+    if making.holds_work and not isinstance(error, RunFailure):
+        if earlier is None or earlier["status"] != "ok":
+            write_json(store.run_dir(run_id) / RECORD, row)
+    else:
+        making.folder.mkdir(parents=True, exist_ok=True)
+        write_json(making.folder / RECORD, row)
+        if earlier is None or earlier["status"] != "ok":
+            making.finish(store.run_dir(run_id))
+        else:
+            making.clear()
     put(store.table, row)
-    return Outcome("failed", row["run_id"], row)
-
-
-def _replace(new: Path, place: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    new.rename(place)
+    return Outcome("failed", run_id, row)
 
 
 def _identity_row(run: RunConfig, run_id: str) -> dict[str, Any]:
@@ -300,13 +307,12 @@ def _train(
     progress: Progress,
     stop: Stop,
 ) -> dict[str, Any]:
-    logged = making.log.read_text(encoding="utf-8").splitlines(keepends=True) if begun is not None else []
+    write_bytes(making.log, b"".join(_logged(making.log, begun)))
     with (
-        open(making.log, "w", encoding="utf-8") as log,
+        open(making.log, "a", encoding="utf-8") as log,
         progress.training(run.steps) as show,
         stop.after_this(),
     ):
-        log.writelines(logged[: 0 if begun is None else begun.state["step"]])
 
         def on_step(step: Step) -> None:
             log.write(json.dumps(asdict(step)) + "\n")
@@ -326,6 +332,15 @@ def _train(
         "train_tokens_per_s": done.tokens_per_second,
         "train_s": done.seconds,
     }
+
+
+def _logged(log: Path, begun: Checkpoint | None) -> Iterator[bytes]:
+    """The lines of the steps up to a checkpoint."""
+    if begun is not None and log.exists():
+        for line in log.read_bytes().splitlines(keepends=True):
+            with suppress(ValueError, KeyError, TypeError):  # one that was cut short
+                if json.loads(line)["step"] <= begun.state["step"]:
+                    yield line
 
 
 def _evaluate(

@@ -7,28 +7,33 @@ as failed.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
+from filelock import FileLock, Timeout
 
-from .claims import lock_of
+from .claims import lock_of, note_on
 from .engine import Order
 from .errors import UserError
 from .paths import Store
 from .plan import plan
 from .run import record_death
-from .stopping import Interrupted, stoppable
+from .stopping import stoppable
 from .sweep import Sweep
 
 DEATHS = 2  # of its workers, after which a run counts as failed
-POLL_S = 0.2
+IDLE_DEATHS = 3  # of one worker before it had begun a run, after which the sweep gives up
+POLL_S = 0.05
 
 
 @dataclass
@@ -61,54 +66,64 @@ def environments(count: int) -> list[dict[str, str]]:
     return [shared | ({"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {}) for i in range(count)]
 
 
+@dataclass(frozen=True)
+class Shared:
+    """How it went."""
+
+    codes: list[int]  # of the workers that ended by themselves
+    failed: int  # runs that were recorded as failed because workers died over them
+
+
 def share(
-    command: list[str],
-    count: int,
+    commands: list[list[str]],
     asked: Sweep,
     store: Store,
     order: Order,
     environment: dict[str, str],
     say: Callable[[str], None],
-) -> list[int]:
-    """Run `command` in several processes until the sweep owes nothing more.
+) -> Shared:
+    """Run the commands beside each other until the sweep owes nothing more.
 
     Args:
+        commands: one a worker.
         environment: of every worker, beside its threads and its GPU.
-
-    Returns:
-        the exit codes of those that ended by themselves.
 
     Raises:
         Interrupted: somebody asked to stop; the workers were asked, too, and have ended.
-        UserError: more workers than GPUs.
+        UserError: more workers than GPUs, or one that dies again and again before it has begun a run.
     """
-    seen = [own | environment for own in environments(count)]
-    deaths: Counter[str] = Counter()
+    seen = [own | environment for own in environments(len(commands))]
+    deaths: Counter[str] = Counter()  # by run, or by worker where it had none
     codes: list[int] = []
     workers: list[Worker] = []
+    failed = 0
     try:
         with stoppable():
-            workers = [_start(i, command, seen[i], say) for i in range(count)]
+            for number, command in enumerate(commands):
+                workers.append(_start(number, command, seen[number], say))
             while workers:
                 time.sleep(POLL_S)
                 for worker in [w for w in workers if w.process.poll() is not None]:
                     workers.remove(worker)
                     worker.reader.join()
-                    code = int(worker.process.returncode)
+                    number, code = worker.number, int(worker.process.returncode)
                     if code >= 0:
                         codes.append(code)
                         continue
-                    _mourn(worker, -code, deaths, asked, store, say)
+                    failed += _mourn(worker, signal.Signals(-code).name, deaths, asked, store, say)
+                    if deaths[f"worker {number}"] >= IDLE_DEATHS:
+                        raise UserError(
+                            f"worker {number} died {IDLE_DEATHS} times before it had begun a run; see above"
+                        )
                     if order.of(plan(asked, store)):
-                        workers.append(_start(worker.number, command, seen[worker.number], say))
-    except Interrupted:
+                        workers.append(_start(number, commands[number], seen[number], say))
+    finally:
         for worker in workers:
             worker.process.send_signal(signal.SIGTERM)
         for worker in workers:
             worker.process.wait()
             worker.reader.join()
-        raise
-    return codes
+    return Shared(codes, failed)
 
 
 def _start(number: int, command: list[str], environment: dict[str, str], say: Callable[[str], None]) -> Worker:
@@ -121,12 +136,14 @@ def _start(number: int, command: list[str], environment: dict[str, str], say: Ca
         text=True,
         errors="replace",
         start_new_session=True,  # Ctrl-C reaches this process alone, which asks the workers to stop
+        preexec_fn=_end_with_parent,
     )
 
     def read() -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            say(f"worker {number}: {line.rstrip()}")
+            with suppress(OSError, ValueError):  # nobody listens: the pipe is emptied all the same
+                say(f"worker {number}: {line.rstrip()}")
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -134,23 +151,28 @@ def _start(number: int, command: list[str], environment: dict[str, str], say: Ca
 
 
 def _mourn(
-    worker: Worker, signum: int, deaths: Counter[str], asked: Sweep, store: Store, say: Callable[[str], None]
-) -> None:
-    """Find the run that a dead worker was making; record it as failed where it was not the first to die over it."""
-    name = signal.Signals(signum).name
+    worker: Worker, name: str, deaths: Counter[str], asked: Sweep, store: Store, say: Callable[[str], None]
+) -> bool:
+    """Find the run that a dead worker was making; record it as failed where others had died over it before."""
     for run in asked.runs:
         run_id = run.run_id
-        note = lock_of(run_id, store).with_suffix(".json")
-        try:
-            mine = f'"pid": {worker.process.pid}' in note.read_text(encoding="utf-8")
-        except OSError:
+        claim = note_on(run_id, store)
+        if claim is None or (claim.pid, claim.host) != (worker.process.pid, socket.gethostname()):
             continue
-        if not mine:
-            continue
-        note.unlink(missing_ok=True)
         deaths[run_id] += 1
         say(f"worker {worker.number} died of {name} while making {run_id}")
-        if deaths[run_id] >= DEATHS:
-            record_death(run, f"its worker died {DEATHS} times, the last time of {name}", store)
-        return
+        lost = deaths[run_id] >= DEATHS
+        with suppress(Timeout), FileLock(lock_of(run_id, store), timeout=0):  # else somebody has taken it up already
+            if lost:
+                record_death(run, f"its worker died {DEATHS} times, the last time of {name}", store)
+            lock_of(run_id, store).with_suffix(".json").unlink(missing_ok=True)
+        return lost
+    deaths[f"worker {worker.number}"] += 1
     say(f"worker {worker.number} died of {name}")
+    return False
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel, where it is Linux, to send a worker SIGTERM when the sweep that started it is gone."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -67,7 +67,7 @@ def test_runs_on_different_questions_are_not_compared(store):
 
 @pytest.mark.slow
 def test_the_command_shows_both_answers_to_what_flipped(tmp_path):
-    words = ["steps=60", "batch_size=4", "eval.limit=60", "eval.valid_limit=6", "eval.batch_size=60"]
+    words = ["steps=60", "batch_size=4", "eval.limit=60", "eval.valid_limit=6", "eval.batch_size=60", "costs=false"]
     bench("sweep", "base,lora", *words, cwd=tmp_path)
     done = bench("compare", "lora", "base", "--show", "2", "--json", cwd=tmp_path)
     found = json.loads(done.stdout)

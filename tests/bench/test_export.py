@@ -12,7 +12,7 @@ from command import bench, row_of
 from transformers import AutoModelForCausalLM
 
 TASKS = Path(__file__).parents[2] / "benchmark" / "tasks"
-SHORT = ["steps=60", "eval.limit=100", "eval.valid=none", "eval.batch_size=50"]
+SHORT = ["steps=60", "eval.limit=100", "eval.valid=none", "eval.batch_size=50", "costs=false"]
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,9 @@ def test_the_stock_command_gives_the_same_verdict_on_every_question(tmp_path):
 
 
 def test_an_export_is_a_plain_model_folder_and_overwrites_nothing(tmp_path):
-    row = row_of(bench("run", "antipasto", "steps=4", "eval.limit=4", "eval.valid=none", "--json", cwd=tmp_path))
+    row = row_of(
+        bench("run", "antipasto", "steps=4", "eval.limit=4", "eval.valid=none", "costs=false", "--json", cwd=tmp_path)
+    )
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     said = bench("export", row["run_id"], "--merged", "taken", cwd=tmp_path, expect=2).stderr

@@ -50,6 +50,13 @@ def test_everything_that_is_wrong_is_named(store):
     assert len(found.splitlines()) == 7
 
 
+def test_a_row_that_says_more_than_its_questions_is_named(store):
+    append(store.table, record(store, "lora", [0, 1]) | {"test_accuracy": 0.9})
+    assert verify(store)[0].endswith("its questions give 0.2500, its row says 0.9000")
+    store.table.write_text(store.table.read_text().replace('"status": "ok"', '"status": "okay"'))
+    assert verify(store)[0] == "line 1: not a whole row"
+
+
 def test_a_row_of_another_schema_is_named(store):
     append(store.table, record(store, "lora", [0]))
     store.table.write_text(store.table.read_text().replace('"schema": 1', '"schema": 7'))

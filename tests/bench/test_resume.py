@@ -10,10 +10,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from safetensors.torch import load_file
 
+import antipasto
 from antipasto_bench.answers import Answers
+from antipasto_bench.attach import attach, drawn_examples
+from antipasto_bench.bases import Bases
+from antipasto_bench.checkpoints import Checkpoints
 from antipasto_bench.config import RunConfig, compose
+from antipasto_bench.errors import UserError
 from antipasto_bench.paths import Store
 from antipasto_bench.progress import Progress
 from antipasto_bench.results import read_table
@@ -123,6 +129,88 @@ def test_what_other_code_began_is_not_gone_on_with(tmp_path):
     assert not any(name.startswith("go on") for name in seen)
 
 
+def test_whatever_ends_a_try_what_was_trained_is_kept(tmp_path):
+    """A hub that is down, a GPU that another process fills, an error of lm-eval's: none of them costs the training."""
+    run = small("lora")
+    whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
+    execute(run, whole, Progress(quiet=True))
+    with pytest.raises(Interrupted):
+        execute(run, broken, Progress(quiet=True), stop=StopAfter(8))
+
+    class Failing(Bases):
+        def __init__(self, error: Exception) -> None:
+            super().__init__()
+            self.error = error
+
+        def model(self, run):
+            raise self.error
+
+    for error in (UserError("the hub is down"), AssertionError("max_gen_toks")):
+        with pytest.raises(type(error)):
+            execute(run, broken, Progress(quiet=True), bases=Failing(error))
+    failed = execute(run, broken, Progress(quiet=True), bases=Failing(RuntimeError("CUDA out of memory")))
+    assert failed.status == "failed"
+    assert (broken.outputs / ".making" / run.run_id / "checkpoints").exists()
+    assert execute(run, broken, Progress(quiet=True)).row["status"] == "failed", (
+        "without being asked, it is not retried"
+    )
+    assert execute(run, broken, Progress(quiet=True), retry=True).status == "ok"
+    assert result_of(run, broken) == result_of(run, whole)
+    assert execute(run, broken, Progress(quiet=True), retry=True).status == "done", "what is ok is not retried"
+
+
+def test_scoring_that_is_stopped_goes_on_with_what_is_answered(tmp_path, monkeypatch):
+    run = small("base")
+    whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
+    execute(run, whole, Progress(quiet=True))
+    answered = []
+    add = Answers.add_partial
+
+    def interrupting(self, *given):
+        add(self, *given)
+        answered.append(given)
+        if len(answered) == 20:
+            raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(Answers, "add_partial", interrupting)
+    with pytest.raises(Interrupted):
+        execute(run, broken, Progress(quiet=True))
+    kept = next((broken.outputs / ".making").rglob("answers-test.jsonl"))
+    assert kept.read_text().count("\n") == 1 + 2, "whose, and two batches of eight"
+    assert execute(run, broken, Progress(quiet=True)).status == "ok"
+    assert len(answered) == 20 + (30 - 16) + 10
+    items = [pl.read_parquet(store.items(run.run_id)) for store in (broken, whole)]
+    assert items[0].equals(items[1])
+
+
+def test_several_answers_to_one_question_are_draws_of_their_own(tmp_path):
+    class Drawing:
+        def generate_until(self, requests) -> list[str]:
+            return [f"draw {i}" for i in range(len(requests))]
+
+    lm = Drawing()
+    Answers(tmp_path / "a.jsonl", "a", 4).keep(lm)
+    assert lm.generate_until([Asked("same")] * 3) == ["draw 0", "draw 1", "draw 2"]
+
+
+def test_a_parameter_that_never_had_a_gradient_is_restored_without_moments(tmp_path):
+    run, bases = small("lora"), Bases()
+    model, tokenizer = bases.model(run)
+    attach(run, model, tokenizer, drawn_examples(run, tokenizer, bases.splits(run), 4))
+    parameters = list(antipasto.trainable_parameters(model).values())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    parameters[0].sum().backward()
+    optimizer.step()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.write(1, model, optimizer, {"step": 1})
+    other = torch.optim.AdamW(parameters, lr=1e-3)
+    found = checkpoints.latest()
+    assert found is not None
+    found.restore(other)
+    assert set(other.state) == {parameters[0]}
+    assert torch.equal(other.state[parameters[0]]["exp_avg"], optimizer.state[parameters[0]]["exp_avg"])
+
+
 def test_force_begins_anew(tmp_path):
     run, store = small("lora"), store_in(tmp_path)
     with pytest.raises(Interrupted):
@@ -165,6 +253,7 @@ def test_a_run_killed_at_twenty_random_moments_ends_with_the_bits_of_one_that_wa
             process.kill()
             process.join()
             killed += 1
+        assert process.exitcode in (0, -signal.SIGKILL)
         if process.exitcode == 0:
             if killed >= 20:
                 break

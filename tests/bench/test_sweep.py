@@ -137,5 +137,5 @@ def test_a_sweep_file_is_made_from_choice_to_last_seed(tmp_path):
     assert [row["lr"] for row in rows if row["seed"] == 1] == [best]
     page = bench("report", "--readme", "page.md", cwd=tmp_path).stdout
     assert "Learning rates tried" in page
-    assert page.count("| antipasto_gain") == 1
+    assert page.count("| antipasto_gain") == 2, "a row of scores and one of costs"
     assert "3 runs: 3 done" in bench("sweep", path, "--dry-run", cwd=tmp_path).stdout

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 
 import pytest
@@ -12,12 +13,14 @@ from test_resume import SAME, result_of, small, store_in
 
 from antipasto_bench.bases import Bases
 from antipasto_bench.claims import claim_on, claimed, lock_of
+from antipasto_bench.engine import Order, make_all
+from antipasto_bench.errors import UserError
 from antipasto_bench.plan import estimate, plan, told
 from antipasto_bench.progress import Progress
 from antipasto_bench.results import append, read_table
 from antipasto_bench.run import execute
 from antipasto_bench.sweep import Sweep
-from antipasto_bench.workers import environments
+from antipasto_bench.workers import environments, share
 
 pytestmark = pytest.mark.slow
 FAST = [*QUICK, "eval.general=none"]
@@ -75,6 +78,7 @@ def test_a_run_that_kills_its_workers_is_recorded_as_failed_and_the_sweep_goes_o
         time.sleep(0.01)
     _, err = process.communicate(timeout=250)
     assert len(killed) == 2, err
+    assert process.returncode == 1, err
     rows = {row["variant"]: row for row in read_table(tmp_path / "results/table.ndjson").iter_rows(named=True)}
     assert rows["lora"]["status"] == "failed"
     assert rows["lora"]["error"] == "its worker died 2 times, the last time of SIGKILL"
@@ -86,7 +90,7 @@ def test_workers_are_asked_to_stop_and_the_sweep_goes_on_later(tmp_path):
     process = start("sweep", *words, cwd=tmp_path)
     making = tmp_path / "outputs" / ".making"
     deadline = time.time() + 120
-    while len(list(making.glob("*/log.jsonl"))) < 2 and time.time() < deadline:
+    while sum(log.stat().st_size > 0 for log in making.glob("*/log.jsonl")) < 2 and time.time() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -139,6 +143,10 @@ def test_who_makes_a_run_is_known_while_it_is_made_and_forgotten_when_the_proces
     with claimed(run.run_id, store):
         note.write_text(note.read_text().replace(str(os.getpid()), "4194300"))
         assert claim_on(run.run_id, store) is None
+    with claimed(run.run_id, store):
+        kept = json.loads(note.read_text())
+        note.write_text(json.dumps(kept | {"born": "another boot 1"}))
+        assert claim_on(run.run_id, store) is None, "the number of the process was given out again"
 
 
 def test_the_time_to_go_is_that_of_runs_of_the_same_kind(tmp_path):
@@ -151,6 +159,28 @@ def test_the_time_to_go_is_that_of_runs_of_the_same_kind(tmp_path):
         append(store.table, row | {"total_s": seconds})
     assert estimate(plan(asked, store), store) == 2 * 40.0
     assert [told(s) for s in (40, 600, 20_000)] == ["40 s", "10 min", "5.6 h"]
+
+
+def test_workers_that_cannot_even_start_end_the_sweep(tmp_path):
+    said: list[str] = []
+    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 6)"]
+    with pytest.raises(UserError, match="died 3 times before it had begun a run"):
+        share([command], Sweep([small("lora")]), store_in(tmp_path), Order(), {}, said.append)
+    assert said == ["worker 0 died of SIGABRT"] * 3
+
+
+def test_an_error_of_one_run_does_not_end_the_others(tmp_path):
+    runs = [small("lora"), small("ia3")]
+    said, made = [], []
+
+    def make(run, failed_before):
+        made.append(run.variant)
+        raise KeyError("a bug")
+
+    tally = make_all(Sweep(runs), store_in(tmp_path), make, said.append, Order())
+    assert made == ["lora", "ia3"]
+    assert tally.refused == 2
+    assert "error: KeyError: 'a bug'" in said
 
 
 def test_threads_are_shared_out_unless_somebody_chose(monkeypatch):
