@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +18,10 @@ from .errors import UserError
 from .paths import Store
 
 if TYPE_CHECKING:
-    from .bases import Bases
     from .config import RunConfig
     from .engine import Order
     from .run import Outcome
+    from .stopping import Stop
     from .sweep import Sweep
 
 app = typer.Typer(
@@ -134,15 +135,18 @@ def sweep(
             _share(commands, asked, store, order, began, as_json)
             return
     from .bases import Bases
+    from .progress import Progress
+    from .run import execute
 
     bases = Bases()
+    with _stoppable() as stop:
 
-    def make(run: RunConfig, failed_before: bool) -> Outcome:
-        outcome = _execute(run, store, force=False, retry=failed_before, bases=bases)
-        _say_outcome(outcome, as_json)
-        return outcome
+        def make(run: RunConfig, failed_before: bool) -> Outcome:
+            outcome = execute(run, store, Progress(), retry=failed_before, stop=stop, bases=bases)
+            _say_outcome(outcome, as_json)
+            return outcome
 
-    tally = make_all(asked, store, make, say, order)
+        tally = make_all(asked, store, make, say, order)
     waiting = sum(p.state == "waiting" for p in plan(asked, store))
     if waiting:
         say(f"{waiting} runs wait for the choice of a learning rate: its runs are being made elsewhere, or all failed")
@@ -509,14 +513,22 @@ def presets(as_json: JsonOption = False) -> None:
         )
 
 
-def _execute(run: RunConfig, store: Store, force: bool, retry: bool = False, bases: Bases | None = None) -> Outcome:
+def _execute(run: RunConfig, store: Store, force: bool) -> Outcome:
     from .progress import Progress
     from .run import execute
+
+    with _stoppable() as stop:
+        return execute(run, store, Progress(), force=force, stop=stop)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Stop]:
+    """SIGINT and SIGTERM end the command in one line, and with the exit code that shells expect."""
     from .stopping import Interrupted, stoppable
 
     try:
         with stoppable() as stop:
-            return execute(run, store, Progress(), force=force, retry=retry, stop=stop, bases=bases)
+            yield stop
     except Interrupted as error:
         where = f" {error.where}" if error.where else ""
         typer.echo(f"interrupted{where}; the same command goes on from what is kept of it", err=True)

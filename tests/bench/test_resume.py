@@ -151,9 +151,7 @@ def test_whatever_ends_a_try_what_was_trained_is_kept(tmp_path):
     failed = execute(run, broken, Progress(quiet=True), bases=Failing(RuntimeError("CUDA out of memory")))
     assert failed.status == "failed"
     assert (broken.outputs / ".making" / run.run_id / "checkpoints").exists()
-    assert execute(run, broken, Progress(quiet=True)).row["status"] == "failed", (
-        "without being asked, it is not retried"
-    )
+    assert execute(run, broken, Progress(quiet=True)).row["status"] == "failed", "it is retried only where asked"
     assert execute(run, broken, Progress(quiet=True), retry=True).status == "ok"
     assert result_of(run, broken) == result_of(run, whole)
     assert execute(run, broken, Progress(quiet=True), retry=True).status == "done", "what is ok is not retried"
