@@ -14,7 +14,7 @@ demo *OPTIONS: setup
 
 # Set up if need be, then lint, check types and run every test.
 test *PYTEST_OPTIONS: setup lint
-    .venv/bin/python -m pytest --numprocesses auto --dist loadgroup "$@"
+    .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
 
 # Train and score one variant: just bench-variant antipasto rotate_basis=V preset=nano
 bench-variant VARIANT *OVERRIDES: setup

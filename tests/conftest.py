@@ -8,6 +8,9 @@ import pytest
 # Singular value decompositions of tests are kept apart from a user's.
 os.environ["ANTIPASTO_CACHE"] = tempfile.mkdtemp(prefix="svd-of-tests-")
 
+# No test waits for a hub; those that start processes say so to each.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 # Test files run side by side, one a core; two torch processes that each take all cores would only wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -18,10 +21,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(len(os.sched_getaffinity(0)), 8)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a fixture of their module go to one worker; all others to whichever is free."""
-    for item in items:
-        definitions = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
-        if any(found[-1].scope == "module" for found in definitions.values() if found):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """Files with slow tests come first, so that no worker is left alone with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

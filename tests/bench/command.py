@@ -9,7 +9,10 @@ from pathlib import Path
 
 SHARED = Path(__file__).parents[3] / "shared"  # real GSM8K, where a checkout has it beside it
 HUB = tempfile.mkdtemp(prefix="empty-hub-cache-")  # no test may find what a user has fetched
-QUICK = ["steps=8", "batch_size=4", "eval.limit=12", "eval.valid_limit=6", "eval.batch_size=12", "costs=false"]
+QUICK = [
+    "steps=8", "batch_size=4", "eval.limit=12", "eval.valid_limit=6", "eval.batch_size=12", "costs=false",
+    "eval.general_limit=8",
+]  # fmt: skip
 
 
 def start(*words: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:

@@ -225,7 +225,7 @@ def work(run: dict, folder: Path) -> None:
 @pytest.mark.timeout(600)
 def test_a_run_killed_at_twenty_random_moments_ends_with_the_bits_of_one_that_was_not(tmp_path):
     """Real processes, killed by SIGKILL wherever they are: attaching, training, writing, scoring, recording."""
-    run = small("lora", steps=40, **{"eval.limit": 100})
+    run = small("lora", steps=30, **{"eval.limit": 60})
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["antipasto_bench.run", "lm_eval.models.huggingface", "lm_eval.evaluator"])
 

@@ -103,7 +103,7 @@ def test_workers_are_asked_to_stop_and_the_sweep_goes_on_later(tmp_path):
 
 
 def test_a_base_model_that_served_other_runs_gives_the_bits_of_a_fresh_one(tmp_path):
-    runs = [small(name) for name in ("lora", "pissa", "antipasto", "base", "ia3", "eva")]
+    runs = [small(name) for name in ("lora", "pissa", "antipasto", "base")]
     fresh, reused, bases = store_in(tmp_path / "fresh"), store_in(tmp_path / "reused"), Bases()
     for run in [*runs, runs[0]]:
         execute(run, fresh, Progress(quiet=True))
