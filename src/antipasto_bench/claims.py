@@ -43,7 +43,8 @@ def claimed(run_id: str, store: Store) -> Iterator[None]:
     """Say for the length of a block that this process makes the run; to be used under the run's lock."""
     note = lock_of(run_id, store).with_suffix(".json")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(note, {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "born": _born(os.getpid())})
+    with suppress(OSError):  # a full disk: the lock holds all the same
+        write_json(note, {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "born": _born(os.getpid())})
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import UserError
+from .errors import UserError, disk_is_full
 from .paths import Store
 
 if TYPE_CHECKING:
@@ -593,7 +592,7 @@ def main() -> None:
             raise
         _die(str(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if disk_is_full(error):
             _die(f"{error.strerror}; nothing was recorded: free some space and start it again")
         if error.filename is None:
             raise

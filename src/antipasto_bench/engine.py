@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from random import Random
 
 from .config import RunConfig
-from .errors import UserError
+from .errors import UserError, disk_is_full
 from .paths import Store
 from .plan import Planned, due, plan
-from .run import Outcome
+from .run import Outcome, record_loss
 from .sweep import Sweep
 
 WAIT_S = 2.0
@@ -68,8 +68,21 @@ def make_all(
             outcome = make(p.run, p.state == "failed")
         except Exception as error:  # of this run alone: the others go on
             say(f"error: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}")
-            tally.refused += 1
-            continue
+            if not _recorded_as_full(p.run, error, store):
+                tally.refused += 1
+                continue
+            outcome = Outcome("failed", p.run_id)
         tally.made += outcome.status in ("ok", "failed")
         tally.failed += outcome.status == "failed"
     return tally
+
+
+def _recorded_as_full(run: RunConfig, error: Exception, store: Store) -> bool:
+    """Record a run as failed if what ended it is a full disk, and the table can still be written."""
+    if not disk_is_full(error):
+        return False
+    try:
+        record_loss(run, error, store)
+    except OSError:
+        return False
+    return True

@@ -12,7 +12,7 @@ import polars as pl
 from .arms import headline_scores
 from .errors import UserError
 from .paths import Store
-from .results import ITEMS, RECORD, SCHEMA_VERSION, items_digest, parsed, put, read_table, write_bytes
+from .results import ITEMS, RECORD, SCHEMA_VERSION, items_digest, parsed, put, read_table, recorded, write_bytes
 
 
 def verify(store: Store) -> list[str]:
@@ -92,13 +92,13 @@ def rebuild(store: Store) -> list[str]:
     brought: list[str] = []
     for path in records:
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = recorded(path.parent)
             run_id, status = kept["run_id"], kept["status"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         earlier = rows.get(run_id)
         if status == "failed" and earlier is None:
-            put(store.table, {key: value for key, value in kept.items() if key != "schema"})
+            put(store.table, kept)
         elif status == "ok" and (path.parent / ITEMS).exists():
             if earlier is None or earlier["status"] != "ok":
                 record(run_id, store)

@@ -110,7 +110,7 @@ def measure_here(run: RunConfig, examples: list[Example]) -> dict[str, Any]:
     optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True) if trained else None  # its moments take memory too
     for _ in range(WARM_UP):
         _turn(model, batch, from_inputs=not adapted, optimizer=optimizer)
-    found["peak_bytes"] = peak_bytes(model)
+    found["peak_bytes"] = peak_bytes(next(model.parameters()).device)
     del optimizer
     found |= _steps(model, batch, adapted, bool(trained))
     if adapted:
@@ -203,9 +203,8 @@ def kept_for_backward(work: Callable[[], Any], owned: Iterable[Tensor] = ()) -> 
     return sum(kept.values())
 
 
-def peak_bytes(model: nn.Module) -> int | None:
-    """The most memory so far: allocated on the model's GPU, or resident in this process; None where it is not told."""
-    device = next(model.parameters()).device
+def peak_bytes(device: torch.device) -> int | None:
+    """The most memory so far: allocated on a GPU, or resident in this process; None where it is not told."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:  # ru_maxrss would do, were it not handed down from the process that started this one

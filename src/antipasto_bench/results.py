@@ -11,7 +11,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from .errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ITEMS, RECORD = "items.parquet", "record.json"  # in a run's folder in outputs/: what results/ are rebuilt from
 
 # What is measured of an adapter beside its base, see measured_cost; null where a variant has no such cost.
@@ -75,6 +75,7 @@ SCHEMA: dict[str, Any] = {
     "first_loss": pl.Float64,
     "last_loss": pl.Float64,
     "mean_grad_norm": pl.Float64,
+    "processes": pl.Int64,  # that trained and scored it together
     "train_tokens": pl.Int64,  # without padding
     "train_tokens_per_s": pl.Float64,
     "load_s": pl.Float64,
@@ -89,6 +90,39 @@ SCHEMA: dict[str, Any] = {
     "provenance": pl.String,
 }
 NESTED = ("metrics", "config", "provenance")
+
+# From a version of the schema to the next.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda row: row | {"processes": 1},  # several could not make a run together then
+}
+
+
+def migrated(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as this version of the schema has it; one of a newer version as it stands.
+
+    Raises:
+        KeyError: a version that never was.
+    """
+    while row["schema"] < SCHEMA_VERSION:
+        row = MIGRATIONS[row["schema"]](row) | {"schema": row["schema"] + 1}
+    return row
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """The row that a run's folder in outputs/ keeps.
+
+    Raises:
+        OSError, ValueError: it keeps none that can be read.
+    """
+    kept = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    try:
+        return migrated({"schema": 1} | kept)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / RECORD}: not a row") from error
+
+
+def write_record(folder: Path, row: dict[str, Any]) -> None:
+    write_json(folder / RECORD, {"schema": SCHEMA_VERSION} | row)
 
 
 def append(table: Path, row: dict[str, Any]) -> None:
@@ -214,13 +248,13 @@ def read_table(table: Path) -> pl.DataFrame:
 
 
 def parsed(line: bytes) -> dict[str, Any]:
-    """A line as a row of the frame, nested columns as text; of another schema, as it stands.
+    """A line as a row of the frame, nested columns as text, older ones migrated; of a newer schema, as it stands.
 
     Raises:
         ValueError: it is not a whole row.
     """
     try:
-        row = json.loads(line)
+        row = migrated(json.loads(line))
         if row["schema"] == SCHEMA_VERSION:
             if row["status"] not in ("ok", "failed"):
                 raise ValueError(row["status"])

@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,16 +33,16 @@ from .claims import claimed, lock_of, making_of
 from .config import BASE, RunConfig, model_fingerprint
 from .data import Example, Splits, read_texts
 from .dossier import keep
-from .errors import RunFailure, UserError
+from .errors import RunFailure, UserError, disk_is_full
 from .evaluate import ITEMS_SCHEMA, Evaluation, Scores
 from .forgetting import mean_token_loss
 from .load import pick_device
 from .making import Making
-from .measured_cost import cost_key, measure
+from .measured_cost import cost_key, measure, peak_bytes
 from .paths import Store, locate
 from .progress import Progress
 from .provenance import provenance
-from .results import ITEMS, RECORD, find, items_digest, put, write_bytes, write_json, write_parquet
+from .results import ITEMS, find, items_digest, put, recorded, write_bytes, write_parquet, write_record
 from .stopping import Interrupted, Stop
 from .train import Step, Training, train
 
@@ -151,7 +151,7 @@ def _make(
             if run.costs:
                 progress.phase("measure costs")
                 row |= _costs(run, tokenizer, splits, bases)
-        except (RunFailure, RuntimeError) as error:  # torch reports memory, devices and LAPACK by RuntimeErrors
+        except (RunFailure, RuntimeError, MemoryError) as error:  # torch tells of devices and LAPACK by RuntimeErrors
             return _record_failure(row | _finish(began), error, making, store)
         progress.phase("record")
         items = pl.DataFrame([i for s in scores.values() for i in s.items], schema=ITEMS_SCHEMA)
@@ -159,7 +159,7 @@ def _make(
         samples = "".join(json.dumps(sample) + "\n" for s in scores.values() for sample in s.samples)
         (making.folder / "samples.jsonl").write_text(samples, encoding="utf-8")
         write_parquet(making.folder / ITEMS, items)
-        write_json(making.folder / RECORD, row)
+        write_record(making.folder, row)
         making.finish(store.run_dir(run_id))
         return Outcome("ok", run_id, record(run_id, store))
     except BaseException:
@@ -226,7 +226,7 @@ def _costs(run: RunConfig, tokenizer: Any, splits: Splits, bases: Bases) -> dict
 def _unrecorded(folder: Path) -> bool:
     """Whether a run was finished there and its row is not in the table: a process died between the two."""
     try:
-        kept = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        kept = recorded(folder)
     except (OSError, ValueError):
         return False
     return kept.get("status") == "ok" and (folder / ITEMS).exists()
@@ -235,42 +235,53 @@ def _unrecorded(folder: Path) -> bool:
 def record(run_id: str, store: Store) -> dict[str, Any]:
     """Bring a finished run from its folder in outputs/ into results/: items, dossier and row, in this order."""
     folder = store.run_dir(run_id)
-    row = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    row = recorded(folder)
     write_bytes(store.items(run_id), (folder / ITEMS).read_bytes())
     keep(folder, store, run_id)
     put(store.table, row)
     return row
 
 
-def record_death(run: RunConfig, reason: str, store: Store) -> None:
-    """Record as failed a run that took the processes that made it along; to be used under the run's lock."""
+def record_loss(run: RunConfig, error: Exception, store: Store) -> Outcome:
+    """Record as failed a run that could not tell of it itself: what made it has died, or had nowhere to write.
+
+    Raises:
+        OSError: that cannot be written either; the table is as it was.
+    """
     row = _identity_row(run, run.run_id) | {"provenance": provenance(pick_device(run.device))}
     finished = {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    _record_failure(row | finished, RunFailure(reason), Making(making_of(run.run_id, store), run), store)
+    return _record_failure(row | finished, error, Making(making_of(run.run_id, store), run), store)
 
 
 def _record_failure(row: dict[str, Any], error: Exception, making: Making, store: Store) -> Outcome:
     """Record why, in place of no result. What was made stays for a retry, unless it is what failed."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-    if isinstance(error, torch.OutOfMemoryError):
+    if _out_of_memory(error):
         reason = f"out of memory: {reason}"
-        row |= {"peak_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+        row |= {"peak_bytes": peak_bytes(pick_device(making.run.device))}
+    elif disk_is_full(error):
+        reason = "the disk is full"
     elif not isinstance(error, RunFailure):
         reason = f"{type(error).__name__}: {reason}"
     row |= {"status": "failed", "error": reason}
     run_id, earlier = row["run_id"], find(store.table, row["run_id"])
-    if making.holds_work and not isinstance(error, RunFailure):
-        if earlier is None or earlier["status"] != "ok":
-            write_json(store.run_dir(run_id) / RECORD, row)
-    else:
-        making.folder.mkdir(parents=True, exist_ok=True)
-        write_json(making.folder / RECORD, row)
-        if earlier is None or earlier["status"] != "ok":
-            making.finish(store.run_dir(run_id))
+    with suppress(OSError) if disk_is_full(error) else nullcontext():  # the table may lie on another disk
+        if making.holds_work and not isinstance(error, RunFailure):
+            if earlier is None or earlier["status"] != "ok":
+                write_record(store.run_dir(run_id), row)
         else:
-            making.clear()
+            making.folder.mkdir(parents=True, exist_ok=True)
+            write_record(making.folder, row)
+            if earlier is None or earlier["status"] != "ok":
+                making.finish(store.run_dir(run_id))
+            else:
+                making.clear()
     put(store.table, row)
     return Outcome("failed", run_id, row)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _identity_row(run: RunConfig, run_id: str) -> dict[str, Any]:

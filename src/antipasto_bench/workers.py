@@ -24,10 +24,10 @@ from filelock import FileLock, Timeout
 
 from .claims import lock_of, note_on
 from .engine import Order
-from .errors import UserError
+from .errors import RunFailure, UserError
 from .paths import Store
 from .plan import plan
-from .run import record_death
+from .run import record_loss
 from .stopping import stoppable
 from .sweep import Sweep
 
@@ -164,7 +164,7 @@ def _mourn(
         lost = deaths[run_id] >= DEATHS
         with suppress(Timeout), FileLock(lock_of(run_id, store), timeout=0):  # else somebody has taken it up already
             if lost:
-                record_death(run, f"its worker died {DEATHS} times, the last time of {name}", store)
+                record_loss(run, RunFailure(f"its worker died {DEATHS} times, the last time of {name}"), store)
             lock_of(run_id, store).with_suffix(".json").unlink(missing_ok=True)
         return lost
     deaths[f"worker {worker.number}"] += 1

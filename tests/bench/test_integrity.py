@@ -10,7 +10,7 @@ from antipasto_bench.errors import UserError
 from antipasto_bench.integrity import rebuild, verify
 from antipasto_bench.paths import Store
 from antipasto_bench.progress import Progress
-from antipasto_bench.results import append, read_table
+from antipasto_bench.results import SCHEMA_VERSION, append, read_table
 from antipasto_bench.run import execute
 
 
@@ -59,8 +59,8 @@ def test_a_row_that_says_more_than_its_questions_is_named(store):
 
 def test_a_row_of_another_schema_is_named(store):
     append(store.table, record(store, "lora", [0]))
-    store.table.write_text(store.table.read_text().replace('"schema": 1', '"schema": 7'))
-    assert any("schema 7, expected 1" in line for line in verify(store))
+    store.table.write_text(store.table.read_text().replace(f'"schema": {SCHEMA_VERSION}', '"schema": 7'))
+    assert any(f"schema 7, expected {SCHEMA_VERSION}" in line for line in verify(store))
 
 
 @pytest.mark.slow

@@ -38,11 +38,11 @@ GROWING = """
 import torch
 from antipasto_bench.measured_cost import peak_bytes
 model = torch.nn.Linear(2, 2)
-before = peak_bytes(model)
+before = peak_bytes(model.device)
 ballast = torch.ones(300_000_000 // 4)
-grown = peak_bytes(model)
+grown = peak_bytes(model.device)
 del ballast
-print(before, grown, peak_bytes(model))
+print(before, grown, peak_bytes(model.device))
 """
 
 

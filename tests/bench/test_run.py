@@ -3,11 +3,15 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import polars as pl
 import pytest
 from command import QUICK, bench, files_below, row_of, start
+
+from antipasto_bench.results import read_table
 
 pytestmark = pytest.mark.slow
 GENTLE = ["lr=5e-2", *QUICK]  # eight steps are warm-up alone: the preset's rate would still be climbing away
@@ -153,3 +157,27 @@ def test_an_interrupt_ends_in_one_line(tmp_path):
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "interrupted" in err
+
+
+NARROW = """
+import resource, sys
+from pathlib import Path
+import antipasto_bench.run, lm_eval.evaluator, lm_eval.models.huggingface
+from antipasto_bench import cli
+now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + 2_500_000_000,) * 2)
+sys.argv = ["antipasto-bench", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def test_a_run_for_which_memory_does_not_suffice_is_recorded_with_its_peak_and_the_sweep_goes_on(tmp_path):
+    words = ["sweep", "lora", "batch_size=2048,4", *(word for word in QUICK if "batch_size=4" not in word)]
+    done = subprocess.run(
+        [sys.executable, "-c", NARROW, *words], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 1, done.stderr
+    failed, ok = read_table(tmp_path / "results/table.ndjson").to_dicts()
+    assert ok["status"] == "ok"
+    assert failed["error"].startswith("out of memory: ")
+    assert 100e6 < failed["peak_bytes"] < 10e9

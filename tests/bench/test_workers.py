@@ -4,60 +4,94 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from command import QUICK, bench, start
-from test_resume import SAME, result_of, small, store_in
+from test_resume import SAME, StopAfter, result_of, small, store_in
 
 from antipasto_bench.bases import Bases
-from antipasto_bench.claims import claim_on, claimed, lock_of
+from antipasto_bench.claims import claim_on, claimed, lock_of, making_of
 from antipasto_bench.engine import Order, make_all
 from antipasto_bench.errors import UserError
+from antipasto_bench.paths import Store
 from antipasto_bench.plan import estimate, plan, told
 from antipasto_bench.progress import Progress
 from antipasto_bench.results import append, read_table
 from antipasto_bench.run import execute
-from antipasto_bench.sweep import Sweep
+from antipasto_bench.stopping import Interrupted
+from antipasto_bench.sweep import Sweep, sweep_of
 from antipasto_bench.workers import environments, share
 
 pytestmark = pytest.mark.slow
 FAST = [*QUICK, "eval.general=none"]
 
 
-def test_two_workers_share_a_sweep_in_which_one_is_killed_and_a_run_diverges(tmp_path):
-    words = ["lora,ia3", "lr=1e-3,1e-2,1e30", "seed=0,1", *FAST, "checkpoint=2", "--workers", "2"]
-    process = start("sweep", *words, cwd=tmp_path)
-    notes = tmp_path / "outputs" / ".locks"
-    making = tmp_path / "outputs" / ".making"
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_sweep_survives_a_killed_worker_divergence_a_corrupt_checkpoint_and_a_full_disk(tmp_path):
+    words = ["lora,hra,ia3,road", "lr=1e-3,1e9,1e30", "seed=0,1", *FAST, "checkpoint=2"]
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=7m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("this machine mounts no tmpfs")
+    store = Store(tmp_path / "results", small / "outputs")
+    folders = ["--results", store.results, "--outputs", store.outputs]
+    asked = sweep_of(words, None)
+    assert len(asked.runs) == 24
+    making = store.outputs / ".making"
+    try:
+        with pytest.raises(Interrupted):
+            execute(asked.runs[0], store, Progress(quiet=True), stop=StopAfter(9))
+        damaged = max(making.glob("*/checkpoints/step-*")) / "optimizer.safetensors"
+        damaged.write_bytes(damaged.read_bytes()[:-7] + b"garbage")
+
+        process = start("sweep", *words, *folders, "--workers", "2", cwd=tmp_path)
+        victim = _first_at_work(store, process, but=asked.runs[0].run_id)
+        os.kill(victim, signal.SIGKILL)
+        _, err = process.communicate(timeout=280)
+        assert process.returncode == 1, err
+        assert "died of SIGKILL while making" in err
+        assert "is damaged and left out" in err
+        rows = _once_each(store, asked)
+        reasons = {row["error"] for row in rows if row["status"] == "failed"}
+        assert any("at step" in reason for reason in reasons), "the loss was no number any more"
+        assert {reason for reason in reasons if "at step" not in reason} == {"the disk is full"}
+        done = [row["run_id"] for row in rows if row["status"] == "ok"]
+        assert len(re.findall(r"done: (\S+?):", err)) == len(done) > 0, "no run is made twice"
+        said = bench("sweep", *words, *folders, "--dry-run", cwd=tmp_path).stdout
+        assert f"24 runs: {len(done)} done, {24 - len(done)} failed" in said
+
+        subprocess.run(["mount", "-o", "remount,size=60m", small], check=True)
+        again = bench("sweep", *words, *folders, "--retry-failed", "--workers", "2", cwd=tmp_path, expect=1)
+        made = re.findall(r"(?:done|failed): (\S+?):", again.stderr + again.stdout)
+        assert sorted(made) == sorted({run.run_id for run in asked.runs} - set(done)), "only what had failed"
+        rows = _once_each(store, asked)
+        assert all("at step" in row["error"] and row["lr"] == 1e30 for row in rows if row["status"] == "failed")
+        assert "whole" in bench("results", "verify", "--results", store.results, cwd=tmp_path).stdout
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def _first_at_work(store: Store, process: subprocess.Popen, but: str) -> int:
+    """The process that makes a run which has begun to train."""
     deadline = time.time() + 120
-    victim = None
-    while victim is None and time.time() < deadline and process.poll() is None:
-        for note in notes.glob("*.json"):
-            try:
-                if (making / note.stem / "log.jsonl").exists():
-                    victim = json.loads(note.read_text())["pid"]
-                    break
-            except (OSError, ValueError):
-                continue
-        time.sleep(0.02)
-    assert victim is not None
-    os.kill(victim, signal.SIGKILL)
-    _, err = process.communicate(timeout=280)
-    assert process.returncode == 1, err
-    assert "died of SIGKILL while making" in err
-    table = read_table(tmp_path / "results/table.ndjson")
-    assert len(table) == 12
-    assert (tmp_path / "results/table.ndjson").read_bytes().count(b"\n") == 12, "each run once"
-    failed = table.filter(status="failed")
-    assert {lr for variant, lr in failed.select("variant", "lr").iter_rows() if variant == "lora"} == {1e30}
-    assert all("is nan at step" in error or "is inf at step" in error for error in failed["error"])
-    done = re.findall(r"done: (\S+?):", err)
-    assert len(done) == len(set(done)) == 12 - len(failed), "no run is made twice"
-    again = bench("sweep", *words, "--dry-run", cwd=tmp_path).stdout
-    assert f"12 runs: {len(done)} done, {len(failed)} failed" in again
-    assert "whole" in bench("results", "verify", cwd=tmp_path).stdout
+    while time.time() < deadline and process.poll() is None:
+        for note in (store.outputs / ".locks").glob("*.json"):
+            with suppress(OSError, ValueError):
+                if note.stem != but and (making_of(note.stem, store) / "log.jsonl").exists():
+                    return int(json.loads(note.read_text())["pid"])
+        time.sleep(0.01)
+    raise AssertionError("no run began to train")
+
+
+def _once_each(store: Store, asked: Sweep) -> list[dict]:
+    rows = read_table(store.table).to_dicts()
+    assert store.table.read_bytes().count(b"\n") == len(asked.runs), "a line each"
+    assert {row["run_id"] for row in rows} == {run.run_id for run in asked.runs}
+    return rows
 
 
 def test_a_run_that_kills_its_workers_is_recorded_as_failed_and_the_sweep_goes_on(tmp_path):
