@@ -69,7 +69,7 @@ class Attachment:
         if not self.active:
             return None
         assert isinstance(self.variant, InputVariant)
-        changed = self.variant.adapt_input(layer, self.cfg, input_of(args, kwargs))
+        changed = self.variant.adapt_input(layer, self.cfg, input_of(args, kwargs).to(layer.weight.device))
         if args:
             return (changed, *args[1:]), kwargs
         return args, kwargs | {next(iter(kwargs)): changed}
@@ -77,7 +77,8 @@ class Attachment:
     def _after(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
         if not self.active:
             return y
-        return self.variant.forward(layer, self.cfg, input_of(args, kwargs), y)
+        x = input_of(args, kwargs).to(y.device)  # accelerate moves it within the call alone
+        return self.variant.forward(layer, self.cfg, x, y)
 
 
 def input_of(args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:

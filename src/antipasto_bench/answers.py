@@ -47,7 +47,7 @@ class Answers:
 
         def generate_until(requests: list[Any], **options: Any) -> list[str]:
             keys = [_key(request.args) for request in requests]
-            if len(set(keys)) < len(keys):  # several answers to one question: each is a draw of its own
+            if any(request.args[1].get("do_sample") for request in requests):  # each answer is a draw of its own
                 return list(generate(requests, **options))
             owed = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._found}
             if owed:

@@ -38,7 +38,7 @@ class Bases:
 
     def model(self, run: RunConfig) -> tuple[Any, Any]:
         """The run's base model and tokenizer, as `load_model` gives them."""
-        what = (run.model, run.revision, run.dtype, run.quant, run.device)
+        what = (run.model, run.revision, run.dtype, run.quant, run.device, run.device_map)
         if self._loaded is None or self._loaded.what != what:
             self.forget()
             model, tokenizer = load_model(run)

@@ -18,6 +18,7 @@ from .paths import Store
 
 if TYPE_CHECKING:
     from .config import RunConfig
+    from .data_parallel import Group
     from .engine import Order
     from .run import Outcome
     from .stopping import Stop
@@ -53,16 +54,24 @@ def run(
 ) -> None:
     """Make one run: train, score, record.
 
-    Example: `antipasto-bench run antipasto rotate_basis=V rank=64 --preset nano`
+    Example: `antipasto-bench run antipasto rotate_basis=V rank=64 --preset nano`; on four GPUs together
+    `torchrun --nproc-per-node 4 -m antipasto_bench run antipasto --preset qwen3-0.6b`
     """
     from .config import expand
+    from .data_parallel import join, leave
     from .grammar import parse_words
 
     variants, axes = parse_words([variant, *(words or [])])
     runs = expand(variants, axes, preset)
     if len(runs) != 1:
         raise UserError(f"this names {len(runs)} runs; write `antipasto-bench sweep` to make them all")
-    outcome = _execute(runs[0], Store.of(results, outputs), force)
+    store, group = Store.of(results, outputs), join()
+    if not group.leads:
+        _follow(runs[0], store, group)
+        leave(group)
+        return
+    outcome = _execute(runs[0], store, force, group)
+    leave(group)
     _say_outcome(outcome, as_json)
     if (outcome.row or {}).get("status") == "failed":
         raise typer.Exit(1)
@@ -95,10 +104,15 @@ def sweep(
     """
     from datetime import UTC, datetime
 
+    from .data_parallel import launched
     from .engine import Order, make_all
     from .plan import estimate, plan, summary, told
     from .sweep import sweep_of
 
+    if launched():
+        raise UserError(
+            "torchrun makes one run: `torchrun ... -m antipasto_bench run`; a sweep has --workers of its own"
+        )
     store = Store.of(results, outputs)
     asked = sweep_of(words, preset)
     planned = plan(asked, store)
@@ -512,16 +526,31 @@ def presets(as_json: JsonOption = False) -> None:
         )
 
 
-def _execute(run: RunConfig, store: Store, force: bool) -> Outcome:
+def _execute(run: RunConfig, store: Store, force: bool, group: Group | None = None) -> Outcome:
+    from .data_parallel import ALONE
     from .progress import Progress
     from .run import execute
 
     with _stoppable() as stop:
-        return execute(run, store, Progress(), force=force, stop=stop)
+        return execute(run, store, Progress(), force=force, stop=stop, group=group or ALONE)
+
+
+def _follow(run: RunConfig, store: Store, group: Group) -> None:
+    """What all but the first of the processes do that torchrun started; what there is to say, the first says."""
+    from .errors import RunFailure
+    from .run import follow
+
+    warnings.showwarning = lambda *_, **__: None
+    try:
+        with _stoppable(quiet=True) as stop:
+            follow(run, store, stop, group)
+    except (RunFailure, RuntimeError) as error:
+        typer.echo(f"process {group.index}: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 @contextmanager
-def _stoppable() -> Iterator[Stop]:
+def _stoppable(quiet: bool = False) -> Iterator[Stop]:
     """SIGINT and SIGTERM end the command in one line, and with the exit code that shells expect."""
     from .stopping import Interrupted, stoppable
 
@@ -530,7 +559,8 @@ def _stoppable() -> Iterator[Stop]:
             yield stop
     except Interrupted as error:
         where = f" {error.where}" if error.where else ""
-        typer.echo(f"interrupted{where}; the same command goes on from what is kept of it", err=True)
+        if not quiet:
+            typer.echo(f"interrupted{where}; the same command goes on from what is kept of it", err=True)
         raise typer.Exit(error.exit_code) from None
 
 

@@ -74,6 +74,9 @@ class RunConfig(_Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     quant: Literal["none", "8bit", "4bit"] = Field("none", description="bitsandbytes quantisation of the base model")
     device: str = Field("auto", description="cuda where there is one, else cpu; no part of a run's identity")
+    device_map: Literal["none", "auto"] = Field(
+        "none", description="auto spreads a base model over all GPUs; no part of a run's identity"
+    )
     costs: bool = Field(True, description="measure times and memory after the run; no part of its identity")
     checkpoint: int = Field(50, ge=1, description="steps between checkpoints; no part of a run's identity")
     variant: str
@@ -310,7 +313,7 @@ def _one_line(error: ValidationError) -> str:
 
 def identity(run: RunConfig) -> dict[str, Any]:
     """All that can change the outcome, with files named by their content and not by where they lie."""
-    values = run.model_dump(exclude={"preset", "device", "costs", "checkpoint"}, mode="json")
+    values = run.model_dump(exclude={"preset", "device", "device_map", "costs", "checkpoint"}, mode="json")
     values["model"] = model_fingerprint(run)
     values["data"]["train"] = fingerprint(run.data.train)
     for key in ("data", "valid"):

@@ -19,6 +19,7 @@ from antipasto.config import did_you_mean
 from .answers import Answers
 from .config import EvalConfig
 from .data import question_hash, read_questions
+from .data_parallel import ALONE, Group
 from .errors import UserError
 from .paths import benchmark_dir
 
@@ -86,11 +87,17 @@ class Evaluation:
             self.test = headline + [task for name in others for task in _load(manager, name)]
             self.valid = [] if valid is None else [_with_questions(manager, first, valid)]
 
-    def run(self, model: Any, tokenizer: Any, split: str, answers: Answers | None = None) -> Scores:
+    def run(
+        self, model: Any, tokenizer: Any, split: str, answers: Answers | None = None, group: Group = ALONE
+    ) -> Scores | None:
         """Score `test` or `valid`, greedily, with the model as it stands.
 
         Args:
             answers: those it gave before, which are not asked for again, and the place for new ones.
+            group: of processes that share the questions out.
+
+        Returns:
+            the scores; None in all processes of a group but the first.
         """
         from lm_eval.evaluator import evaluate
         from lm_eval.models.huggingface import HFLM
@@ -101,6 +108,7 @@ class Evaluation:
             lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.config.batch_size)
             if not sys.stderr.isatty():
                 lm.generate_until = partial(lm.generate_until, disable_tqdm=True)
+            group.share_questions(lm)
             if answers is not None:
                 answers.keep(lm)
             for task in tasks:
@@ -109,11 +117,15 @@ class Evaluation:
             found: Any = evaluate(
                 lm, {"tasks": {task.task_name: task for task in tasks}}, limit=limit, bootstrap_iters=1000
             )
+        if found is None:
+            return None
         metrics: dict[str, Any] = {}
         items: list[dict[str, Any]] = []
         samples: list[dict[str, Any]] = []
         for task, logged in found["samples"].items():
-            for sample in logged:
+            filters = list(dict.fromkeys(sample["filter"] for sample in logged))
+            # As one process alone orders them, whichever process answered.
+            for sample in sorted(logged, key=lambda sample: (filters.index(sample["filter"]), sample["doc_id"])):
                 sha1 = question_hash(_question(sample))
                 place = {"split": split, "task": task, "doc_id": sample["doc_id"], "sha1": sha1}
                 for metric in (m for m in sample["metrics"] if isinstance(sample[m], int | float)):

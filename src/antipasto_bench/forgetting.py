@@ -36,8 +36,8 @@ def mean_token_loss(model: Any, tokenizer: Any, texts: list[str], max_length: in
             ).to(model.device)
             inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
             logits = model(**inputs, use_cache=False).logits[:, :-1]
-            scored = inputs["attention_mask"][:, 1:].bool()
-            targets = inputs["input_ids"][:, 1:][scored]
+            scored = inputs["attention_mask"][:, 1:].bool().to(logits.device)
+            targets = inputs["input_ids"][:, 1:].to(logits.device)[scored]
             total += float(cross_entropy(logits[scored].float(), targets, reduction="sum"))
             count += len(targets)
     return (total / count if count else float("nan")), count

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
 from .config import EMBEDDED, RunConfig
+from .data_parallel import launched
 from .errors import UserError
 from .paths import locate
 
@@ -63,18 +64,34 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     device = pick_device(run.device)
     tokenizer = load_tokenizer(run)
     source, options = _source(run)
-    quantised = _quantised(run, device)
+    placed = _quantised(run, device)
+    if run.device_map == "auto":
+        if launched():
+            raise UserError("device_map=auto spreads one model over all GPUs; start it without torchrun")
+        placed |= {"device_map": "auto"}
     disable_progress_bar()
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options, **quantised
+            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options, **placed
         )
     except Exception as error:
         raise _not_loaded(run, error) from error
     if loaded["missing_keys"]:
         lacking = sorted(loaded["missing_keys"])
         raise UserError(f"model={run.model}: its files lack {len(lacking)} of its weights, such as {lacking[0]}")
-    return (model.to(device) if run.quant == "none" else model).eval(), tokenizer
+    _check_held(run, model, device)
+    return (model if placed else model.to(device)).eval(), tokenizer
+
+
+def _check_held(run: RunConfig, model: Any, device: torch.device) -> None:
+    """Refuse a model of which parts would be fetched from elsewhere at each step."""
+    places = {name: str(place) for name, place in getattr(model, "hf_device_map", {}).items()}
+    left_out = [name for name, place in places.items() if place == "disk" or (place, device.type) == ("cpu", "cuda")]
+    if left_out:
+        raise UserError(
+            f"model={run.model}: this machine's devices do not hold it: {len(left_out)} of its {len(places)} parts, "
+            f"such as {left_out[0]}, would be offloaded; take a smaller dtype, quant=4bit, or more GPUs"
+        )
 
 
 def _source(run: RunConfig) -> tuple[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
 import antipasto
 import antipasto_bench
@@ -32,10 +33,17 @@ CHECKPOINTS, TRAINED, MADE_BY, ANSWERS = "checkpoints", "trained.json", "made_by
 class Making:
     """Where a run is made. What other versions of the code or of torch began is not gone on with."""
 
-    def __init__(self, folder: Path, run: RunConfig) -> None:
+    def __init__(self, folder: Path, run: RunConfig, index: int = 0) -> None:
+        """
+        Args:
+            index: of this process among those that make the run together; the first alone writes, but for answers.
+        """
         self.folder = folder
         self.run = run
+        self.index = index
         self.checkpoints = Checkpoints(folder / CHECKPOINTS)
+        if index > 0:
+            return
         made_by = _read(folder / MADE_BY)
         if folder.exists() and made_by != _versions():
             self.clear()
@@ -55,6 +63,8 @@ class Making:
         return bool(kept) or (self.folder / TRAINED).exists()
 
     def begin(self) -> None:
+        if self.index > 0:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = yaml.safe_dump(self.run.model_dump(mode="json"), sort_keys=False)
         (self.folder / "config.yaml").write_text(settings, encoding="utf-8")
@@ -67,13 +77,24 @@ class Making:
             return None
         return dict(kept["found"])
 
-    def keep_trained(self, found: dict[str, Any]) -> None:
+    def keep_trained(self, model: nn.Module, found: dict[str, Any]) -> dict[str, Any]:
+        """Write the adapter, and what was found while it was trained.
+
+        Returns:
+            that, and how large the adapter is.
+        """
+        if self.index > 0:
+            return found
+        found = found | {"adapter_bytes": antipasto.save(model, self.adapter).stat().st_size}
         write_json(self.folder / TRAINED, {"found": found, "sha256": self._digest()})
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        return found
 
     def answers(self, split: str) -> Answers:
+        """Those of this process."""
         whose = self._digest() if self.adapter.exists() else "the untuned model"
-        return Answers(self.folder / ANSWERS.replace("*", split), whose, self.run.eval.batch_size)
+        name = split if self.index == 0 else f"{split}-{self.index}"
+        return Answers(self.folder / ANSWERS.replace("*", name), whose, self.run.eval.batch_size)
 
     def finish(self, place: Path) -> None:
         """Move what was made to its place, and leave there only what a finished run keeps."""

@@ -31,6 +31,7 @@ from antipasto.quantised import evaluating
 from .attach import attach, drawn_examples, synchronise
 from .config import BASE, RunConfig
 from .data import Example, Splits, collate, load_splits
+from .data_parallel import LAUNCHED
 from .errors import UserError
 from .load import load_model, load_tokenizer
 from .results import COSTS
@@ -62,7 +63,7 @@ def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> dict[str, Any]:
             input=json.dumps(job),
             capture_output=True,
             text=True,
-            env=os.environ
+            env={name: value for name, value in os.environ.items() if name not in LAUNCHED}
             | {"PYTHONPATH": paths, "ANTIPASTO_CACHE": cache, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         )
     told = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
@@ -79,7 +80,7 @@ def cost_key(run: RunConfig) -> str:
     """Equal for two runs whose adapters cost the same: that differ in learning rate, seed, steps or scoring alone."""
     free = {
         "preset", "lr", "seed", "steps", "grad_accum", "warmup", "weight_decay", "max_grad_norm", "eval", "costs",
-        "checkpoint",
+        "checkpoint", "device_map",
     }  # fmt: skip
     return json.dumps(run.model_dump(mode="json", exclude=free), sort_keys=True)
 

@@ -10,6 +10,8 @@ import gc
 import hashlib
 import json
 import math
+import os
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ from .checkpoints import Checkpoint
 from .claims import claimed, lock_of, making_of
 from .config import BASE, RunConfig, model_fingerprint
 from .data import Example, Splits, read_texts
+from .data_parallel import ALONE, Group
 from .dossier import keep
 from .errors import RunFailure, UserError, disk_is_full
 from .evaluate import ITEMS_SCHEMA, Evaluation, Scores
@@ -67,6 +70,7 @@ def execute(
     retry: bool = False,
     stop: Stop | None = None,
     bases: Bases | None = None,
+    group: Group = ALONE,
 ) -> Outcome:
     """Make a run unless it was made before or is being made; one that was stopped on the way is gone on with.
 
@@ -75,19 +79,21 @@ def execute(
         retry: make it again if it failed.
         stop: asked after each training step whether to stop there.
         bases: what earlier runs of this process loaded.
+        group: of processes that make the run together, of which this is the first; the others `follow`.
 
     Raises:
         UserError: it cannot be made as asked; nothing was recorded.
         Interrupted: somebody asked to stop. What was trained and answered is kept for the next try.
     """
     run_id = run.run_id  # once: it digests files, and those may change while the run goes on
-    earlier = find(store.table, run_id)
-    if _stands(earlier, force, retry):
-        return Outcome("done", run_id, earlier)
-    store.check_writable()
-    lock = lock_of(run_id, store)
-    lock.parent.mkdir(exist_ok=True)
+    begun = False
     try:
+        earlier = find(store.table, run_id)
+        if _stands(earlier, force, retry):
+            return Outcome("done", run_id, earlier)
+        store.check_writable()
+        lock = lock_of(run_id, store)
+        lock.parent.mkdir(exist_ok=True)
         with FileLock(lock, timeout=0), claimed(run_id, store):
             earlier = find(store.table, run_id)  # made by another process since we looked
             if _stands(earlier, force, retry):
@@ -97,11 +103,26 @@ def execute(
             making = Making(making_of(run_id, store), run)
             if force and earlier is None:  # beside a row, it could only be an earlier try of this very kind
                 making.clear()
-            return _make(run, _identity_row(run, run_id), making, store, progress, stop or Stop(), bases or Bases())
+            row = _identity_row(run, run_id) | {"processes": group.size}
+            begun = group.agree(True)
+            return _make(run, row, making, store, progress, stop or Stop(), bases or Bases(), group)
     except Timeout:
         return Outcome("running", run_id)
     finally:
+        if not begun and not isinstance(sys.exception(), Interrupted):
+            group.agree(False)
         _free()
+
+
+def follow(run: RunConfig, store: Store, stop: Stop, group: Group) -> None:
+    """Take part in a run that the first process of a group makes; write nothing, and return when it is made.
+
+    Raises:
+        RunFailure, RuntimeError: it failed, here or elsewhere.
+    """
+    if group.agree(False):
+        making = Making(making_of(run.run_id, store), run, group.index)
+        _make(run, _identity_row(run, run.run_id), making, store, Progress(quiet=True), stop, Bases(), group)
 
 
 def _stands(earlier: dict[str, Any] | None, force: bool, retry: bool) -> bool:
@@ -123,6 +144,7 @@ def _make(
     progress: Progress,
     stop: Stop,
     bases: Bases,
+    group: Group,
 ) -> Outcome:
     began = time.perf_counter()
     run_id = row["run_id"]
@@ -140,11 +162,14 @@ def _make(
                 row["provenance"]["data"]["general"] = general_texts(texts)
                 row |= general_loss(run, model, tokenizer, texts, "general_loss_base")
             if run.variant != BASE:
-                row |= _adapt(run, model, tokenizer, splits, making, progress, stop)
+                row |= _adapt(run, model, tokenizer, splits, making, progress, stop, group)
             making.begin()
+            group.wait()  # for the folder that answers are kept in
             if texts:
                 row |= general_loss(run, model, tokenizer, texts, "general_loss")
-            scores = _evaluate(run, model, tokenizer, evaluation, making, progress)
+            scores = _evaluate(run, model, tokenizer, evaluation, making, progress, group)
+            if not group.leads:
+                return Outcome("ok", run_id)
             bases.give_back(run, model)
             del model
             row |= _finish(began)
@@ -152,6 +177,8 @@ def _make(
                 progress.phase("measure costs")
                 row |= _costs(run, tokenizer, splits, bases)
         except (RunFailure, RuntimeError, MemoryError) as error:  # torch tells of devices and LAPACK by RuntimeErrors
+            if not group.leads:
+                raise
             return _record_failure(row | _finish(began), error, making, store)
         progress.phase("record")
         items = pl.DataFrame([i for s in scores.values() for i in s.items], schema=ITEMS_SCHEMA)
@@ -163,7 +190,7 @@ def _make(
         making.finish(store.run_dir(run_id))
         return Outcome("ok", run_id, record(run_id, store))
     except BaseException:
-        if not making.holds_work:
+        if group.leads and not making.holds_work:
             making.clear()
         raise
     finally:
@@ -171,7 +198,14 @@ def _make(
 
 
 def _adapt(
-    run: RunConfig, model: nn.Module, tokenizer: Any, splits: Splits, making: Making, progress: Progress, stop: Stop
+    run: RunConfig,
+    model: nn.Module,
+    tokenizer: Any,
+    splits: Splits,
+    making: Making,
+    progress: Progress,
+    stop: Stop,
+    group: Group,
 ) -> dict[str, Any]:
     """Put the trained adapter onto the model: as an earlier try left it, or trained here, from wherever that one came.
 
@@ -179,27 +213,28 @@ def _adapt(
         columns of the row.
     """
     found = making.trained()
+    begun = making.checkpoints.latest() if found is None and run.trains else None
+    group.wait()  # all have seen the same, before the first writes
     if found is not None:
         progress.phase("attach what was trained")
         antipasto.load(model, making.adapter)
         return found
     progress.phase("attach")
     examples = drawn_examples(run, tokenizer, splits)
-    begun = making.checkpoints.latest() if run.trains else None
     if begun is None:
         found = {"attach_s": attach(run, model, tokenizer, examples)}
     else:
         antipasto.load(model, begun.adapter)
         found = {"attach_s": begun.state["attach_s"]}
         progress.phase(f"go on from step {begun.state['step']} of {run.steps}")
+    group.give_adapter(model)
     # All that the user could have got wrong was checked; from here on the run leaves traces.
     making.begin()
     making.checkpoints.carried = dict(found)
     found |= _size(run, model)
     if run.trains:
-        found |= _train(run, model, tokenizer, examples, making, begun, progress, stop)
-    found["adapter_bytes"] = antipasto.save(model, making.adapter).stat().st_size
-    making.keep_trained(found)
+        found |= _train(run, model, tokenizer, examples, making, begun, progress, stop, group)
+    found = making.keep_trained(model, found)
     if stop.asked is not None:
         raise Interrupted(stop.asked, "after training")
     return found
@@ -317,10 +352,12 @@ def _train(
     begun: Checkpoint | None,
     progress: Progress,
     stop: Stop,
+    group: Group,
 ) -> dict[str, Any]:
-    write_bytes(making.log, b"".join(_logged(making.log, begun)))
+    if group.leads:
+        write_bytes(making.log, b"".join(_logged(making.log, begun)))
     with (
-        open(making.log, "a", encoding="utf-8") as log,
+        open(making.log if group.leads else os.devnull, "a", encoding="utf-8") as log,
         progress.training(run.steps) as show,
         stop.after_this(),
     ):
@@ -332,8 +369,9 @@ def _train(
 
         generator = Generator().manual_seed(run.seed)
         pad = tokenizer.pad_token_id
+        checkpoints = making.checkpoints if group.leads else None
         done: Training = train(
-            model, run, examples, pad, generator, on_step, checkpoints=making.checkpoints, begun=begun, stop=stop
+            model, run, examples, pad, generator, on_step, checkpoints=checkpoints, begun=begun, stop=stop, group=group
         )
     return {
         "first_loss": done.first_loss,
@@ -355,9 +393,18 @@ def _logged(log: Path, begun: Checkpoint | None) -> Iterator[bytes]:
 
 
 def _evaluate(
-    run: RunConfig, model: nn.Module, tokenizer: Any, evaluation: Evaluation, making: Making, progress: Progress
+    run: RunConfig,
+    model: nn.Module,
+    tokenizer: Any,
+    evaluation: Evaluation,
+    making: Making,
+    progress: Progress,
+    group: Group,
 ) -> dict[str, Scores]:
-    """Test and validation scores, with the adapter folded into the weights where it can be, and taken out again."""
+    """Test and validation scores, with the adapter folded into the weights where it can be, and taken out again.
+
+    Empty in all processes of a group but the first.
+    """
     splits = ["test", *(["valid"] if evaluation.valid else [])]
     fold = run.variant != BASE and antipasto.merge_refusal(model) is None
     before = antipasto.bits_of(dict(model.named_parameters())) if fold else {}
@@ -366,7 +413,10 @@ def _evaluate(
     scores = {}
     for split in splits:
         progress.phase(f"score {split}")
-        scores[split] = evaluation.run(model, tokenizer, split, making.answers(split))
+        with group.interrupted_by_loss():
+            found = evaluation.run(model, tokenizer, split, making.answers(split), group)
+        if found is not None:
+            scores[split] = found
     if fold:
         antipasto.unmerge(model)
         if antipasto.bits_of(dict(model.named_parameters())) != before:

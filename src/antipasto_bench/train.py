@@ -16,6 +16,7 @@ from antipasto import bits_of, trainable_parameters
 from .checkpoints import Checkpoint, Checkpoints
 from .config import RunConfig
 from .data import IGNORED, Example, bucketed_batches
+from .data_parallel import ALONE, Group
 from .errors import RunFailure
 from .stopping import Interrupted, Stop
 
@@ -62,8 +63,9 @@ def completion_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     logits = model(**inputs, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
-    scored = scored[:, -kept:]
-    return cross_entropy(logits[scored].float(), batch["labels"][:, -kept:][scored], reduction="sum")
+    scored = scored[:, -kept:].to(logits.device)  # the model's last layer may be on another device than its first
+    labels = batch["labels"][:, -kept:].to(logits.device)
+    return cross_entropy(logits[scored].float(), labels[scored], reduction="sum")
 
 
 def train(
@@ -77,6 +79,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     begun: Checkpoint | None = None,
     stop: Stop | None = None,
+    group: Group = ALONE,
 ) -> Training:
     """AdamW over the adapter's parameters: cosine with warm-up, clipping, gradient accumulation.
 
@@ -88,6 +91,7 @@ def train(
         checkpoints: where to keep what training depends on, every `run.checkpoint` steps.
         begun: to go on from; on one CPU the result is the same to the last bit as if nothing had happened.
         stop: looked at after every step.
+        group: of processes that take each step together; all are given the same examples.
 
     Raises:
         RunFailure: the loss or the gradient is not finite, or the base model received a gradient or changed.
@@ -99,7 +103,7 @@ def train(
     before = bits_of(base)
     optimizer = torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
     batches = bucketed_batches(examples, run.batch_size, pad_id, generator)
-    device = parameters[0].device
+    device = next(model.parameters()).device
     model.train()
     losses: list[float] = []
     norms: list[float] = []
@@ -113,21 +117,26 @@ def train(
             next(batches)
     start = time.perf_counter() - spent
     for step in range(len(losses), run.steps):
-        micro_batches = [{k: v.to(device) for k, v in next(batches).items()} for _ in range(run.grad_accum)]
+        micro_batches = [next(batches) for _ in range(run.grad_accum)]
         # Every completion token of the step weighs the same, in whichever micro-batch it stands.
         scored = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches)
-        total = 0.0
-        for batch in micro_batches:
-            loss = completion_loss(model, batch) / scored
-            total += loss.item()
-            if not math.isfinite(total):
-                raise RunFailure(f"the loss is {total} at step {step + 1} of {run.steps} (lr {run.lr:g})")
-            loss.backward()
+        total, problem = 0.0, None
+        try:
+            for batch in map(group.share, micro_batches):
+                if len(batch["labels"]) > 0:
+                    loss = completion_loss(model, {k: v.to(device) for k, v in batch.items()}) / scored
+                    total += loss.item()
+                    loss.backward()
+        except RuntimeError as error:  # such as lack of memory: the other processes must not wait for this one
+            problem = error
+        total = group.sum_gradients(parameters, total, problem, stop)
+        if not math.isfinite(total):
+            raise RunFailure(f"the loss is {total} at step {step + 1} of {run.steps} (lr {run.lr:g})")
         norm = float(nn.utils.clip_grad_norm_(parameters, run.max_grad_norm))
         if not math.isfinite(norm):
             raise RunFailure(f"the gradient norm is {norm} at step {step + 1} of {run.steps} (lr {run.lr:g})")
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, run)
+        for settings in optimizer.param_groups:
+            settings["lr"] = learning_rate(step, run)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         seen = sum(int(batch["attention_mask"].sum()) for batch in micro_batches)

@@ -171,9 +171,7 @@ for seed in map(int, sys.argv[2:]):
 def test_sixteen_processes_that_append_at_once_lose_no_acknowledged_row(tmp_path, request):
     """200 rows each, twenty times over; two of them killed at random: every row whose append returned is there once."""
     seeds = [str(seed) for seed in range(20)]
-    if os.access(
-        "/dev/shm", os.W_OK
-    ):  # 64,000 flushes of a disk are slow; a kill loses no write
+    if os.access("/dev/shm", os.W_OK):  # 64,000 flushes of a disk are slow; a kill loses no write
         memory = tempfile.TemporaryDirectory(dir="/dev/shm")
         request.addfinalizer(memory.cleanup)
         tmp_path = Path(memory.name)

@@ -188,7 +188,16 @@ def test_several_answers_to_one_question_are_draws_of_their_own(tmp_path):
 
     lm = Drawing()
     Answers(tmp_path / "a.jsonl", "a", 4).keep(lm)
-    assert lm.generate_until([Asked("same")] * 3) == ["draw 0", "draw 1", "draw 2"]
+    assert lm.generate_until([Asked("same", do_sample=True)] * 3) == ["draw 0", "draw 1", "draw 2"]
+
+
+def test_a_question_that_is_asked_twice_is_answered_once_where_nothing_is_drawn(tmp_path):
+    """lm-eval asks a last question again to give all its processes equally many."""
+    lm = Answering()
+    Answers(tmp_path / "a.jsonl", "a", 4).keep(lm)
+    first, *others = lm.generate_until([Asked("x"), Asked("xx"), Asked("xx")])
+    assert others[0] == others[1] != first
+    assert sum(map(len, lm.asked)) == 2
 
 
 def test_a_parameter_that_never_had_a_gradient_is_restored_without_moments(tmp_path):
@@ -301,8 +310,8 @@ class Answering:
 
 
 class Asked:
-    def __init__(self, context: str) -> None:
-        self.args = (context, {"until": ["\n"]})
+    def __init__(self, context: str, **settings) -> None:
+        self.args = (context, {"until": ["\n"]} | settings)
 
 
 def test_scoring_goes_on_with_the_same_batches(tmp_path):
