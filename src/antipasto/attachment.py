@@ -69,7 +69,7 @@ class Attachment:
         if not self.active:
             return None
         assert isinstance(self.variant, InputVariant)
-        changed = self.variant.adapt_input(layer, self.cfg, input_of(args, kwargs).to(layer.weight.device))
+        changed = self.variant.adapt_input(layer, self.cfg, input_of(args, kwargs).to(next(layer.parameters()).device))
         if args:
             return (changed, *args[1:]), kwargs
         return args, kwargs | {next(iter(kwargs)): changed}

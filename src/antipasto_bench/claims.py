@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from .paths import Store
 from .results import write_json
@@ -24,14 +25,17 @@ class Claim:
     pid: int
     since: str  # UTC, ISO 8601
     born: str | None = None  # tells a process from a later one of the same number
+    node: str | None = None  # of a cluster, where that process has it made
+    step: int | None = None  # as that node told it
 
     @property
     def who(self) -> str:
-        return f"process {self.pid}" if self.host == socket.gethostname() else f"process {self.pid} on {self.host}"
+        own = f"process {self.pid}" if self.host == socket.gethostname() else f"process {self.pid} on {self.host}"
+        return own if self.node is None else f"{self.node} for {own}"
 
 
 def lock_of(run_id: str, store: Store) -> Path:
-    return store.outputs / ".locks" / f"{run_id}.lock"
+    return store.locks / f"{run_id}.lock"
 
 
 def making_of(run_id: str, store: Store) -> Path:
@@ -39,14 +43,22 @@ def making_of(run_id: str, store: Store) -> Path:
 
 
 @contextmanager
-def claimed(run_id: str, store: Store) -> Iterator[None]:
-    """Say for the length of a block that this process makes the run; to be used under the run's lock."""
+def claimed(run_id: str, store: Store) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Say for the length of a block that this process makes the run; to be used under the run's lock.
+
+    Gives a function that adds to what is said: `node` and `step`.
+    """
     note = lock_of(run_id, store).with_suffix(".json")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with suppress(OSError):  # a full disk: the lock holds all the same
-        write_json(note, {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "born": _born(os.getpid())})
+    who = {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "born": _born(os.getpid())}
+
+    def say(more: dict[str, Any]) -> None:
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            write_json(note, who | more)
+
+    say({})
     try:
-        yield
+        yield say
     finally:
         note.unlink(missing_ok=True)
 
@@ -62,7 +74,8 @@ def note_on(run_id: str, store: Store) -> Claim | None:
     note = lock_of(run_id, store).with_suffix(".json")
     try:
         kept = json.loads(note.read_text(encoding="utf-8"))
-        return Claim(run_id, str(kept["host"]), int(kept["pid"]), str(kept["since"]), kept.get("born"))
+        own = Claim(run_id, str(kept["host"]), int(kept["pid"]), str(kept["since"]), kept.get("born"))
+        return replace(own, node=kept.get("node"), step=kept.get("step"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -100,12 +100,13 @@ def sweep(
     that is stopped or dies loses nothing: its run goes on from the last checkpoint.
 
     Example: `antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2`, or
-    `antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2`
+    `antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2`, or on a Ray cluster (docs/cluster.md)
+    `antipasto-bench sweep benchmark/sweeps/nano.yaml engine=ray address=auto`
     """
     from datetime import UTC, datetime
 
     from .data_parallel import launched
-    from .engine import Order, make_all
+    from .engine import Order, engine_of, make_all
     from .plan import estimate, plan, summary, told
     from .sweep import sweep_of
 
@@ -114,6 +115,8 @@ def sweep(
             "torchrun makes one run: `torchrun ... -m antipasto_bench run`; a sweep has --workers of its own"
         )
     store = Store.of(results, outputs)
+    how, words = engine_of(words)
+    workers = workers or how.workers
     asked = sweep_of(words, preset)
     planned = plan(asked, store)
     seconds = estimate(planned, store)
@@ -133,7 +136,7 @@ def sweep(
     say(f"{len(planned)} runs: {summary(planned)}{due}")
     began = os.environ.get("ANTIPASTO_SWEEP_BEGAN") or datetime.now(UTC).isoformat(timespec="seconds")
     order = Order(began if retry_failed else None, limit, 0 if shuffle else None)
-    if "ANTIPASTO_SWEEP_BEGAN" not in os.environ:
+    if "ANTIPASTO_SWEEP_BEGAN" not in os.environ and how.engine == "local":
         from .workers import visible_gpus
 
         count = workers or max(1, len(visible_gpus()))
@@ -152,14 +155,24 @@ def sweep(
     from .run import execute
 
     bases = Bases()
+
+    def report(outcome: Outcome) -> None:
+        _say_outcome(outcome, as_json)
+
     with _stoppable() as stop:
 
         def make(run: RunConfig, failed_before: bool) -> Outcome:
             outcome = execute(run, store, Progress(), retry=failed_before, stop=stop, bases=bases)
-            _say_outcome(outcome, as_json)
+            report(outcome)
             return outcome
 
-        tally = make_all(asked, store, make, say, order)
+        if how.engine == "ray":
+            from .cluster import make_all_on_ray
+
+            how = how.model_copy(update={"workers": workers})
+            tally = make_all_on_ray(asked, store, how, report, say, order, stop)
+        else:
+            tally = make_all(asked, store, make, say, order)
     waiting = sum(p.state == "waiting" for p in plan(asked, store))
     if waiting:
         say(f"{waiting} runs wait for the choice of a learning rate: its runs are being made elsewhere, or all failed")
@@ -564,7 +577,7 @@ def _stoppable(quiet: bool = False) -> Iterator[Stop]:
         raise typer.Exit(error.exit_code) from None
 
 
-def _silence() -> None:
+def quieten() -> None:
     """Other libraries' progress bars only on a terminal, their advice nowhere. They read this when imported."""
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
@@ -609,7 +622,7 @@ def _percent(value: float | None, stderr: float | None) -> str:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2, never a traceback."""
-    _silence()
+    quieten()
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         app()

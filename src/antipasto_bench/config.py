@@ -236,7 +236,7 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
     try:
         return RunConfig.model_validate(run)
     except ValidationError as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_line(error)) from error
 
 
 def known_keys() -> dict[str, str]:
@@ -300,7 +300,7 @@ def _adapter(variant: str, flat: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in (config.to_dict() | kept).items() if k != "variant"}
 
 
-def _one_line(error: ValidationError) -> str:
+def one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     if first["type"] == "missing":

@@ -6,15 +6,57 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
-from .config import RunConfig
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .config import RunConfig, one_line
 from .errors import UserError, disk_is_full
+from .grammar import parse_words
 from .paths import Store
 from .plan import Planned, due, plan
 from .run import Outcome, record_loss
 from .sweep import Sweep
 
 WAIT_S = 2.0
+DEATHS = 2  # of the processes that made it, after which a run counts as failed
+
+
+class Engine(BaseModel):
+    """How the runs of a sweep are made; no part of any run's identity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    engine: Literal["local", "ray"] = "local"
+    workers: int | None = Field(None, ge=1, description="runs at once")
+    address: str = Field("auto", description="of a Ray cluster, HOST:PORT")
+    gpus: float = Field(1, gt=0, description="that each run takes of a Ray cluster which has any")
+    cpus: int = Field(1, ge=1, description="that each run takes of a Ray cluster, and its threads")
+    scratch: str | None = Field(None, description="folder on each node to make runs in, instead of outputs/")
+
+
+def engine_of(words: list[str]) -> tuple[Engine, list[str]]:
+    """Part a sweep's words into how its runs are made, and which.
+
+    Raises:
+        UserError: an unknown engine, or a value that does not fit.
+    """
+    names = Engine.model_fields
+    own = [word for word in words if word.partition("=")[0] in names and "=" in word]
+    _, axes = parse_words(own)
+    for key, values in axes.items():
+        if len(values) > 1:
+            raise UserError(f"{key} says how the runs are made, and takes one value")
+    given = {key: values[0] for key, values in axes.items()}
+    given |= {key: str(given[key]) for key in ("address", "scratch") if key in given}
+    try:
+        how = Engine.model_validate(given)
+    except ValidationError as error:
+        raise UserError(one_line(error)) from error
+    foreign = [key for key in given if key in ("address", "gpus", "cpus", "scratch")]
+    if how.engine == "local" and foreign:
+        raise UserError(f"{foreign[0]} is for a Ray cluster; write engine=ray beside it")
+    return how, [word for word in words if word not in own]
 
 
 @dataclass
@@ -52,14 +94,12 @@ def make_all(
     """
     tally, tried = Tally(), set[str]()
     while order.limit is None or tally.made + tally.refused < order.limit:
-        # Planned anew before each run: another process may have made some, and a choice may have fallen.
-        planned = plan(asked, store)
-        left = [p for p in order.of(planned) if p.run_id not in tried]
+        left, waits = owed(asked, store, order, tried)
         if not left:
-            if {"waiting", "running"} <= {p.state for p in planned}:  # on a choice that is being made elsewhere
-                time.sleep(WAIT_S)
-                continue
-            break
+            if not waits:
+                break
+            time.sleep(WAIT_S)
+            continue
         p, number = left[0], len(tried) + 1
         tried.add(p.run_id)
         total = number + len(left) - 1
@@ -68,7 +108,7 @@ def make_all(
             outcome = make(p.run, p.state == "failed")
         except Exception as error:  # of this run alone: the others go on
             say(f"error: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}")
-            if not _recorded_as_full(p.run, error, store):
+            if not recorded_as_full(p.run, error, store):
                 tally.refused += 1
                 continue
             outcome = Outcome("failed", p.run_id)
@@ -77,7 +117,17 @@ def make_all(
     return tally
 
 
-def _recorded_as_full(run: RunConfig, error: Exception, store: Store) -> bool:
+def owed(asked: Sweep, store: Store, order: Order, tried: set[str]) -> tuple[list[Planned], bool]:
+    """What is left to make, and whether more may come of a choice that is being made elsewhere.
+
+    To be asked anew before each run: another process may have made some, and a choice may have fallen.
+    """
+    planned = plan(asked, store)
+    left = [p for p in order.of(planned) if p.run_id not in tried]
+    return left, {"waiting", "running"} <= {p.state for p in planned}
+
+
+def recorded_as_full(run: RunConfig, error: Exception, store: Store) -> bool:
     """Record a run as failed if what ended it is a full disk, and the table can still be written."""
     if not disk_is_full(error):
         return False

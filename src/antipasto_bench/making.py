@@ -45,7 +45,7 @@ class Making:
         if index > 0:
             return
         made_by = _read(folder / MADE_BY)
-        if folder.exists() and made_by != _versions():
+        if folder.exists() and made_by != versions():
             self.clear()
 
     @property
@@ -68,7 +68,7 @@ class Making:
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = yaml.safe_dump(self.run.model_dump(mode="json"), sort_keys=False)
         (self.folder / "config.yaml").write_text(settings, encoding="utf-8")
-        write_json(self.folder / MADE_BY, _versions())
+        write_json(self.folder / MADE_BY, versions())
 
     def trained(self) -> dict[str, Any] | None:
         """What was found while the adapter was trained; None where it is not, or is not what was written."""
@@ -112,7 +112,7 @@ class Making:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """What the numbers come from: packages, and every line of the adapters and the harness."""
     code = hashlib.sha256()
     for package in (antipasto, antipasto_bench):

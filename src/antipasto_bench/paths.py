@@ -40,6 +40,7 @@ class Store:
 
     results: Path
     outputs: Path
+    own_locks: Path | None = None  # in place of those in outputs/, for a process that works for one that holds them
 
     @classmethod
     def of(cls, results: Path | None = None, outputs: Path | None = None) -> Store:
@@ -55,6 +56,10 @@ class Store:
 
     def dossier(self, run_id: str) -> Path:
         return self.results / "runs" / f"{run_id}.json"
+
+    @property
+    def locks(self) -> Path:
+        return self.own_locks or self.outputs / ".locks"
 
     def run_dir(self, run_id: str) -> Path:
         return self.outputs / run_id

@@ -93,12 +93,12 @@ def execute(
             return Outcome("done", run_id, earlier)
         store.check_writable()
         lock = lock_of(run_id, store)
-        lock.parent.mkdir(exist_ok=True)
+        lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock, timeout=0), claimed(run_id, store):
             earlier = find(store.table, run_id)  # made by another process since we looked
             if _stands(earlier, force, retry):
                 return Outcome("done", run_id, earlier)
-            if not force and _unrecorded(store.run_dir(run_id)):
+            if not force and unrecorded(store.run_dir(run_id)):
                 return Outcome("ok", run_id, record(run_id, store))
             making = Making(making_of(run_id, store), run)
             if force and earlier is None:  # beside a row, it could only be an earlier try of this very kind
@@ -258,7 +258,7 @@ def _costs(run: RunConfig, tokenizer: Any, splits: Splits, bases: Bases) -> dict
         return {}
 
 
-def _unrecorded(folder: Path) -> bool:
+def unrecorded(folder: Path) -> bool:
     """Whether a run was finished there and its row is not in the table: a process died between the two."""
     try:
         kept = recorded(folder)

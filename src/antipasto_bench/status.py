@@ -42,7 +42,8 @@ def claims(store: Store) -> list[Claim]:
 
 
 def _line(claim: Claim, steps: int | None, store: Store) -> str:
-    step = step_of(claim.run_id, store)
+    logged = step_of(claim.run_id, store)
+    step = claim.step if logged is None else logged
     earlier = find(store.table, claim.run_id) if steps is None else None
     of = steps or (earlier or {}).get("steps")
     where = "loading" if step is None else f"step {step}" + (f" of {of}" if of else "")

@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from .claims import lock_of, note_on
-from .engine import Order
+from .engine import DEATHS, Order
 from .errors import RunFailure, UserError
 from .paths import Store
 from .plan import plan
@@ -31,7 +31,6 @@ from .run import record_loss
 from .stopping import stoppable
 from .sweep import Sweep
 
-DEATHS = 2  # of its workers, after which a run counts as failed
 IDLE_DEATHS = 3  # of one worker before it had begun a run, after which the sweep gives up
 POLL_S = 0.05
 

@@ -1,0 +1,307 @@
+"""Make what a sweep owes on a Ray cluster: `sweep ... engine=ray address=auto`.
+
+A run is a task of one GPU, or of a CPU where the cluster has no GPU. The process that was started, the driver, hands
+out the runs and alone writes results. Where the nodes see its outputs/ folder, runs grow there, and one whose node is
+lost goes on elsewhere from its last checkpoint; where they do not, each node has a folder of its own, what was made
+comes back over the network, and a lost run starts over.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from .claims import claimed, lock_of, making_of
+from .engine import DEATHS, Engine, Order, Tally, owed, recorded_as_full
+from .errors import RunFailure, UserError
+from .making import Making, versions
+from .node import Board, Job, Made, task
+from .paths import Store
+from .plan import Planned
+from .results import find, put, write_record
+from .run import Outcome, record, record_loss, unrecorded
+from .stopping import Interrupted, Stop
+from .sweep import Sweep
+
+LOSSES = 5  # of its nodes, after which a run counts as failed
+POLL_S = 1.0
+STOP_S = 120.0  # for the nodes to end their steps and write checkpoints
+
+
+@dataclass
+class _Flight:
+    """A run that is being made somewhere."""
+
+    planned: Planned
+    hold: ExitStack  # its lock, and the note of who makes it
+    say: Callable[[dict[str, Any]], None]
+    told: dict[str, Any]
+
+
+class _Cluster:
+    """The driver's side of a Ray cluster.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster.
+    """
+
+    def __init__(self, how: Engine, store: Store) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise UserError(
+                "engine=ray needs Ray; install it with: .venv/bin/pip install -c requirements.lock -e '.[ray]'"
+            ) from error
+        self.ray, self.how, self.store = ray, how, store
+        _connect(ray, how.address)
+        resources = ray.cluster_resources()
+        self.on_gpu = bool(resources.get("GPU"))
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+        needs = {"num_gpus": how.gpus} if self.on_gpu else {}
+        self.task = ray.remote(task).options(num_cpus=how.cpus, max_retries=0, **needs)
+        self.token = store.outputs / f".shared.{uuid.uuid4().hex}"
+        self.token.parent.mkdir(parents=True, exist_ok=True)
+        self.token.touch()
+
+    def close(self) -> None:
+        self.token.unlink(missing_ok=True)
+        self.ray.shutdown()
+
+    @property
+    def room(self) -> int:
+        """How many runs the nodes can make at once, as they are now."""
+        resources = self.ray.cluster_resources()
+        each = resources.get("CPU", 0) // self.how.cpus
+        if self.on_gpu:
+            each = min(each, resources.get("GPU", 0) // self.how.gpus)
+        return int(each if self.how.workers is None else min(each, self.how.workers))
+
+    def submit(self, p: Planned) -> Any:
+        job = Job(
+            p.run.model_dump(mode="json"), str(self.store.outputs), str(self.token), self.how.scratch, self.how.cpus,
+            versions(),
+        )  # fmt: skip
+        return self.task.remote(job, p.run_id, self.board)
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What the nodes have said of their runs."""
+        try:
+            return dict(self.ray.get(self.board.told.remote(), timeout=10))
+        except self.ray.exceptions.RayError:
+            return {}
+
+
+def _connect(ray: Any, address: str) -> None:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its announcement of a new default
+    host, _, port = address.rpartition(":")
+    try:
+        if host and port.isdigit():
+            socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
+        elif address != "auto":
+            raise UserError(f"address={address}: write address=HOST:PORT, or address=auto on a node of the cluster")
+        ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
+    except (OSError, ConnectionError, RuntimeError) as error:
+        raise UserError(
+            f"address={address}: no Ray cluster answers there; `ray start --head` starts one, see docs/cluster.md"
+        ) from error
+
+
+def make_all_on_ray(
+    asked: Sweep,
+    store: Store,
+    how: Engine,
+    report: Callable[[Outcome], None],
+    say: Callable[[str], None],
+    order: Order,
+    stop: Stop,
+) -> Tally:
+    """Have every run made that is owed and that nobody else makes, until none is left.
+
+    Args:
+        report: given what came of each run.
+        say: told what goes on.
+
+    Raises:
+        UserError: there is no cluster, or it has no room for a run.
+        Interrupted: somebody asked to stop; the nodes have written checkpoints, as far as they could.
+    """
+    cluster = _Cluster(how, store)
+    flights: dict[Any, _Flight] = {}
+    try:
+        if not cluster.room:
+            needs = f"{how.gpus:g} GPU and {how.cpus} CPUs" if cluster.on_gpu else f"{how.cpus} CPUs"
+            raise UserError(f"the cluster has no room for a run: each needs {needs}; see `ray status`")
+        with stop.after_this():
+            return _Driver(asked, store, cluster, flights, report, say, order).drive(stop)
+    finally:
+        for flight in flights.values():
+            flight.hold.close()
+        cluster.close()
+
+
+class _Driver:
+    def __init__(
+        self,
+        asked: Sweep,
+        store: Store,
+        cluster: _Cluster,
+        flights: dict[Any, _Flight],
+        report: Callable[[Outcome], None],
+        say: Callable[[str], None],
+        order: Order,
+    ) -> None:
+        self.asked, self.store, self.cluster, self.flights = asked, store, cluster, flights
+        self.report, self.say, self.order = report, say, order
+        self.tally, self.tried = Tally(), set[str]()
+        self.deaths: Counter[str] = Counter()
+        self.losses: Counter[str] = Counter()
+
+    def drive(self, stop: Stop) -> Tally:
+        while True:
+            if stop.asked is not None:
+                self._land(stop.asked)
+            waits = self._hand_out()
+            if not self.flights:
+                if not waits:
+                    return self.tally
+                time.sleep(POLL_S)
+                continue
+            done, _ = self.cluster.ray.wait(list(self.flights), timeout=POLL_S)
+            for ref in done:
+                self._take(ref, self.flights.pop(ref))
+            told = self.cluster.told()
+            for flight in self.flights.values():
+                note = told.get(flight.planned.run_id)
+                if note is not None and note != flight.told:
+                    flight.told = note
+                    flight.say(note)
+
+    def _hand_out(self) -> bool:
+        """Give the cluster as many runs as it has room for; whether more may come: of a
+        choice that is being made elsewhere, or once there is room."""
+        free = self.cluster.room - len(self.flights)
+        taken = self.tally.made + self.tally.refused + len(self.flights)
+        if (free <= 0 and self.flights) or taken == self.order.limit:
+            return False
+        left, waits = owed(self.asked, self.store, self.order, self.tried)
+        for p in left if self.order.limit is None else left[: self.order.limit - taken]:
+            if free <= 0:
+                return True
+            free -= self._hand(p)
+        return waits
+
+    def _hand(self, p: Planned) -> bool:
+        """Take a run's lock and have it made; false where somebody else makes it, or has made it."""
+        lock, hold = lock_of(p.run_id, self.store), ExitStack()
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            hold.enter_context(FileLock(lock, timeout=0))
+        except Timeout:
+            return False
+        self.tried.add(p.run_id)
+        earlier = find(self.store.table, p.run_id)
+        if earlier is not None and not (p.state == "failed" and earlier["status"] == "failed"):
+            hold.close()
+            return False
+        note = hold.enter_context(claimed(p.run_id, self.store))
+        if unrecorded(self.store.run_dir(p.run_id)):
+            self._finish(Outcome("ok", p.run_id, record(p.run_id, self.store)))
+            hold.close()
+            return False
+        self.say(f"[{len(self.tried)}] {p.run_id}")
+        self.flights[self.cluster.submit(p)] = _Flight(p, hold, note, {})
+        return True
+
+    def _take(self, ref: Any, flight: _Flight) -> None:
+        """What became of a run; one whose node was lost is handed out again."""
+        errors, p, landed = self.cluster.ray.exceptions, flight.planned, True
+        try:
+            self._record(p, self.cluster.ray.get(ref))
+        except (errors.NodeDiedError, errors.ObjectLostError):  # in the making, or on the way back
+            landed = self._lost(p, "node", self.losses, LOSSES)
+        except (errors.WorkerCrashedError, errors.OutOfMemoryError):
+            landed = self._lost(p, "worker", self.deaths, DEATHS)
+        except Exception as error:  # of this run alone: the others go on
+            cause = getattr(error, "cause", error)
+            self._refuse(p, cause if isinstance(cause, Exception) else error)
+        finally:
+            if landed:
+                flight.hold.close()
+            else:
+                self.flights[self.cluster.submit(p)] = flight
+
+    def _record(self, p: Planned, made: Made) -> None:
+        run_id, row = p.run_id, made.row
+        if made.refused is not None:
+            raise UserError(made.refused)
+        if row is None:  # asked to stop, by somebody else than this process
+            raise UserError(f"{run_id} was stopped on {made.node}")
+        if row["status"] == "ok":
+            if made.files is not None:
+                self._unpack(run_id, made.files)
+            self._finish(Outcome("ok", run_id, record(run_id, self.store)))
+        else:
+            with suppress(OSError):
+                write_record(self.store.run_dir(run_id), row)
+            put(self.store.table, row)
+            self._finish(Outcome("failed", run_id, row))
+
+    def _unpack(self, run_id: str, files: dict[str, bytes]) -> None:
+        folder, place = making_of(run_id, self.store), self.store.run_dir(run_id)
+        for old in (folder, place):
+            shutil.rmtree(old, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        folder.rename(place)
+
+    def _lost(self, p: Planned, what: str, count: Counter[str], most: int) -> bool:
+        """Whether what made a run was lost once too often; it is recorded as failed then."""
+        count[p.run_id] += 1
+        if count[p.run_id] < most:
+            kept = Making(making_of(p.run_id, self.store), p.run).holds_work
+            then = "goes on from what is kept" if kept else "starts over"
+            self.say(f"{p.run_id}: its {what} was lost; it {then}")
+            return False
+        error = RunFailure(f"its {what} was lost {most} times")
+        self._finish(record_loss(p.run, error, self.store))
+        return True
+
+    def _refuse(self, p: Planned, error: Exception) -> None:
+        self.say(f"error: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}")
+        if recorded_as_full(p.run, error, self.store):
+            self._finish(Outcome("failed", p.run_id, find(self.store.table, p.run_id)))
+        else:
+            self.tally.refused += 1
+
+    def _finish(self, outcome: Outcome) -> None:
+        self.tally.made += 1
+        self.tally.failed += outcome.status == "failed"
+        self.report(outcome)
+
+    def _land(self, signum: int) -> None:
+        """Ask the nodes to stop after the step in hand, and wait until they have.
+
+        Raises:
+            Interrupted: always.
+        """
+        for ref in self.flights:
+            self.cluster.ray.cancel(ref)
+        deadline = time.monotonic() + STOP_S
+        flying = list(self.flights)
+        while flying and time.monotonic() < deadline:
+            _, flying = self.cluster.ray.wait(flying, num_returns=len(flying), timeout=POLL_S)
+        raise Interrupted(signum)
