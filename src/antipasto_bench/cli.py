@@ -139,7 +139,8 @@ def sweep(
     if "ANTIPASTO_SWEEP_BEGAN" not in os.environ and how.engine == "local":
         from .workers import visible_gpus
 
-        count = workers or max(1, len(visible_gpus()))
+        spread = any(run.device_map == "auto" for run in asked.runs)  # over all GPUs, for one worker
+        count = workers or (1 if spread else max(1, len(visible_gpus())))
         count = count if limit is None else min(count, limit)
         if count > 1:
             flags = {"--retry-failed": retry_failed, "--shuffle": shuffle, "--json": as_json}

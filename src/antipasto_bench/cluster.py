@@ -113,9 +113,10 @@ def _connect(ray: Any, address: str) -> None:
         elif address != "auto":
             raise UserError(f"address={address}: write address=HOST:PORT, or address=auto on a node of the cluster")
         ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
-    except (OSError, ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
         raise UserError(
-            f"address={address}: no Ray cluster answers there; `ray start --head` starts one, see docs/cluster.md"
+            f"address={address}: no Ray cluster answers ({reason}); `ray start --head` starts one, see docs/cluster.md"
         ) from error
 
 
