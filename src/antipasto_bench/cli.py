@@ -133,7 +133,8 @@ def sweep(
     def say(text: str) -> None:
         typer.echo(text, err=True)
 
-    say(f"{len(planned)} runs: {summary(planned)}{due}")
+    if "ANTIPASTO_SWEEP_BEGAN" not in os.environ:  # else whoever started this worker has said it
+        say(f"{len(planned)} runs: {summary(planned)}{due}")
     began = os.environ.get("ANTIPASTO_SWEEP_BEGAN") or datetime.now(UTC).isoformat(timespec="seconds")
     order = Order(began if retry_failed else None, limit, 0 if shuffle else None)
     if "ANTIPASTO_SWEEP_BEGAN" not in os.environ and how.engine == "local":

@@ -45,11 +45,13 @@ class Progress:
 
             yield line
             return
+        wide = self.console.width >= 90
+        more = "  lr {task.fields[lr]:.1e}  {task.fields[speed]:,.0f} tok/s" if wide else ""
         columns = (
             TextColumn("train"),
-            BarColumn(bar_width=None),
+            *([BarColumn(bar_width=None)] if wide else []),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  lr {task.fields[lr]:.1e}  {task.fields[speed]:,.0f} tok/s"),
+            TextColumn("loss {task.fields[loss]:.3f}" + more),
             TimeRemainingColumn(),
         )
         with Bar(*columns, console=self.console) as bar:

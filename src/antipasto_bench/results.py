@@ -82,7 +82,8 @@ SCHEMA: dict[str, Any] = {
     "attach_s": pl.Float64,
     "train_s": pl.Float64,
     "eval_s": pl.Float64,  # test and validation
-    "total_s": pl.Float64,
+    "total_s": pl.Float64,  # but for the measuring of costs
+    "measure_s": pl.Float64,  # forgetting and costs
     "finished_at": pl.String,  # UTC, ISO 8601
     "items_sha256": pl.String,  # of items/<run_id>.parquet's content, see items_digest
     "metrics": pl.String,  # every task, filter and metric that was asked for

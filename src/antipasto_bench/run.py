@@ -158,24 +158,30 @@ def _make(
             model, tokenizer = bases.model(run)
             texts = _texts(run)
             row |= {"load_s": time.perf_counter() - began, "provenance": _provenance(run, model, splits, evaluation)}
+            measuring = time.perf_counter()
             if texts:
                 row["provenance"]["data"]["general"] = general_texts(texts)
                 row |= general_loss(run, model, tokenizer, texts, "general_loss_base")
+            measured = time.perf_counter() - measuring
             if run.variant != BASE:
                 row |= _adapt(run, model, tokenizer, splits, making, progress, stop, group)
             making.begin()
             group.wait()  # for the folder that answers are kept in
+            measuring = time.perf_counter()
             if texts:
                 row |= general_loss(run, model, tokenizer, texts, "general_loss")
+            measured += time.perf_counter() - measuring
             scores = _evaluate(run, model, tokenizer, evaluation, making, progress, group)
             if not group.leads:
                 return Outcome("ok", run_id)
             bases.give_back(run, model)
             del model
             row |= _finish(began)
+            measuring = time.perf_counter()
             if run.costs:
                 progress.phase("measure costs")
                 row |= _costs(run, tokenizer, splits, bases)
+            row["measure_s"] = measured + time.perf_counter() - measuring
         except (RunFailure, RuntimeError, MemoryError) as error:  # torch tells of devices and LAPACK by RuntimeErrors
             if not group.leads:
                 raise

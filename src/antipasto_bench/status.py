@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from .claims import Claim, claim_on, lock_of, step_of
+import yaml
+
+from .claims import Claim, claim_on, lock_of, making_of, step_of
+from .config import BASE
 from .paths import Store
 from .plan import estimate, plan, summary, told
-from .results import find, read_table
+from .results import read_table
 from .sweep import Sweep
 
 EVERY_S = 2.0
@@ -44,13 +47,21 @@ def claims(store: Store) -> list[Claim]:
 def _line(claim: Claim, steps: int | None, store: Store) -> str:
     logged = step_of(claim.run_id, store)
     step = claim.step if logged is None else logged
-    earlier = find(store.table, claim.run_id) if steps is None else None
-    of = steps or (earlier or {}).get("steps")
+    of = steps or _steps_of(claim.run_id, store)
     where = "loading" if step is None else f"step {step}" + (f" of {of}" if of else "")
     if step is not None and step == of:
         where = "scoring"
     spent = (datetime.now(UTC) - datetime.fromisoformat(claim.since)).total_seconds()
     return f"{claim.run_id}  {where}, {told(spent)}, {claim.who}"
+
+
+def _steps_of(run_id: str, store: Store) -> int | None:
+    """How many a run in the making is to have; None where nothing is trained, or nobody knows yet."""
+    try:
+        settings = yaml.safe_load((making_of(run_id, store) / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None
+    return settings["steps"] if isinstance(settings, dict) and settings.get("variant") != BASE else None
 
 
 def watched(lines: Callable[[], list[str]]) -> None:
@@ -59,13 +70,22 @@ def watched(lines: Callable[[], list[str]]) -> None:
     from rich.live import Live
     from rich.text import Text
 
+    console = Console()
+
     def shown() -> Group:
-        return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in lines()))
+        rows = [row for line in lines() for row in folded(line, console.width)]
+        return Group(*(Text(row, overflow="ellipsis", no_wrap=True) for row in rows))
 
     try:
-        with Live(shown(), console=Console(), auto_refresh=False) as live:
+        with Live(shown(), console=console, auto_refresh=False) as live:
             while True:
                 time.sleep(EVERY_S)
                 live.update(shown(), refresh=True)
     except KeyboardInterrupt:
         return
+
+
+def folded(line: str, width: int) -> list[str]:
+    """A line as it stands, or, where it is too long, how far a run is below its id."""
+    run_id, gap, state = line.partition("  ")
+    return [line] if len(line) <= width or not gap else [run_id, f"  {state}"]

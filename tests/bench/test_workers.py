@@ -22,6 +22,7 @@ from antipasto_bench.plan import estimate, plan, told
 from antipasto_bench.progress import Progress
 from antipasto_bench.results import append, read_table
 from antipasto_bench.run import execute
+from antipasto_bench.status import folded
 from antipasto_bench.stopping import Interrupted
 from antipasto_bench.sweep import Sweep, sweep_of
 from antipasto_bench.workers import environments, share
@@ -223,6 +224,16 @@ def test_threads_are_shared_out_unless_somebody_chose(monkeypatch):
     assert environments(4) == [{"OMP_NUM_THREADS": "2"}] * 4
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert environments(2) == [{"OMP_NUM_THREADS": "1"}] * 2
+
+
+def test_a_line_too_long_for_the_terminal_is_folded_and_not_cut():
+    line = "nano__lora__r16__lr0.01__s300__seed0__4bc1b27e  step 275 of 300, 15 s, process 18712"
+    assert folded(line, 120) == [line]
+    assert folded(line, 50) == [
+        "nano__lora__r16__lr0.01__s300__seed0__4bc1b27e",
+        "  step 275 of 300, 15 s, process 18712",
+    ]
+    assert folded("2 runs: 1 running, 1 owed", 10) == ["2 runs: 1 running, 1 owed"]
 
 
 def test_status_tells_of_runs_in_the_making(tmp_path):
