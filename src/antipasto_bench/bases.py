@@ -14,9 +14,12 @@ from torch import nn
 
 import antipasto
 
+from .attach import drawn_examples
 from .config import BASE, DataConfig, EvalConfig, RunConfig
-from .data import Splits, load_splits
+from .data import Example, Splits, load_splits
 from .load import load_model
+
+SEEDS = 4  # whose examples are kept
 
 
 @dataclass
@@ -28,12 +31,13 @@ class _Loaded:
 
 
 class Bases:
-    """Those of one process; the last model and the last data are kept."""
+    """Those of one process; the last model, the last data and the last few seeds' examples are kept."""
 
     def __init__(self) -> None:
         self.costs: dict[str, dict[str, Any]] = {}  # by `cost_key`
         self._loaded: _Loaded | None = None
         self._splits: tuple[tuple[DataConfig, EvalConfig], Splits] | None = None
+        self._examples: dict[tuple[Any, ...], list[Example]] = {}
         self._lent = False
 
     def model(self, run: RunConfig) -> tuple[Any, Any]:
@@ -51,6 +55,15 @@ class Bases:
         if self._splits is None or self._splits[0] != what:
             self._splits = (what, load_splits(run.data, run.eval))
         return self._splits[1]
+
+    def examples(self, run: RunConfig, tokenizer: Any) -> list[Example]:
+        """What the run trains on, as `drawn_examples` gives it, tokenised once for all runs that see the same."""
+        drawn = (run.model, run.revision, run.data, run.eval, run.seed, run.steps * run.batch_size * run.grad_accum)
+        if drawn not in self._examples:
+            while len(self._examples) >= SEEDS:
+                del self._examples[next(iter(self._examples))]
+            self._examples[drawn] = drawn_examples(run, tokenizer, self.splits(run))
+        return self._examples[drawn]
 
     def give_back(self, run: RunConfig, model: nn.Module) -> None:
         """Take the adapter off, and keep the model for the next run where nothing of it has changed."""

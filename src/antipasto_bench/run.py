@@ -28,7 +28,7 @@ from torch import Generator, nn
 
 import antipasto
 
-from .attach import attach, drawn_examples
+from .attach import attach
 from .bases import Bases
 from .checkpoints import Checkpoint
 from .claims import claimed, lock_of, making_of
@@ -164,7 +164,7 @@ def _make(
                 row |= general_loss(run, model, tokenizer, texts, "general_loss_base")
             measured = time.perf_counter() - measuring
             if run.variant != BASE:
-                row |= _adapt(run, model, tokenizer, splits, making, progress, stop, group)
+                row |= _adapt(run, model, tokenizer, bases, making, progress, stop, group)
             making.begin()
             group.wait()  # for the folder that answers are kept in
             measuring = time.perf_counter()
@@ -207,7 +207,7 @@ def _adapt(
     run: RunConfig,
     model: nn.Module,
     tokenizer: Any,
-    splits: Splits,
+    bases: Bases,
     making: Making,
     progress: Progress,
     stop: Stop,
@@ -226,7 +226,7 @@ def _adapt(
         antipasto.load(model, making.adapter)
         return found
     progress.phase("attach")
-    examples = drawn_examples(run, tokenizer, splits)
+    examples = bases.examples(run, tokenizer)
     if begun is None:
         found = {"attach_s": attach(run, model, tokenizer, examples)}
     else:
