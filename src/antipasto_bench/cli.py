@@ -71,8 +71,8 @@ def run(
         leave(group)
         return
     outcome = _execute(runs[0], store, force, group)
-    leave(group)
     _say_outcome(outcome, as_json)
+    leave(group)
     if (outcome.row or {}).get("status") == "failed":
         raise typer.Exit(1)
 
@@ -216,11 +216,12 @@ def status(
 
     Example: `antipasto-bench status benchmark/sweeps/nano.yaml --watch`
     """
+    from .engine import engine_of
     from .status import lines, watched
     from .sweep import sweep_of
 
     store = Store.of(results, outputs)
-    asked = sweep_of(words, preset) if words else None
+    asked = sweep_of(engine_of(words)[1], preset) if words else None
     if watch:
         watched(lambda: lines(store, asked))
         return
@@ -551,7 +552,7 @@ def _execute(run: RunConfig, store: Store, force: bool, group: Group | None = No
 
 
 def _follow(run: RunConfig, store: Store, group: Group) -> None:
-    """What all but the first of the processes do that torchrun started; what there is to say, the first says."""
+    """What all but the first of the processes do that torchrun started; they speak of their own errors alone."""
     from .errors import RunFailure
     from .run import follow
 
@@ -559,7 +560,9 @@ def _follow(run: RunConfig, store: Store, group: Group) -> None:
     try:
         with _stoppable(quiet=True) as stop:
             follow(run, store, stop, group)
-    except (RunFailure, RuntimeError) as error:
+    except RunFailure:
+        return  # the first says so; an exit code now would have torchrun stop it before it has
+    except (UserError, RuntimeError) as error:
         typer.echo(f"process {group.index}: {error}", err=True)
         raise typer.Exit(1) from None
 

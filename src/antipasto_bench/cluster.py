@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import time
 import uuid
@@ -30,7 +31,7 @@ from .paths import Store
 from .plan import Planned
 from .results import find, put, write_record
 from .run import Outcome, record, record_loss, unrecorded
-from .stopping import Interrupted, Stop
+from .stopping import SIGNALS, Interrupted, Stop
 from .sweep import Sweep
 
 LOSSES = 5  # of its nodes, after which a run counts as failed
@@ -64,14 +65,12 @@ class _Cluster:
             ) from error
         self.ray, self.how, self.store = ray, how, store
         _connect(ray, how.address)
-        resources = ray.cluster_resources()
-        self.on_gpu = bool(resources.get("GPU"))
+        self.unfit: set[str] = set()  # ids of nodes that cannot make our runs
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
         self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
-        needs = {"num_gpus": how.gpus} if self.on_gpu else {}
-        self.task = ray.remote(task).options(num_cpus=how.cpus, max_retries=0, **needs)
+        self.task = ray.remote(task)
         self.token = store.outputs / f".shared.{uuid.uuid4().hex}"
         self.token.parent.mkdir(parents=True, exist_ok=True)
         self.token.touch()
@@ -82,19 +81,36 @@ class _Cluster:
 
     @property
     def room(self) -> int:
-        """How many runs the nodes can make at once, as they are now."""
-        resources = self.ray.cluster_resources()
-        each = resources.get("CPU", 0) // self.how.cpus
-        if self.on_gpu:
-            each = min(each, resources.get("GPU", 0) // self.how.gpus)
-        return int(each if self.how.workers is None else min(each, self.how.workers))
+        """How many runs the nodes can make at once, as they are now: each on one node."""
+        room = 0
+        for has in self._resources():
+            cpus = has.get("CPU", 0) // self.how.cpus
+            room += int(min(cpus, has.get("GPU", 0) // self.how.gpus) if self.on_gpu else cpus)
+        return room if self.how.workers is None else min(room, self.how.workers)
+
+    @property
+    def on_gpu(self) -> bool:
+        return any(has.get("GPU") for has in self._resources())
+
+    def _resources(self) -> list[dict[str, float]]:
+        nodes = [node for node in self.ray.nodes() if node["Alive"] and node["NodeID"] not in self.unfit]
+        return [node["Resources"] for node in nodes]
+
+    def require_room(self) -> None:
+        """Raise UserError where no node could ever make a run."""
+        if not self.room:
+            needs = f"{self.how.gpus:g} GPU and {self.how.cpus} CPUs" if self.on_gpu else f"{self.how.cpus} CPUs"
+            raise UserError(f"the cluster has no node that has room for a run: each needs {needs}; see `ray status`")
 
     def submit(self, p: Planned) -> Any:
         job = Job(
             p.run.model_dump(mode="json"), str(self.store.outputs), str(self.token), self.how.scratch, self.how.cpus,
-            versions(),
+            versions(), p.run_id,
         )  # fmt: skip
-        return self.task.remote(job, p.run_id, self.board)
+        needs: dict[str, Any] = {"num_gpus": self.how.gpus} if self.on_gpu else {}
+        if self.unfit:
+            needs["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(self.unfit))})"}
+        return self.task.options(num_cpus=self.how.cpus, max_retries=0, **needs).remote(job, self.board)
 
     def told(self) -> dict[str, dict[str, Any]]:
         """What the nodes have said of their runs."""
@@ -112,8 +128,11 @@ def _connect(ray: Any, address: str) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
         elif address != "auto":
             raise UserError(f"address={address}: write address=HOST:PORT, or address=auto on a node of the cluster")
+        ours = {number: signal.getsignal(number) for number in SIGNALS}
         ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
-    except (OSError, RuntimeError, ValueError) as error:
+        for number, handler in ours.items():  # Ray has put its own there
+            signal.signal(number, handler)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
         raise UserError(
             f"address={address}: no Ray cluster answers ({reason}); `ray start --head` starts one, see docs/cluster.md"
@@ -142,9 +161,7 @@ def make_all_on_ray(
     cluster = _Cluster(how, store)
     flights: dict[Any, _Flight] = {}
     try:
-        if not cluster.room:
-            needs = f"{how.gpus:g} GPU and {how.cpus} CPUs" if cluster.on_gpu else f"{how.cpus} CPUs"
-            raise UserError(f"the cluster has no room for a run: each needs {needs}; see `ray status`")
+        cluster.require_room()
         with stop.after_this():
             return _Driver(asked, store, cluster, flights, report, say, order).drive(stop)
     finally:
@@ -183,6 +200,8 @@ class _Driver:
             done, _ = self.cluster.ray.wait(list(self.flights), timeout=POLL_S)
             for ref in done:
                 self._take(ref, self.flights.pop(ref))
+            if self.cluster.unfit:
+                self.cluster.require_room()
             told = self.cluster.told()
             for flight in self.flights.values():
                 note = told.get(flight.planned.run_id)
@@ -206,7 +225,19 @@ class _Driver:
 
     def _hand(self, p: Planned) -> bool:
         """Take a run's lock and have it made; false where somebody else makes it, or has made it."""
-        lock, hold = lock_of(p.run_id, self.store), ExitStack()
+        hold = ExitStack()
+        try:
+            flying = self._begin(p, hold)
+        except Exception as error:  # of this run alone: the others go on
+            self.tried.add(p.run_id)
+            self._refuse(p, error)
+            flying = False
+        if not flying:
+            hold.close()
+        return flying
+
+    def _begin(self, p: Planned, hold: ExitStack) -> bool:
+        lock = lock_of(p.run_id, self.store)
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             hold.enter_context(FileLock(lock, timeout=0))
@@ -215,12 +246,10 @@ class _Driver:
         self.tried.add(p.run_id)
         earlier = find(self.store.table, p.run_id)
         if earlier is not None and not (p.state == "failed" and earlier["status"] == "failed"):
-            hold.close()
             return False
         note = hold.enter_context(claimed(p.run_id, self.store))
         if unrecorded(self.store.run_dir(p.run_id)):
             self._finish(Outcome("ok", p.run_id, record(p.run_id, self.store)))
-            hold.close()
             return False
         self.say(f"[{len(self.tried)}] {p.run_id}")
         self.flights[self.cluster.submit(p)] = _Flight(p, hold, note, {})
@@ -230,11 +259,15 @@ class _Driver:
         """What became of a run; one whose node was lost is handed out again."""
         errors, p, landed = self.cluster.ray.exceptions, flight.planned, True
         try:
-            self._record(p, self.cluster.ray.get(ref))
+            landed = self._record(p, self.cluster.ray.get(ref))
         except (errors.NodeDiedError, errors.ObjectLostError):  # in the making, or on the way back
             landed = self._lost(p, "node", self.losses, LOSSES)
-        except (errors.WorkerCrashedError, errors.OutOfMemoryError):
+        except errors.WorkerCrashedError:
             landed = self._lost(p, "worker", self.deaths, DEATHS)
+        except errors.OutOfMemoryError:
+            landed = self._lost(p, "worker", self.deaths, DEATHS, " for want of memory on its node")
+        except errors.TaskCancelledError:
+            landed = True
         except Exception as error:  # of this run alone: the others go on
             cause = getattr(error, "cause", error)
             self._refuse(p, cause if isinstance(cause, Exception) else error)
@@ -244,12 +277,17 @@ class _Driver:
             else:
                 self.flights[self.cluster.submit(p)] = flight
 
-    def _record(self, p: Planned, made: Made) -> None:
+    def _record(self, p: Planned, made: Made) -> bool:
+        """Whether that was all: else it is to be made by another node."""
         run_id, row = p.run_id, made.row
+        if made.unfit is not None:
+            self.say(f"{made.node} makes no more of these runs: {made.unfit}")
+            self.cluster.unfit.add(made.node_id)
+            return False
         if made.refused is not None:
-            raise UserError(made.refused)
-        if row is None:  # asked to stop, by somebody else than this process
-            raise UserError(f"{run_id} was stopped on {made.node}")
+            raise UserError(f"on {made.node}: {made.refused}")
+        if row is None:  # asked to stop, but not by this process: its node is being put away
+            return self._lost(p, "node", self.losses, LOSSES)
         if row["status"] == "ok":
             if made.files is not None:
                 self._unpack(run_id, made.files)
@@ -259,6 +297,7 @@ class _Driver:
                 write_record(self.store.run_dir(run_id), row)
             put(self.store.table, row)
             self._finish(Outcome("failed", run_id, row))
+        return True
 
     def _unpack(self, run_id: str, files: dict[str, bytes]) -> None:
         folder, place = making_of(run_id, self.store), self.store.run_dir(run_id)
@@ -269,24 +308,29 @@ class _Driver:
             (folder / name).write_bytes(content)
         folder.rename(place)
 
-    def _lost(self, p: Planned, what: str, count: Counter[str], most: int) -> bool:
+    def _lost(self, p: Planned, what: str, count: Counter[str], most: int, why: str = "") -> bool:
         """Whether what made a run was lost once too often; it is recorded as failed then."""
         count[p.run_id] += 1
         if count[p.run_id] < most:
             kept = Making(making_of(p.run_id, self.store), p.run).holds_work
-            then = "goes on from what is kept" if kept else "starts over"
-            self.say(f"{p.run_id}: its {what} was lost; it {then}")
+            then = "goes on from what is kept" if kept else "is made again"
+            self.say(f"{p.run_id}: its {what} was lost{why}; it {then}")
             return False
-        error = RunFailure(f"its {what} was lost {most} times")
-        self._finish(record_loss(p.run, error, self.store))
+        error = RunFailure(f"its {what} was lost {most} times{why and ', the last time'}{why}")
+        try:
+            self._finish(record_loss(p.run, error, self.store))
+        except OSError as unwritten:
+            self._refuse(p, unwritten)
         return True
 
     def _refuse(self, p: Planned, error: Exception) -> None:
-        self.say(f"error: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}")
-        if recorded_as_full(p.run, error, self.store):
-            self._finish(Outcome("failed", p.run_id, find(self.store.table, p.run_id)))
-        else:
+        told = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        self.say(f"error: {p.run_id}: {told}")
+        full = recorded_as_full(p.run, error, self.store)
+        if full is None:
             self.tally.refused += 1
+        else:
+            self._finish(full)
 
     def _finish(self, outcome: Outcome) -> None:
         self.tally.made += 1
@@ -304,5 +348,10 @@ class _Driver:
         deadline = time.monotonic() + STOP_S
         flying = list(self.flights)
         while flying and time.monotonic() < deadline:
-            _, flying = self.cluster.ray.wait(flying, num_returns=len(flying), timeout=POLL_S)
+            done, flying = self.cluster.ray.wait(flying, num_returns=len(flying), timeout=POLL_S)
+            for ref in done:  # some were just finished
+                with suppress(Exception):
+                    made = self.cluster.ray.get(ref)
+                    if made.row is not None:
+                        self._record(self.flights[ref].planned, made)
         raise Interrupted(signum)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 import antipasto
 
 from .errors import RunFailure, UserError
-from .stopping import Interrupted, Stop
+from .stopping import Interrupted
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # by torchrun
-PATIENCE = timedelta(days=1)  # the others wait while the first measures and writes
+PATIENCE = timedelta(days=1)  # one may have to fetch or compute what another finds in a cache
 
 T = TypeVar("T")
 
@@ -50,16 +50,20 @@ class Group:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        with self.interrupted_by_loss():
+            dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def wait(self) -> None:
         if self.size > 1:
-            dist.barrier()
+            with self.interrupted_by_loss():
+                dist.barrier()
 
     def give_adapter(self, model: nn.Module) -> None:
         """Make the tensors of the adapter those of the first process, to the last bit."""
-        if self.size > 1:
+        if self.size == 1:
+            return
+        with self.interrupted_by_loss():
             for _, layer in sorted(antipasto.attachment(model).targets.items()):
                 for name, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
                     if name.startswith("lora_"):
@@ -80,40 +84,50 @@ class Group:
             raise Interrupted(signal.SIGTERM, "by the loss of another process of the run") from error
 
     def sum_gradients(
-        self, parameters: Sequence[nn.Parameter], loss: float, problem: Exception | None, stop: Stop | None
-    ) -> float:
+        self, parameters: Sequence[nn.Parameter], loss: float, problem: Exception | None, asked: int | None
+    ) -> tuple[float, int | None]:
         """Add up gradients and losses over the processes, and learn of each other's errors and requests to stop.
 
         Args:
             problem: what kept this process from its gradients.
+            asked: the signal by which this process was asked to stop, if it was.
 
         Returns:
-            the sum of the losses; every gradient holds the sum of the processes' gradients.
+            the sum of the losses, and a signal if any process was asked to stop; every gradient is now the sum of the
+            processes' gradients.
 
         Raises:
-            Exception: `problem`; or RunFailure where another process had one.
+            Exception: `problem`; where another process had one, RuntimeError in the first process and RunFailure in
+                the others, of which the first knows.
         """
         if self.size == 1:
             if problem is not None:
                 raise problem
-            return loss
-        asked = stop is not None and stop.asked is not None
-        given = [torch.zeros_like(p) if p.grad is None or problem else p.grad for p in parameters]
-        numbers = torch.tensor([loss, problem is not None, asked], device=given[0].device)
-        flat = torch.cat([*(grad.flatten().float() for grad in given), numbers])
+            return loss, asked
+        has = [p.grad is not None and problem is None for p in parameters]
+        grads = [
+            p.grad if here and p.grad is not None else torch.zeros_like(p)
+            for p, here in zip(parameters, has, strict=True)
+        ]
+        numbers = torch.tensor([*has, loss, problem is not None, asked is not None], device=grads[0].device)
+        flat = torch.cat([*(grad.flatten().float() for grad in grads), numbers])
         with self.interrupted_by_loss():
             dist.all_reduce(flat)
-        *summed, loss, failed, asked = flat.split([*(grad.numel() for grad in given), 1, 1, 1])
+        *summed, counts, total, failed, stopping = flat.split([*(grad.numel() for grad in grads), len(has), 1, 1, 1])
         if failed.item():
-            said: list[str | None] = [None] * self.size
+            self._raise(problem)
+        for parameter, grad, count in zip(parameters, summed, counts.tolist(), strict=True):
+            parameter.grad = grad.view_as(parameter).to(parameter.dtype) if count else None
+        return float(total), (asked or signal.SIGTERM) if stopping.item() else None
+
+    def _raise(self, problem: Exception | None) -> NoReturn:
+        said: list[str | None] = [None] * self.size
+        with self.interrupted_by_loss():
             dist.all_gather_object(said, None if problem is None else f"{type(problem).__name__}: {problem}")
-            first = next((f"process {index}: {text}" for index, text in enumerate(said) if text), "")
-            raise problem or RunFailure(first.splitlines()[0])
-        for parameter, grad in zip(parameters, summed, strict=True):
-            parameter.grad = grad.view_as(parameter).to(parameter.dtype)
-        if asked.item() and stop is not None and stop.asked is None:
-            stop.asked = signal.SIGTERM  # the same step is the last one for all
-        return float(loss)
+        reason = next((f"process {index}: {text}" for index, text in enumerate(said) if text), "").splitlines()[0]
+        if not self.leads:
+            raise RunFailure(reason) from problem
+        raise problem or (torch.OutOfMemoryError if "OutOfMemoryError" in reason else RuntimeError)(reason)
 
     def share_questions(self, lm: Any) -> None:
         """Have lm-eval share its questions out among the processes."""

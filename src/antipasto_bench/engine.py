@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .claims import lock_of
 from .config import RunConfig, one_line
 from .errors import UserError, disk_is_full
 from .grammar import parse_words
@@ -53,6 +55,8 @@ def engine_of(words: list[str]) -> tuple[Engine, list[str]]:
         how = Engine.model_validate(given)
     except ValidationError as error:
         raise UserError(one_line(error)) from error
+    if how.gpus > 1 and how.gpus % 1:
+        raise UserError(f"gpus={how.gpus:g}: a run takes a part of one GPU, or whole ones")
     foreign = [key for key in given if key in ("address", "gpus", "cpus", "scratch")]
     if how.engine == "local" and foreign:
         raise UserError(f"{foreign[0]} is for a Ray cluster; write engine=ray beside it")
@@ -108,10 +112,11 @@ def make_all(
             outcome = make(p.run, p.state == "failed")
         except Exception as error:  # of this run alone: the others go on
             say(f"error: {error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}")
-            if not recorded_as_full(p.run, error, store):
+            full = _recorded_as_full(p.run, error, store)
+            if full is None:
                 tally.refused += 1
                 continue
-            outcome = Outcome("failed", p.run_id)
+            outcome = full
         tally.made += outcome.status in ("ok", "failed")
         tally.failed += outcome.status == "failed"
     return tally
@@ -127,12 +132,21 @@ def owed(asked: Sweep, store: Store, order: Order, tried: set[str]) -> tuple[lis
     return left, {"waiting", "running"} <= {p.state for p in planned}
 
 
-def recorded_as_full(run: RunConfig, error: Exception, store: Store) -> bool:
-    """Record a run as failed if what ended it is a full disk, and the table can still be written."""
-    if not disk_is_full(error):
-        return False
+def _recorded_as_full(run: RunConfig, error: Exception, store: Store) -> Outcome | None:
     try:
-        record_loss(run, error, store)
+        with FileLock(lock_of(run.run_id, store), timeout=0):
+            return recorded_as_full(run, error, store)
+    except Timeout:  # somebody has taken it up meanwhile
+        return Outcome("running", run.run_id)
     except OSError:
-        return False
-    return True
+        return None
+
+
+def recorded_as_full(run: RunConfig, error: Exception, store: Store) -> Outcome | None:
+    """Record a run as failed if what ended it is a full disk, and the table can still be written; under its lock."""
+    if not disk_is_full(error):
+        return None
+    try:
+        return record_loss(run, error, store)
+    except OSError:
+        return None

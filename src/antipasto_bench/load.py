@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
 
 from .config import EMBEDDED, RunConfig
 from .data_parallel import launched
 from .errors import UserError
 from .paths import locate
+
+if TYPE_CHECKING:  # a plan needs no model, and so does not wait some seconds for the code of all of them
+    from transformers import PreTrainedModel
 
 
 def pick_device(name: str) -> torch.device:
@@ -43,6 +44,8 @@ def load_tokenizer(run: RunConfig) -> Any:
     Raises:
         UserError: neither a folder here nor a model that the hub (or its cache) gives, or it has no end token.
     """
+    from transformers import AutoTokenizer
+
     source, options = _source(run)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
@@ -61,6 +64,9 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     Raises:
         UserError: neither a folder here nor a model that the hub (or its cache) gives, or it is not whole.
     """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
     device = pick_device(run.device)
     tokenizer = load_tokenizer(run)
     source, options = _source(run)
@@ -127,6 +133,8 @@ def _quantised(run: RunConfig, device: torch.device) -> dict[str, Any]:
             f"quant={run.quant} needs bitsandbytes; install it with: .venv/bin/pip install -c requirements.lock "
             "-e '.[quant]'"
         ) from error
+    from transformers import BitsAndBytesConfig
+
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # advice on optional kernels
     dtype = getattr(torch, run.dtype)
     if run.quant == "4bit":

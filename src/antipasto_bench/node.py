@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,19 @@ class Job:
     scratch: str | None  # where to make runs instead
     threads: int
     versions: dict[str, str]  # of the driver's code and packages
+    run_id: str  # as the driver's data, models and tasks make it
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a node has to say for itself."""
+    """What a node has to say for itself; with nothing but its name: it was asked to stop."""
 
     node: str
+    node_id: str
     row: dict[str, Any] | None = None
     files: dict[str, bytes] | None = None  # of the run's folder, where the driver does not see it
     refused: str | None = None
-    stopped: bool = False
+    unfit: str | None = None  # why this node can make no run of this driver's
 
 
 class _Report(Progress):
@@ -84,14 +87,19 @@ def make_there(job: Job, tell: Callable[[str, int | None], None]) -> Made:
     Args:
         tell: given the node's name and the last step.
     """
+    import ray
+
     node = socket.gethostname()
+    made = partial(Made, node, ray.get_runtime_context().get_node_id())
     ours = versions()
     if ours != job.versions:
         other = ", ".join(name for name in ours if ours[name] != job.versions.get(name))
-        return Made(node, refused=f"{node} has other versions than this machine ({other}); install the same there")
+        return made(unfit=f"it has other versions than this machine ({other}); install the same there")
     torch.set_num_threads(job.threads)
     warnings.simplefilter("ignore")  # nobody reads them there
     run = RunConfig.model_validate(job.run)
+    if run.run_id != job.run_id:
+        return made(unfit="its data, models or task files are not those of this machine; copy them there")
     sees = job.scratch is None and Path(job.shared).exists()
     outputs = Path(job.outputs) if sees else _own_folder(job.scratch)
     with tempfile.TemporaryDirectory() as results, stoppable() as stop:
@@ -100,9 +108,9 @@ def make_there(job: Job, tell: Callable[[str, int | None], None]) -> Made:
         try:
             outcome = _patiently(lambda: execute(run, store, report, stop=stop, bases=_bases))
         except Interrupted:
-            return Made(node, stopped=True)
+            return made()
         except UserError as error:
-            return Made(node, refused=str(error))
+            return made(refused=str(error))
         folder = store.run_dir(run.run_id)
         files = None
         if not sees and outcome.status == "ok":
@@ -110,7 +118,7 @@ def make_there(job: Job, tell: Callable[[str, int | None], None]) -> Made:
             for path in folder.iterdir():
                 path.unlink()
             folder.rmdir()
-        return Made(node, outcome.row, files)
+        return made(row=outcome.row, files=files)
 
 
 def _own_folder(scratch: str | None) -> Path:
@@ -143,8 +151,8 @@ class Board:
         return self.notes
 
 
-def task(job: Job, run_id: str, board: Any) -> Made:
+def task(job: Job, board: Any) -> Made:
     from .cli import quieten
 
     quieten()
-    return make_there(job, lambda node, step: board.note.remote(run_id, node, step))
+    return make_there(job, lambda node, step: board.note.remote(job.run_id, node, step))

@@ -114,12 +114,17 @@ def recorded(folder: Path) -> dict[str, Any]:
 
     Raises:
         OSError, ValueError: it keeps none that can be read.
+        UserError: it was written by a newer version of this program.
     """
     kept = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     try:
-        return migrated({"schema": 1} | kept)
+        row = migrated({"schema": 1} | kept)
+        newer = row["schema"] > SCHEMA_VERSION
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / RECORD}: not a row") from error
+    if newer:
+        raise UserError(f"{folder / RECORD}: schema {row['schema']}, this program reads {SCHEMA_VERSION}; update it")
+    return row
 
 
 def write_record(folder: Path, row: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,12 +115,18 @@ def execute(
 
 
 def follow(run: RunConfig, store: Store, stop: Stop, group: Group) -> None:
-    """Take part in a run that the first process of a group makes; write nothing, and return when it is made.
+    """Take part in a run that the first process of a group makes, and return when it is made.
+
+    Nothing is written but the answers that this process gives.
 
     Raises:
-        RunFailure, RuntimeError: it failed, here or elsewhere.
+        UserError: this process cannot take part.
+        RunFailure: the run failed, and the first process knows of it.
+        RuntimeError: this process failed alone.
     """
     if group.agree(False):
+        if not lock_of(run.run_id, store).exists():
+            raise UserError(f"{store.outputs} is not that of the first process; on several machines it must be shared")
         making = Making(making_of(run.run_id, store), run, group.index)
         _make(run, _identity_row(run, run.run_id), making, store, Progress(quiet=True), stop, Bases(), group)
 
@@ -286,15 +292,24 @@ def record(run_id: str, store: Store) -> dict[str, Any]:
 def record_loss(run: RunConfig, error: Exception, store: Store) -> Outcome:
     """Record as failed a run that could not tell of it itself: what made it has died, or had nowhere to write.
 
+    To be used under the run's lock. What was trained and answered is kept for a retry.
+
     Raises:
         OSError: that cannot be written either; the table is as it was.
     """
-    row = _identity_row(run, run.run_id) | {"provenance": provenance(pick_device(run.device))}
+    run_id = run.run_id
+    if unrecorded(store.run_dir(run_id)):  # it was made, and only its row is wanting
+        return Outcome("ok", run_id, record(run_id, store))
+    try:
+        device = pick_device(run.device)
+    except UserError:  # it was to be made on another machine
+        device = torch.device("cpu")
+    row = _identity_row(run, run_id) | {"provenance": provenance(device)}
     finished = {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    return _record_failure(row | finished, error, Making(making_of(run.run_id, store), run), store)
+    return _record_failure(row | finished, error, Making(making_of(run_id, store), run), store, keep=True)
 
 
-def _record_failure(row: dict[str, Any], error: Exception, making: Making, store: Store) -> Outcome:
+def _record_failure(row: dict[str, Any], error: Exception, making: Making, store: Store, keep: bool = False) -> Outcome:
     """Record why, in place of no result. What was made stays for a retry, unless it is what failed."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
     if _out_of_memory(error):
@@ -306,8 +321,8 @@ def _record_failure(row: dict[str, Any], error: Exception, making: Making, store
         reason = f"{type(error).__name__}: {reason}"
     row |= {"status": "failed", "error": reason}
     run_id, earlier = row["run_id"], find(store.table, row["run_id"])
-    with suppress(OSError) if disk_is_full(error) else nullcontext():  # the table may lie on another disk
-        if making.holds_work and not isinstance(error, RunFailure):
+    try:
+        if making.holds_work and (keep or not isinstance(error, RunFailure)):
             if earlier is None or earlier["status"] != "ok":
                 write_record(store.run_dir(run_id), row)
         else:
@@ -317,6 +332,9 @@ def _record_failure(row: dict[str, Any], error: Exception, making: Making, store
                 making.finish(store.run_dir(run_id))
             else:
                 making.clear()
+    except OSError as unwritten:
+        if not disk_is_full(unwritten):  # the table may lie on another disk
+            raise
     put(store.table, row)
     return Outcome("failed", run_id, row)
 

@@ -129,7 +129,7 @@ def train(
                     loss.backward()
         except RuntimeError as error:  # such as lack of memory: the other processes must not wait for this one
             problem = error
-        total = group.sum_gradients(parameters, total, problem, stop)
+        total, asked = group.sum_gradients(parameters, total, problem, None if stop is None else stop.asked)
         if not math.isfinite(total):
             raise RunFailure(f"the loss is {total} at step {step + 1} of {run.steps} (lr {run.lr:g})")
         norm = float(nn.utils.clip_grad_norm_(parameters, run.max_grad_norm))
@@ -145,12 +145,11 @@ def train(
         norms.append(norm)
         seconds = time.perf_counter() - start
         on_step(Step(step + 1, total, learning_rate(step, run), norm, seen, seconds))
-        stopped = stop is not None and stop.asked is not None
-        if checkpoints is not None and (stopped or (step + 1) % run.checkpoint == 0) and step + 1 < run.steps:
+        if checkpoints is not None and (asked is not None or (step + 1) % run.checkpoint == 0) and step + 1 < run.steps:
             state = {"step": step + 1, "losses": losses, "norms": norms, "tokens": tokens, "seconds": seconds}
             checkpoints.write(step + 1, model, optimizer, state)
-        if stop is not None and stop.asked is not None and step + 1 < run.steps:
-            raise Interrupted(stop.asked, f"at step {step + 1} of {run.steps}")
+        if asked is not None and step + 1 < run.steps:
+            raise Interrupted(asked, f"at step {step + 1} of {run.steps}")
     seconds = time.perf_counter() - start
     model.eval()
     if any(p.grad is not None or p.requires_grad for p in base.values()):

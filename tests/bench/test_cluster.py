@@ -3,17 +3,21 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from command import QUICK, bench, start
 from test_resume import SAME, result_of, store_in
 
+import antipasto
 from antipasto_bench.bases import Bases
 from antipasto_bench.claims import making_of
 from antipasto_bench.engine import Order, engine_of, make_all
 from antipasto_bench.errors import UserError
+from antipasto_bench.paths import benchmark_dir
 from antipasto_bench.progress import Progress
 from antipasto_bench.results import SCHEMA, read_table
 from antipasto_bench.run import execute
@@ -26,7 +30,7 @@ pytestmark = pytest.mark.slow
 HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray then keeps to the loopback address
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
 TIMED = re.compile(r".*_(s|ms)$|.*_per_s$|finished_at|provenance")
-FAST = ["steps=40", *QUICK[1:], "eval.general=none", "checkpoint=2"]
+FAST = ["steps=24", *QUICK[1:], "eval.general=none", "checkpoint=2"]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +79,7 @@ def test_a_sweep_that_loses_a_node_makes_the_table_of_one_process_alone(cluster,
     assert process.returncode == 1, err
     assert "its node was lost; it goes on from what is kept" in err, err
     assert "8 runs: 3 running" in said
-    assert re.search(r"step \d+ of 40, \d+ s, \S+ for process \d+", said), said
+    assert re.search(r"step \d+ of 24, \d+ s, \S+ for process \d+", said), said
     assert there.table.read_bytes().count(b"\n") == 8
 
     made_locally(asked, here)
@@ -89,15 +93,15 @@ def test_a_sweep_that_loses_a_node_makes_the_table_of_one_process_alone(cluster,
 
 
 def test_a_sweep_that_is_asked_to_stop_is_gone_on_with_by_another_engine(cluster, tmp_path):
-    words = ["lora", "steps=200", *QUICK[1:], "eval.general=none"]
+    words = ["lora", "steps=80", *QUICK[1:], "eval.general=none"]
     (run,) = sweep_of(words, None).runs
     there, here = store_in(tmp_path / "there"), store_in(tmp_path / "here")
     process = on(cluster, *words, cwd=tmp_path, store=there)
     log = making_of(run.run_id, there) / "log.jsonl"
     until(lambda: log.exists() and log.stat().st_size > 0, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == 143, err
     assert err.splitlines()[-1].startswith("interrupted; the same command goes on")
     assert list((making_of(run.run_id, there) / "checkpoints").glob("step-*"))
     assert not list(there.locks.glob("*.json"))
@@ -118,13 +122,28 @@ def test_what_nodes_make_in_folders_of_their_own_comes_back(cluster, tmp_path):
     os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
-    assert f"{trained.run_id}: its worker was lost; it starts over" in err
+    assert f"{trained.run_id}: its worker was lost; it is made again" in err
     made_locally(asked, here)
     assert result_of(trained, there) == result_of(trained, here)
     tables = [read_table(store.table).sort("run_id").select("run_id", *SAME) for store in (there, here)]
     assert tables[0].equals(tables[1], null_equal=True)
     left = [path for path in (tmp_path / "scratch").rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert [path for path in left if path.suffix != ".json"] == [], "but for the note of the process that was killed"
+
+
+def test_nodes_that_have_other_code_make_no_run(cluster, tmp_path):
+    src = tmp_path / "src"
+    shutil.copytree(Path(antipasto.__file__).parents[1], src, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "benchmark").symlink_to(benchmark_dir())
+    with open(src / "antipasto_bench" / "errors.py", "a") as file:
+        file.write("# another version\n")
+    there = store_in(tmp_path / "there")
+    words = ["ia3", *QUICK, "engine=ray", f"address={cluster.address}"]
+    folders = ["--results", there.results, "--outputs", there.outputs]
+    said = bench("sweep", *words, *folders, cwd=tmp_path, expect=2, PYTHONPATH=str(src), **HERE).stderr
+    assert said.count("makes no more of these runs: it has other versions than this machine (code)") >= 2
+    assert "the cluster has no node that has room for a run" in said.splitlines()[-1]
+    assert not there.table.exists()
 
 
 def test_mistakes_about_a_cluster_are_told_in_one_line(tmp_path):
@@ -139,6 +158,7 @@ def test_mistakes_about_a_cluster_are_told_in_one_line(tmp_path):
         (["engine=rya"], "engine=rya: input should be 'local' or 'ray'"),
         (["engine=ray,local"], "takes one value"),
         (["workers=0"], "workers=0: input should be greater than or equal to 1"),
+        (["engine=ray", "gpus=1.5"], "gpus=1.5: a run takes a part of one GPU, or whole ones"),
         (["address=head:6379"], "address is for a Ray cluster; write engine=ray beside it"),
     ],
 )

@@ -89,7 +89,7 @@ def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
 
 
 def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_path):
-    given = {"steps": 60, "lr": 1e-3}
+    given = {"steps": 40, "lr": 1e-3}
     run = small("lora", **given)
     alone, parted = store_in(tmp_path / "alone"), store_in(tmp_path / "parted")
     execute(run, alone, Progress(quiet=True))
@@ -121,23 +121,24 @@ def test_a_run_that_fails_in_two_processes_is_recorded_once_with_its_reason(tmp_
     (row,) = read_table(store.table).to_dicts()
     assert "at step" in row["error"]
     assert row["processes"] == 2
-    process = together("lora", SMALL | {"lr": 1e30}, store)
-    out, _ = process.communicate(timeout=200)
-    assert "recorded earlier" in out, "and all of them end"
 
 
 PROBLEM = """
+import sys
 import torch
 from antipasto_bench.data_parallel import join
 group = join()
 parameter = torch.nn.Parameter(torch.ones(3))
 parameter.grad = torch.full((3,), 1.0 + group.index)
-assert group.sum_gradients([parameter], 0.5, None, None) == 1.0
+idle = torch.nn.Parameter(torch.ones(2))
+assert group.sum_gradients([parameter, idle], 0.5, None, None) == (1.0, None)
 assert parameter.grad.tolist() == [3.0] * 3
+assert idle.grad is None
+assert group.sum_gradients([parameter], 0.5, None, 2 if group.index else None)[1] == (2 if group.index else 15)
 try:
     group.sum_gradients([parameter], 0.0, MemoryError("no room") if group.index else None, None)
 except Exception as error:
-    print(f"{group.index}: {type(error).__name__}: {error}")
+    sys.stdout.write(f"{group.index}: {type(error).__name__}: {error}\\n")  # at once, whatever buffers
 """
 
 
@@ -152,8 +153,8 @@ def test_an_error_in_one_process_ends_the_step_in_all(tmp_path):
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     assert sorted(line for line in done.stdout.splitlines() if line) == [
-        "0: RunFailure: process 1: MemoryError: no room",
-        "1: MemoryError: no room",
+        "0: RuntimeError: process 1: MemoryError: no room",
+        "1: RunFailure: process 1: MemoryError: no room",
     ], done.stderr
 
 

@@ -12,7 +12,7 @@ from command import bench, row_of
 from transformers import AutoModelForCausalLM
 
 TASKS = Path(__file__).parents[2] / "benchmark" / "tasks"
-SHORT = ["steps=60", "eval.limit=100", "eval.valid=none", "eval.batch_size=50", "costs=false"]
+SHORT = ["steps=40", "eval.limit=50", "eval.valid=none", "eval.batch_size=50", "costs=false"]
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def test_the_stock_command_gives_the_same_verdict_on_every_question(tmp_path):
     assert 0 < row["test_accuracy"] < 1
     bench("export", row["run_id"], "--merged", tmp_path / "model", cwd=tmp_path)
     (tmp_path / "eval").mkdir()
-    theirs = stock_lm_eval(tmp_path / "model", "nano_metamath", 100, tmp_path / "eval")
+    theirs = stock_lm_eval(tmp_path / "model", "nano_metamath", 50, tmp_path / "eval")
     items = pl.read_parquet(tmp_path / "results/items" / f"{row['run_id']}.parquet")
     for name in ("flexible-extract", "strict-match"):
         ours = items.filter(pl.col("filter") == name).select("doc_id", "score")

@@ -38,11 +38,11 @@ GROWING = """
 import torch
 from antipasto_bench.measured_cost import peak_bytes
 model = torch.nn.Linear(2, 2)
-before = peak_bytes(model.device)
+before = peak_bytes(model.weight.device)
 ballast = torch.ones(300_000_000 // 4)
-grown = peak_bytes(model.device)
+grown = peak_bytes(model.weight.device)
 del ballast
-print(before, grown, peak_bytes(model.device))
+print(before, grown, peak_bytes(model.weight.device))
 """
 
 

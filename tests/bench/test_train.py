@@ -123,7 +123,7 @@ def test_a_base_that_changes_or_takes_a_gradient_is_caught(model, tokenizer):
 
 def test_a_bfloat16_base_trains_float32_adapters(tokenizer):
     model = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.bfloat16)
-    result, _ = trained(model, tokenizer, "antipasto", steps=30, batch_size=8, dtype="bfloat16", lr=2e-2)
+    result, _ = trained(model, tokenizer, "antipasto", steps=20, batch_size=4, dtype="bfloat16", lr=2e-2)
     assert result.last_loss < 0.95 * result.first_loss
     assert all(p.dtype == torch.float32 for p in antipasto.trainable_parameters(model).values())
     assert math.isfinite(result.mean_grad_norm)

@@ -1,5 +1,6 @@
 """Claims about sweeps that several processes share: each run is made once, and a worker that dies takes none along."""
 
+import errno
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from antipasto_bench.errors import UserError
 from antipasto_bench.paths import Store
 from antipasto_bench.plan import estimate, plan, told
 from antipasto_bench.progress import Progress
-from antipasto_bench.results import append, read_table
+from antipasto_bench.results import append, read_table, write_bytes
 from antipasto_bench.run import execute
 from antipasto_bench.status import folded
 from antipasto_bench.stopping import Interrupted
@@ -45,7 +46,7 @@ def test_a_sweep_survives_a_killed_worker_divergence_a_corrupt_checkpoint_and_a_
     making = store.outputs / ".making"
     try:
         with pytest.raises(Interrupted):
-            execute(asked.runs[0], store, Progress(quiet=True), stop=StopAfter(9))
+            execute(asked.runs[0], store, Progress(quiet=True), stop=StopAfter(5))
         damaged = max(making.glob("*/checkpoints/step-*")) / "optimizer.safetensors"
         damaged.write_bytes(damaged.read_bytes()[:-7] + b"garbage")
 
@@ -194,6 +195,25 @@ def test_the_time_to_go_is_that_of_runs_of_the_same_kind(tmp_path):
         append(store.table, row | {"total_s": seconds})
     assert estimate(plan(asked, store), store) == 2 * 40.0
     assert [told(s) for s in (40, 600, 20_000)] == ["40 s", "10 min", "5.6 h"]
+
+
+def test_a_finished_run_that_the_table_has_no_room_for_is_kept_for_later(tmp_path, monkeypatch):
+    run, store, bases = small("lora"), store_in(tmp_path), Bases()
+
+    def with_full_items(path, content):
+        if path == store.items(run.run_id):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_bytes(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("antipasto_bench.run.write_bytes", with_full_items)
+        tally = make_all(
+            Sweep([run]), store, lambda run, _: execute(run, store, Progress(quiet=True), bases=bases), print, Order()
+        )
+    assert (tally.made, tally.refused) == (0, 1)
+    assert (store.run_dir(run.run_id) / "adapter.safetensors").exists()
+    assert execute(run, store, Progress(quiet=True)).status == "ok"
+    assert read_table(store.table)["status"].to_list() == ["ok"]
 
 
 def test_workers_that_cannot_even_start_end_the_sweep(tmp_path):
