@@ -28,10 +28,11 @@ from torch import Generator, nn
 
 import antipasto
 from antipasto_bench.config import RunConfig, compose
-from antipasto_bench.data import PROMPT, TRAIN_FIELDS, Example, collate, encode, read_rows
+from antipasto_bench.data import IGNORED, PROMPT, TRAIN_FIELDS, Example, collate, encode, read_rows
 from antipasto_bench.load import load_model
+from antipasto_bench.optimisation import completion_loss
 from antipasto_bench.provenance import provenance
-from antipasto_bench.train import IGNORED, completion_loss, learning_rate
+from antipasto_bench.train import learning_rate
 
 UNWANTED = ("NANO_share", "NANO_age", "NANO_earn", "NANO_fraction", "NANO_saving")
 MAIN, QUARANTINE = "lora_delta_s", "lora_delta_s_hack"

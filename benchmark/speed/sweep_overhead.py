@@ -8,18 +8,14 @@ What is left is start-up, loading, attaching, batching up, merging, checks, lock
 settings ask for, are not measured here. Bound: 5 % of the whole.
 """
 
-import json
-import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import torch
-
-from antipasto_bench.provenance import provenance
 from antipasto_bench.results import read_table
+from antipasto_bench.speed import Cell, Claim, record
 
 BOUND = 0.05
 WORDS = ["lora,antipasto", "seed=0,1,2", "costs=false", "eval.general=none", "--preset", "nano"]
@@ -27,7 +23,7 @@ COUNTED = ("train_s", "eval_s")
 SHOWN = ("load_s", "attach_s", *COUNTED, "total_s")
 
 
-def main() -> None:
+def main() -> int:
     with tempfile.TemporaryDirectory() as home:
         folders = ["--results", f"{home}/results", "--outputs", f"{home}/outputs"]
         command = [sys.executable, "-m", "antipasto_bench", "sweep", *WORDS, *folders, "--workers", "1"]
@@ -39,27 +35,13 @@ def main() -> None:
         started = time.perf_counter() - start
         rows = read_table(Path(home, "results", "table.ndjson")).to_dicts()
     counted = sum(row[name] for row in rows for name in COUNTED)
-    share = (wall - counted) / wall
-    where = provenance(torch.device("cpu"))
-    found = {
-        "what": "seconds of a sweep outside training and scoring",
-        "command": "antipasto-bench sweep " + " ".join(WORDS),
-        "wall_s": round(wall, 2),
-        "counted_s": round(counted, 2),
-        "start_and_plan_s": round(started, 2),
-        "harness_share": round(share, 4),
-        "bound": BOUND,
-        "runs": [{"run_id": row["run_id"]} | {name: round(row[name], 3) for name in SHOWN} for row in rows],
-        "provenance": where,
-    }
-    hardware = re.sub(r"[^A-Za-z0-9]+", "-", f"{where['hardware']} {where['cores']} cores").strip("-")
-    place = Path(__file__).resolve().parents[2] / "results" / "speed" / hardware / "sweep_overhead.json"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(f"{len(rows)} runs in {wall:.0f} s: {100 * share:.1f} % is the harness's own; bound {100 * BOUND:.0f} %")
-    print(place)
-    sys.exit(share >= BOUND)
+    cells = [
+        Cell(f"{row['run_id'].rpartition('__')[0]}, {name[:-2]}", "s", [row[name]]) for row in rows for name in SHOWN
+    ]
+    cells += [Cell("whole sweep", "s", [wall]), Cell("of it start and plan", "s", [started])]
+    claims = [Claim("outside training and scoring / whole sweep", (wall - counted) / wall, BOUND)]
+    return record("sweep_overhead", f"antipasto-bench sweep {' '.join(WORDS)}, one worker.", cells, claims)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

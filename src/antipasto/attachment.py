@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from .config import AdapterConfig, AdapterError
+from .together import Together
 from .variant import Factors, InputVariant, Layer, Variant, bias_of
 
 STATE = "_antipasto"
@@ -34,6 +36,7 @@ class Attachment:
     taken_out: dict[str, Factors] = field(default_factory=dict)  # what that residual lacks
     unmerged: dict[str, Weights] = field(default_factory=dict)  # what stood in each layer before it was merged
     untrained: dict[str, int] = field(default_factory=dict)  # bits of the trained tensors right after attach
+    together: Together | None = None  # what all targets compute at once
 
     @property
     def merged(self) -> bool:
@@ -57,6 +60,15 @@ class Attachment:
         if new.bias is not None and bias is not None:
             bias.data = new.bias.to(bias)
         return old
+
+    def hook_model(self, model: nn.Module) -> None:
+        """Let the targets compute together, and anew whenever the model is called."""
+        self.together = Together(self.targets.values())
+        self.handles.append(model.register_forward_pre_hook(self._begin))
+
+    def _begin(self, model: nn.Module, args: Any) -> None:
+        if self.together is not None and not torch.compiler.is_compiling():
+            self.together.forget()
 
     def hook(self, layer: Layer) -> None:
         """Compute the adapted output whenever the layer is called."""

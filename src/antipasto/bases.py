@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .config import AdapterError
-from .moments import ChannelPower, Covariance, DirectionPower
+from .moments import ChannelPower, Covariance, DirectionPower, OutputCovariance
 from .svd_cache import svd
 from .variant import Calibrator, wide
 
@@ -84,21 +84,54 @@ class ASVD:
 
     def choose(self, W: Tensor, r: int, cfg: Any, gathered: ChannelPower) -> FrozenBasis:
         root = (gathered.mean() + cfg.cov_eps).sqrt()  # (d_in,)
-        U, S, Q = svd(_widened(W, W.double() * root))
-        return FrozenBasis(U[:, :r], S[:r], _widened(W, Q[:r].double() / root))
+        U, S, Q = thin_svd(W.double() * root, r)
+        return FrozenBasis(*(_widened(W, part) for part in (U, S, Q / root)))
 
 
 class CorDA:
     """Singular directions of W among inputs of the covariance that calibration showed."""
 
     def calibrator(self, cfg: Any) -> Callable[[Tensor], Covariance]:
-        return Covariance
+        return lambda W: OutputCovariance(W) if W.shape[0] <= W.shape[1] else Covariance(W)
 
     def choose(self, W: Tensor, r: int, cfg: Any, gathered: Covariance) -> FrozenBasis:
-        values, vectors = torch.linalg.eigh(gathered.mean())
+        W64, C = W.double(), gathered.mean()
+        if isinstance(gathered, OutputCovariance):
+            # With A = W C^1/2, A A^T = W C W^T gives U and S, and P = S^-1 U^T A C^-1/2 = S^-1 U^T W: no root is taken.
+            U, S = _leading(C + cfg.cov_eps * W64 @ W64.T, r)
+            S = S.clamp(min=1e-6 * S[0] + 1e-30)  # a direction that W has not got reads nothing
+            return FrozenBasis(*(_widened(W, part) for part in (U, S, U.T @ W64 / S[:, None])))
+        values, vectors = torch.linalg.eigh(C)
         root = (values.clamp(min=0) + cfg.cov_eps).sqrt()  # (d_in,)
-        U, S, Q = svd(_widened(W, W.double() @ (vectors * root) @ vectors.T))
-        return FrozenBasis(U[:, :r], S[:r], _widened(W, Q[:r].double() @ (vectors / root) @ vectors.T))
+        U, S, Q = thin_svd(W64 @ (vectors * root), r)
+        return FrozenBasis(*(_widened(W, part) for part in (U, S, Q @ (vectors / root).T)))
+
+
+def thin_svd(A: Float[Tensor, "m n"], r: int) -> tuple[Float[Tensor, "m r"], Float[Tensor, " r"], Float[Tensor, "r n"]]:
+    """The r leading singular triples of a float64 matrix, from the eigenvectors of its smaller Gram matrix.
+
+    That squares the condition number. Of float64's sixteen digits more than seven are left, as many as a float32 SVD
+    gives, where the smallest of them is above 3e-5 of the largest; else the SVD itself is taken.
+    """
+    if A.shape[0] > A.shape[1]:
+        V, S, Ut = thin_svd(A.T, r)
+        return Ut.T, S, V.T
+    U, S = _leading(A @ A.T, r)
+    if _blurred(S):
+        U, S, Q = torch.linalg.svd(A, full_matrices=False)
+        return U[:, :r], S[:r], Q[:r]
+    return U, S, U.T @ A / S[:, None]
+
+
+def _leading(G: Float[Tensor, "m m"], r: int) -> tuple[Float[Tensor, "m r"], Float[Tensor, " r"]]:
+    """Of a Gram matrix A A^T: the leading left singular vectors of A, and its singular values."""
+    values, vectors = torch.linalg.eigh(G)
+    return vectors.flip(1)[:, :r], values.flip(0)[:r].clamp(min=0).sqrt()
+
+
+def _blurred(S: Float[Tensor, " r"]) -> bool:
+    """Whether the smallest is lost, or nearly so, in what the Gram matrix rounds off of the largest."""
+    return bool(S[-1] <= 3e-5 * S[0])
 
 
 def _widened(W: Tensor, computed: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:

@@ -25,7 +25,8 @@ from torch.nn.functional import linear
 
 from .bases import BASES, FrozenBasis, align_signs, anchor_of, determined
 from .config import AdapterConfig, AdapterError, choice
-from .variant import Calibrator, Factors, Layer, ParamSpec, Variant
+from .together import apart
+from .variant import Calibrator, Factors, Layer, ParamSpec, Variant, plus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +115,13 @@ class FrozenBasisVariant(Variant):
 
     def forward(self, layer: Layer, cfg: Any, x: Tensor, y: Tensor) -> Tensor:
         h = linear(x, layer.lora_Vh.to(x.dtype))  # (..., r)
-        return y + linear(self.change(layer, cfg, h), layer.lora_U.to(x.dtype))
+        return plus(y, self.change(layer, cfg, h), layer.lora_U)
 
     def factors(self, layer: Layer, cfg: Any, dtype: torch.dtype) -> Factors:
         # The core is linear: fed the identity, it returns its own matrix, transposed.
         eye = torch.eye(len(layer.lora_S), dtype=dtype, device=layer.lora_S.device)
-        core = self.change(layer, cfg, eye).T  # (r, r)
+        with apart(layer):
+            core = self.change(layer, cfg, eye).T  # (r, r)
         return Factors(A=layer.lora_Vh.to(dtype), B=layer.lora_U.to(dtype) @ core)
 
     def added_macs(self, d_in: int, d_out: int, cfg: Any) -> int:

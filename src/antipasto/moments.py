@@ -66,3 +66,14 @@ class Covariance:
 
     def mean(self) -> Float[Tensor, "d_in d_in"]:
         return self.sum.double() / self.tokens
+
+
+class OutputCovariance(Covariance):
+    """E[(W x)(W x)^T]: W C W^T, of the outputs' size, where C itself would be of the inputs'."""
+
+    def __init__(self, W: Float[Tensor, "d_out d_in"]) -> None:
+        super().__init__(W.T)
+        self.W = at_least_float32(W)
+
+    def update(self, x: Float[Tensor, "tokens d_in"]) -> None:
+        super().update(x.to(self.sum.dtype) @ self.W.T)

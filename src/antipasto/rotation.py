@@ -13,7 +13,6 @@ What is built is R - I = 2 X (I - X)^-1, which loses no digits where R is near I
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -30,27 +29,23 @@ def rotation_minus_identity(
     """
     limit = 2 * math.tan(max_angle / 2)
     upper = limit / 2 * torch.tanh(theta / (2 * limit))  # (blocks, pairs): X above the diagonal
-    X = (upper @ _skew_basis(block_size, theta.dtype, theta.device)).unflatten(-1, (block_size, block_size))
+    X = _skew(upper, block_size)
+    n = upper.square().sum(-1)[:, None, None]
     if block_size == 2:
-        n = upper.square()[:, :, None]
         return 2 * (X + X @ X) / (1 + n)
-    if block_size == 4:
-        n = upper.square().sum(-1)[:, None, None]
-        a, b, c, d, e, f = upper.unbind(-1)  # entries 01 02 03 12 13 23
-        p2 = (a * f - b * e + c * d).square()[:, None, None]
-        X2 = X @ X
-        # X (I-X)^-1 expanded, with X^4 = -n X^2 - p^2 I:
-        eye = torch.eye(4, dtype=X.dtype, device=X.device)
-        return 2 * ((1 + n) * X + X2 + X2 @ X - p2 * eye) / (1 + n + p2)
     eye = torch.eye(block_size, dtype=X.dtype, device=X.device)
+    if block_size == 4:
+        dual = upper.flip(-1) * upper.new_tensor([1, -1, 1, 1, -1, 1])  # upper holds entries 01 02 03 12 13 23
+        p = (upper * dual)[:, :3].sum(-1, keepdim=True)
+        p2 = p.square()[:, :, None]
+        # X (I-X)^-1 expanded, with X^3 = p X~ - n X:
+        return 2 * (_skew(upper + p * dual, 4) + X @ X - p2 * eye) / (1 + n + p2)
     return 2 * torch.linalg.solve(eye - X, X)
 
 
-@lru_cache
-def _skew_basis(block_size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "pairs bs*bs"]:
-    """Row k is the flattened skew matrix with 1 at the k-th place above the diagonal and -1 at its mirror."""
-    rows, cols = torch.triu_indices(block_size, block_size, offset=1)
-    basis = torch.zeros(len(rows), block_size, block_size)
-    pair = torch.arange(len(rows))
-    basis[pair, rows, cols], basis[pair, cols, rows] = 1, -1
-    return basis.flatten(1).to(device, dtype)
+def _skew(upper: Float[Tensor, "blocks pairs"], block_size: int) -> Float[Tensor, "blocks bs bs"]:
+    """The skew matrices with these entries above the diagonal, row by row."""
+    rows, cols = torch.triu_indices(block_size, block_size, offset=1, device=upper.device)
+    X = upper.new_zeros(len(upper), block_size, block_size)
+    X[:, rows, cols] = upper
+    return X - X.mT

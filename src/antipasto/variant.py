@@ -19,6 +19,14 @@ Layer = Any
 Init = Callable[[Tensor, Generator], Any]
 
 
+def plus(
+    y: Float[Tensor, "*batch d_out"], h: Float[Tensor, "*batch k"], B: Float[Tensor, "d_out k"], scale: float = 1.0
+) -> Float[Tensor, "*batch d_out"]:
+    """y + scale * h B^T, in one pass over y, which is left as it is."""
+    rows = y.reshape(-1, y.shape[-1]), h.reshape(-1, h.shape[-1])
+    return torch.addmm(*rows, B.to(y.dtype).T, alpha=scale).view(y.shape)
+
+
 def bias_of(layer: Layer) -> Tensor | None:
     """A target's bias, if it has one."""
     return getattr(layer, "bias", None)
@@ -130,8 +138,9 @@ class Variant(ABC):
 
     def restore(self, layer: Layer, cfg: Any, tensors: dict[str, Tensor]) -> None:
         """The inverse of `saved`, on a layer that was initialised (unless its variant needs data)."""
-        for name, tensor in tensors.items():
-            getattr(layer, name).data.copy_(tensor)
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                getattr(layer, name).copy_(tensor)
 
     @abstractmethod
     def forward(

@@ -435,6 +435,26 @@ def compare(
 
 
 @app.command()
+def speed(
+    suite: Annotated[list[str] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
+    page: Annotated[bool, typer.Option("--page", help="Measure nothing; only write docs/speed.md anew.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure speed and memory against the base and against peft, on a quiet machine; bounds are ratios.
+
+    Figures go to results/speed/HARDWARE, and from there into docs/speed.md. Exit code 1 where a claim does not hold.
+
+    Example: `antipasto-bench speed --suite step`
+    """
+    from .speed import measure_suites, write_page
+
+    held = True if page else measure_suites(suite or None, as_json)
+    typer.echo(str(write_page()), err=True)
+    if not held:
+        raise typer.Exit(1)
+
+
+@app.command()
 def measure(
     run_ids: Annotated[list[str] | None, typer.Argument(metavar="RUN_ID", help="As `list` prints them.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every finished run whose files are here.")] = False,

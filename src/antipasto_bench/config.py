@@ -78,6 +78,7 @@ class RunConfig(_Strict):
         "none", description="auto spreads a base model over all GPUs; no part of a run's identity"
     )
     costs: bool = Field(True, description="measure times and memory after the run; no part of its identity")
+    compile: bool = Field(False, description="train through torch.compile")
     checkpoint: int = Field(50, ge=1, description="steps between checkpoints; no part of a run's identity")
     variant: str
     adapter: dict[str, Any]
@@ -314,6 +315,8 @@ def one_line(error: ValidationError) -> str:
 def identity(run: RunConfig) -> dict[str, Any]:
     """All that can change the outcome, with files named by their content and not by where they lie."""
     values = run.model_dump(exclude={"preset", "device", "device_map", "costs", "checkpoint"}, mode="json")
+    if not run.compile:  # ids are older than this setting
+        del values["compile"]
     values["model"] = model_fingerprint(run)
     values["data"]["train"] = fingerprint(run.data.train)
     for key in ("data", "valid"):
@@ -331,7 +334,7 @@ def identity(run: RunConfig) -> dict[str, Any]:
 
 def _untrained(values: dict[str, Any]) -> dict[str, Any]:
     """What is left of an identity where nothing is trained: the model, what it is scored on, and how."""
-    training = ("lr", "seed", "steps", "batch_size", "grad_accum", "warmup", "weight_decay", "max_grad_norm")
+    training = ("lr", "seed", "steps", "batch_size", "grad_accum", "warmup", "weight_decay", "max_grad_norm", "compile")
     kept = {k: v for k, v in values.items() if k not in training}
     return kept | {"data": {k: v for k, v in values["data"].items() if k not in ("max_length", "calibration")}}
 

@@ -84,8 +84,8 @@ class Group:
             raise Interrupted(signal.SIGTERM, "by the loss of another process of the run") from error
 
     def sum_gradients(
-        self, parameters: Sequence[nn.Parameter], loss: float, problem: Exception | None, asked: int | None
-    ) -> tuple[float, int | None]:
+        self, parameters: Sequence[nn.Parameter], loss: Tensor, problem: Exception | None, asked: int | None
+    ) -> tuple[Tensor, int | None]:
         """Add up gradients and losses over the processes, and learn of each other's errors and requests to stop.
 
         Args:
@@ -109,7 +109,7 @@ class Group:
             p.grad if here and p.grad is not None else torch.zeros_like(p)
             for p, here in zip(parameters, has, strict=True)
         ]
-        numbers = torch.tensor([*has, loss, problem is not None, asked is not None], device=grads[0].device)
+        numbers = torch.tensor([*has, float(loss), problem is not None, asked is not None], device=grads[0].device)
         flat = torch.cat([*(grad.flatten().float() for grad in grads), numbers])
         with self.interrupted_by_loss():
             dist.all_reduce(flat)
@@ -118,7 +118,7 @@ class Group:
             self._raise(problem)
         for parameter, grad, count in zip(parameters, summed, counts.tolist(), strict=True):
             parameter.grad = grad.view_as(parameter).to(parameter.dtype) if count else None
-        return float(total), (asked or signal.SIGTERM) if stopping.item() else None
+        return total.squeeze(0), (asked or signal.SIGTERM) if stopping.item() else None
 
     def _raise(self, problem: Exception | None) -> NoReturn:
         said: list[str | None] = [None] * self.size

@@ -34,8 +34,8 @@ from .data import Example, Splits, collate, load_splits
 from .data_parallel import LAUNCHED
 from .errors import UserError
 from .load import load_model, load_tokenizer
+from .optimisation import completion_loss
 from .results import COSTS
-from .train import completion_loss
 
 WARM_UP = 2  # untimed turns
 MOST_TURNS, LEAST_TURNS = 21, 5

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Generator, nn
 
-from antipasto import bits_of, trainable_parameters
+from antipasto import bits_of
 
 from .checkpoints import Checkpoint, Checkpoints
 from .config import RunConfig
-from .data import IGNORED, Example, bucketed_batches
+from .data import Example, bucketed_batches
 from .data_parallel import ALONE, Group
 from .errors import RunFailure
+from .optimisation import Optimisation, Reading
 from .stopping import Interrupted, Stop
 
 
@@ -56,18 +57,6 @@ def learning_rate(step: int, run: RunConfig) -> float:
     return run.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, run.steps - rising)))
 
 
-def completion_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Sum over the completion's tokens of -log p(token | all before it), in float32."""
-    scored = batch["labels"][:, 1:] != IGNORED  # by the position that predicts: (batch, longest - 1)
-    # Logits over a large vocabulary are most of the memory: none are made before the first completion begins.
-    kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
-    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
-    logits = model(**inputs, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
-    scored = scored[:, -kept:].to(logits.device)  # the model's last layer may be on another device than its first
-    labels = batch["labels"][:, -kept:].to(logits.device)
-    return cross_entropy(logits[scored].float(), labels[scored], reduction="sum")
-
-
 def train(
     model: nn.Module,
     run: RunConfig,
@@ -97,13 +86,12 @@ def train(
         RunFailure: the loss or the gradient is not finite, or the base model received a gradient or changed.
         Interrupted: a stop was asked for; a checkpoint of the last step was written.
     """
-    parameters = list(trainable_parameters(model).values())
-    trained = {id(p) for p in parameters}
+    optimisation = Optimisation(model, run, group)
+    trained = {id(p) for p in optimisation.parameters}
     base = {name: p for name, p in model.named_parameters() if id(p) not in trained}
     before = bits_of(base)
-    optimizer = torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
     batches = bucketed_batches(examples, run.batch_size, pad_id, generator)
-    device = next(model.parameters()).device
+    behind = int(optimisation.parameters[0].device.type == "cuda")  # a GPU has the next step before one is read
     model.train()
     losses: list[float] = []
     norms: list[float] = []
@@ -112,43 +100,30 @@ def train(
     if begun is not None:
         losses, norms = list(begun.state["losses"]), list(begun.state["norms"])
         tokens, spent = begun.state["tokens"], begun.state["seconds"]
-        begun.restore(optimizer)
+        begun.restore(optimisation.optimizer)
         for _ in range(len(losses) * run.grad_accum):
             next(batches)
     start = time.perf_counter() - spent
+    under_way: deque[tuple[Reading, int]] = deque()
     for step in range(len(losses), run.steps):
         micro_batches = [next(batches) for _ in range(run.grad_accum)]
-        # Every completion token of the step weighs the same, in whichever micro-batch it stands.
-        scored = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches)
-        total, problem = 0.0, None
-        try:
-            for batch in map(group.share, micro_batches):
-                if len(batch["labels"]) > 0:
-                    loss = completion_loss(model, {k: v.to(device) for k, v in batch.items()}) / scored
-                    total += loss.item()
-                    loss.backward()
-        except RuntimeError as error:  # such as lack of memory: the other processes must not wait for this one
-            problem = error
-        total, asked = group.sum_gradients(parameters, total, problem, None if stop is None else stop.asked)
-        if not math.isfinite(total):
-            raise RunFailure(f"the loss is {total} at step {step + 1} of {run.steps} (lr {run.lr:g})")
-        norm = float(nn.utils.clip_grad_norm_(parameters, run.max_grad_norm))
-        if not math.isfinite(norm):
-            raise RunFailure(f"the gradient norm is {norm} at step {step + 1} of {run.steps} (lr {run.lr:g})")
-        for settings in optimizer.param_groups:
-            settings["lr"] = learning_rate(step, run)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
         seen = sum(int(batch["attention_mask"].sum()) for batch in micro_batches)
-        tokens += seen
-        losses.append(total)
-        norms.append(norm)
-        seconds = time.perf_counter() - start
-        on_step(Step(step + 1, total, learning_rate(step, run), norm, seen, seconds))
-        if checkpoints is not None and (asked is not None or (step + 1) % run.checkpoint == 0) and step + 1 < run.steps:
+        reading = optimisation.step(micro_batches, learning_rate(step, run), None if stop is None else stop.asked)
+        under_way.append((reading, seen))
+        ends, asked = step + 1 == run.steps, reading.asked
+        keeps = checkpoints is not None and (asked is not None or (step + 1) % run.checkpoint == 0) and not ends
+        while len(under_way) > (0 if ends or keeps or asked is not None else behind):
+            reading, seen = under_way.popleft()
+            loss, norm = _finite(reading, len(losses), run)
+            losses.append(loss)
+            norms.append(norm)
+            tokens += seen
+            seconds = time.perf_counter() - start
+            on_step(Step(len(losses), loss, learning_rate(len(losses) - 1, run), norm, seen, seconds))
+        if keeps and checkpoints is not None:
             state = {"step": step + 1, "losses": losses, "norms": norms, "tokens": tokens, "seconds": seconds}
-            checkpoints.write(step + 1, model, optimizer, state)
-        if asked is not None and step + 1 < run.steps:
+            checkpoints.write(step + 1, model, optimisation.optimizer, state)
+        if asked is not None and not ends:
             raise Interrupted(asked, f"at step {step + 1} of {run.steps}")
     seconds = time.perf_counter() - start
     model.eval()
@@ -158,3 +133,16 @@ def train(
         raise RunFailure("the base model's weights changed while the adapter was trained")
     last = losses[-max(1, len(losses) // 10) :]
     return Training(losses[0], sum(last) / len(last), sum(norms) / len(norms), tokens, seconds)
+
+
+def _finite(reading: Reading, step: int, run: RunConfig) -> tuple[float, float]:
+    """What a step read, which counts from 0.
+
+    Raises:
+        RunFailure: it is not finite.
+    """
+    loss, norm = reading.read()
+    for what, value in (("loss", loss), ("gradient norm", norm)):
+        if not math.isfinite(value):
+            raise RunFailure(f"the {what} is {value} at step {step + 1} of {run.steps} (lr {run.lr:g})")
+    return loss, norm

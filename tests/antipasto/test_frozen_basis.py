@@ -2,6 +2,7 @@
 do not matter where they should not, and calibration counts tokens and nothing else."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from antipasto import (
     FrozenBasisConfig,
     LoRAXSConfig,
 )
-from antipasto.bases import wanda_score
+from antipasto.bases import BASES, thin_svd, wanda_score
 from antipasto.moments import DirectionPower
 from antipasto.svd_cache import SVDFactors
 
@@ -405,3 +406,40 @@ def test_nothing_frozen_but_h_is_kept_for_backward():
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         layer(x)
     assert kept <= 3 * 100 * 8 + 500
+
+
+@pytest.mark.parametrize("shape", [(40, 90), (90, 40)])
+@pytest.mark.parametrize("smallest", [1e-1, 1e-4, 1e-7])
+def test_directions_from_the_smaller_gram_matrix_are_those_of_the_full_svd(shape, smallest):
+    """Down to where float32 could tell them apart; below that, the full SVD is what is taken."""
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    U, _, Vh = torch.linalg.svd(A, full_matrices=False)
+    A = U * torch.logspace(0, math.log10(smallest), 40, dtype=torch.float64) @ Vh
+    full, thin = torch.linalg.svd(A, full_matrices=False), thin_svd(A, 30)
+    assert torch.dist(thin[1], full[1][:30]) < 1e-7 * smallest ** (29 / 39)
+    for ours, theirs in ((thin[0], full[0][:, :30]), (thin[2].T, full[2][:30].T)):
+        assert torch.linalg.svdvals(ours.T @ theirs).min() > 1 - 1e-9, "the same subspace"
+        assert (ours.T @ ours - torch.eye(30)).abs().max() < 1e-6
+    best = full[1][30:].norm()
+    assert torch.linalg.norm(A - thin[0] * thin[1] @ thin[2]) <= (1 + 1e-6) * best
+
+
+def test_corda_from_second_moments_of_outputs_is_corda_from_those_of_inputs():
+    """The same basis whether W is wide or tall: from W C W^T in the first case, from C in the second."""
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((12, 20), (20, 12)):
+        W = torch.randn(*shape, generator=generator)
+        x = torch.randn(500, shape[1], generator=generator) * torch.logspace(0, -2, shape[1])
+        cfg = antipasto.AntiPaSTOConfig(r=8, basis="corda")
+        gathered = BASES["corda"].calibrator(cfg)(W)
+        gathered.update(x[:200])
+        gathered.update(x[200:])
+        U, S, P = BASES["corda"].choose(W, 8, cfg, gathered)
+        values, vectors = torch.linalg.eigh((x.double().T @ x.double()) / len(x))
+        root = (values.clamp(min=0) + cfg.cov_eps).sqrt()
+        expected = torch.linalg.svd(W.double() @ (vectors * root) @ vectors.T, full_matrices=False)
+        torch.testing.assert_close(S.double(), expected[1][:8], rtol=1e-4, atol=1e-6)
+        plain = expected[0][:, :8] * expected[1][:8] @ (expected[2][:8] @ (vectors / root) @ vectors.T)
+        torch.testing.assert_close((U * S @ P).double(), plain, rtol=1e-3, atol=1e-4)
+        assert (U.T @ U - torch.eye(8)).abs().max() < 1e-5

@@ -12,7 +12,8 @@ from antipasto_bench.config import compose
 from antipasto_bench.data import IGNORED, collate, draw_examples, load_splits
 from antipasto_bench.errors import RunFailure
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.train import Step, completion_loss, learning_rate, train
+from antipasto_bench.optimisation import completion_loss
+from antipasto_bench.train import Step, learning_rate, train
 
 
 @pytest.fixture(scope="module")

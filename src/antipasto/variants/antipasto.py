@@ -13,15 +13,20 @@ Trained parameters a target: r + (r / bs) bs (bs - 1) / 2, the second term once 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
-from torch import Tensor, bmm
+from torch import Tensor
+from torch.nn.functional import linear
 
+from ..block_product import BlockProduct, times_blocks
 from ..config import AdapterError, choice, register_config
 from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
 from ..rotation import rotation_minus_identity
-from ..variant import Layer, ParamSpec, at_least_float32, normal, register
+from ..together import together
+from ..variant import Layer, ParamSpec, normal, register
 
 
 @register_config
@@ -69,32 +74,36 @@ class AntiPaSTO(FrozenBasisVariant):
             specs["lora_rot_T_u"] = ParamSpec(triangle)
         return specs
 
+    def forward(self, layer: Layer, cfg: AntiPaSTOConfig, x: Tensor, y: Tensor) -> Tensor:
+        if cfg.rotate_basis == "none":
+            return super().forward(layer, cfg, x, y)
+        h = linear(x, layer.lora_Vh.to(x.dtype))  # (..., r)
+        rows = y.reshape(-1, y.shape[-1]), h.reshape(-1, h.shape[-1])
+        return BlockProduct.apply(*rows, self.blocks(layer, cfg, h.dtype), layer.lora_U.to(y.dtype)).view(y.shape)
+
     def change(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Tensor:
         if cfg.rotate_basis == "none":
             return h * layer.lora_delta_s.to(h.dtype)
-        K = self.core_blocks(layer, cfg, h).to(h.dtype)  # (n, bs, bs)
-        # Tokens last: a view of h is then what the batched product reads, and no copy of it is made.
-        blocks = h.reshape(-1, h.shape[-1]).T.unflatten(0, (-1, cfg.block_size))  # (n, bs, tokens)
-        return bmm(K, blocks).flatten(0, 1).T.reshape(h.shape)
+        return times_blocks(h.reshape(-1, h.shape[-1]), self.blocks(layer, cfg, h.dtype)).reshape(h.shape)
 
-    def core_blocks(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Float[Tensor, "n bs bs"]:
-        """R_U^T diag(S + delta) R_V - diag(S) of each block, in at least float32.
+    def blocks(self, layer: Layer, cfg: AntiPaSTOConfig, dtype: torch.dtype) -> Float[Tensor, "n bs bs"]:
+        """`core_blocks` of this layer, found with those of all other targets."""
+        angles = ("lora_rot_T", "lora_rot_T_u") if cfg.rotate_basis == "both" else ("lora_rot_T",)
+        return together(layer, (*angles, "lora_delta_s", "lora_S"), partial(self.core_blocks, cfg), dtype)
+
+    def core_blocks(self, cfg: AntiPaSTOConfig, *tensors: Tensor) -> Float[Tensor, "n bs bs"]:
+        """R_U^T diag(S + delta) R_V - diag(S) of each block, from its angles, delta and S.
 
         With Q = R - I it is  diag(delta) + diag(S + delta) Q_V  and so on: no term of size S is subtracted.
         """
-        dtype = at_least_float32(h.new_empty(0)).dtype
-
-        def turn(theta: Tensor) -> Tensor:
-            return rotation_minus_identity(theta.to(dtype), cfg.block_size, cfg.max_rotation_angle)
-
-        S = layer.lora_S.to(dtype).view(-1, cfg.block_size)
-        delta = layer.lora_delta_s.to(dtype).view(-1, cfg.block_size)
+        *angles, delta, S = tensors
+        delta, S = (values.view(-1, cfg.block_size).to(S.dtype) for values in (delta, S))
+        turns = [rotation_minus_identity(theta.to(S.dtype), cfg.block_size, cfg.max_rotation_angle) for theta in angles]
         change, scaled = delta.diag_embed(), (S + delta)  # (n, bs, bs), (n, bs)
         if cfg.rotate_basis in ("V", "both"):
-            change = change + scaled[:, :, None] * turn(layer.lora_rot_T)  # (S + delta) R_V - S
+            change = change + scaled[:, :, None] * turns[0]  # (S + delta) R_V - S
         if cfg.rotate_basis in ("U", "both"):
-            Q = turn(layer.lora_rot_T if cfg.rotate_basis == "U" else layer.lora_rot_T_u)
-            change = change + Q.mT @ (change + S.diag_embed())  # R_U^T (change + S) - S
+            change = change + turns[-1].mT @ (change + S.diag_embed())  # R_U^T (change + S) - S
         return change
 
     def core_macs(self, r: int, cfg: AntiPaSTOConfig) -> int:

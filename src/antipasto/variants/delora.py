@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ..config import AdapterConfig, register_config
-from ..variant import Factors, Layer, ParamSpec, Variant, at_least_float32, constant, kaiming, register
+from ..variant import Factors, Layer, ParamSpec, Variant, at_least_float32, constant, kaiming, plus, register
 
 FLOOR = 1e-4
 
@@ -66,8 +66,8 @@ class DeLoRA(Variant):
     def forward(self, layer: Layer, cfg: DeLoRAConfig, x: Tensor, y: Tensor) -> Tensor:
         # The lengths are huge while B is tiny: only their product fits a small dtype.
         B = layer.lora_B * self.lengths(layer, layer.lora_w.dtype)  # (d_out, r)
-        h = linear(x * layer.lora_w.to(x.dtype), layer.lora_A.to(x.dtype))  # (..., r)
-        return y + linear(h, B.to(x.dtype))
+        h = linear(x, (layer.lora_A * layer.lora_w).to(x.dtype))  # (..., r)
+        return plus(y, h, B)
 
     def factors(self, layer: Layer, cfg: DeLoRAConfig, dtype: torch.dtype) -> Factors:
         return Factors(

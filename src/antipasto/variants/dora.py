@@ -22,7 +22,7 @@ from torch.nn.functional import linear
 
 from ..config import AdapterConfig, register_config
 from ..quantised import weight_of
-from ..variant import Layer, ParamSpec, at_least_float32, bias_of, register
+from ..variant import Layer, ParamSpec, at_least_float32, bias_of, plus, register
 from .lora import LoRA
 
 
@@ -55,10 +55,10 @@ class DoRA(LoRA):
 
     def forward(self, layer: Layer, cfg: AdapterConfig, x: Tensor, y: Tensor) -> Tensor:
         c = self.gain(layer, cfg, at_least_float32(weight_of(layer)))
-        change = linear(linear(x, layer.lora_A.to(x.dtype)) * cfg.scale, layer.lora_B.to(x.dtype))
         bias = bias_of(layer)
         plain = y if bias is None else y - bias.to(y.dtype)
-        return y + (c - 1).to(y.dtype) * plain + c.to(y.dtype) * change
+        h = linear(x, layer.lora_A.to(x.dtype))  # (..., r)
+        return plus(torch.addcmul(y, plain, (c - 1).to(y.dtype)), h, c[:, None] * layer.lora_B, cfg.scale)
 
     def factors(self, layer: Layer, cfg: AdapterConfig, dtype: torch.dtype) -> None:
         return None  # scaled rows of W are no thin product

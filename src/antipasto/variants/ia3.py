@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ..config import AdapterConfig, register_config
@@ -39,7 +40,7 @@ class IA3(Variant):
         return {"lora_g": ParamSpec((d_out,), constant(1.0))}
 
     def forward(self, layer: Layer, cfg: IA3Config, x: Tensor, y: Tensor) -> Tensor:
-        return y + y * (layer.lora_g.to(wide(y.dtype)) - 1).to(y.dtype)
+        return torch.addcmul(y, y, (layer.lora_g.to(wide(y.dtype)) - 1).to(y.dtype))
 
     def merged_weight(self, layer: Layer, cfg: IA3Config, W: Tensor) -> Tensor:
         return W * layer.lora_g[:, None]

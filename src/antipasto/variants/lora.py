@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ..config import AdapterConfig, register_config
-from ..variant import Factors, Layer, ParamSpec, Variant, kaiming, register
+from ..variant import Factors, Layer, ParamSpec, Variant, kaiming, plus, register
 
 
 @register_config
@@ -35,7 +35,7 @@ class LoRA(Variant):
 
     def forward(self, layer: Layer, cfg: AdapterConfig, x: Tensor, y: Tensor) -> Tensor:
         h = linear(x, layer.lora_A.to(x.dtype))  # (..., r)
-        return y + linear(h * cfg.scale, layer.lora_B.to(x.dtype))
+        return plus(y, h, layer.lora_B, cfg.scale)
 
     def factors(self, layer: Layer, cfg: AdapterConfig, dtype: torch.dtype) -> Factors | None:
         return Factors(A=layer.lora_A.to(dtype), B=cfg.scale * layer.lora_B.to(dtype))

@@ -63,7 +63,7 @@ class Road(Variant):
         return {"lora_road_theta": ParamSpec(size), "lora_road_alpha": ParamSpec(size, constant(1.0))}
 
     def turn(self, layer: Layer, cfg: RoadConfig, y: Float[Tensor, "*batch d_out"]) -> Float[Tensor, "*batch d_out"]:
-        """R y - y."""
+        """R y."""
         dtype = wide(y.dtype)
         theta, alpha = layer.lora_road_theta.to(dtype), layer.lora_road_alpha.to(dtype)
         if cfg.road_variant == "road_4":  # in each group: the numbers of the cosines, then those of the sines
@@ -77,18 +77,20 @@ class Road(Variant):
                     values.view(-1, 1, cfg.group_size // 2).expand(-1, 2, -1).flatten() for values in (theta, alpha)
                 )
             phi, beta = theta, alpha
-        first, second = y.unflatten(-1, (-1, 2, cfg.group_size // 2)).unbind(-2)
-        partner = torch.stack((-second, first), dim=-2).flatten(-3)  # (..., d_out)
-        return y * (alpha * theta.cos() - 1).to(y.dtype) + partner * (beta * phi.sin()).to(y.dtype)
+        halves = (-1, 2, cfg.group_size // 2)
+        partner = y.unflatten(-1, halves).flip(-2).flatten(-3)  # (..., d_out), each half in the other's place
+        sine = (beta * phi.sin()).view(halves) * torch.tensor([[-1.0], [1.0]], dtype=dtype, device=y.device)
+        near = torch.addcmul(y, y, (alpha * theta.cos() - 1).to(y.dtype))
+        return torch.addcmul(near, partner, sine.flatten().to(y.dtype))
 
     def forward(self, layer: Layer, cfg: RoadConfig, x: Tensor, y: Tensor) -> Tensor:
-        return y + self.turn(layer, cfg, y)
+        return self.turn(layer, cfg, y)
 
     def merged_weight(self, layer: Layer, cfg: RoadConfig, W: Tensor) -> Tensor:
-        return W + self.turn(layer, cfg, W.T).T
+        return self.turn(layer, cfg, W.T).T
 
     def merged_bias(self, layer: Layer, cfg: RoadConfig, b: Tensor) -> Tensor:
-        return b + self.turn(layer, cfg, b)
+        return self.turn(layer, cfg, b)
 
     def added_macs(self, d_in: int, d_out: int, cfg: RoadConfig) -> int:
         return 0

@@ -1,0 +1,46 @@
+"""A training step on nano, every linear layer a target, 16 examples: each variant at the preset's setting."""
+
+import sys
+
+from peers import Bench, linear_targets
+
+import antipasto
+from antipasto_bench.speed import Cell, Claim, in_turns, ratio, record
+
+TURNS = 15
+# our variant, the method of peft that it is held against, and the most that our step may take of theirs
+AGAINST = [
+    ("antipasto", "psoft", 0.92),
+    ("lora", "lora", 0.92),
+    ("hra", "hra", 0.65),
+    ("dora", "dora", 0.95),
+    ("delora", "delora", 0.95),
+    ("road", "road", 0.95),
+    ("ia3", "ia3", 0.95),
+]
+
+
+def main() -> int:
+    bench = Bench("nano")
+    every = linear_targets(bench.model(bench.run("lora")))
+    few = [name for name in every if name.endswith(("k_proj", "v_proj"))]
+    arms = {"base": bench.base()}
+    for name, variant in antipasto.REGISTRY.items():
+        if variant.trains:
+            arms[name] = bench.ours(name)
+    arms["antipasto both"] = bench.ours("antipasto", rotate_basis="both")
+    for _, peer, _ in AGAINST:
+        r = 64 if peer == "psoft" else 16
+        arms[f"peft {peer}"] = bench.peers(peer, r, few if peer == "ia3" else every)
+    times = in_turns(arms, TURNS, again=4)
+    claims = [Claim("antipasto / antipasto_gain", ratio(times, "antipasto", "antipasto_gain"), 1.08)]
+    claims += [
+        Claim(f"{name} / peft {peer}", ratio(times, name, f"peft {peer}"), bound) for name, peer, bound in AGAINST
+    ]
+    rows, width = bench.batch()["input_ids"].shape
+    setting = f"nano, {rows} x {width} tokens, r=16, or 64 in a frozen basis and for psoft; ia3 on keys and values."
+    return record("step", setting, [Cell(name, "ms", values) for name, values in times.items()], claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

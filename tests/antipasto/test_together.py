@@ -1,0 +1,156 @@
+"""Claims about what is computed for all targets at once: it is what each of them would compute by itself."""
+
+import copy
+
+import pytest
+import torch
+from tiny_model import Tiny, attach, configs, name_of, randomise, trained_configs
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import antipasto
+from antipasto.together import TOGETHER, apart
+
+ROTATED = [cfg for cfg in configs() if getattr(cfg, "rotate_basis", "none") != "none"]
+
+
+def adapted(cfg: antipasto.AdapterConfig) -> Tiny:
+    torch.manual_seed(0)
+    model = attach(Tiny(), cfg)
+    randomise(model)
+    return model
+
+
+def gradients(model: nn.Module, loss: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(loss, list(antipasto.trainable_parameters(model).values())))
+
+
+def apart_in(model: Tiny, x: torch.Tensor) -> torch.Tensor:
+    with apart(model.lin1), apart(model.lin2):
+        return model(x)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(3, 5, 20, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("cfg", ROTATED, ids=name_of)
+def test_targets_together_compute_what_each_does_alone(cfg, x):
+    model = adapted(cfg)
+    expected = apart_in(model, x)
+    assert model.lin1.__dict__[TOGETHER].kept == {}
+    found = model(x)
+    assert model.lin1.__dict__[TOGETHER].kept.keys() == {model.lin1, model.lin2}
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    for ours, theirs in zip(
+        gradients(model, found.square().sum()), gradients(model, expected.square().sum()), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cfg", trained_configs(), ids=name_of)
+def test_two_losses_may_be_summed_or_go_back_one_after_the_other(cfg, x):
+    """Also where the same layer is called twice outside of the model's own forward pass."""
+    for call in (Tiny.__call__, Tiny.forward):
+        model = adapted(cfg)
+        one, two = call(model, x).square().sum(), call(model, -x).sum()
+        expected = gradients(model, one + two)
+        one, two = call(model, x).square().sum(), call(model, -x).sum()
+        one.backward()
+        two.backward()
+        for parameter, gradient in zip(antipasto.trainable_parameters(model).values(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cfg", ROTATED[:3], ids=name_of)
+@pytest.mark.parametrize("call", [Tiny.__call__, Tiny.forward], ids=["model", "layers"])
+def test_whatever_changes_a_tensor_changes_the_output(cfg, call, x):
+    model = adapted(cfg)
+    before = call(model, x).detach()
+    optimizer = torch.optim.SGD(antipasto.trainable_parameters(model).values(), lr=0.1)
+    call(model, x).square().sum().backward()
+    optimizer.step()
+    stepped = call(model, x).detach()
+    torch.testing.assert_close(stepped, apart_in(model, x))
+    assert not torch.allclose(stepped, before)
+    with torch.no_grad():
+        model.lin2.lora_rot_T += 0.1
+    torch.testing.assert_close(call(model, x), apart_in(model, x))
+    model.lin1.lora_delta_s = nn.Parameter(model.lin1.lora_delta_s.detach() + 1)
+    torch.testing.assert_close(call(model, x), apart_in(model, x))
+
+
+def test_a_write_that_autograd_cannot_see_is_seen_by_the_next_pass_and_by_merging(x):
+    model = adapted(ROTATED[0])
+    model(x)
+    model.lin1.lora_rot_T.data += 0.5
+    expected = apart_in(model, x).detach()
+    torch.testing.assert_close(model(x), expected)
+    model.lin1.lora_rot_T.data += 0.5
+    expected = apart_in(model, x).detach()
+    antipasto.merge(model)
+    torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_scoring_between_steps_changes_no_gradient(x):
+    model = adapted(ROTATED[0])
+    expected = gradients(model, model(x).sum())
+    with torch.inference_mode():
+        model.forward(x)
+    with torch.no_grad():
+        model.forward(x)
+    for ours, theirs in zip(gradients(model, model.forward(x).sum()), expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_copy_and_a_detached_model_keep_nothing_of_the_first(x):
+    model = adapted(ROTATED[0])
+    before = model(x).detach()
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.lin1.lora_rot_T += 0.5
+    assert not torch.allclose(other(x), before)
+    assert torch.equal(model(x), before)
+    antipasto.detach(other)
+    assert TOGETHER not in other.lin1.__dict__
+    assert TOGETHER in model.lin1.__dict__
+
+
+class Checkpointed(Tiny):
+    reentrant = False
+
+    def forward(self, x: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        for layer in (self.lin1, nn.Tanh(), self.lin2):
+            x = checkpoint(layer, x, use_reentrant=self.reentrant)
+        return x
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("cfg", trained_configs(), ids=name_of)
+def test_gradients_are_the_same_where_activations_are_checkpointed(cfg, reentrant, x):
+    plain = adapted(cfg)
+    model = adapted(cfg)
+    model.__class__ = Checkpointed
+    model.reentrant = reentrant
+    x = x.requires_grad_()
+    for given in (plain, model):
+        given(x).square().sum().backward()
+    for name, parameter in antipasto.trainable_parameters(plain).items():
+        ours = antipasto.trainable_parameters(model)[name].grad
+        torch.testing.assert_close(ours, parameter.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cfg", configs(), ids=name_of)
+def test_a_compiler_meets_no_break_in_a_target(cfg, x):
+    """Nor in the backward pass; what is traced gives the same numbers."""
+    torch._dynamo.reset()
+    model = adapted(cfg) if antipasto.REGISTRY[cfg.variant].trains else attach(Tiny(), cfg)
+    expected = model(x)
+    found = torch.compile(model, fullgraph=True, backend="aot_eager")(x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    if expected.requires_grad:
+        for ours, theirs in zip(
+            gradients(model, found.square().sum()), gradients(model, expected.square().sum()), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

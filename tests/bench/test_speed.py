@@ -1,0 +1,64 @@
+"""Claims about how speed is measured: in turns, as ratios, kept whole; and that the page is what was kept."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command import bench
+
+from antipasto_bench.speed import NOT_HELD, SUITES, Cell, Claim, in_turns, page, ratio, record
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_arms_take_turns_and_what_warms_up_is_not_counted():
+    made: list[str] = []
+    times = in_turns({name: lambda name=name: made.append(name) for name in "abc"}, turns=5, warm_up=1, again=3)
+    assert {name: len(values) for name, values in times.items()} == dict.fromkeys("abc", 5)
+    assert len(made) == 6 * 3 * 3
+    turns = [made[i : i + 9 : 3] for i in range(0, len(made), 9)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert len({tuple(turn) for turn in turns}) > 1, "each turn has an order of its own"
+
+
+def test_a_ratio_is_taken_within_turns():
+    """Where the machine slows for a while, it slows both."""
+    assert ratio({"a": [1.0, 10.0, 2.0], "b": [2.0, 20.0, 4.0]}, "a", "b") == 0.5
+
+
+def test_a_claim_that_does_not_hold_is_told_by_the_exit_code(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cells = [Cell("ours", "ms", [1.0, 3.0, 2.0])]
+    assert record("memory", "x.", cells, [Claim("a / b", 0.5, 0.6)]) == 0
+    assert record("memory", "x.", cells, [Claim("a / b", 0.7, 0.6)]) == NOT_HELD
+    assert "a / b: 0.700, bound 0.6  NOT HELD" in capsys.readouterr().out
+    (kept,) = Path("results/speed").glob("*/memory.json")
+    found = json.loads(kept.read_text())
+    assert found["cells"][0]["values"] == [1.0, 3.0, 2.0], "every turn"
+    assert found["provenance"]["threads"] > 0
+    assert "| a / b | 0.700 | 0.6 | **no** |" in page(Path("results"))
+    assert "| ours | 2 | 1 | 3 | ms |" in page(Path("results"))
+
+
+def test_the_page_is_made_of_what_was_measured():
+    assert (ROOT / "docs/speed.md").read_text() == page(ROOT / "results")
+
+
+def test_every_suite_is_a_script_and_was_measured_from_committed_code():
+    for name in SUITES:
+        assert (ROOT / "benchmark/speed" / f"{name}.py").exists(), name
+        kept = list((ROOT / "results/speed").glob(f"*/{name}.json"))
+        assert kept, f"{name} was never measured"
+        for path in kept:
+            where = json.loads(path.read_text())["provenance"]["git"]
+            assert where["commit"], path
+            assert where["dirty"] is False, path
+
+
+@pytest.mark.slow
+def test_the_command_measures_a_suite_and_writes_the_page(tmp_path):
+    found = json.loads(bench("speed", "--suite", "memory", "--json", cwd=tmp_path).stdout)
+    assert all(claim["holds"] for claim in found["claims"]), found["claims"]
+    assert "### memory: bytes kept" in (tmp_path / "docs/speed.md").read_text()
+    said = bench("speed", "--suite", "memroy", cwd=tmp_path, expect=2).stderr
+    assert said.startswith("error: --suite memroy: no such suite; there are step, ")
