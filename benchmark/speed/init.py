@@ -14,7 +14,7 @@ from antipasto_bench.speed import Cell, Claim, ratio, record
 
 TURNS, LAYERS, R = 3, 3, 256
 DOWN = ("down_proj",)
-BATCHES = [{k: v for k, v in random_batch(4, 256).items() if k != "labels"} for _ in range(4)]
+BATCHES = [{k: v for k, v in random_batch(2, 256).items() if k != "labels"} for _ in range(2)]
 
 
 def seconds(work) -> float:
@@ -23,8 +23,8 @@ def seconds(work) -> float:
     return time.perf_counter() - start
 
 
-def attach(model: nn.Module, cfg: antipasto.AdapterConfig) -> float:
-    data = BATCHES if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None
+def attach(model: nn.Module, cfg: antipasto.AdapterConfig, batches: list = BATCHES) -> float:
+    data = batches if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None
     spent = seconds(lambda: antipasto.attach(model, cfg, data))
     antipasto.detach(model)
     return spent
@@ -67,6 +67,8 @@ def main() -> int:
             for basis in ("wanda", "asvd", "corda"):
                 cfg = antipasto.AntiPaSTOConfig(r=R, basis=basis, target_names=DOWN)
                 times.setdefault(f"attach antipasto basis={basis}", []).append(attach(model, cfg))
+            long = antipasto.AntiPaSTOConfig(r=R, basis="corda", target_names=DOWN)
+            times.setdefault("attach antipasto basis=corda, 4096 tokens", []).append(attach(model, long, 4 * BATCHES))
             eva = antipasto.CONFIGS["eva"](r=32, target_names=DOWN)
             times.setdefault("attach eva r=32", []).append(attach(model, eva))
             times.setdefault("corda as published", []).append(seconds(lambda: corda_as_published(model)))
@@ -74,7 +76,7 @@ def main() -> int:
         Claim("attach warm / cold", ratio(times, "attach antipasto, warm", "attach antipasto, cold"), 0.05),
         Claim("corda / as published", ratio(times, "attach antipasto basis=corda", "corda as published"), 0.20),
     ]
-    setting = f"{LAYERS} blocks of Qwen3-0.6B's shape, down_proj, r={R}; {len(BATCHES)} batches of 1024 tokens."
+    setting = f"{LAYERS} blocks of Qwen3-0.6B's shape, down_proj, r={R}; 1024 tokens to calibrate with."
     return record("init", setting, [Cell(name, "s", values) for name, values in times.items()], claims)
 
 

@@ -10,9 +10,9 @@ from torch.optim import AdamW
 import antipasto
 from antipasto_bench.config import compose
 from antipasto_bench.optimisation import Optimisation, completion_loss
-from antipasto_bench.speed import Cell, Claim, in_turns, ratio, record
+from antipasto_bench.speed import Cell, duel, in_turns, record
 
-TURNS = 11
+TURNS, DUEL_TURNS = 7, 31
 BATCH = random_batch(4, 128)
 DOWN = ("down_proj",)
 
@@ -52,8 +52,8 @@ def main() -> int:
     }
     times = in_turns(arms, TURNS, again=3)
     claims = [
-        Claim("antipasto / antipasto_gain", ratio(times, "antipasto r=256", "antipasto_gain r=256"), 1.01),
-        Claim("antipasto / lora", ratio(times, "antipasto r=256", "lora r=32"), 1.06),
+        duel(arms["antipasto r=256"], arms[other], DUEL_TURNS, bound, f"antipasto r=256 / {other}")
+        for other, bound in (("antipasto_gain r=256", 1.01), ("lora r=32", 1.06))
     ]
     setting = "Three blocks of Qwen3-0.6B's shape, 4 x 128 tokens, down_proj."
     return record("layers", setting, [Cell(name, "ms", values) for name, values in times.items()], claims)

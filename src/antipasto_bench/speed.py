@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
@@ -46,6 +46,7 @@ class Claim:
     what: str
     ratio: float
     bound: float
+    pairs: list[list[float]] = field(default_factory=list)  # the two figures of every turn, where they are its own
 
     @property
     def holds(self) -> bool:
@@ -91,6 +92,26 @@ def in_turns(
             if turn >= 0:
                 times[name].append(1e3 * (time.perf_counter() - start) / counted)
     return times
+
+
+def duel(ours: Callable[[], Any], theirs: Callable[[], Any], turns: int, bound: float, what: str) -> Claim:
+    """Two arms that follow each other at once, so that neither finds the machine other than the other did.
+
+    Which comes first changes from turn to turn. The ratio is the median of the turns' own.
+    """
+    arms = (ours, theirs)
+    pairs = []
+    for turn in range(-2, turns):
+        spent = [0.0, 0.0]
+        for arm in (0, 1) if turn % 2 else (1, 0):
+            _wait()
+            start = time.perf_counter()
+            arms[arm]()
+            _wait()
+            spent[arm] = 1e3 * (time.perf_counter() - start)
+        if turn >= 0:
+            pairs.append(spent)
+    return Claim(what, median(a / b for a, b in pairs), bound, pairs)
 
 
 def _wait() -> None:
@@ -187,7 +208,8 @@ def page(results: Path) -> str:
     parts = [
         "# Speed\n\n"
         "Made by `antipasto-bench speed` from `results/speed`, where every turn of every arm is. Arms of a table took "
-        "turns in one process; a figure is the median over turns, a ratio the median of the ratios within a turn. "
+        "turns in one process; a figure is the median over turns, a ratio the median of the ratios within a turn, of "
+        "two arms that followed each other at once. "
         "Only ratios are claimed: how fast a machine is, and what else it did, cancels in them.\n"
     ]
     for folder in sorted((results / "speed").glob("*/")):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from command import bench
 
-from antipasto_bench.speed import NOT_HELD, SUITES, Cell, Claim, in_turns, page, ratio, record
+from antipasto_bench.speed import NOT_HELD, SUITES, Cell, Claim, duel, in_turns, page, ratio, record
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +24,15 @@ def test_arms_take_turns_and_what_warms_up_is_not_counted():
 def test_a_ratio_is_taken_within_turns():
     """Where the machine slows for a while, it slows both."""
     assert ratio({"a": [1.0, 10.0, 2.0], "b": [2.0, 20.0, 4.0]}, "a", "b") == 0.5
+
+
+def test_two_arms_that_are_compared_follow_each_other_and_lead_in_turn():
+    made: list[str] = []
+    claim = duel(lambda: made.append("a"), lambda: made.append("b"), 4, 0.5, "x")
+    assert ["".join(made[i : i + 2]) for i in range(0, len(made), 2)] == ["ba", "ab"] * 3
+    assert len(claim.pairs) == 4
+    ratios = sorted(a / b for a, b in claim.pairs)
+    assert ratios[1] <= claim.ratio <= ratios[2]
 
 
 def test_a_claim_that_does_not_hold_is_told_by_the_exit_code(tmp_path, monkeypatch, capsys):
