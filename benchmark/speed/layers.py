@@ -1,62 +1,89 @@
-"""A training step of three blocks of Qwen3-0.6B's shape, random weights, 512 tokens: adapters of down_proj."""
+"""A training step of blocks of published shapes, random weights, adapters of down_proj.
+
+Three blocks of Qwen3-0.6B's shape in float32, 512 tokens; on a GPU also all blocks of Qwen3-0.6B's and of
+Llama-3.2-3B's shape in bfloat16, 8 x 256 tokens.
+"""
 
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import peft
+import torch
 from peers import Arm
-from shapes import qwen3_06b, random_batch
+from shapes import llama_32_3b, qwen3_06b, random_batch
+from torch import Tensor
 from torch.optim import AdamW
 
 import antipasto
 from antipasto_bench.config import compose
 from antipasto_bench.optimisation import Optimisation, completion_loss
-from antipasto_bench.speed import Cell, duel, in_turns, record
+from antipasto_bench.speed import Cell, Claim, duel, in_turns, record
 
 TURNS, DUEL_TURNS = 7, 31
-BATCH = random_batch(4, 128)
 DOWN = ("down_proj",)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+Make = Callable[[], Any]
 
 
-def base() -> Arm:
-    model = qwen3_06b(layers=3).train().requires_grad_(False)
+def base(make: Make, batch: dict[str, Tensor]) -> Arm:
+    model = make().to(DEVICE).train().requires_grad_(False)
     model.get_input_embeddings().register_forward_hook(lambda module, args, out: out.requires_grad_())
-    return lambda: completion_loss(model, BATCH).backward()
+    return lambda: completion_loss(model, batch).backward()
 
 
-def ours(cfg: antipasto.AdapterConfig) -> Arm:
+def ours(make: Make, batch: dict[str, Tensor], cfg: antipasto.AdapterConfig) -> Arm:
     run = compose("lora", {}, "nano")  # of which the optimizer's settings are taken
-    optimisation = Optimisation(antipasto.attach(qwen3_06b(layers=3), cfg).train(), run)
-    return lambda: optimisation.step([BATCH], run.lr).read()
+    optimisation = Optimisation(antipasto.attach(make().to(DEVICE), cfg).train(), run)
+    return lambda: optimisation.step([batch], run.lr).read()
 
 
-def psoft(r: int) -> Arm:
-    config = peft.PsoftConfig(r=r, psoft_alpha=r, target_modules=list(DOWN))
-    model = peft.get_peft_model(qwen3_06b(layers=3), config).train()
+def theirs(make: Make, batch: dict[str, Tensor], config: peft.PeftConfig) -> Arm:
+    model = peft.get_peft_model(make().to(DEVICE), config).train()
     optimizer = AdamW(model.parameters(), lr=1e-4)
 
-    def step() -> None:
+    def step() -> float:
         optimizer.zero_grad()
-        model(**BATCH).loss.backward()
+        loss = model(**{key: value.to(DEVICE) for key, value in batch.items()}).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        return float(loss.detach())
 
     return step
 
 
-def main() -> int:
-    arms = {
-        "base": base(),
-        "antipasto r=256": ours(antipasto.AntiPaSTOConfig(r=256, target_names=DOWN)),
-        "antipasto_gain r=256": ours(antipasto.AntiPaSTOGainConfig(r=256, target_names=DOWN)),
-        "lora r=32": ours(antipasto.LoRAConfig(r=32, target_names=DOWN)),
-        "peft psoft r=256": psoft(256),
+def arms_of(make: Make, batch: dict[str, Tensor]) -> dict[str, Arm]:
+    return {
+        "base": base(make, batch),
+        "antipasto r=256": ours(make, batch, antipasto.AntiPaSTOConfig(r=256, target_names=DOWN)),
+        "antipasto_gain r=256": ours(make, batch, antipasto.AntiPaSTOGainConfig(r=256, target_names=DOWN)),
+        "lora r=32": ours(make, batch, antipasto.LoRAConfig(r=32, target_names=DOWN)),
+        "peft lora r=32": theirs(make, batch, peft.LoraConfig(r=32, target_modules=list(DOWN))),
+        "peft psoft r=256": theirs(make, batch, peft.PsoftConfig(r=256, psoft_alpha=256, target_modules=list(DOWN))),
     }
+
+
+def main() -> int:
+    arms = arms_of(partial(qwen3_06b, layers=3), random_batch(4, 128))
     times = in_turns(arms, TURNS, again=3)
-    claims = [
+    cells = [Cell(name, "ms", values) for name, values in times.items()]
+    claims: list[Claim] = [
         duel(arms["antipasto r=256"], arms[other], DUEL_TURNS, bound, f"antipasto r=256 / {other}")
         for other, bound in (("antipasto_gain r=256", 1.01), ("lora r=32", 1.06))
     ]
-    setting = "Three blocks of Qwen3-0.6B's shape, 4 x 128 tokens, down_proj."
-    return record("layers", setting, [Cell(name, "ms", values) for name, values in times.items()], claims)
+    del arms
+    if DEVICE == "cuda":
+        for name, make in (("Qwen3-0.6B", qwen3_06b), ("Llama-3.2-3B", llama_32_3b)):
+            arms = arms_of(partial(make, dtype=torch.bfloat16), random_batch(8, 256))
+            times = in_turns(arms, TURNS, again=5)
+            cells += [Cell(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
+            del arms
+    else:
+        print("the whole of Qwen3-0.6B's and Llama-3.2-3B's shape are measured where there is a GPU", file=sys.stderr)
+    setting = "Three blocks of Qwen3-0.6B's shape, float32, 4 x 128 tokens, down_proj."
+    return record("layers", setting, cells, claims)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def peft_step(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
