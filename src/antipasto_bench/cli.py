@@ -164,7 +164,9 @@ def sweep(
     with _stoppable() as stop:
 
         def make(run: RunConfig, failed_before: bool) -> Outcome:
-            outcome = execute(run, store, Progress(), retry=failed_before, stop=stop, bases=bases)
+            # Another worker may have made it again since it was planned: it is the table that says when it failed.
+            retry_before = order.retry_before if failed_before else None
+            outcome = execute(run, store, Progress(), retry_before=retry_before, stop=stop, bases=bases)
             report(outcome)
             return outcome
 

@@ -245,7 +245,9 @@ class _Driver:
             return False
         self.tried.add(p.run_id)
         earlier = find(self.store.table, p.run_id)
-        if earlier is not None and not (p.state == "failed" and earlier["status"] == "failed"):
+        if earlier is not None and not (
+            p.state == earlier["status"] == "failed" and earlier["finished_at"] == p.failed_at
+        ):
             return False
         note = hold.enter_context(claimed(p.run_id, self.store))
         if unrecorded(self.store.run_dir(p.run_id)):

@@ -84,13 +84,14 @@ class Optimisation:
         """
         # Every completion token of the step weighs the same, in whichever micro-batch it stands.
         scored = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches)
-        total = torch.zeros((), dtype=torch.float64, device=self.parameters[0].device)
+        device = self.parameters[0].device
+        total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         problem = None
         try:
             for batch in map(self._group.share, micro_batches):
                 if len(batch["labels"]) > 0:
                     loss = completion_loss(self._model, batch) / scored
-                    total += loss.detach().to(total.device)
+                    total += loss.detach().to(device)
                     loss.backward()
         except RuntimeError as error:  # such as lack of memory: the other processes must not wait for this one
             problem = error

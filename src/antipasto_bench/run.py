@@ -67,7 +67,7 @@ def execute(
     progress: Progress,
     *,
     force: bool = False,
-    retry: bool = False,
+    retry_before: str | None = None,
     stop: Stop | None = None,
     bases: Bases | None = None,
     group: Group = ALONE,
@@ -76,7 +76,7 @@ def execute(
 
     Args:
         force: make it again, whatever came of it before.
-        retry: make it again if it failed.
+        retry_before: make it again if it failed before this time (UTC, ISO 8601).
         stop: asked after each training step whether to stop there.
         bases: what earlier runs of this process loaded.
         group: of processes that make the run together, of which this is the first; the others `follow`.
@@ -89,14 +89,14 @@ def execute(
     begun = False
     try:
         earlier = find(store.table, run_id)
-        if _stands(earlier, force, retry):
+        if _stands(earlier, force, retry_before):
             return Outcome("done", run_id, earlier)
         store.check_writable()
         lock = lock_of(run_id, store)
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock, timeout=0), claimed(run_id, store):
             earlier = find(store.table, run_id)  # made by another process since we looked
-            if _stands(earlier, force, retry):
+            if _stands(earlier, force, retry_before):
                 return Outcome("done", run_id, earlier)
             if not force and unrecorded(store.run_dir(run_id)):
                 return Outcome("ok", run_id, record(run_id, store))
@@ -131,8 +131,12 @@ def follow(run: RunConfig, store: Store, stop: Stop, group: Group) -> None:
         _make(run, _identity_row(run, run.run_id), making, store, Progress(quiet=True), stop, Bases(), group)
 
 
-def _stands(earlier: dict[str, Any] | None, force: bool, retry: bool) -> bool:
-    return earlier is not None and not force and not (retry and earlier["status"] == "failed")
+def _stands(earlier: dict[str, Any] | None, force: bool, retry_before: str | None) -> bool:
+    """Whether what the table has of a run is what it shall have."""
+    if earlier is None or force:
+        return False
+    failed = earlier["status"] == "failed" and retry_before is not None
+    return not (failed and (earlier["finished_at"] or "") < (retry_before or ""))
 
 
 def _free() -> None:

@@ -208,8 +208,8 @@ def page(results: Path) -> str:
     parts = [
         "# Speed\n\n"
         "Made by `antipasto-bench speed` from `results/speed`, where every turn of every arm is. Arms of a table took "
-        "turns in one process; a figure is the median over turns, a ratio the median of the ratios within a turn, of "
-        "two arms that followed each other at once. "
+        "turns in one process; a figure is the median over turns, a ratio the median of the ratios within a turn; of "
+        "claims that have pairs, of two arms that followed each other at once. "
         "Only ratios are claimed: how fast a machine is, and what else it did, cancels in them.\n"
     ]
     for folder in sorted((results / "speed").glob("*/")):
@@ -220,6 +220,9 @@ def page(results: Path) -> str:
         parts.append(f"## {where['hardware']}, {where['cores']} cores\n")
         for suite in sorted(found, key=lambda suite: list(SUITES).index(suite["suite"])):
             parts.append(_section(suite))
+        absent = [name for name in SUITES if name not in {suite["suite"] for suite in found}]
+        if absent:
+            parts.append(f"Not measured on this machine: {', '.join(absent)}.\n")
     return "\n".join(parts)
 
 
@@ -231,10 +234,11 @@ def _section(suite: dict[str, Any]) -> str:
         f"{suite['setting']} {where['threads']} threads, torch {where['packages']['torch']}, at {commit}.\n",
     ]
     if suite["claims"]:
-        lines += ["| claim | ratio | bound | holds |", "| :-- | --: | --: | :-- |"]
+        lines += ["| claim | ratio | bound | holds | pairs |", "| :-- | --: | --: | :-- | --: |"]
         for claim in suite["claims"]:
             holds = "yes" if claim["holds"] else "**no**"
-            lines.append(f"| {claim['what']} | {claim['ratio']:.3f} | {claim['bound']:g} | {holds} |")
+            pairs = len(claim.get("pairs", [])) or ""
+            lines.append(f"| {claim['what']} | {claim['ratio']:.3f} | {claim['bound']:g} | {holds} | {pairs} |")
         lines.append("")
     if suite["cells"]:
         lines += ["| arm | median | lowest | highest | unit |", "| :-- | --: | --: | --: | :-- |"]

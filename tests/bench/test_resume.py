@@ -153,9 +153,10 @@ def test_whatever_ends_a_try_what_was_trained_is_kept(tmp_path):
     assert failed.status == "failed"
     assert (broken.outputs / ".making" / run.run_id / "checkpoints").exists()
     assert execute(run, broken, Progress(quiet=True)).row["status"] == "failed", "it is retried only where asked"
-    assert execute(run, broken, Progress(quiet=True), retry=True).status == "ok"
+    assert execute(run, broken, Progress(quiet=True), retry_before="2000").status == "done", "it failed after that"
+    assert execute(run, broken, Progress(quiet=True), retry_before="9999").status == "ok"
     assert result_of(run, broken) == result_of(run, whole)
-    assert execute(run, broken, Progress(quiet=True), retry=True).status == "done", "what is ok is not retried"
+    assert execute(run, broken, Progress(quiet=True), retry_before="9999").status == "done", "what is ok is not retried"
 
 
 def test_scoring_that_is_stopped_goes_on_with_what_is_answered(tmp_path, monkeypatch):
