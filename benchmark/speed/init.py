@@ -6,7 +6,7 @@ import tempfile
 import time
 
 import torch
-from shapes import qwen3_06b, random_batch
+from shapes import blocks, random_batch
 from torch import nn
 
 import antipasto
@@ -53,7 +53,7 @@ def corda_as_published(model: nn.Module) -> None:
 
 def main() -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = qwen3_06b(layers=LAYERS).to(device).eval()
+    model = blocks("qwen3", LAYERS).to(device).eval()
     for batch in BATCHES:
         batch.update({key: value.to(device) for key, value in batch.items()})
     svd = antipasto.AntiPaSTOConfig(r=R, target_names=DOWN)

@@ -12,7 +12,7 @@ from typing import Any
 import peft
 import torch
 from peers import Arm
-from shapes import llama_32_3b, qwen3_06b, random_batch
+from shapes import blocks, random_batch
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -66,7 +66,7 @@ def arms_of(make: Make, batch: dict[str, Tensor]) -> dict[str, Arm]:
 
 
 def main() -> int:
-    arms = arms_of(partial(qwen3_06b, layers=3), random_batch(4, 128))
+    arms = arms_of(partial(blocks, "qwen3", layers=3), random_batch(4, 128))
     times = in_turns(arms, TURNS, again=3)
     cells = [Cell(name, "ms", values) for name, values in times.items()]
     claims: list[Claim] = [
@@ -75,8 +75,8 @@ def main() -> int:
     ]
     del arms
     if DEVICE == "cuda":
-        for name, make in (("Qwen3-0.6B", qwen3_06b), ("Llama-3.2-3B", llama_32_3b)):
-            arms = arms_of(partial(make, dtype=torch.bfloat16), random_batch(8, 256))
+        for name, kind in (("Qwen3-0.6B", "qwen3"), ("Llama-3.2-3B", "llama")):
+            arms = arms_of(partial(blocks, kind, dtype=torch.bfloat16), random_batch(8, 256))
             times = in_turns(arms, TURNS, again=5)
             cells += [Cell(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
             del arms
