@@ -78,8 +78,7 @@ def attach(
                 if saved is not None:
                     _check_saved(name, variant, cfg, layer, saved.get(name, {}))
                     variant.restore(layer, cfg, saved[name])
-            state.hook(layer)
-        state.hook_model(model)
+        state.hook(model)
         state.untrained = {} if saved is not None else bits_of(trainable_parameters(model))
     except BaseException:
         detach(model)
@@ -194,10 +193,7 @@ def detach(model: nn.Module, *, keep_merged: bool = False) -> nn.Module:
     if not keep_merged:
         for name, weights in (state.unmerged | state.displaced).items():
             state.put(name, weights)
-    for handle in state.handles:
-        handle.remove()
-    if state.together is not None:
-        state.together.dissolve()
+    state.unhook()
     for layer in state.targets.values():
         for name in [n for n in (*layer._parameters, *layer._buffers) if n.startswith("lora_")]:
             delattr(layer, name)

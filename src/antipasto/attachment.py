@@ -47,10 +47,6 @@ class Attachment:
         if not self.enabled:
             raise AdapterError(f"{what} inside disabled(model) would be undone when it ends; leave it first")
 
-    @property
-    def active(self) -> bool:
-        return self.enabled and not self.merged
-
     def put(self, name: str, new: Weights) -> Weights:
         """Swap a target's tensors, and return those that stood there. The model may have moved in between."""
         layer = self.targets[name]
@@ -61,24 +57,30 @@ class Attachment:
             bias.data = new.bias.to(bias)
         return old
 
-    def hook_model(self, model: nn.Module) -> None:
-        """Let the targets compute together, and anew whenever the model is called."""
+    def hook(self, model: nn.Module) -> None:
+        """Compute the adapted output whenever a target is called: together, and anew whenever the model is."""
         self.together = Together(self.targets.values())
         self.handles.append(model.register_forward_pre_hook(self._begin))
+        for layer in self.targets.values():
+            if isinstance(self.variant, InputVariant):
+                self.handles.append(layer.register_forward_pre_hook(self._before, with_kwargs=True))
+            else:
+                self.handles.append(layer.register_forward_hook(self._after, with_kwargs=True))
+
+    def unhook(self) -> None:
+        """Leave the targets plain layers, to which a call costs nothing more."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+        if self.together is not None:
+            self.together.dissolve()
 
     def _begin(self, model: nn.Module, args: Any) -> None:
         if self.together is not None and not torch.compiler.is_compiling():
             self.together.forget()
 
-    def hook(self, layer: Layer) -> None:
-        """Compute the adapted output whenever the layer is called."""
-        if isinstance(self.variant, InputVariant):
-            self.handles.append(layer.register_forward_pre_hook(self._before, with_kwargs=True))
-        else:
-            self.handles.append(layer.register_forward_hook(self._after, with_kwargs=True))
-
     def _before(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Any:
-        if not self.active:
+        if not self.enabled:
             return None
         assert isinstance(self.variant, InputVariant)
         changed = self.variant.adapt_input(layer, self.cfg, input_of(args, kwargs).to(next(layer.parameters()).device))
@@ -87,7 +89,7 @@ class Attachment:
         return args, kwargs | {next(iter(kwargs)): changed}
 
     def _after(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
-        if not self.active:
+        if not self.enabled:
             return y
         x = input_of(args, kwargs).to(y.device)  # accelerate moves it within the call alone
         return self.variant.forward(layer, self.cfg, x, y)

@@ -37,6 +37,7 @@ def merge(model: nn.Module) -> nn.Module:
         merged[name] = Weights(weight.to(layer.weight.dtype), bias)
     for name, weights in merged.items():
         state.unmerged[name] = state.put(name, weights)
+    state.unhook()
     return model
 
 
@@ -71,4 +72,5 @@ def unmerge(model: nn.Module) -> nn.Module:
         raise AdapterError("this adapter is not merged")
     for name in list(state.unmerged):
         state.put(name, state.unmerged.pop(name))
+    state.hook(model)
     return model
