@@ -30,7 +30,7 @@ import antipasto
 from antipasto_bench.config import RunConfig, compose
 from antipasto_bench.data import IGNORED, PROMPT, TRAIN_FIELDS, Example, collate, encode, read_rows
 from antipasto_bench.load import load_model
-from antipasto_bench.optimisation import completion_loss
+from antipasto_bench.optimisation import CompletionLoss
 from antipasto_bench.provenance import provenance
 from antipasto_bench.train import learning_rate
 
@@ -50,6 +50,7 @@ def train(
     trained = antipasto.trainable_parameters(model)
     optimizer = torch.optim.AdamW(trained.values(), lr=run.lr, weight_decay=0.0)
     model.train()
+    loss_of = CompletionLoss(model)
     for step in range(run.steps):
         for name, examples in halves.items():
             chosen = torch.randint(len(examples), (run.batch_size // 2,), generator=generator).tolist()
@@ -57,7 +58,7 @@ def train(
             # The wanted half must do without the quarantine one day: in every other step it already does.
             alone = name == MAIN and QUARANTINE in halves and step % 2 == 0
             with antipasto.routed(model, name), antipasto.zeroed(model, QUARANTINE) if alone else nullcontext():
-                loss = completion_loss(model, batch) / int((batch["labels"][:, 1:] != IGNORED).sum())
+                loss = loss_of(batch) / int((batch["labels"][:, 1:] != IGNORED).sum())
                 loss.backward()
             nn.utils.clip_grad_norm_([p for key, p in trained.items() if key.endswith(f".{name}")], run.max_grad_norm)
         for group in optimizer.param_groups:
@@ -74,9 +75,10 @@ def score(model: Any, tokenizer: Any, rows: pl.DataFrame, questions: int) -> dic
     """Nats a completion token over all rows; share of right answers among the first questions, with its error."""
     examples = encode(tokenizer, rows)
     loss = tokens = 0.0
+    loss_of = CompletionLoss(model)
     for start in range(0, len(examples), 100):
         batch = collate(examples[start : start + 100], tokenizer.pad_token_id)
-        loss += float(completion_loss(model, batch))
+        loss += float(loss_of(batch))
         tokens += int((batch["labels"][:, 1:] != IGNORED).sum())
     asked = rows.head(questions)
     prompts = [PROMPT.format(query=query) for query in asked["query"]]

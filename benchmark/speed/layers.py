@@ -18,7 +18,7 @@ from torch.optim import AdamW
 
 import antipasto
 from antipasto_bench.config import compose
-from antipasto_bench.optimisation import Optimisation, completion_loss
+from antipasto_bench.optimisation import CompletionLoss, Optimisation
 from antipasto_bench.speed import Cell, Claim, duel, in_turns, record
 
 TURNS, DUEL_TURNS = 7, 31
@@ -30,7 +30,8 @@ Make = Callable[[], Any]
 def base(make: Make, batch: dict[str, Tensor]) -> Arm:
     model = make().to(DEVICE).train().requires_grad_(False)
     model.get_input_embeddings().register_forward_hook(lambda module, args, out: out.requires_grad_())
-    return lambda: completion_loss(model, batch).backward()
+    loss = CompletionLoss(model)
+    return lambda: loss(batch).backward()
 
 
 def ours(make: Make, batch: dict[str, Tensor], cfg: antipasto.AdapterConfig) -> Arm:

@@ -14,7 +14,7 @@ from antipasto_bench.bases import Bases
 from antipasto_bench.config import BASE, RunConfig, compose
 from antipasto_bench.data import Example, collate
 from antipasto_bench.load import load_model
-from antipasto_bench.optimisation import Optimisation, completion_loss
+from antipasto_bench.optimisation import CompletionLoss, Optimisation
 
 Arm = Callable[[], Any]
 
@@ -56,7 +56,8 @@ class Bench:
         model = self.model(self.run(BASE)).requires_grad_(False)
         model.get_input_embeddings().register_forward_hook(lambda module, args, out: out.requires_grad_())
         batch = {key: value.to(model.device) for key, value in self.batch().items()}
-        return lambda: completion_loss(model, batch).backward()
+        loss = CompletionLoss(model)
+        return lambda: loss(batch).backward()
 
     def ours(self, variant: str, **given: Any) -> Arm:
         """A step of our training loop."""

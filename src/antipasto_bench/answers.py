@@ -16,13 +16,13 @@ from typing import Any
 class Answers:
     """A file of them: a line says whose they are, then a line a batch. A line that was cut short is not read."""
 
-    def __init__(self, path: Path, whose: str, batch_size: int) -> None:
+    def __init__(self, path: Path, whose: str) -> None:
         """
         Args:
             whose: names the model, its adapter and the questions; a file of another one is begun anew.
         """
         self.path = path
-        self.batch_size = batch_size
+        self._lm: Any = None
         self._batch: list[tuple[str, str]] = []
         self._settings = ""
         self._found: dict[str, str] = {}
@@ -43,7 +43,7 @@ class Answers:
     def keep(self, lm: Any) -> None:
         """Let an lm-eval model generate only what is not answered yet, and add what it answers."""
         generate = lm.generate_until
-        lm.cache_hook = self
+        lm.cache_hook, self._lm = self, lm
 
         def generate_until(requests: list[Any], **options: Any) -> list[str]:
             keys = [_key(request.args) for request in requests]
@@ -66,7 +66,7 @@ class Answers:
             self._write()
             self._settings = settings
         self._batch.append((_key(request), answer))
-        if len(self._batch) == self.batch_size:
+        if len(self._batch) >= self._lm.batch_size:
             self._write()
 
     def _write(self) -> None:

@@ -11,7 +11,7 @@ import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
@@ -54,7 +54,8 @@ class EvalConfig(_Strict):
     valid: str = Field("holdout", description="questions, or `holdout` (set aside from data.train), or `none`")
     valid_limit: int = Field(200, ge=1)
     limit: int | None = Field(None, ge=1, description="only the first questions of each task")
-    batch_size: int = Field(32, ge=1)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(32, description="questions at once, or `auto`")
+    backend: Literal["hf", "static", "continuous", "vllm"] = Field("hf", description="what generates answers")
     # Measured beside the scores, and no part of a run's identity.
     general: str = Field("none", description="texts to measure forgetting on: a file, a hub id, or `none`")
     general_limit: int = Field(200, ge=1, description="how many of them")
@@ -79,6 +80,7 @@ class RunConfig(_Strict):
     )
     costs: bool = Field(True, description="measure times and memory after the run; no part of its identity")
     compile: bool = Field(False, description="train through torch.compile")
+    pack: bool = Field(False, description="train on rows that hold several examples, up to data.max_length")
     checkpoint: int = Field(50, ge=1, description="steps between checkpoints; no part of a run's identity")
     variant: str
     adapter: dict[str, Any]
@@ -315,8 +317,11 @@ def one_line(error: ValidationError) -> str:
 def identity(run: RunConfig) -> dict[str, Any]:
     """All that can change the outcome, with files named by their content and not by where they lie."""
     values = run.model_dump(exclude={"preset", "device", "device_map", "costs", "checkpoint"}, mode="json")
-    if not run.compile:  # ids are older than this setting
-        del values["compile"]
+    for name in ("compile", "pack"):  # ids are older than these settings
+        if not values[name]:
+            del values[name]
+    if run.eval.backend == "hf":
+        del values["eval"]["backend"]
     values["model"] = model_fingerprint(run)
     values["data"]["train"] = fingerprint(run.data.train)
     for key in ("data", "valid"):
@@ -334,7 +339,10 @@ def identity(run: RunConfig) -> dict[str, Any]:
 
 def _untrained(values: dict[str, Any]) -> dict[str, Any]:
     """What is left of an identity where nothing is trained: the model, what it is scored on, and how."""
-    training = ("lr", "seed", "steps", "batch_size", "grad_accum", "warmup", "weight_decay", "max_grad_norm", "compile")
+    training = (
+        "lr", "seed", "steps", "batch_size", "grad_accum", "warmup", "weight_decay", "max_grad_norm", "compile",
+        "pack",
+    )  # fmt: skip
     kept = {k: v for k, v in values.items() if k not in training}
     return kept | {"data": {k: v for k, v in values["data"].items() if k not in ("max_length", "calibration")}}
 

@@ -254,18 +254,47 @@ def draw_examples(
     return examples[:count]
 
 
-def collate(examples: list[Example], pad_id: int) -> dict[str, Tensor]:
-    """A right-padded batch: input_ids, attention_mask and labels, each (batch, longest)."""
-    longest = max(len(e.ids) for e in examples)
-    ids = torch.full((len(examples), longest), pad_id)
+def collate(examples: list[Example], pad_id: int, width: int | None = None) -> dict[str, Tensor]:
+    """A right-padded batch: input_ids, attention_mask and labels, each (rows, longest).
+
+    Args:
+        width: of a row, in tokens, that shall hold as many examples as fit; by default each has a row of its own.
+
+    Returns:
+        of rows that hold several, also position_ids, which begin anew with every example.
+    """
+    rows = [[e] for e in examples] if width is None else _packed(examples, width)
+    longest = max(sum(len(e.ids) for e in row) for row in rows)
+    ids = torch.full((len(rows), longest), pad_id)
     mask = torch.zeros_like(ids)
     labels = torch.full_like(ids, IGNORED)
-    for row, example in enumerate(examples):
-        n = len(example.ids)
-        ids[row, :n] = torch.tensor(example.ids)
-        mask[row, :n] = 1
-        labels[row, example.prompt_length : n] = ids[row, example.prompt_length : n]
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    positions = torch.arange(longest).repeat(len(rows), 1)
+    for row, held in enumerate(rows):
+        start = 0
+        for example in held:
+            n = len(example.ids)
+            ids[row, start : start + n] = torch.tensor(example.ids)
+            mask[row, start : start + n] = 1
+            loss_from = start + example.prompt_length
+            labels[row, loss_from : start + n] = ids[row, loss_from : start + n]
+            positions[row, start:] = torch.arange(longest - start)
+            start += n
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    return batch if width is None else batch | {"position_ids": positions}
+
+
+def _packed(examples: list[Example], width: int) -> list[list[Example]]:
+    """Rows of no more than `width` tokens: each example, longest first, goes to the first row that has room for it."""
+    rows: list[list[Example]] = []
+    left: list[int] = []
+    for example in sorted(examples, key=lambda e: -len(e.ids)):
+        place = next((i for i, room in enumerate(left) if room >= len(example.ids)), len(rows))
+        if place == len(rows):
+            rows.append([])
+            left.append(width)
+        rows[place].append(example)
+        left[place] -= len(example.ids)
+    return rows
 
 
 def with_wrong_numbers(examples: list[Example], tokenizer: Any, seed: int) -> list[Example]:
@@ -284,15 +313,20 @@ def _other_number(number: str, rng: Random) -> str:
 
 
 def bucketed_batches(
-    examples: list[Example], batch_size: int, pad_id: int, generator: Generator, window: int = 32
+    examples: list[Example],
+    batch_size: int,
+    pad_id: int,
+    generator: Generator,
+    window: int = 32,
+    width: int | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """Batches of examples of like length, so that little is padding.
 
     Lengths are sorted within a window of batches, and the batches of a window shuffled: every example is seen
-    once, near the place where it was drawn.
+    once, near the place where it was drawn. `width` is as in `collate`.
     """
     for start in range(0, len(examples), batch_size * window):
         near = sorted(examples[start : start + batch_size * window], key=lambda e: len(e.ids))
         batches = [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
         for index in torch.randperm(len(batches), generator=generator).tolist():
-            yield collate(batches[index], pad_id)
+            yield collate(batches[index], pad_id, width)

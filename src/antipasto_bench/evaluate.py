@@ -9,15 +9,18 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from importlib.util import find_spec
 from typing import Any
 
 import polars as pl
+import torch
 
+from antipasto import REGISTRY
 from antipasto.config import did_you_mean
 
 from .answers import Answers
-from .config import EvalConfig
+from .config import BASE, EvalConfig, RunConfig
 from .data import question_hash, read_questions
 from .data_parallel import ALONE, Group
 from .errors import UserError
@@ -47,6 +50,7 @@ class Scores:
     samples: list[dict[str, Any]]
     questions: dict[str, int]  # by task
     seconds: float
+    at_once: int | str  # questions
 
     def headline(self, strict: bool = False) -> Score:
         """The first task's accuracy and stderr: flexible-extract where the task has it, or strict-match."""
@@ -63,6 +67,26 @@ def headline_of(items: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
     filters, metrics = [name for name, _ in pairs], [metric for _, metric in pairs]
     name = next((f for f in HEADLINE_FILTERS if f in filters), filters[0])
     return name, next((m for m in HEADLINE_METRICS if m in metrics), metrics[0])
+
+
+def check_backend(run: RunConfig, processes: int = 1) -> None:
+    """Refuse, before anything is loaded, to score by vLLM what it cannot score.
+
+    Raises:
+        UserError: vLLM is not installed or has no GPU, or the adapter does not merge into a plain model.
+    """
+    if run.eval.backend != "vllm":
+        return
+    if find_spec("vllm") is None:
+        raise UserError(
+            "eval.backend=vllm needs vLLM; install it with: .venv/bin/pip install -c requirements.lock -e '.[vllm]'"
+        )
+    if not torch.cuda.is_available():
+        raise UserError("eval.backend=vllm needs a GPU; write eval.backend=hf")
+    if run.quant != "none" or (run.variant != BASE and not REGISTRY[run.variant].mergeable):
+        raise UserError(f"eval.backend=vllm scores plain weights, and {run.variant} does not merge; write backend=hf")
+    if processes > 1:
+        raise UserError("eval.backend=vllm is for one process; start it without torchrun, or write eval.backend=hf")
 
 
 class Evaluation:
@@ -100,16 +124,16 @@ class Evaluation:
             the scores; None in all processes of a group but the first.
         """
         from lm_eval.evaluator import evaluate
-        from lm_eval.models.huggingface import HFLM
+
+        from .scoring import scorer
 
         tasks = self.test if split == "test" else self.valid
         start = time.perf_counter()
-        with _quiet():
-            lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.config.batch_size)
+        with _quiet(), _each_template_compiled_once(), scorer(model, tokenizer, self.config) as lm:
             if not sys.stderr.isatty():
                 lm.generate_until = partial(lm.generate_until, disable_tqdm=True)
             group.share_questions(lm)
-            if answers is not None:
+            if answers is not None and self.config.backend != "vllm":  # which answers all of them at once
                 answers.keep(lm)
             for task in tasks:
                 task.set_fewshot_seed(seed=1234)
@@ -117,6 +141,8 @@ class Evaluation:
             found: Any = evaluate(
                 lm, {"tasks": {task.task_name: task for task in tasks}}, limit=limit, bootstrap_iters=1000
             )
+            at_once = lm.batch_size
+            del lm  # before `scorer` gives back what it took
         if found is None:
             return None
         metrics: dict[str, Any] = {}
@@ -133,7 +159,7 @@ class Evaluation:
                 samples.append(_sample(place, sample))
             metrics[task] = _by_filter(found["results"][task])
         counts = {task: len({item["doc_id"] for item in items if item["task"] == task}) for task in metrics}
-        return Scores(metrics, items, samples, counts, time.perf_counter() - start)
+        return Scores(metrics, items, samples, counts, time.perf_counter() - start, at_once)
 
 
 def _by_filter(results: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
@@ -216,6 +242,19 @@ def _with_questions(manager: Any, name: str, questions: pl.DataFrame) -> Any:
         "custom_dataset": lambda **metadata: DatasetDict({"test": rows}),
     }
     return ConfigurableTask(config=values)
+
+
+@contextmanager
+def _each_template_compiled_once() -> Iterator[None]:
+    """lm-eval compiles a task's few templates anew for every question, which takes as long as answering some."""
+    from lm_eval.utils import env
+
+    compiled = env.from_string
+    env.from_string = lru_cache(compiled)
+    try:
+        yield
+    finally:
+        env.from_string = compiled
 
 
 @contextmanager

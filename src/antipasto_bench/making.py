@@ -94,7 +94,7 @@ class Making:
         """Those of this process."""
         whose = self._digest() if self.adapter.exists() else "the untuned model"
         name = split if self.index == 0 else f"{split}-{self.index}"
-        return Answers(self.folder / ANSWERS.replace("*", name), whose, self.run.eval.batch_size)
+        return Answers(self.folder / ANSWERS.replace("*", name), whose)
 
     def finish(self, place: Path) -> None:
         """Move what was made to its place, and leave there only what a finished run keeps."""

@@ -34,7 +34,7 @@ from .data import Example, Splits, collate, load_splits
 from .data_parallel import LAUNCHED
 from .errors import UserError
 from .load import load_model, load_tokenizer
-from .optimisation import completion_loss
+from .optimisation import CompletionLoss
 from .results import COSTS
 
 WARM_UP = 2  # untimed turns
@@ -109,11 +109,16 @@ def measure_here(run: RunConfig, examples: list[Example]) -> dict[str, Any]:
     model.train()
     trained = list(antipasto.trainable_parameters(model).values()) if adapted else []
     optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True) if trained else None  # its moments take memory too
+    loss_of = CompletionLoss(model)
+
+    def work() -> Tensor:
+        return loss_of(batch)
+
     for _ in range(WARM_UP):
-        _turn(model, batch, from_inputs=not adapted, optimizer=optimizer)
+        _turn(model, work, from_inputs=not adapted, optimizer=optimizer)
     found["peak_bytes"] = peak_bytes(next(model.parameters()).device)
     del optimizer
-    found |= _steps(model, batch, adapted, bool(trained))
+    found |= _steps(model, work, adapted, bool(trained))
     if adapted:
         antipasto.detach(model)
         found["attach_warm_s"] = attach(run, model, tokenizer, examples)
@@ -123,22 +128,22 @@ def measure_here(run: RunConfig, examples: list[Example]) -> dict[str, Any]:
     return found | _generation(model, tokenizer, examples[: run.batch_size], adapted)
 
 
-def _steps(model: nn.Module, batch: dict[str, Tensor], adapted: bool, trains: bool) -> dict[str, Any]:
+def _steps(model: nn.Module, work: Callable[[], Tensor], adapted: bool, trains: bool) -> dict[str, Any]:
     """Forward and backward of the base and, in turns with it, of the adapter."""
     times: dict[str, list[float]] = {}
     found: dict[str, Any] = {}
     with antipasto.disabled(model) if adapted else nullcontext():
-        found["base_saved_bytes"] = saved_bytes(model, batch, from_inputs=True)
+        found["base_saved_bytes"] = saved_bytes(model, work, from_inputs=True)
     if trains:
-        found["saved_bytes"] = saved_bytes(model, batch)
+        found["saved_bytes"] = saved_bytes(model, work)
     began = time.perf_counter()
     for turn in range(MOST_TURNS):
         if turn >= LEAST_TURNS and time.perf_counter() - began > PATIENCE_S:
             break
         with antipasto.disabled(model) if adapted else nullcontext():
-            spent = {"base_": _turn(model, batch, from_inputs=True)}
+            spent = {"base_": _turn(model, work, from_inputs=True)}
         if adapted:
-            spent[""] = _turn(model, batch)
+            spent[""] = _turn(model, work)
         for arm, seconds in spent.items():
             for name, value in zip(("forward_ms", "backward_ms"), seconds, strict=True):
                 if value is not None:
@@ -148,7 +153,7 @@ def _steps(model: nn.Module, batch: dict[str, Tensor], adapted: bool, trains: bo
 
 def _turn(
     model: nn.Module,
-    batch: dict[str, Tensor],
+    work: Callable[[], Tensor],
     from_inputs: bool = False,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> tuple[float, float | None]:
@@ -156,7 +161,7 @@ def _turn(
     with _gradients_from_embeddings(model) if from_inputs else nullcontext():
         synchronise(model)
         start = time.perf_counter()
-        loss = completion_loss(model, batch)
+        loss = work()
         synchronise(model)
         middle = time.perf_counter()
         if not loss.requires_grad:
@@ -180,10 +185,10 @@ def _gradients_from_embeddings(model: Any) -> Iterator[None]:
         handle.remove()
 
 
-def saved_bytes(model: nn.Module, batch: dict[str, Tensor], from_inputs: bool = False) -> int:
-    """What autograd keeps of a batch between forward and backward, the model's own tensors left out."""
+def saved_bytes(model: nn.Module, work: Callable[[], Tensor], from_inputs: bool = False) -> int:
+    """What autograd keeps of `work` between forward and backward, the model's own tensors left out."""
     with _gradients_from_embeddings(model) if from_inputs else nullcontext():
-        return kept_for_backward(lambda: completion_loss(model, batch), [*model.parameters(), *model.buffers()])
+        return kept_for_backward(work, [*model.parameters(), *model.buffers()])
 
 
 def kept_for_backward(work: Callable[[], Any], owned: Iterable[Tensor] = ()) -> int:

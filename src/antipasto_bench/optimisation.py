@@ -10,33 +10,98 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
 
 from antipasto import trainable_parameters
+from antipasto.quantised import evaluating
 
 from .config import RunConfig
 from .data import IGNORED
 from .data_parallel import ALONE, Group
 
 
-def completion_loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    """Sum over the completion's tokens of -log p(token | all before it), in float32.
+class CompletionLoss:
+    """What a model is trained to make small: minus log p(token | all before it), summed over what bears a label.
 
-    Args:
-        batch: as `collate` makes it, best on the CPU: where its labels stand is then known without waiting for a GPU.
+    Where a model's logits are its last hidden states times a matrix and nothing else, they are made for labelled tokens
+    alone, some at a time, and none are kept: over a large vocabulary they would be most of a step's memory. Whether
+    they are is not taken from the model's name but tried.
+    """
+
+    def __init__(self, model: Any, compiled: bool = False) -> None:
+        self._device = next(model.parameters()).device  # of its first layer; its last may be on another
+        self._head = None if compiled else plain_head(model)  # a compiler cannot look into the loss by chunks
+        whole = model if self._head is None else model.base_model
+        self._model = torch.compile(whole, dynamic=True) if compiled else whole
+
+    def __call__(self, batch: dict[str, Tensor]) -> Tensor:
+        """The sum over a batch's labelled tokens, in at least float32.
+
+        Args:
+            batch: as `collate` makes it, best on the CPU: where its labels stand is then known without waiting for a
+                GPU.
+        """
+        scored = batch["labels"][:, 1:] != IGNORED  # by the position that predicts: (batch, longest - 1)
+        # Padding stands to the right, where no real token looks: without a mask attention is the plain causal one, and
+        # of rows that hold several examples the positions tell where one ends.
+        names = [name for name in ("input_ids", "position_ids") if name in batch]
+        given = {name: batch[name].to(self._device, non_blocking=True) for name in names}
+        if self._head is not None:
+            places = pad(scored, (0, 1)).flatten().nonzero()[:, 0]
+            hidden = self._model(**given, use_cache=False).last_hidden_state.flatten(0, 1)
+            return _by_chunks(hidden, self._head, places, batch["labels"].flatten()[places + 1])
+        # No logits are made before the first labelled token.
+        kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
+        places = scored[:, -kept:].flatten().nonzero()[:, 0]
+        labels = batch["labels"][:, -kept:].flatten()[places]
+        logits = self._model(**given, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
+        places, labels = (t.to(logits.device, non_blocking=True) for t in (places, labels))
+        return cross_entropy(logits.flatten(0, 1)[places].float(), labels, reduction="sum")
+
+
+def _by_chunks(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) -> Tensor:
+    """Of hidden states (tokens, d), the loss at some places, (n,), where these labels, (n,), come next."""
+    places, labels = (t.to(hidden.device, non_blocking=True) for t in (places, labels))
+    weight = head.weight.to(hidden.device)
+    # The sum itself would be rounded to the dtype of the hidden states; of single tokens the rounding averages out.
+    how = "sum" if hidden.dtype == torch.float32 else "none"
+    found = linear_cross_entropy(hidden[places], weight, labels, reduction=how, options=nn.LinearCrossEntropyOptions())
+    return found.float().sum()
+
+
+@torch.no_grad()
+def plain_head(model: Any) -> nn.Linear | None:
+    """The layer that makes logits of the last hidden states, where it alone does; None where more is done to them.
+
+    Some models scale or bend their logits, and an adapter may sit on this very layer.
+    """
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear or head.bias is not None:
+        return None
+    if head._forward_hooks or head._forward_pre_hooks or hasattr(head, "_hf_hook"):  # an adapter; other devices
+        return None
+    ids = torch.arange(4, device=next(model.parameters()).device)[None]
+    with evaluating(model):
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        logits = model(input_ids=ids, use_cache=False).logits
+    return head if torch.equal(head(hidden), logits) else None
+
+
+@torch.no_grad()
+def packs(model: Any) -> bool:
+    """Whether sequences in one row, told apart by their positions alone, are to a model as if each had its own row.
+
+    To attention they are; a linear attention, for one, may carry its state on. So it is tried: what a second sequence
+    is told of the first, against what it would be told if nothing told them apart.
     """
     device = next(model.parameters()).device
-    scored = batch["labels"][:, 1:] != IGNORED  # by the position that predicts: (batch, longest - 1)
-    # Logits over a large vocabulary are most of the memory: none are made before the first completion begins.
-    kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
-    rows, columns = scored[:, -kept:].nonzero(as_tuple=True)
-    labels = batch["labels"][:, -kept:][rows, columns]
-    # Padding stands to the right, where no real token looks: without a mask for it attention is the plain causal one.
-    ids = batch["input_ids"].to(device, non_blocking=True)
-    logits = model(input_ids=ids, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
-    # The model's last layer may be on another device than its first.
-    rows, columns, labels = (t.to(logits.device, non_blocking=True) for t in (rows, columns, labels))
-    return cross_entropy(logits[rows, columns].float(), labels, reduction="sum")
+    first, second = torch.arange(16, device=device)[None], torch.arange(8, device=device)[None]
+    both = torch.cat([first, second], dim=1)
+    with evaluating(model):
+        alone = model(input_ids=second, use_cache=False).logits
+        mixed = model(input_ids=both, use_cache=False).logits[:, 16:]
+        packed = model(input_ids=both, position_ids=torch.cat([first, second], dim=1), use_cache=False).logits[:, 16:]
+    return bool((packed - alone).norm() <= 0.1 * (mixed - alone).norm())
 
 
 class Reading:
@@ -72,7 +137,7 @@ class Optimisation:
         """
         self.parameters = list(trainable_parameters(model).values())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
-        self._model = torch.compile(model, dynamic=True) if run.compile else model
+        self._loss = CompletionLoss(model, run.compile)
         self._most = run.max_grad_norm
         self._group = group
 
@@ -90,7 +155,7 @@ class Optimisation:
         try:
             for batch in map(self._group.share, micro_batches):
                 if len(batch["labels"]) > 0:
-                    loss = completion_loss(self._model, batch) / scored
+                    loss = self._loss(batch) / scored
                     total += loss.detach().to(device)
                     loss.backward()
         except RuntimeError as error:  # such as lack of memory: the other processes must not wait for this one

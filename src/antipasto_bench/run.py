@@ -37,11 +37,12 @@ from .data import Example, Splits, read_texts
 from .data_parallel import ALONE, Group
 from .dossier import keep
 from .errors import RunFailure, UserError, disk_is_full
-from .evaluate import ITEMS_SCHEMA, Evaluation, Scores
+from .evaluate import ITEMS_SCHEMA, Evaluation, Scores, check_backend
 from .forgetting import mean_token_loss
 from .load import pick_device
 from .making import Making
 from .measured_cost import cost_key, measure, peak_bytes
+from .optimisation import packs
 from .paths import Store, locate
 from .progress import Progress
 from .provenance import provenance
@@ -163,6 +164,7 @@ def _make(
     try:
         try:
             progress.phase("load")
+            check_backend(run, group.size)
             splits = bases.splits(run)
             evaluation = Evaluation(run.eval, splits.valid)
             model, tokenizer = bases.model(run)
@@ -199,6 +201,7 @@ def _make(
         progress.phase("record")
         items = pl.DataFrame([i for s in scores.values() for i in s.items], schema=ITEMS_SCHEMA)
         row |= {"status": "ok", **_score_row(scores), "items_sha256": items_digest(items)}
+        row["provenance"]["eval_batch_size"] = scores["test"].at_once
         samples = "".join(json.dumps(sample) + "\n" for s in scores.values() for sample in s.samples)
         (making.folder / "samples.jsonl").write_text(samples, encoding="utf-8")
         write_parquet(making.folder / ITEMS, items)
@@ -235,6 +238,8 @@ def _adapt(
         progress.phase("attach what was trained")
         antipasto.load(model, making.adapter)
         return found
+    if run.pack and not packs(model):
+        raise UserError(f"pack=true: {run.model} carries one example on into the next of its row; write pack=false")
     progress.phase("attach")
     examples = bases.examples(run, tokenizer)
     if begun is None:

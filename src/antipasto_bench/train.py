@@ -90,7 +90,8 @@ def train(
     trained = {id(p) for p in optimisation.parameters}
     base = {name: p for name, p in model.named_parameters() if id(p) not in trained}
     before = bits_of(base)
-    batches = bucketed_batches(examples, run.batch_size, pad_id, generator)
+    width = run.data.max_length if run.pack else None
+    batches = bucketed_batches(examples, run.batch_size, pad_id, generator, width=width)
     behind = int(optimisation.parameters[0].device.type == "cuda")  # a GPU has the next step before one is read
     model.train()
     losses: list[float] = []

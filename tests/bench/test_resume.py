@@ -185,18 +185,20 @@ def test_scoring_that_is_stopped_goes_on_with_what_is_answered(tmp_path, monkeyp
 
 def test_several_answers_to_one_question_are_draws_of_their_own(tmp_path):
     class Drawing:
+        batch_size = 4
+
         def generate_until(self, requests) -> list[str]:
             return [f"draw {i}" for i in range(len(requests))]
 
     lm = Drawing()
-    Answers(tmp_path / "a.jsonl", "a", 4).keep(lm)
+    Answers(tmp_path / "a.jsonl", "a").keep(lm)
     assert lm.generate_until([Asked("same", do_sample=True)] * 3) == ["draw 0", "draw 1", "draw 2"]
 
 
 def test_a_question_that_is_asked_twice_is_answered_once_where_nothing_is_drawn(tmp_path):
     """lm-eval asks a last question again to give all its processes equally many."""
     lm = Answering()
-    Answers(tmp_path / "a.jsonl", "a", 4).keep(lm)
+    Answers(tmp_path / "a.jsonl", "a").keep(lm)
     first, *others = lm.generate_until([Asked("x"), Asked("xx"), Asked("xx")])
     assert others[0] == others[1] != first
     assert sum(map(len, lm.asked)) == 2
@@ -315,21 +317,21 @@ class Asked:
 def test_scoring_goes_on_with_the_same_batches(tmp_path):
     requests = [Asked("x" * n) for n in (3, 9, 1, 7, 5, 8, 2, 6, 4, 10)]
     whole = Answering()
-    Answers(tmp_path / "whole.jsonl", "a", 4).keep(whole)
+    Answers(tmp_path / "whole.jsonl", "a").keep(whole)
     expected = whole.generate_until(requests)
     assert expected == [f"{request.args[0]}!" for request in requests]
     broken = Answering(fail_after=6)
-    Answers(tmp_path / "a.jsonl", "a", 4).keep(broken)
+    Answers(tmp_path / "a.jsonl", "a").keep(broken)
     with pytest.raises(KeyboardInterrupt):
         broken.generate_until(requests)
     with open(tmp_path / "a.jsonl", "a") as file:
         file.write('[["torn')
     again = Answering()
-    Answers(tmp_path / "a.jsonl", "a", 4).keep(again)
+    Answers(tmp_path / "a.jsonl", "a").keep(again)
     assert again.generate_until(requests) == expected
     assert broken.asked[:1] + again.asked == whole.asked
     other = Answering()
-    Answers(tmp_path / "a.jsonl", "another adapter", 4).keep(other)
+    Answers(tmp_path / "a.jsonl", "another adapter").keep(other)
     other.generate_until(requests)
     assert other.asked == whole.asked
 

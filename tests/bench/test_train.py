@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 from torch import Generator
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import antipasto
 from antipasto_bench.config import compose
 from antipasto_bench.data import IGNORED, collate, draw_examples, load_splits
 from antipasto_bench.errors import RunFailure
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.optimisation import completion_loss
+from antipasto_bench.optimisation import CompletionLoss, packs, plain_head
 from antipasto_bench.train import Step, learning_rate, train
 
 
@@ -46,14 +46,94 @@ def test_loss_is_the_models_own_over_the_completion(model, tokenizer):
     batch = collate(examples[:5], tokenizer.pad_token_id)
     scored = int((batch["labels"][:, 1:] != IGNORED).sum())
     reference = model(**batch).loss
-    assert completion_loss(model, batch).item() / scored == pytest.approx(reference.item(), rel=1e-5)
+    assert CompletionLoss(model)(batch).item() / scored == pytest.approx(reference.item(), rel=1e-5)
 
 
 def test_padding_changes_no_loss(model, tokenizer):
     _, examples = prepare(model, tokenizer)
-    together = completion_loss(model, collate(examples[:4], tokenizer.pad_token_id)).item()
-    alone = sum(completion_loss(model, collate([e], tokenizer.pad_token_id)).item() for e in examples[:4])
+    together = CompletionLoss(model)(collate(examples[:4], tokenizer.pad_token_id)).item()
+    alone = sum(CompletionLoss(model)(collate([e], tokenizer.pad_token_id)).item() for e in examples[:4])
     assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_examples_packed_into_one_row_bear_the_loss_and_gradient_they_bear_alone(model, tokenizer):
+    _, examples = prepare(model, tokenizer)
+    torch.nn.init.normal_(antipasto.trainable_parameters(model)["model.layers.0.self_attn.v_proj.lora_B"], std=0.1)
+    loss_of, found = CompletionLoss(model), []
+    for width in (None, 200, 10**4):
+        batch = collate(examples[:7], tokenizer.pad_token_id, width)
+        model.zero_grad()
+        loss = loss_of(batch)
+        loss.backward()
+        found.append(
+            (len(batch["labels"]), loss.detach(), [p.grad.clone() for p in model.parameters() if p.requires_grad])
+        )
+    assert [rows for rows, _, _ in found][::2] == [7, 1]
+    assert 1 < found[1][0] < 7
+    for _, loss, grads in found[1:]:
+        torch.testing.assert_close(loss, found[0][1])
+        torch.testing.assert_close(grads, found[0][2], rtol=1e-4, atol=1e-4)
+
+
+def test_a_packed_run_takes_the_steps_of_an_unpacked_one(tokenizer):
+    steps = []
+    for pack in (False, True):
+        model = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32)
+        steps.append(trained(model, tokenizer, "antipasto", pack=pack)[1])
+    for alone, packed in zip(*steps, strict=True):
+        assert packed.tokens == alone.tokens
+        assert packed.loss == pytest.approx(alone.loss, rel=1e-4)
+
+
+def tiny(kind, **more):
+    torch.manual_seed(0)
+    small = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "head_dim": 8}
+    config = AutoConfig.for_model(kind, num_attention_heads=4, num_key_value_heads=2, **small | more)
+    return AutoModelForCausalLM.from_config(config).float()
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept_apart"), [("llama", True), ("qwen3", True), ("gemma2", True), ("qwen3_5_text", False)]
+)
+def test_what_a_model_does_with_packed_rows_is_found_by_trying(kind, kept_apart):
+    assert packs(tiny(kind)) == kept_apart
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "plain"),
+    [
+        ("llama", {}, True),
+        ("qwen3_5_text", {}, True),
+        ("gemma2", {"final_logit_softcapping": 5.0}, False),
+        ("granite", {"logits_scaling": 3.0}, False),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_loss_by_chunks_is_that_of_the_models_own_logits(kind, more, plain, dtype):
+    """Also where logits are scaled or bent, which keeps the chunks from being used."""
+    model = tiny(kind, **more).to(dtype)
+    assert (plain_head(model) is not None) == plain
+    ids = torch.randint(64, (3, 12), generator=Generator().manual_seed(1))
+    batch = {"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids)}
+    batch["labels"][:, :5] = IGNORED
+    inputs = model.get_input_embeddings().weight
+    loss = CompletionLoss(model)(batch)
+    (grad,) = torch.autograd.grad(loss, inputs)
+    logits = model(input_ids=ids).logits[:, 4:-1]
+    reference = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 5:].flatten(), reduction="sum")
+    (expected,) = torch.autograd.grad(reference, inputs)
+    exact = dtype == torch.float32
+    assert loss.item() == pytest.approx(reference.item(), rel=1e-5 if exact else 3e-3)
+    assert (grad - expected).float().norm() <= (1e-4 if exact else 3e-2) * expected.float().norm()
+
+
+def test_an_adapted_output_layer_is_not_passed_by(model):
+    plain = plain_head(model)
+    cfg = antipasto.LoRAConfig(r=2, target_names=("lm_head",), exclude_names=())
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())  # tied weights are no target
+    antipasto.attach(model, cfg)
+    assert plain is not None
+    assert plain_head(model) is None
 
 
 @pytest.mark.parametrize(
