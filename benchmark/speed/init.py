@@ -53,7 +53,7 @@ def corda_as_published(model: nn.Module) -> None:
 
 def main() -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = blocks("qwen3", LAYERS).to(device).eval()
+    model = blocks(LAYERS).to(device).eval()
     for batch in BATCHES:
         batch.update({key: value.to(device) for key, value in batch.items()})
     svd = antipasto.AntiPaSTOConfig(r=R, target_names=DOWN)

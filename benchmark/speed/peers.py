@@ -7,8 +7,9 @@ from typing import Any
 
 import peft
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import antipasto
 from antipasto_bench.attach import attach
 from antipasto_bench.bases import Bases
 from antipasto_bench.config import BASE, RunConfig, compose
@@ -17,6 +18,7 @@ from antipasto_bench.load import load_model
 from antipasto_bench.optimisation import CompletionLoss, Optimisation
 
 Arm = Callable[[], Any]
+Batch = dict[str, Tensor]
 
 # The same method at the same setting: by our name for it.
 PEERS: dict[str, Callable[[int, list[str]], peft.PeftConfig]] = {
@@ -31,65 +33,29 @@ PEERS: dict[str, Callable[[int, list[str]], peft.PeftConfig]] = {
 }
 
 
-class Bench:
-    """Models, examples and batches of one preset, each arm with a model of its own."""
-
-    def __init__(self, preset: str, batch_size: int | None = None, **given: Any) -> None:
-        self.preset, self.given = preset, given
-        self.bases = Bases()
-        run = self.run("lora")
-        _, self.tokenizer = self.bases.model(run)
-        self.examples = self.bases.examples(run, self.tokenizer)
-        self.shown = self.examples[: batch_size or run.batch_size]
-
-    def run(self, variant: str, **given: Any) -> RunConfig:
-        return compose(variant, self.given | given, self.preset)
-
-    def batch(self) -> dict[str, torch.Tensor]:
-        return collate(self.shown, self.tokenizer.pad_token_id)
-
-    def model(self, run: RunConfig) -> Any:
-        return load_model(run)[0].train()
-
-    def base(self) -> Arm:
-        """Forward and backward, from the loss to the embeddings: what no adapter of the layers can do without."""
-        model = self.model(self.run(BASE)).requires_grad_(False)
-        model.get_input_embeddings().register_forward_hook(lambda module, args, out: out.requires_grad_())
-        batch = {key: value.to(model.device) for key, value in self.batch().items()}
-        loss = CompletionLoss(model)
-        return lambda: loss(batch).backward()
-
-    def ours(self, variant: str, **given: Any) -> Arm:
-        """A step of our training loop."""
-        run = self.run(variant, **given)
-        model = self.model(run)
-        attach(run, model, self.tokenizer, self.examples)
-        model.train()
-        optimisation = Optimisation(model, run)
-        return lambda: optimisation.step([self.batch()], run.lr).read()
-
-    def peers(self, name: str, r: int, targets: list[str]) -> Arm:
-        """A step of the loop by which peft compares its methods."""
-        run = self.run("lora")
-        model = peft.get_peft_model(self.model(run), PEERS[name](r, targets)).train()
-        return peft_step(model, self.tokenizer, lambda: self.shown)
+def base_step(model: Any, batch: Batch) -> Arm:
+    """Forward and backward, from the loss to the embeddings: what no adapter of the layers can do without."""
+    model.train().requires_grad_(False)
+    model.get_input_embeddings().register_forward_hook(lambda module, args, out: out.requires_grad_())
+    loss = CompletionLoss(model)
+    return lambda: loss(batch).backward()
 
 
-def peft_step(
-    model: nn.Module, tokenizer: Any, draw: Callable[[], list[Example]], steps: int = 1000, lr: float = 1e-4
-) -> Arm:
-    """Pad, label all but padding (and one end token), forward, backward, clip, AdamW, cosine schedule."""
+def our_step(model: Any, run: RunConfig, draw: Callable[[], Batch]) -> Arm:
+    """A step of our training loop, of a model with an adapter."""
+    optimisation = Optimisation(model.train(), run)
+    return lambda: optimisation.step([draw()], run.lr).read()
+
+
+def peft_step(model: nn.Module, draw: Callable[[], Batch], steps: int = 1000, lr: float = 1e-4) -> Arm:
+    """Forward, backward, clip, AdamW, cosine schedule; `draw` pads."""
+    model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     device = next(model.parameters()).device
 
     def step() -> float:
-        rows = [example.ids for example in draw()]
-        batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt", padding_side="right").to(device)
-        labels = batch["input_ids"].clone()
-        for place, row in enumerate(rows):
-            labels[place, len(row) + 1 :] = -100
-        batch["labels"] = labels
+        batch = {key: value.to(device) for key, value in draw().items()}
         items = int(batch["attention_mask"].sum())
         optimizer.zero_grad()
         loss = model(**batch, num_items_in_batch=items).loss
@@ -100,6 +66,75 @@ def peft_step(
         return float(loss.detach())
 
     return step
+
+
+def padded(tokenizer: Any, examples: list[Example]) -> Batch:
+    """As peft's comparison pads: all but padding bears loss, and one end token of it."""
+    rows = [example.ids for example in examples]
+    batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt", padding_side="right")
+    labels = batch["input_ids"].clone()
+    for place, row in enumerate(rows):
+        labels[place, len(row) + 1 :] = -100
+    return {**batch, "labels": labels}
+
+
+class Bench:
+    """Models, examples and batches of one preset, each arm with a model of its own."""
+
+    def __init__(self, preset: str, **given: Any) -> None:
+        self.preset, self.given = preset, given
+        self.bases = Bases()
+        run = self.run("lora")
+        _, self.tokenizer = self.bases.model(run)
+        self.examples = self.bases.examples(run, self.tokenizer)
+        self.shown = self.examples[: run.batch_size]
+
+    def run(self, variant: str, **given: Any) -> RunConfig:
+        return compose(variant, self.given | given, self.preset)
+
+    def batch(self) -> Batch:
+        return collate(self.shown, self.tokenizer.pad_token_id)
+
+    def model(self, run: RunConfig) -> Any:
+        return load_model(run)[0]
+
+    def base(self) -> Arm:
+        model = self.model(self.run(BASE))
+        return base_step(model, {key: value.to(model.device) for key, value in self.batch().items()})
+
+    def ours(self, variant: str, **given: Any) -> Arm:
+        run = self.run(variant, **given)
+        model = self.model(run)
+        attach(run, model, self.tokenizer, self.examples)
+        return our_step(model, run, self.batch)
+
+    def peers(self, name: str, r: int, targets: list[str]) -> Arm:
+        model = peft.get_peft_model(self.model(self.run("lora")), PEERS[name](r, targets))
+        return peft_step(model, lambda: padded(self.tokenizer, self.shown))
+
+
+def arms_of(make: Callable[[], Any], batch: Batch, only: str | None = None) -> dict[str, Arm]:
+    """The base, three of ours and two of peft's on `down_proj`, each on a model that `make` makes; or one of them."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    down = ("down_proj",)
+    run = compose("lora", {}, "nano")  # of which the optimizer's settings are taken
+    ours = {
+        "antipasto r=256": antipasto.AntiPaSTOConfig(r=256, target_names=down),
+        "antipasto_gain r=256": antipasto.AntiPaSTOGainConfig(r=256, target_names=down),
+        "lora r=32": antipasto.LoRAConfig(r=32, target_names=down),
+    }
+    theirs = {"peft lora r=32": PEERS["lora"](32, list(down)), "peft psoft r=256": PEERS["psoft"](256, list(down))}
+    arms = {}
+    for name in ("base", *ours, *theirs):
+        if only in (None, name):
+            model = make().to(device)
+            if name in ours:
+                arms[name] = our_step(antipasto.attach(model, ours[name]), run, lambda: batch)
+            elif name in theirs:
+                arms[name] = peft_step(peft.get_peft_model(model, theirs[name]), lambda: batch)
+            else:
+                arms[name] = base_step(model, {key: value.to(device) for key, value in batch.items()})
+    return arms
 
 
 def linear_targets(model: nn.Module, endings: tuple[str, ...] = ("_proj",)) -> list[str]:

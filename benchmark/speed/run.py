@@ -1,4 +1,4 @@
-"""A whole nano run, 300 steps of 16 and 500 questions: ours, and the same run made peft's way.
+"""A whole nano run, 300 steps of 16 and 500 questions: ours, and the same run made peft's way; over several seeds.
 
 Peft's way: the method in peft's model wrapper, trained by the loop of peft's own comparison on the same examples in
 buckets of 20 batches, scored unmerged by `generate` in batches of 50.
@@ -10,12 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from statistics import median
 
 import peft
 import polars as pl
-from peers import PEERS, Bench, linear_targets, peft_step
+import torch
+from peers import PEERS, Bench, linear_targets, padded, peft_step
 from questions import Questions, generate_answers, right
 
+import antipasto
+from antipasto_bench.attach import attach
 from antipasto_bench.bases import Bases
 from antipasto_bench.config import RunConfig
 from antipasto_bench.data import Example
@@ -25,8 +29,14 @@ from antipasto_bench.run import execute
 from antipasto_bench.speed import Cell, Claim, ratio, record
 from antipasto_bench.stats import compare
 
-QUESTIONS, TURNS = 500, 2
-GIVEN = {"eval.limit": QUESTIONS, "eval.valid": "none", "eval.general": "none", "costs": False}
+QUESTIONS, SEEDS = 500, 3
+GIVEN = {
+    "eval.limit": QUESTIONS,
+    "eval.valid": "none",
+    "eval.general": "none",
+    "eval.batch_size": "auto",
+    "costs": False,
+}
 
 
 def in_buckets(examples: list[Example], size: int, factor: int = 20) -> Iterator[list[Example]]:
@@ -55,11 +65,12 @@ def ours(run: RunConfig) -> tuple[float, list[bool], dict[str, float]]:
 def peers(run: RunConfig, name: str, r: int) -> tuple[float, list[bool], dict[str, float]]:
     """The same by peft."""
     start = time.perf_counter()
-    bench = Bench("nano", **GIVEN)
+    bench = Bench("nano", **GIVEN, seed=run.seed)
     model = bench.model(run)
-    model = peft.get_peft_model(model, PEERS[name](r, linear_targets(model))).train()
+    torch.manual_seed(run.seed)  # of which peft draws an adapter's first values
+    model = peft.get_peft_model(model, PEERS[name](r, linear_targets(model)))
     batches = in_buckets(bench.examples, run.batch_size)
-    step = peft_step(model, bench.tokenizer, lambda: next(batches), run.steps, run.lr)
+    step = peft_step(model, lambda: padded(bench.tokenizer, next(batches)), run.steps, run.lr)
     begun = time.perf_counter()
     for _ in range(run.steps):
         step()
@@ -70,34 +81,52 @@ def peers(run: RunConfig, name: str, r: int) -> tuple[float, list[bool], dict[st
     return end - start, scores, {"load": begun - start, "train": trained - begun, "eval": end - trained}
 
 
+def merging(bench: Bench, run: RunConfig) -> list[float]:
+    """Seconds of merging and unmerging, as often as there are seeds."""
+    model = bench.model(run)
+    attach(run, model, bench.tokenizer, bench.examples)
+    spent = []
+    for _ in range(SEEDS):
+        start = time.perf_counter()
+        antipasto.unmerge(antipasto.merge(model))
+        spent.append(time.perf_counter() - start)
+    return spent
+
+
 def main() -> int:
     bench = Bench("nano", **GIVEN)
-    lora, antipasto = bench.run("lora"), bench.run("antipasto")
-    arms: dict[str, Callable[[], tuple[float, list[bool], dict[str, float]]]] = {
-        "lora": lambda: ours(lora),
-        "peft lora": lambda: peers(lora, "lora", 16),
-        "antipasto": lambda: ours(antipasto),
-        "peft psoft": lambda: peers(lora, "psoft", 64),
+    arms: dict[str, Callable[[int], tuple[float, list[bool], dict[str, float]]]] = {
+        "lora": lambda seed: ours(bench.run("lora", seed=seed)),
+        "peft lora": lambda seed: peers(bench.run("lora", seed=seed), "lora", 16),
+        "antipasto": lambda seed: ours(bench.run("antipasto", seed=seed)),
+        "peft psoft": lambda seed: peers(bench.run("lora", seed=seed), "psoft", 64),
     }
     times: dict[str, list[float]] = {name: [] for name in arms}
     phases: dict[str, list[float]] = {}
-    scores: dict[str, list[bool]] = {}
-    for turn in range(TURNS):
-        for name in list(arms)[:: 1 if turn % 2 == 0 else -1]:
-            spent, scores[name], parts = arms[name]()
+    scores: dict[str, list[list[bool]]] = {name: [] for name in arms}
+    ours(bench.run("lora", steps=2))  # whatever is imported late
+    for seed in range(SEEDS):
+        for name in list(arms)[:: 1 if seed % 2 == 0 else -1]:
+            spent, hits, parts = arms[name](seed)
             times[name].append(spent)
+            scores[name].append(hits)
             for part, seconds in parts.items():
                 phases.setdefault(f"{name}, {part}", []).append(seconds)
-            print(f"{name}: {spent:.1f} s, {100 * sum(scores[name]) / QUESTIONS:.1f} % right", flush=True)
-    found = compare([scores["lora"]], [scores["peft lora"]])
+            print(f"{name}, seed {seed}: {spent:.1f} s, {100 * sum(hits) / QUESTIONS:.1f} % right", flush=True)
+    found = compare(scores["lora"], scores["peft lora"])
+    merged = merging(bench, bench.run("antipasto"))
     claims = [
         Claim("lora / peft lora", ratio(times, "lora", "peft lora"), 0.80),
         Claim("antipasto / peft psoft", ratio(times, "antipasto", "peft psoft"), 0.75),
         Claim("points that lora surely (95 %) loses to peft lora", -100 * found.high, 0.0),
+        Claim("antipasto: merge and unmerge / run", median(merged) / median(times["antipasto"]), 0.01),
     ]
     cells = [Cell(name, "s", values) for name, values in (times | phases).items()]
-    cells += [Cell(f"{name}, right", "%", [100 * sum(hits) / QUESTIONS]) for name, hits in scores.items()]
-    setting = f"nano, {lora.steps} steps of {lora.batch_size}, {QUESTIONS} questions, one seed."
+    cells.append(Cell("antipasto, merge and unmerge", "s", merged))
+    shares = {name: [100 * sum(hits) / QUESTIONS for hits in of_seeds] for name, of_seeds in scores.items()}
+    cells += [Cell(f"{name}, right", "%", values) for name, values in shares.items()]
+    run = bench.run("lora")
+    setting = f"nano, {run.steps} steps of {run.batch_size}, {QUESTIONS} questions, seeds 0 to {SEEDS - 1}."
     return record("run", setting, cells, claims)
 
 

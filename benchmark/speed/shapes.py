@@ -1,4 +1,4 @@
-"""Blocks of published shapes with random weights, and batches of random tokens for them."""
+"""Models of published shapes with random weights, and batches of random tokens for them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,43 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from antipasto_bench.data import IGNORED
 
-VOCABULARY = 2048  # a real one would hide the blocks behind its output layer
-SHAPES: dict[str, dict[str, Any]] = {
-    "qwen3": {"hidden_size": 1024, "intermediate_size": 3072, "num_attention_heads": 16},  # Qwen3-0.6B
-    "llama": {"hidden_size": 3072, "intermediate_size": 8192, "num_attention_heads": 24},  # Llama-3.2-3B
+FEW = 2048  # tokens of a vocabulary; a real one would hide the blocks behind its output layer
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "Qwen3-0.6B": (
+        "qwen3",
+        {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "vocab_size": 151936}
+        | {"num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128},
+    ),
+    "Llama-3.2-3B": (
+        "llama",
+        {"hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28, "vocab_size": 128256}
+        | {"num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128},
+    ),
+    "Qwen3.5-0.8B": (
+        "qwen3_5_text",
+        {"hidden_size": 1024, "intermediate_size": 3584, "num_hidden_layers": 24, "vocab_size": 248320}
+        | {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 256}
+        | {"linear_num_key_heads": 16, "linear_num_value_heads": 16},
+    ),
 }
 
 
-def blocks(kind: str, layers: int = 28, dtype: torch.dtype = torch.float32) -> Any:
-    """Some blocks of one of SHAPES; all 28 of them by default."""
+def shaped(name: str, dtype: torch.dtype = torch.float32, **other: Any) -> Any:
+    """A model of one of SHAPES, but for what is given."""
     torch.manual_seed(0)
-    common = {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": VOCABULARY, "tie_word_embeddings": True}
-    config = AutoConfig.for_model(kind, num_hidden_layers=layers, **SHAPES[kind], **common)
+    kind, shape = SHAPES[name]
+    config = AutoConfig.for_model(kind, **shape | {"tie_word_embeddings": True} | other)
     return AutoModelForCausalLM.from_config(config).to(dtype)
 
 
-def random_batch(rows: int, width: int) -> dict[str, Tensor]:
+def blocks(layers: int, **other: Any) -> Any:
+    """Some blocks of Qwen3-0.6B's shape, in float32, over a small vocabulary."""
+    return shaped("Qwen3-0.6B", num_hidden_layers=layers, vocab_size=FEW, **other)
+
+
+def random_batch(rows: int, width: int, vocabulary: int = FEW) -> dict[str, Tensor]:
     """Tokens of which the second half bears loss."""
-    ids = torch.randint(VOCABULARY, (rows, width), generator=Generator().manual_seed(0))
+    ids = torch.randint(vocabulary, (rows, width), generator=Generator().manual_seed(0))
     labels = ids.clone()
     labels[:, : width // 2] = IGNORED
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}

@@ -79,7 +79,7 @@ def check_backend(run: RunConfig, processes: int = 1) -> None:
         return
     if find_spec("vllm") is None:
         raise UserError(
-            "eval.backend=vllm needs vLLM; install it with: .venv/bin/pip install -c requirements.lock -e '.[vllm]'"
+            "eval.backend=vllm needs vLLM; install it, without the lock, with: .venv/bin/pip install -e '.[vllm]'"
         )
     if not torch.cuda.is_available():
         raise UserError("eval.backend=vllm needs a GPU; write eval.backend=hf")

@@ -31,9 +31,11 @@ SUITES = {
     "layers": "a training step of three blocks of Qwen3-0.6B's shape",
     "memory": "bytes kept for the backward pass",
     "init": "attaching: cold, warm, and from calibration data",
-    "scoring": "questions a second: merged, hooked, base, and a plain generate loop",
+    "growth": "how a step grows with tokens, rows, layers and rank",
+    "scoring": "questions a second: merged, hooked, base, by every backend, and a plain generate loop",
     "run": "a whole nano run, against the same run made peft's way",
     "sweep_overhead": "what of a sweep is neither training nor scoring",
+    "gpu": "on a GPU: steps, memory and scoring of whole models of published shapes",
 }
 PAGE = "docs/speed.md"
 NOT_HELD = 3  # exit code of a suite of which a claim does not hold
@@ -185,7 +187,7 @@ def measure_suites(names: list[str] | None = None, as_json: bool = False) -> boo
         done = subprocess.run(command, stdout=subprocess.PIPE if as_json else None, text=True)
         if done.returncode not in (0, NOT_HELD):
             raise UserError(f"benchmark/speed/{name}.py ended with exit code {done.returncode}; see above")
-        if as_json:
+        if as_json and done.stdout.splitlines()[-1].endswith(".json"):  # else it measured nothing, and said why
             print(json.dumps(json.loads(Path(done.stdout.splitlines()[-1]).read_text(encoding="utf-8"))), flush=True)
         held &= done.returncode == 0
     return held

@@ -1,9 +1,12 @@
 """Claims about how speed is measured: in turns, as ratios, kept whole; and that the page is what was kept."""
 
 import json
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from command import bench
 
 from antipasto_bench.speed import NOT_HELD, SUITES, Cell, Claim, duel, in_turns, page, ratio, record
@@ -47,6 +50,25 @@ def test_a_claim_that_does_not_hold_is_told_by_the_exit_code(tmp_path, monkeypat
     assert found["provenance"]["threads"] > 0
     assert "| a / b | 0.700 | 0.6 | **no** |  |" in page(Path("results"))
     assert "| ours | 2 | 1 | 3 | ms |" in page(Path("results"))
+
+
+def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, capsys):
+    """What it does there is done here with little models; without a GPU it says so and keeps nothing."""
+    monkeypatch.syspath_prepend(ROOT / "benchmark/speed")
+    gpu, shapes = import_module("gpu"), import_module("shapes")
+    monkeypatch.setattr(gpu, "TURNS", 1)
+    monkeypatch.setattr(gpu, "ANSWER_TOKENS", 4)
+    monkeypatch.setattr(gpu.torch.cuda, "max_memory_allocated", lambda: 2**20)
+    monkeypatch.setattr(gpu.torch.cuda, "reset_peak_memory_stats", lambda: None)
+    small = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4, "vocab_size": 700}
+    make = partial(shapes.shaped, "Qwen3-0.6B", torch.bfloat16, **small)
+    cells, claims = gpu.steps("Qwen3.5-0.8B", make, shapes.random_batch(2, 16, 700))
+    assert {cell.unit for cell in cells} == {"ms", "tokens/s", "MiB at its peak"}
+    assert [claim.bound for claim in claims] == [1 / 3, 1.0] * 2
+    assert gpu.answering(make().eval(), 5) > 0
+    if not torch.cuda.is_available():
+        assert gpu.main() == 0
+        assert "nothing was measured here" in capsys.readouterr().out
 
 
 def test_the_page_is_made_of_what_was_measured():

@@ -1,0 +1,109 @@
+"""On a GPU, whole models of published shapes in bfloat16 with random weights: a step of 8 x 256 tokens, its peak
+memory, and GSM8K's number of questions answered.
+
+    antipasto-bench speed --suite gpu
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from peers import Arm, arms_of
+from shapes import SHAPES, random_batch, shaped
+from torch import Generator, Tensor
+
+from antipasto_bench.config import compose
+from antipasto_bench.nano import MODEL_DIR
+from antipasto_bench.scoring import Scorer
+from antipasto_bench.speed import Cell, Claim, in_turns, ratio, record
+
+TURNS = 9
+MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")
+QUESTIONS, PROMPT_TOKENS, ANSWER_TOKENS = 1319, 128, 160  # GSM8K's; what its questions and trained answers come to
+PAIRS = [("lora r=32", "peft lora r=32"), ("antipasto r=256", "peft psoft r=256")]
+
+
+def steps(name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> tuple[list[Cell], list[Claim]]:
+    """Milliseconds, tokens a second and peak memory of a step of every arm."""
+    arms = arms_of(make, batch)
+    times = in_turns(arms, TURNS, again=5)
+    cells = [Cell(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
+    tokens = batch["input_ids"].numel()
+    cells += [Cell(f"{name}, {arm}", "tokens/s", [1e3 * tokens / ms for ms in values]) for arm, values in times.items()]
+    peaks = {arm: peak_bytes(arms, arm, make, batch) for arm in times}
+    cells += [Cell(f"{name}, {arm}", "MiB at its peak", [peak / 2**20]) for arm, peak in peaks.items()]
+    claims = []
+    for ours, theirs in PAIRS:
+        what = f"{name}: {ours} / {theirs}"
+        claims += [
+            Claim(f"{what}, time", ratio(times, ours, theirs), 1 / 3 if name == "Qwen3.5-0.8B" else 1.0),
+            Claim(f"{what}, peak memory", peaks[ours] / peaks[theirs], 1.0),
+        ]
+    return cells, claims
+
+
+def peak_bytes(arms: dict[str, Arm], name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> int:
+    """Of an arm that has the GPU to itself."""
+    arms.clear()
+    arm = arms_of(make, batch, only=name)[name]
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    arm()
+    arm()
+    return torch.cuda.max_memory_allocated()
+
+
+def answering(model: Any, questions: int, backend: str = "hf") -> float:
+    """Seconds that random prompts take, each answered by as many tokens as a trained model's answer has."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)  # any will do: what is said means nothing
+    run = compose("base", {"eval.batch_size": "auto", "eval.backend": backend}, "nano")
+    lm = Scorer(model, tokenizer, run.eval)
+    ids = torch.randint(1, 600, (questions, PROMPT_TOKENS), generator=Generator().manual_seed(0)).tolist()
+    lm.tok_encode = lambda text, **options: ids[int(text)]  # type: ignore[method-assign]
+    lm.tok_batch_encode = lambda texts, **options: (  # type: ignore[method-assign]
+        torch.tensor([ids[int(text)] for text in texts]),
+        torch.ones(len(texts), PROMPT_TOKENS, dtype=torch.long),
+    )
+    model.generation_config.eos_token_id = None
+    settings = {"until": [], "do_sample": False, "max_gen_toks": ANSWER_TOKENS}
+    requests = [SimpleNamespace(args=(str(i), settings)) for i in range(questions)]
+    start = time.perf_counter()
+    lm.generate_until(requests, disable_tqdm=True)
+    return time.perf_counter() - start
+
+
+def main() -> int:
+    if not torch.cuda.is_available():
+        print("needs a GPU: run `antipasto-bench speed --suite gpu` where there is one; nothing was measured here")
+        return 0
+    cells: list[Cell] = []
+    claims: list[Claim] = []
+    for name in MODELS:
+        make = partial(shaped, name, torch.bfloat16)
+        found = steps(name, make, random_batch(8, 256, SHAPES[name][1]["vocab_size"]))
+        cells += found[0]
+        claims += found[1]
+    model = shaped("Qwen3.5-0.8B", torch.bfloat16).to("cuda").eval()
+    for backend in ("hf", "static", "continuous"):
+        try:
+            answering(model, 64, backend)
+        except (RuntimeError, ValueError, NotImplementedError) as error:  # not every cache is made for every model
+            print(f"Qwen3.5-0.8B, {backend}: {error}")
+            continue
+        taken = [answering(model, QUESTIONS, backend) for _ in range(2)]
+        cells.append(Cell(f"Qwen3.5-0.8B, {QUESTIONS} questions, {backend}", "s", taken))
+    fastest = min(median(cell.values) for cell in cells if "questions" in cell.arm)
+    claims.append(Claim(f"seconds for {QUESTIONS} questions / 60", fastest / 60, 1.0))
+    setting = f"bfloat16, 8 x 256 tokens, down_proj; answers of {ANSWER_TOKENS} tokens to prompts of {PROMPT_TOKENS}."
+    return record("gpu", setting, cells, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
