@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from peers import Arm, arms_of
+from peers import FROZEN_RANK, RANK, Arm, arms_of
 from shapes import SHAPES, random_batch, shaped
 from torch import Generator, Tensor
 
@@ -25,17 +25,19 @@ from antipasto_bench.speed import Cell, Claim, in_turns, ratio, record
 TURNS = 9
 MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")
 QUESTIONS, PROMPT_TOKENS, ANSWER_TOKENS = 1319, 128, 160  # GSM8K's; what its questions and trained answers come to
-PAIRS = [("lora r=32", "peft lora r=32"), ("antipasto r=256", "peft psoft r=256")]
+PAIRS = [("lora", "peft lora"), ("antipasto", "peft psoft")]
 
 
 def steps(name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> tuple[list[Cell], list[Claim]]:
     """Milliseconds, tokens a second and peak memory of a step of every arm."""
-    arms = arms_of(make, batch)
+    made = arms_of(make, batch)
+    arms = {arm: made[arm]() for arm in ("base", *sum(PAIRS, ()))}
     times = in_turns(arms, TURNS, again=5)
-    cells = [Cell(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
+    del arms
     tokens = batch["input_ids"].numel()
+    peaks = {arm: peak_bytes(made[arm]) for arm in times}
+    cells = [Cell(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
     cells += [Cell(f"{name}, {arm}", "tokens/s", [1e3 * tokens / ms for ms in values]) for arm, values in times.items()]
-    peaks = {arm: peak_bytes(arms, arm, make, batch) for arm in times}
     cells += [Cell(f"{name}, {arm}", "MiB at its peak", [peak / 2**20]) for arm, peak in peaks.items()]
     claims = []
     for ours, theirs in PAIRS:
@@ -47,11 +49,10 @@ def steps(name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> tuple
     return cells, claims
 
 
-def peak_bytes(arms: dict[str, Arm], name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> int:
+def peak_bytes(make: Callable[[], Arm]) -> int:
     """Of an arm that has the GPU to itself."""
-    arms.clear()
-    arm = arms_of(make, batch, only=name)[name]
     torch.cuda.empty_cache()
+    arm = make()
     torch.cuda.reset_peak_memory_stats()
     arm()
     arm()
@@ -71,7 +72,6 @@ def answering(model: Any, questions: int, backend: str = "hf") -> float:
         torch.tensor([ids[int(text)] for text in texts]),
         torch.ones(len(texts), PROMPT_TOKENS, dtype=torch.long),
     )
-    model.generation_config.eos_token_id = None
     settings = {"until": [], "do_sample": False, "max_gen_toks": ANSWER_TOKENS}
     requests = [SimpleNamespace(args=(str(i), settings)) for i in range(questions)]
     start = time.perf_counter()
@@ -101,7 +101,10 @@ def main() -> int:
         cells.append(Cell(f"Qwen3.5-0.8B, {QUESTIONS} questions, {backend}", "s", taken))
     fastest = min(median(cell.values) for cell in cells if "questions" in cell.arm)
     claims.append(Claim(f"seconds for {QUESTIONS} questions / 60", fastest / 60, 1.0))
-    setting = f"bfloat16, 8 x 256 tokens, down_proj; answers of {ANSWER_TOKENS} tokens to prompts of {PROMPT_TOKENS}."
+    setting = (
+        f"bfloat16, 8 x 256 tokens, down_proj, r={RANK} and {FROZEN_RANK}; answers of {ANSWER_TOKENS} tokens to "
+        f"prompts of {PROMPT_TOKENS}."
+    )
     return record("gpu", setting, cells, claims)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import peft
@@ -17,8 +19,19 @@ from antipasto_bench.data import Example, collate
 from antipasto_bench.load import load_model
 from antipasto_bench.optimisation import CompletionLoss, Optimisation
 
-Arm = Callable[[], Any]
 Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A model, and the step it is trained by."""
+
+    model: nn.Module
+    step: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        return self.step()
+
 
 # The same method at the same setting: by our name for it.
 PEERS: dict[str, Callable[[int, list[str]], peft.PeftConfig]] = {
@@ -38,13 +51,13 @@ def base_step(model: Any, batch: Batch) -> Arm:
     model.train().requires_grad_(False)
     model.get_input_embeddings().register_forward_hook(lambda module, args, out: out.requires_grad_())
     loss = CompletionLoss(model)
-    return lambda: loss(batch).backward()
+    return Arm(model, lambda: loss(batch).backward())
 
 
 def our_step(model: Any, run: RunConfig, draw: Callable[[], Batch]) -> Arm:
     """A step of our training loop, of a model with an adapter."""
     optimisation = Optimisation(model.train(), run)
-    return lambda: optimisation.step([draw()], run.lr).read()
+    return Arm(model, lambda: optimisation.step([draw()], run.lr).read())
 
 
 def peft_step(model: nn.Module, draw: Callable[[], Batch], steps: int = 1000, lr: float = 1e-4) -> Arm:
@@ -65,7 +78,7 @@ def peft_step(model: nn.Module, draw: Callable[[], Batch], steps: int = 1000, lr
         scheduler.step()
         return float(loss.detach())
 
-    return step
+    return Arm(model, step)
 
 
 def padded(tokenizer: Any, examples: list[Example]) -> Batch:
@@ -112,28 +125,49 @@ class Bench:
         model = peft.get_peft_model(self.model(self.run("lora")), PEERS[name](r, targets))
         return peft_step(model, lambda: padded(self.tokenizer, self.shown))
 
+    def arms(self) -> dict[str, Callable[[], Arm]]:
+        """The base, every variant at the preset's setting and every method of PEERS at the same: each when called."""
+        every = linear_targets(self.model(self.run(BASE)))
+        keys_and_values = [name for name in every if name.endswith(("k_proj", "v_proj"))]
+        arms: dict[str, Callable[[], Arm]] = {"base": self.base}
+        for name, variant in antipasto.REGISTRY.items():
+            if variant.trains:
+                arms[name] = partial(self.ours, name)
+        arms["antipasto both"] = partial(self.ours, "antipasto", rotate_basis="both")
+        for name in PEERS:
+            r, targets = 64 if name == "psoft" else 16, keys_and_values if name == "ia3" else every
+            arms[f"peft {name}"] = partial(self.peers, name, r, targets)
+        return arms
 
-def arms_of(make: Callable[[], Any], batch: Batch, only: str | None = None) -> dict[str, Arm]:
-    """The base, three of ours and two of peft's on `down_proj`, each on a model that `make` makes; or one of them."""
+
+DOWN = ("down_proj",)
+FROZEN_RANK, RANK = 256, 32  # in a frozen basis and for psoft; of all others
+
+
+def arms_of(make: Callable[[], Any], batch: Batch) -> dict[str, Callable[[], Arm]]:
+    """A step with every variant of ours and every method of PEERS on `down_proj`, and of the base: each when called."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    down = ("down_proj",)
     run = compose("lora", {}, "nano")  # of which the optimizer's settings are taken
-    ours = {
-        "antipasto r=256": antipasto.AntiPaSTOConfig(r=256, target_names=down),
-        "antipasto_gain r=256": antipasto.AntiPaSTOGainConfig(r=256, target_names=down),
-        "lora r=32": antipasto.LoRAConfig(r=32, target_names=down),
-    }
-    theirs = {"peft lora r=32": PEERS["lora"](32, list(down)), "peft psoft r=256": PEERS["psoft"](256, list(down))}
-    arms = {}
-    for name in ("base", *ours, *theirs):
-        if only in (None, name):
-            model = make().to(device)
-            if name in ours:
-                arms[name] = our_step(antipasto.attach(model, ours[name]), run, lambda: batch)
-            elif name in theirs:
-                arms[name] = peft_step(peft.get_peft_model(model, theirs[name]), lambda: batch)
-            else:
-                arms[name] = base_step(model, {key: value.to(device) for key, value in batch.items()})
+    shown = [{key: value for key, value in batch.items() if key != "labels"}]
+
+    def base() -> Arm:
+        return base_step(make().to(device), {key: value.to(device) for key, value in batch.items()})
+
+    def ours(cfg: antipasto.AdapterConfig) -> Arm:
+        data = shown if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None
+        return our_step(antipasto.attach(make().to(device), cfg, data), run, lambda: batch)
+
+    def theirs(config: peft.PeftConfig) -> Arm:
+        return peft_step(peft.get_peft_model(make().to(device), config), lambda: batch)
+
+    arms: dict[str, Callable[[], Arm]] = {"base": base}
+    for name, variant in antipasto.REGISTRY.items():
+        if variant.trains:
+            frozen = issubclass(antipasto.CONFIGS[name], antipasto.FrozenBasisConfig)
+            cfg = antipasto.CONFIGS[name](r=FROZEN_RANK if frozen else RANK, target_names=DOWN)
+            arms[name] = partial(ours, cfg)
+    for name, config in PEERS.items():
+        arms[f"peft {name}"] = partial(theirs, config(FROZEN_RANK if name == "psoft" else RANK, list(DOWN)))
     return arms
 
 

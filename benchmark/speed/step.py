@@ -2,9 +2,8 @@
 
 import sys
 
-from peers import Bench, linear_targets
+from peers import Bench
 
-import antipasto
 from antipasto_bench.speed import Cell, duel, in_turns, record
 
 TURNS, DUEL_TURNS = 9, 61
@@ -22,16 +21,7 @@ AGAINST = [
 
 def main() -> int:
     bench = Bench("nano")
-    every = linear_targets(bench.model(bench.run("lora")))
-    few = [name for name in every if name.endswith(("k_proj", "v_proj"))]
-    arms = {"base": bench.base()}
-    for name, variant in antipasto.REGISTRY.items():
-        if variant.trains:
-            arms[name] = bench.ours(name)
-    arms["antipasto both"] = bench.ours("antipasto", rotate_basis="both")
-    for _, peer, _ in AGAINST:
-        r = 64 if peer == "psoft" else 16
-        arms[f"peft {peer}"] = bench.peers(peer, r, few if peer == "ia3" else every)
+    arms = {name: make() for name, make in bench.arms().items()}
     times = in_turns(arms, TURNS, again=4)
     against = [("antipasto", "antipasto_gain", 1.08)] + [(name, f"peft {peer}", bound) for name, peer, bound in AGAINST]
     claims = [duel(arms[a], arms[b], DUEL_TURNS, bound, f"{a} / {b}") for a, b, bound in against]

@@ -1,4 +1,4 @@
-"""y + h diag(K_1, ..., K_n)^T U^T: small blocks between two frozen bases, as one step of autograd.
+"""y + x P^T diag(K_1, ..., K_n)^T U^T: small blocks between two frozen bases, as one step of autograd.
 
 Tokens are the last dimension of a view wherever blocks are multiplied, so nothing is copied. Written out, autograd
 would do two things slowly: hand the gradient on through U column by column, since that is how the product of the
@@ -17,26 +17,33 @@ GROUP = 16  # directions whose outer products are summed at once
 
 
 class BlockProduct(torch.autograd.Function):
-    """See above. U is frozen; h is all that is kept of the size of the tokens."""
+    """See above. P and U are frozen; x P^T is all that is kept of the size of the tokens."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        y: Float[Tensor, "tokens d_out"],
-        h: Float[Tensor, "tokens r"],
+        y: Float[Tensor, "*batch d_out"],
+        x: Float[Tensor, "*batch d_in"],
+        P: Float[Tensor, "r d_in"],
         K: Float[Tensor, "n bs bs"],
         U: Float[Tensor, "d_out r"],
-    ) -> Float[Tensor, "tokens d_out"]:
-        ctx.save_for_backward(h, K, U)
-        return torch.addmm(y, times_blocks(h, K), U.T)
+    ) -> Float[Tensor, "*batch d_out"]:
+        P, U = P.to(x.dtype), U.to(y.dtype)
+        h = x.reshape(-1, x.shape[-1]) @ P.T  # (tokens, r)
+        ctx.save_for_backward(h, P, K, U)
+        return torch.addmm(y.reshape(-1, y.shape[-1]), times_blocks(h, K), U.T).view(y.shape)
 
     @staticmethod
-    def backward(ctx: Any, grad: Float[Tensor, "tokens d_out"]) -> tuple[Tensor | None, ...]:
-        h, K, U = ctx.saved_tensors
-        inside = grad @ U  # (tokens, r)
-        for_h = times_blocks(inside, K.mT) if ctx.needs_input_grad[1] else None
-        for_K = outer_products(inside, h, K.shape[-1]) if ctx.needs_input_grad[2] else None
-        return grad, for_h, for_K, None
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, "*batch d_out"]) -> tuple[Tensor | None, ...]:
+        h, P, K, U = ctx.saved_tensors
+        inside = grad.reshape(-1, grad.shape[-1]) @ U  # (tokens, r)
+        for_x, for_K = None, None
+        if ctx.needs_input_grad[1]:
+            for_x = (times_blocks(inside, K.mT) @ P).view(*grad.shape[:-1], P.shape[1])
+        if ctx.needs_input_grad[3]:
+            for_K = outer_products(inside, h, K.shape[-1])
+        return grad, for_x, None, for_K, None
 
 
 def times_blocks(h: Float[Tensor, "tokens r"], K: Float[Tensor, "n bs bs"]) -> Float[Tensor, "tokens r"]:

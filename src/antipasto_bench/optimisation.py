@@ -19,13 +19,15 @@ from .config import RunConfig
 from .data import IGNORED
 from .data_parallel import ALONE, Group
 
+LITTLE = 2**26  # bytes of logits in float32, up to which making them at once is faster than by chunks
+
 
 class CompletionLoss:
     """What a model is trained to make small: minus log p(token | all before it), summed over what bears a label.
 
     Where a model's logits are its last hidden states times a matrix and nothing else, they are made for labelled tokens
-    alone, some at a time, and none are kept: over a large vocabulary they would be most of a step's memory. Whether
-    they are is not taken from the model's name but tried.
+    alone; over a large vocabulary some at a time, and none are kept: they would be most of a step's memory. Whether
+    that is so is not taken from the model's name but tried.
     """
 
     def __init__(self, model: Any, compiled: bool = False) -> None:
@@ -49,7 +51,7 @@ class CompletionLoss:
         if self._head is not None:
             places = pad(scored, (0, 1)).flatten().nonzero()[:, 0]
             hidden = self._model(**given, use_cache=False).last_hidden_state.flatten(0, 1)
-            return _by_chunks(hidden, self._head, places, batch["labels"].flatten()[places + 1])
+            return _by_head(hidden, self._head, places, batch["labels"].flatten()[places + 1])
         # No logits are made before the first labelled token.
         kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
         places = scored[:, -kept:].flatten().nonzero()[:, 0]
@@ -59,14 +61,16 @@ class CompletionLoss:
         return cross_entropy(logits.flatten(0, 1)[places].float(), labels, reduction="sum")
 
 
-def _by_chunks(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) -> Tensor:
+def _by_head(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) -> Tensor:
     """Of hidden states (tokens, d), the loss at some places, (n,), where these labels, (n,), come next."""
     places, labels = (t.to(hidden.device, non_blocking=True) for t in (places, labels))
-    weight = head.weight.to(hidden.device)
+    rows = hidden.index_select(0, places)
+    if 4 * len(rows) * head.out_features <= LITTLE:
+        return cross_entropy(head(rows).float(), labels, reduction="sum")
     # The sum itself would be rounded to the dtype of the hidden states; of single tokens the rounding averages out.
     how = "sum" if hidden.dtype == torch.float32 else "none"
-    found = linear_cross_entropy(hidden[places], weight, labels, reduction=how, options=nn.LinearCrossEntropyOptions())
-    return found.float().sum()
+    by_chunks = nn.LinearCrossEntropyOptions()
+    return linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
 
 
 @torch.no_grad()

@@ -97,13 +97,14 @@ class Scorer(HFLM):
             input_ids=context,
             max_length=max_length,
             stopping_criteria=self._ending(tuple(stop)),
+            eos_token_id=self._end_ids,
             pad_token_id=self.tokenizer.pad_token_id,
             use_cache=True,
             **settings | {"do_sample": False},
         )
 
     def _ending(self, stop: tuple[str, ...]) -> StoppingCriteriaList:
-        """Criteria for stop strings; for the end token transformers has its own."""
+        """Criteria for stop strings; for end tokens transformers has its own."""
         if stop not in self._endings:
             strings = [string for string in stop if string != self._end]
             self._endings[stop] = StoppingCriteriaList([StopStringCriteria(self.tokenizer, strings)] if strings else [])
@@ -112,6 +113,11 @@ class Scorer(HFLM):
     @property
     def _end(self) -> str:
         return str(self.tok_decode(self.eot_token_id, skip_special_tokens=False))
+
+    @property
+    def _end_ids(self) -> int | list[int]:
+        known = self.model.generation_config.eos_token_id  # a model may have several
+        return self.eot_token_id if known is None else known
 
     def _generate_continuously(self, requests: list[Any], width: int) -> list[str]:
         """As many at once as the batch size says; `width` is that of the longest, in tokens."""
@@ -132,7 +138,7 @@ class Scorer(HFLM):
             limits = GenerationConfig(
                 max_new_tokens=settings["max_gen_toks"],
                 do_sample=False,
-                eos_token_id=self.eot_token_id,
+                eos_token_id=self._end_ids,
                 pad_token_id=self.tokenizer.pad_token_id,
             )
             prompts = [self.tok_encode(requests[i].args[0]) for i in chosen]
@@ -168,6 +174,7 @@ def fitting(model: Any, width: int) -> int:
     wide = 4 * max(config.hidden_size, getattr(config, "intermediate_size", 0))
     bytes_a_row = width * (kept + wide) * model.dtype.itemsize + 3 * 4 * config.vocab_size  # logits in float32
     if model.device.type == "cuda":
+        torch.cuda.empty_cache()  # what training left
         free, most = torch.cuda.mem_get_info(model.device)[0], MOST_ON_GPU
     else:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -29,6 +29,7 @@ from .provenance import provenance
 SUITES = {
     "step": "a training step of every variant, against the base, our lora and peft",
     "layers": "a training step of three blocks of Qwen3-0.6B's shape",
+    "compiled": "a training step through torch.compile, against one without it",
     "memory": "bytes kept for the backward pass",
     "init": "attaching: cold, warm, and from calibration data",
     "growth": "how a step grows with tokens, rows, layers and rank",

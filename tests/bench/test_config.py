@@ -90,7 +90,8 @@ def test_an_id_is_a_safe_file_name_whatever_the_model_is_called(name):
     "change",
     ["seed=1", "lr=1e-4", "alpha=7", "steps=301", "dtype=bfloat16", "targets=[q_proj]", "layers=[0]", "grad_accum=2",
      "data.max_length=99", "data.limit=10", "eval.limit=10", "eval.tasks=gsm8k_metamath", "eval.batch_size=7",
-     "eval.valid=none", "weight_decay=0.1", "model=a/b", "revision=abc", "data.train=org/other"],
+     "eval.valid=none", "weight_decay=0.1", "model=a/b", "revision=abc", "data.train=org/other", "pack=true",
+     "compile=true", "eval.batch_size=auto", "eval.backend=static"],
 )  # fmt: skip
 def test_whatever_can_change_the_outcome_changes_the_id(change):
     assert one(f"lora {change}").run_id != one("lora").run_id
@@ -98,6 +99,7 @@ def test_whatever_can_change_the_outcome_changes_the_id(change):
 
 def test_what_cannot_change_the_outcome_does_not():
     assert one("lora device=cpu").run_id == one("lora").run_id
+    assert one("lora pack=false compile=false eval.backend=hf").run_id == one("lora").run_id
     assert one("lora lr=5e-3").run_id == one("lora lr=0.005").run_id
     assert one(f"lora lr={one('lora').lr}").run_id == one("lora").run_id
     assert one("lora targets=.*_proj").run_id == one("lora").run_id

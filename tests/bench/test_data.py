@@ -1,5 +1,6 @@
 """Claims about rows, splits and batches."""
 
+import itertools
 import json
 import re
 
@@ -7,6 +8,8 @@ import polars as pl
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from antipasto_bench.config import DataConfig, EvalConfig
@@ -172,6 +175,27 @@ def test_buckets_show_every_example_once_with_little_padding():
     plain = [collate(examples[i : i + 16], 0)["attention_mask"] for i in range(0, 640, 16)]
     unbucketed = 1 - sum(m.sum() for m in plain) / sum(m.numel() for m in plain)
     assert padding < 0.05 < 0.3 < unbucketed
+
+
+@given(st.lists(st.tuples(st.integers(2, 60), st.integers(1, 20)), min_size=1, max_size=30))
+def test_packed_rows_hold_every_example_once_and_whole(sizes):
+    """None longer than the width, no two of which would fit into one, and positions that begin anew with each."""
+    examples = [Example([i, *range(100, 99 + n)], min(prompt, n - 1), "q", "r") for i, (n, prompt) in enumerate(sizes)]
+    batch = collate(examples, 7, width=64)
+    used = batch["attention_mask"].sum(1)
+    assert batch["input_ids"].shape[1] == used.max() <= 64
+    assert len(used) == 1 or used.sort().values[:2].sum() > 64
+    seen = []
+    for ids, mask, labels, positions in zip(*(batch[name] for name in batch), strict=True):
+        starts = [*(positions[mask == 1] == 0).nonzero()[:, 0].tolist(), int(mask.sum())]
+        for start, end in itertools.pairwise(starts):
+            example = examples[int(ids[start])]
+            seen.append(int(ids[start]))
+            assert ids[start:end].tolist() == example.ids
+            assert positions[start:end].tolist() == list(range(end - start))
+            assert (labels[start:end] == IGNORED).sum() == example.prompt_length
+        assert (labels[mask == 0] == IGNORED).all()
+    assert sorted(seen) == list(range(len(examples)))
 
 
 def test_wrong_numbers_keep_the_shape_of_a_solution_and_none_of_its_numbers():

@@ -88,7 +88,7 @@ def hub_like(tmp_path_factory):
     return home
 
 
-QUICK = ["steps=3", "batch_size=2", "rank=8", "eval.valid_limit=4", "eval.batch_size=6"]
+QUICK = ["steps=3", "batch_size=2", "rank=8", "eval.valid_limit=4"]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,8 @@ def test_a_hub_preset_runs_offline_on_saved_models_and_data(hub_like, tmp_path, 
     row = row_of(bench("run", variant, "--preset", preset, *words, *QUICK, "--json", cwd=tmp_path))
     assert row["status"] == "ok"
     assert row["config"]["dtype"] == "bfloat16"
+    assert row["config"]["eval"]["batch_size"] == "auto"
+    assert row["provenance"]["eval_batch_size"] == 12, "all of them"
     assert row["config"]["adapter"]["target_names"] == ["down_proj"]
     assert (row["test_n"], row["valid_n"]) == (12, 4)
     per_layer = {"lora": 8 * (48 + 32), "antipasto": 8 + 2 * 6}[variant]
@@ -115,6 +117,18 @@ def test_linear_attention_projections_can_be_targets(hub_like, tmp_path):
     words += [f"eval.data={hub_like / 'gsm8k'}", "targets=[in_proj_qkv,in_proj_z,out_proj]", "eval.valid=none"]
     row = row_of(bench("run", "lora", "--preset", "qwen3.5-0.8b", *words, "--json", cwd=tmp_path))
     assert row["trained_parameters"] == 3 * 8 * ((32 + 48) + (32 + 16) + (16 + 32))
+
+
+def test_rows_are_packed_unless_the_model_would_mix_them(hub_like, tmp_path):
+    words = [f"data.train={hub_like / 'rows.jsonl'}", f"eval.data={hub_like / 'gsm8k'}", "eval.valid=none", *QUICK]
+    run = ("run", "lora", "pack=true", "--preset")
+    row = row_of(bench(*run, "qwen3-0.6b", f"model={hub_like / 'qwen3-0.6b'}", *words, "--json", cwd=tmp_path))
+    assert row["status"] == "ok"
+    model = hub_like / "qwen3.5-0.8b"
+    done = bench(*run, "qwen3.5-0.8b", f"model={model}", *words, cwd=tmp_path, expect=2)
+    assert done.stderr.splitlines()[-1] == (
+        f"error: pack=true: {model} carries one example on into the next of its row; write pack=false"
+    )
 
 
 def test_a_task_whose_questions_are_not_here_says_so_in_one_line(hub_like, tmp_path):

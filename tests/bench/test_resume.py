@@ -291,6 +291,8 @@ def test_a_run_that_died_between_its_record_and_the_table_is_recorded_without_be
 class Answering:
     """As lm-eval's model: answers in batches, longest question first."""
 
+    batch_size = 4
+
     def __init__(self, fail_after: int = 10**9) -> None:
         self.asked: list[list[str]] = []
         self.left = fail_after

@@ -83,6 +83,14 @@ def test_a_batch_ends_with_its_last_answer(model, tokenizer, prompts):
     assert longest <= steps <= longest + 3, "the end, or what holds the stop string, is generated too"
 
 
+def test_answers_end_where_a_model_does_not_say_what_ends_them(model, tokenizer, prompts, monkeypatch):
+    expected = lm_evals_own(model, tokenizer).generate_until(asked(prompts[:6]), disable_tqdm=True)
+    monkeypatch.setattr(model.generation_config, "eos_token_id", None)
+    for backend in ("hf", "continuous"):
+        lm = scorer(model, tokenizer, backend=backend, batch_size=6)
+        assert lm.generate_until(asked(prompts[:6]), disable_tqdm=True) == expected
+
+
 def test_drawn_answers_are_lm_evals_own(model, tokenizer, prompts):
     requests = asked(prompts[:4], do_sample=True, temperature=1.0)
     answers = []
@@ -124,13 +132,6 @@ def test_the_batch_size_that_was_found_is_kept_with_the_scores(model, tokenizer)
     scores = Evaluation(run.eval, None).run(model, tokenizer, "test")
     assert scores is not None
     assert scores.at_once == 6
-
-
-def test_how_answers_are_generated_changes_the_id_unless_it_is_as_ever():
-    plain = compose("base", {}, "nano").run_id
-    assert compose("base", {"eval.backend": "hf"}, "nano").run_id == plain
-    ids = {compose("base", {"eval.backend": name}, "nano").run_id for name in ("static", "continuous", "vllm")}
-    assert len(ids | {plain}) == 4
 
 
 def test_vllm_is_asked_for_in_one_line_where_it_is_not(tmp_path):

@@ -8,6 +8,7 @@ from torch import Generator
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import antipasto
+from antipasto_bench import optimisation
 from antipasto_bench.config import compose
 from antipasto_bench.data import IGNORED, collate, draw_examples, load_splits
 from antipasto_bench.errors import RunFailure
@@ -109,8 +110,10 @@ def test_what_a_model_does_with_packed_rows_is_found_by_trying(kind, kept_apart)
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_loss_by_chunks_is_that_of_the_models_own_logits(kind, more, plain, dtype):
-    """Also where logits are scaled or bent, which keeps the chunks from being used."""
+@pytest.mark.parametrize("little", [0, optimisation.LITTLE])
+def test_the_loss_by_chunks_is_that_of_the_models_own_logits(kind, more, plain, dtype, little, monkeypatch):
+    """Also where there are few logits, or they are scaled or bent, which keeps the chunks from being used."""
+    monkeypatch.setattr(optimisation, "LITTLE", little)
     model = tiny(kind, **more).to(dtype)
     assert (plain_head(model) is not None) == plain
     ids = torch.randint(64, (3, 12), generator=Generator().manual_seed(1))

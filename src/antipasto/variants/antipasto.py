@@ -19,7 +19,6 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from ..block_product import BlockProduct, times_blocks
 from ..config import AdapterError, choice, register_config
@@ -77,9 +76,7 @@ class AntiPaSTO(FrozenBasisVariant):
     def forward(self, layer: Layer, cfg: AntiPaSTOConfig, x: Tensor, y: Tensor) -> Tensor:
         if cfg.rotate_basis == "none":
             return super().forward(layer, cfg, x, y)
-        h = linear(x, layer.lora_Vh.to(x.dtype))  # (..., r)
-        rows = y.reshape(-1, y.shape[-1]), h.reshape(-1, h.shape[-1])
-        return BlockProduct.apply(*rows, self.blocks(layer, cfg, h.dtype), layer.lora_U.to(y.dtype)).view(y.shape)
+        return BlockProduct.apply(y, x, layer.lora_Vh, self.blocks(layer, cfg, x.dtype), layer.lora_U)
 
     def change(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Tensor:
         if cfg.rotate_basis == "none":
