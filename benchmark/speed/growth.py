@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import numpy as np
+import torch
 from peers import our_step
 from shapes import blocks, random_batch
 
@@ -21,7 +22,8 @@ SIZES = {"tokens": (32, 128, 512), "rows": (1, 2, 4, 8), "layers": (1, 2, 4), "r
 
 def step(tokens: int, rows: int, layers: int, rank: int) -> Any:
     cfg = antipasto.AntiPaSTOConfig(r=rank, target_names=("down_proj",))
-    model = antipasto.attach(blocks(layers), cfg)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = antipasto.attach(blocks(layers).to(device), cfg)
     return our_step(model, compose("lora", {}, "nano"), lambda: random_batch(rows, tokens))
 
 

@@ -1,18 +1,9 @@
-"""Bytes that autograd keeps between forward and backward: on a stack of 1024x3072 layers at 1024 tokens, of which the
-claims are; and in the step of every variant and of its peer, on nano and on three blocks of Qwen3-0.6B's shape.
-
-What a step takes at its peak, parameters and moments of the optimizer included, is in README's costs; on a GPU, here
-in gpu.py.
-"""
+"""Bytes that autograd keeps between forward and backward, on a stack of 1024x3072 layers at 1024 tokens."""
 
 import copy
 import sys
-from collections.abc import Callable
-from functools import partial
 
 import torch
-from peers import Arm, Bench, arms_of
-from shapes import blocks, random_batch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -55,16 +46,6 @@ class RotatedBasis(nn.Module):
         return linear(x, self.residual) + linear(h, self.lora_U)
 
 
-def kept_by_steps(setting: str, arms: dict[str, Callable[[], Arm]]) -> list[Cell]:
-    """Of a step of every arm, one after another."""
-    cells = []
-    for name, make in arms.items():
-        arm = make()
-        count = kept_for_backward(arm, [*arm.model.parameters(), *arm.model.buffers()])
-        cells.append(Cell(f"{setting}, {name}", "MiB", [count / 2**20]))
-    return cells
-
-
 def main() -> int:
     cfg = antipasto.AntiPaSTOConfig(r=R, target_names=LINEAR)
     ours = antipasto.attach(stack(), cfg)
@@ -87,12 +68,7 @@ def main() -> int:
         for other, bound in (("antipasto r=256, the basis rotated", 0.60), ("lora r=32", 0.80))
     ]
     cells = [Cell(name, "MiB", [count / 2**20]) for name, count in figures.items()]
-    cells += kept_by_steps("nano", Bench("nano").arms())
-    cells += kept_by_steps("three blocks", arms_of(partial(blocks, 3), random_batch(4, 128)))
-    setting = (
-        f"Linear {NARROW}x{WIDE}, SiLU, linear {WIDE}x{NARROW}, {TOKENS} tokens; and the cells of step and layers."
-    )
-    return record("memory", setting, cells, claims)
+    return record("memory", f"Linear {NARROW}x{WIDE}, SiLU, linear {WIDE}x{NARROW}, {TOKENS} tokens.", cells, claims)
 
 
 if __name__ == "__main__":

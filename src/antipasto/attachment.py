@@ -58,14 +58,17 @@ class Attachment:
         return old
 
     def hook(self, model: nn.Module) -> None:
-        """Compute the adapted output whenever a target is called: together, and anew whenever the model is."""
+        """Compute the adapted output whenever a target is called: together, and anew whenever the model is.
+
+        Hooks that others registered, before or after, come behind: they see what the adapted layer is given and gives.
+        """
         self.together = Together(self.targets.values())
         self.handles.append(model.register_forward_pre_hook(self._begin))
         for layer in self.targets.values():
             if isinstance(self.variant, InputVariant):
-                self.handles.append(layer.register_forward_pre_hook(self._before, with_kwargs=True))
+                self.handles.append(layer.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
             else:
-                self.handles.append(layer.register_forward_hook(self._after, with_kwargs=True))
+                self.handles.append(layer.register_forward_hook(self._after, with_kwargs=True, prepend=True))
 
     def unhook(self) -> None:
         """Leave the targets plain layers, to which a call costs nothing more."""

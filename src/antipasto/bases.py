@@ -27,7 +27,7 @@ from torch import Tensor
 from .config import AdapterError
 from .moments import ChannelPower, Covariance, DirectionPower, OutputCovariance
 from .svd_cache import svd
-from .variant import Calibrator, wide
+from .variant import Calibrator, at_least_float32, wide
 
 
 class FrozenBasis(NamedTuple):
@@ -95,15 +95,17 @@ class CorDA:
         return lambda W: OutputCovariance(W) if W.shape[0] <= W.shape[1] else Covariance(W)
 
     def choose(self, W: Tensor, r: int, cfg: Any, gathered: Covariance) -> FrozenBasis:
-        W64, C = W.double(), gathered.mean()
+        C = gathered.mean()
         if isinstance(gathered, OutputCovariance):
             # With A = W C^1/2, A A^T = W C W^T gives U and S, and P = S^-1 U^T A C^-1/2 = S^-1 U^T W: no root is taken.
-            U, S = _leading(C + cfg.cov_eps * W64 @ W64.T, r)
+            W = at_least_float32(W)
+            U, S = _leading(C + cfg.cov_eps * (W @ W.T), r)
             S = S.clamp(min=1e-6 * S[0] + 1e-30)  # a direction that W has not got reads nothing
-            return FrozenBasis(*(_widened(W, part) for part in (U, S, U.T @ W64 / S[:, None])))
+            U, S = _widened(W, U), _widened(W, S)
+            return FrozenBasis(U, S, U.T @ W / S[:, None])
         values, vectors = torch.linalg.eigh(C)
         root = (values.clamp(min=0) + cfg.cov_eps).sqrt()  # (d_in,)
-        U, S, Q = thin_svd(W64 @ (vectors * root), r)
+        U, S, Q = thin_svd(W.double() @ (vectors * root), r)
         return FrozenBasis(*(_widened(W, part) for part in (U, S, Q @ (vectors / root).T)))
 
 

@@ -28,7 +28,7 @@ class BlockProduct(torch.autograd.Function):
         K: Float[Tensor, "n bs bs"],
         U: Float[Tensor, "d_out r"],
     ) -> Float[Tensor, "*batch d_out"]:
-        P, U = P.to(x.dtype), U.to(y.dtype)
+        P, U = P.to(y.dtype), U.to(y.dtype)
         h = x.reshape(-1, x.shape[-1]) @ P.T  # (tokens, r)
         ctx.save_for_backward(h, P, K, U)
         return torch.addmm(y.reshape(-1, y.shape[-1]), times_blocks(h, K), U.T).view(y.shape)

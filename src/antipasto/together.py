@@ -3,8 +3,8 @@
 A rotation's blocks are some forty operations on a few hundred numbers. Target by target, what they cost is the calling
 of each; as one batch over all targets they cost what they cost once.
 
-The batch is kept until the next forward pass of the model or the next backward pass through it, and used as long as
-no tensor that it was made of has changed. A backward pass frees nothing of it, so that any number of them may go
+The batch is kept until the next call of the model or the next backward pass through it, and used as long as no tensor
+that it was made of has changed. A backward pass frees nothing of it, so that any number of them may go
 through it: two losses one after the other, or a block that is checkpointed and computed again.
 """
 
@@ -91,7 +91,7 @@ def _stamp(layer: Layer, names: tuple[str, ...], dtype: torch.dtype) -> tuple[An
     """Equal where a result that was kept is still the right one."""
     tensors = [getattr(layer, name) for name in names]
     state = tensors[0].device, dtype, torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    return (*state, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+    return (*state, *((tensor.data_ptr(), tensor._version, tensor.requires_grad) for tensor in tensors))
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:

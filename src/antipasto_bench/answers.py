@@ -1,7 +1,7 @@
 """Answers that a model gave, kept batch by batch, so that scoring goes on where it was stopped.
 
 Only whole batches are kept: what is left is then put together into the same batches, with the same padding, as it
-would have been, and the answers are the same to the last bit.
+would have been, and the answers are the same to the last bit. (Not so where the batch size is found anew each time.)
 """
 
 from __future__ import annotations

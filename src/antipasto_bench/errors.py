@@ -11,6 +11,13 @@ class RunFailure(Exception):  # noqa: N818  (the run failed, not the program)
     """A run that began and could not finish; recorded as failed, with this reason. Exit code 1."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error comes from, on a GPU or not."""
+    from torch import OutOfMemoryError  # the command line need not wait for it
+
+    return isinstance(error, OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether that is what an error comes from: no space, no quota, or a file larger than is allowed."""
     if isinstance(error, OSError):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -83,8 +84,10 @@ def check_backend(run: RunConfig, processes: int = 1) -> None:
         )
     if not torch.cuda.is_available():
         raise UserError("eval.backend=vllm needs a GPU; write eval.backend=hf")
-    if run.quant != "none" or (run.variant != BASE and not REGISTRY[run.variant].mergeable):
-        raise UserError(f"eval.backend=vllm scores plain weights, and {run.variant} does not merge; write backend=hf")
+    if run.quant != "none":
+        raise UserError(f"eval.backend=vllm scores plain weights, not quant={run.quant}; write eval.backend=hf")
+    if run.variant != BASE and not REGISTRY[run.variant].mergeable:
+        raise UserError(f"eval.backend=vllm scores merged weights, and {run.variant} has none; write eval.backend=hf")
     if processes > 1:
         raise UserError("eval.backend=vllm is for one process; start it without torchrun, or write eval.backend=hf")
 
@@ -110,6 +113,25 @@ class Evaluation:
             headline = _load(manager, first) if test is None else [_with_questions(manager, first, test)]
             self.test = headline + [task for name in others for task in _load(manager, name)]
             self.valid = [] if valid is None else [_with_questions(manager, first, valid)]
+
+    def try_backend(self, model: Any, tokenizer: Any) -> None:
+        """Have one short answer generated, where that is done in a way which is not for every model.
+
+        Raises:
+            UserError: it cannot be done with this one.
+        """
+        if self.config.backend not in ("static", "continuous"):
+            return
+        from .scoring import Scorer
+
+        asked = SimpleNamespace(args=("1", {"until": [], "do_sample": False, "max_gen_toks": 2}))
+        try:
+            with _quiet():
+                Scorer(model, tokenizer, self.config).generate_until([asked], disable_tqdm=True)
+        except Exception as error:  # whatever transformers raises where it lacks something
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+            name = self.config.backend
+            raise UserError(f"eval.backend={name}: not for this model ({reason}); write eval.backend=hf") from error
 
     def run(
         self, model: Any, tokenizer: Any, split: str, answers: Answers | None = None, group: Group = ALONE

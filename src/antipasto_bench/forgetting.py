@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from antipasto.quantised import evaluating
+
+from .data import IGNORED
+from .optimisation import CompletionLoss
 
 BATCH = 8
 
@@ -24,6 +26,7 @@ def mean_token_loss(model: Any, tokenizer: Any, texts: list[str], max_length: in
     """
     total, count = 0.0, 0
     by_length = sorted(texts, key=len)  # like lengths together: little is padding
+    loss = CompletionLoss(model)
     with evaluating(model):
         for start in range(0, len(by_length), BATCH):
             batch = tokenizer(
@@ -33,11 +36,10 @@ def mean_token_loss(model: Any, tokenizer: Any, texts: list[str], max_length: in
                 padding_side="right",
                 truncation=True,
                 max_length=max_length,
-            ).to(model.device)
-            inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
-            logits = model(**inputs, use_cache=False).logits[:, :-1]
-            scored = inputs["attention_mask"][:, 1:].bool().to(logits.device)
-            targets = inputs["input_ids"][:, 1:].to(logits.device)[scored]
-            total += float(cross_entropy(logits[scored].float(), targets, reduction="sum"))
-            count += len(targets)
+            )
+            labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
+            scored = int((labels[:, 1:] != IGNORED).sum())
+            if scored:
+                total += float(loss({"input_ids": batch["input_ids"], "labels": labels}))
+            count += scored
     return (total / count if count else float("nan")), count

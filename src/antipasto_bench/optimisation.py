@@ -1,6 +1,7 @@
 """One optimizer step: the loss of a batch's completions, its gradient, AdamW over the adapter's parameters.
 
-Nothing here waits for the device: what a step has to tell is read when it is asked for.
+Nothing here waits for the device: what a step has to tell is read when it is asked for. (Of packed rows transformers
+itself asks, at each step, where one example ends.)
 """
 
 from __future__ import annotations
@@ -79,16 +80,25 @@ def plain_head(model: Any) -> nn.Linear | None:
 
     Some models scale or bend their logits, and an adapter may sit on this very layer.
     """
-    head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.bias is not None:
+    head, body = model.get_output_embeddings(), model.base_model
+    if body is model or type(head) is not nn.Linear or head.bias is not None:
         return None
     if head._forward_hooks or head._forward_pre_hooks or hasattr(head, "_hf_hook"):  # an adapter; other devices
         return None
-    ids = torch.arange(4, device=next(model.parameters()).device)[None]
-    with evaluating(model):
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        logits = model(input_ids=ids, use_cache=False).logits
-    return head if torch.equal(head(hidden), logits) else None
+    seen: list[Tensor] = []
+    handles = [
+        body.register_forward_hook(lambda module, args, out: seen.append(out.last_hidden_state)),
+        head.register_forward_hook(lambda module, args, out: seen.extend((*args, out))),
+    ]
+    try:
+        with evaluating(model):
+            ids = torch.arange(4, device=next(model.parameters()).device)[None]
+            seen.append(model(input_ids=ids, use_cache=False).logits)
+    finally:
+        for handle in handles:
+            handle.remove()
+    hidden, given, made, logits = seen
+    return head if torch.equal(hidden, given) and torch.equal(made, logits) else None
 
 
 @torch.no_grad()
@@ -98,14 +108,19 @@ def packs(model: Any) -> bool:
     To attention they are; a linear attention, for one, may carry its state on. So it is tried: what a second sequence
     is told of the first, against what it would be told if nothing told them apart.
     """
-    device = next(model.parameters()).device
-    first, second = torch.arange(16, device=device)[None], torch.arange(8, device=device)[None]
-    both = torch.cat([first, second], dim=1)
+    parameter = next(model.parameters())
+    whole = torch.arange(24, device=parameter.device)
+    ids = whole.expand(2, -1)
+    anew = torch.stack([whole % 16, whole - 9 * (whole >= 9)])  # the second begins at 16 in one row, at 9 in the other
+    tolerance = 1e-3 if parameter.dtype == torch.float32 else 0.1
     with evaluating(model):
-        alone = model(input_ids=second, use_cache=False).logits
-        mixed = model(input_ids=both, use_cache=False).logits[:, 16:]
-        packed = model(input_ids=both, position_ids=torch.cat([first, second], dim=1), use_cache=False).logits[:, 16:]
-    return bool((packed - alone).norm() <= 0.1 * (mixed - alone).norm())
+        mixed = model(input_ids=ids, use_cache=False).logits
+        packed = model(input_ids=ids, position_ids=anew, use_cache=False).logits
+        for row, start in enumerate((16, 9)):
+            alone = model(input_ids=ids[row : row + 1, start:], use_cache=False).logits[0]
+            if (packed[row, start:] - alone).norm() > tolerance * (mixed[row, start:] - alone).norm():
+                return False
+    return True
 
 
 class Reading:

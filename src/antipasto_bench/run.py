@@ -36,7 +36,7 @@ from .config import BASE, RunConfig, model_fingerprint
 from .data import Example, Splits, read_texts
 from .data_parallel import ALONE, Group
 from .dossier import keep
-from .errors import RunFailure, UserError, disk_is_full
+from .errors import RunFailure, UserError, disk_is_full, out_of_memory
 from .evaluate import ITEMS_SCHEMA, Evaluation, Scores, check_backend
 from .forgetting import mean_token_loss
 from .load import pick_device
@@ -175,6 +175,7 @@ def _make(
                 row["provenance"]["data"]["general"] = general_texts(texts)
                 row |= general_loss(run, model, tokenizer, texts, "general_loss_base")
             measured = time.perf_counter() - measuring
+            evaluation.try_backend(model, tokenizer)
             if run.variant != BASE:
                 row |= _adapt(run, model, tokenizer, bases, making, progress, stop, group)
             making.begin()
@@ -321,7 +322,7 @@ def record_loss(run: RunConfig, error: Exception, store: Store) -> Outcome:
 def _record_failure(row: dict[str, Any], error: Exception, making: Making, store: Store, keep: bool = False) -> Outcome:
     """Record why, in place of no result. What was made stays for a retry, unless it is what failed."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-    if _out_of_memory(error):
+    if out_of_memory(error):
         reason = f"out of memory: {reason}"
         row |= {"peak_bytes": peak_bytes(pick_device(making.run.device))}
     elif disk_is_full(error):
@@ -346,10 +347,6 @@ def _record_failure(row: dict[str, Any], error: Exception, making: Making, store
             raise
     put(store.table, row)
     return Outcome("failed", run_id, row)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _identity_row(run: RunConfig, run_id: str) -> dict[str, Any]:

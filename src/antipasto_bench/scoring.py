@@ -1,33 +1,39 @@
-"""The model as lm-eval asks it: answers are those of lm-eval's own Hugging Face model, in less time.
+"""The model as lm-eval asks it, in less time than lm-eval's own Hugging Face model takes for the same answers.
 
 `eval.backend` says how they are generated:
 
     hf          batch by batch; each answer ends where it ends, and a batch with its last
     static      the same with a cache of fixed size, whose steps transformers compiles on a GPU
-    continuous  the place of an answer that has ended goes to the next question at once
+    continuous  the place of an answer that has ended goes to the next question at once; it knows of no stop strings,
+                so that an answer ends with an end token or at its greatest length, and is cut afterwards
     vllm        by vLLM, on the merged weights; on a GPU
 """
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
-from transformers import ContinuousBatchingConfig, GenerationConfig, StoppingCriteriaList, StopStringCriteria
+from transformers import ContinuousBatchingConfig, StoppingCriteriaList, StopStringCriteria
 
 from .config import EvalConfig
+from .errors import RunFailure, out_of_memory
 
 MOST_ON_GPU = 512  # questions at once, however much memory is free
-A_THREAD = 128  # questions at once for each thread of a CPU: measured in benchmark/speed/scoring.py
+A_THREAD = 128  # questions at once for each thread of a CPU: more take no less time
 SHARE = 0.7  # of the free memory that is taken to be there
+VLLM_LONGEST = 4096  # tokens of prompt and answer: room for a model's whole context may be more than a GPU has
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -46,8 +52,14 @@ def scorer(model: Any, tokenizer: Any, config: EvalConfig) -> Iterator[Any]:
         plain = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
         model.save_pretrained(folder, state_dict=plain)
         tokenizer.save_pretrained(folder)
-        free, total = torch.cuda.mem_get_info()
-        lm = VLLM(pretrained=folder, batch_size="auto", gpu_memory_utilization=round(0.9 * free / total, 2))
+        free = _free_on_gpu(model.device)
+        share = 0.9 * free / torch.cuda.get_device_properties(model.device).total_memory
+        longest = min(VLLM_LONGEST, model.config.get_text_config().max_position_embeddings)
+        dtype = str(model.dtype).removeprefix("torch.")
+        try:
+            lm = VLLM(folder, dtype, batch_size="auto", max_model_len=longest, gpu_memory_utilization=round(share, 2))
+        except (ValueError, OSError) as error:  # a model it does not know, or has no room for
+            raise RunFailure(f"vLLM: {error}") from error
         try:
             yield lm
         finally:
@@ -61,26 +73,43 @@ class Scorer(HFLM):
 
     def __init__(self, model: Any, tokenizer: Any, config: EvalConfig) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
-        self.batch_size_per_gpu = 1 if config.batch_size == "auto" else config.batch_size
         self._config = config
-        self._endings: dict[tuple[str, ...], StoppingCriteriaList] = {}
+        self._endings: dict[tuple[str, ...], StopStringCriteria] = {}
+        self.batch_size_per_gpu: Any = config.batch_size  # `auto` until something is asked
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Answers in the order of the requests; where memory does not hold a batch, with half of it."""
+        """Answers in the order of the requests."""
         width = max(
             len(self.tok_encode(text)) + normalize_gen_kwargs(settings, self.max_gen_toks)["max_gen_toks"]
             for text, settings in (request.args for request in requests)
         )
+        self._fit(len(requests), width)
+        if self._config.backend == "continuous" and not any(_samples(request.args[1]) for request in requests):
+            return self._halving(lambda: self._generate_continuously(requests, width))
+        generate = super().generate_until
+        return self._halving(lambda: list(generate(requests, disable_tqdm)))
+
+    def _loglikelihood_tokens(self, requests: list[Any], *given: Any, **options: Any) -> list[tuple[float, bool]]:
+        width = max((len(context) + len(end) for _, context, end in requests), default=1)
+        self._fit(len(requests), width, scored=width)
+        score = super()._loglikelihood_tokens
+        return self._halving(lambda: list(score(requests, *given, **options)))
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        self._fit(MOST_ON_GPU, self.max_length, scored=self.max_length)  # in which windows of it are put together
+        return list(super().loglikelihood_rolling(requests, disable_tqdm))
+
+    def _fit(self, count: int, width: int, scored: int = 1) -> None:
         if self._config.batch_size == "auto":
-            self.batch_size_per_gpu = min(fitting(self.model, width), len(requests))
-        greedy = not any(_samples(request.args[1]) for request in requests)
+            self.batch_size_per_gpu = max(1, min(fitting(self.model, width, scored), count))
+
+    def _halving(self, work: Callable[[], list[T]]) -> list[T]:
+        """What comes of `work`; where memory does not hold a batch, with half of it."""
         while True:
             try:
-                if self._config.backend == "continuous" and greedy:
-                    return self._generate_continuously(requests, width)
-                return list(super().generate_until(requests, disable_tqdm))
-            except torch.OutOfMemoryError:
-                if self.batch_size_per_gpu == 1:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or self.batch_size_per_gpu == 1:
                     raise
             self.batch_size_per_gpu //= 2
             gc.collect()
@@ -93,31 +122,37 @@ class Scorer(HFLM):
         if self._config.backend == "static":
             settings["cache_implementation"] = "static"
         settings.pop("temperature", None)
+        asked = context.shape[1]
         return self.model.generate(
             input_ids=context,
-            max_length=max_length,
-            stopping_criteria=self._ending(tuple(stop)),
+            max_new_tokens=max_length - asked,  # before whatever the model's own settings say
+            stopping_criteria=StoppingCriteriaList([self._ending(tuple(stop), asked)] if self._strings(stop) else []),
             eos_token_id=self._end_ids,
             pad_token_id=self.tokenizer.pad_token_id,
             use_cache=True,
             **settings | {"do_sample": False},
         )
 
-    def _ending(self, stop: tuple[str, ...]) -> StoppingCriteriaList:
-        """Criteria for stop strings; for end tokens transformers has its own."""
-        if stop not in self._endings:
-            strings = [string for string in stop if string != self._end]
-            self._endings[stop] = StoppingCriteriaList([StopStringCriteria(self.tokenizer, strings)] if strings else [])
-        return self._endings[stop]
+    def _strings(self, stop: Iterable[str]) -> list[str]:
+        """Those to stop at, of which the end token is none: it is known by its number."""
+        return [string for string in stop if string != self._end]
+
+    def _ending(self, stop: tuple[str, ...], asked: int) -> Callable[..., torch.Tensor]:
+        """Which rows have come to a stop string behind their first `asked` tokens, the question."""
+        if stop not in self._endings:  # it goes through the whole vocabulary
+            self._endings[stop] = StopStringCriteria(self.tokenizer, self._strings(stop))
+        found = self._endings[stop]
+        return lambda ids, scores, **more: found(ids[:, asked:], scores, **more)
 
     @property
     def _end(self) -> str:
         return str(self.tok_decode(self.eot_token_id, skip_special_tokens=False))
 
     @property
-    def _end_ids(self) -> int | list[int]:
-        known = self.model.generation_config.eos_token_id  # a model may have several
-        return self.eot_token_id if known is None else known
+    def _end_ids(self) -> list[int]:
+        """The end token that answers were trained with, and the model's own, of which there may be several."""
+        own = self.model.generation_config.eos_token_id
+        return sorted({self.eot_token_id, *(own if isinstance(own, list) else [] if own is None else [own])})
 
     def _generate_continuously(self, requests: list[Any], width: int) -> list[str]:
         """As many at once as the batch size says; `width` is that of the longest, in tokens."""
@@ -135,17 +170,20 @@ class Scorer(HFLM):
             chosen = [i for i, request in enumerate(requests) if json.dumps(request.args[1], sort_keys=True) == kind]
             settings = normalize_gen_kwargs(json.loads(kind), self.max_gen_toks)
             stop = handle_stop_sequences(settings.get("until"), eos=self._end)
-            limits = GenerationConfig(
+            limits = copy.deepcopy(self.model.generation_config)
+            limits.update(
                 max_new_tokens=settings["max_gen_toks"],
                 do_sample=False,
                 eos_token_id=self._end_ids,
                 pad_token_id=self.tokenizer.pad_token_id,
             )
-            prompts = [self.tok_encode(requests[i].args[0]) for i in chosen]
+            most = self.max_length - settings["max_gen_toks"]
+            prompts = [self.tok_encode(requests[i].args[0])[-most:] for i in chosen]
             made = list(self.model.generate_batch(prompts, limits, room, warmup=False).values())
             problem = next((output.error for output in made if output.error), None)
             if problem or len(made) < len(prompts):
-                raise RuntimeError(problem or f"{len(prompts) - len(made)} of {len(prompts)} questions got no answer")
+                problem = problem or f"{len(prompts) - len(made)} of {len(prompts)} questions got no answer"
+                raise torch.OutOfMemoryError(problem) if "out of memory" in problem else RuntimeError(problem)
             for i, output in zip(chosen, made, strict=True):
                 said[i] = postprocess_generated_text(self.tok_decode(output.generated_tokens), stop, None)
                 self.cache_hook.add_partial("generate_until", requests[i].args, said[i])
@@ -157,26 +195,38 @@ def _samples(settings: dict[str, Any]) -> bool:
     return bool(settings.get("do_sample") or settings.get("temperature"))
 
 
-def fitting(model: Any, width: int) -> int:
-    """How many sequences a model can generate at once.
+def fitting(model: Any, width: int, scored: int = 1) -> int:
+    """How many sequences a model can take at once.
 
     Args:
         width: of the longest of them, prompt and answer, in tokens.
+        scored: of so many of these tokens logits are made.
 
     Returns:
         what the free memory holds of keys, values and one layer's activations; on a CPU no more than keeps its threads
         busy, on a GPU no more than 512, and at least 1.
     """
     config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    queries = _largest(config, "num_attention_heads")
+    heads = _largest(config, "num_key_value_heads") or queries
+    size = _largest(config, "head_dim") or config.hidden_size // max(1, queries)
     kept = 2 * config.num_hidden_layers * heads * size  # of all layers, were all of them plain attention
-    wide = 4 * max(config.hidden_size, getattr(config, "intermediate_size", 0))
-    bytes_a_row = width * (kept + wide) * model.dtype.itemsize + 3 * 4 * config.vocab_size  # logits in float32
+    wide = 4 * max(config.hidden_size, _largest(config, "intermediate_size"))
+    bytes_a_row = width * (kept + wide) * model.dtype.itemsize + scored * 3 * 4 * config.vocab_size  # in float32
     if model.device.type == "cuda":
-        torch.cuda.empty_cache()  # what training left
-        free, most = torch.cuda.mem_get_info(model.device)[0], MOST_ON_GPU
+        free, most = _free_on_gpu(model.device), MOST_ON_GPU
     else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        most = A_THREAD * torch.get_num_threads()
+        free, most = psutil.virtual_memory().available, A_THREAD * torch.get_num_threads()
     return int(max(1, min(most, SHARE * free // bytes_a_row)))
+
+
+def _largest(config: Any, name: str) -> int:
+    """Of a number that some models have one of a layer, and others none of."""
+    value = getattr(config, name, None) or 0
+    return max(value) if isinstance(value, list | tuple) else value
+
+
+def _free_on_gpu(device: torch.device) -> int:
+    gc.collect()  # what training left
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]

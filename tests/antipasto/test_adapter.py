@@ -1,6 +1,7 @@
 """Claims that hold for every variant: what attach adds, what detach leaves, and that merged, saved and loaded
 adapters compute the same."""
 
+import copy
 import json
 
 import pytest
@@ -272,6 +273,32 @@ def test_kept_merged_is_a_plain_model_that_computes_the_same(tiny, cfg):
     antipasto.detach(antipasto.merge(tiny), keep_merged=True)
     assert tiny.state_dict().keys() == keys
     assert torch.allclose(tiny(x), y, atol=1e-5)
+
+
+@pytest.mark.parametrize("cfg", [cfg for cfg in configs() if mergeable(cfg)], ids=name_of)
+def test_a_merged_layer_is_called_as_a_plain_one_and_its_copies_can_be_unmerged(cfg):
+    model, x, _, adapted = base_and_adapted(cfg)
+    antipasto.merge(model)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    twin = copy.deepcopy(model)
+    antipasto.unmerge(twin)
+    assert torch.equal(twin(x), adapted)
+    assert torch.allclose(model(x), adapted, atol=1e-5)
+    assert torch.equal(antipasto.detach(twin)(x), antipasto.detach(model)(x))
+
+
+def test_a_hook_of_ones_own_sees_the_adapted_output_also_after_merging_and_back(tiny):
+    seen = []
+    tiny.lin1.register_forward_hook(lambda module, args, out: seen.append(out))
+    antipasto.attach(tiny, LoRAConfig(r=2, target_names=("lin1",)))
+    tiny.lin1.register_forward_hook(lambda module, args, out: seen.append(out))
+    randomise(tiny)
+    x = torch.randn(3, 20)
+    for change in (lambda model: model, lambda model: antipasto.unmerge(antipasto.merge(model))):
+        y = change(tiny).lin1(x)
+        assert all(torch.equal(out, y) for out in seen)
+        assert len(seen) == 2
+        seen.clear()
 
 
 def test_without_an_alpha_the_scale_is_one_at_every_rank():

@@ -154,3 +154,30 @@ def test_a_compiler_meets_no_break_in_a_target(cfg, x):
             gradients(model, found.square().sum()), gradients(model, expected.square().sum()), strict=True
         ):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rotate_basis", ["V", "both"])
+def test_backward_goes_without_the_autocast_that_forward_had(rotate_basis):
+    grads = []
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        model, x = Tiny(), torch.randn(5, 20)
+        cfg = antipasto.AntiPaSTOConfig(r=8, rotate_basis=rotate_basis, target_names=("lin1",))
+        antipasto.attach(model, cfg, generator=torch.Generator().manual_seed(0))
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            y = model(x)
+        y.float().square().sum().backward()
+        grads.append(torch.cat([p.grad.flatten() for p in antipasto.trainable_parameters(model).values()]))
+    assert (grads[1] - grads[0]).norm() < 0.05 * grads[0].norm()
+
+
+def test_what_was_kept_is_not_used_where_another_tensor_is_to_learn():
+    """A layer called by itself, outside of its model: nothing tells that a new pass has begun."""
+    torch.manual_seed(0)
+    model, x = Tiny(), torch.randn(5, 20)
+    antipasto.attach(model, antipasto.AntiPaSTOConfig(r=8, target_names=("lin1",)))
+    model.lin1(x)
+    model.lin1.lora_rot_T.requires_grad_(False)
+    model.lin1(x).square().sum().backward()
+    assert model.lin1.lora_rot_T.grad is None
+    assert model.lin1.lora_delta_s.grad is not None

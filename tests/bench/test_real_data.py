@@ -131,6 +131,16 @@ def test_rows_are_packed_unless_the_model_would_mix_them(hub_like, tmp_path):
     )
 
 
+def test_a_way_to_generate_that_is_not_for_a_model_is_refused_before_it_is_trained(hub_like, tmp_path):
+    words = [f"data.train={hub_like / 'rows.jsonl'}", f"eval.data={hub_like / 'gsm8k'}", "eval.valid=none", *QUICK]
+    words += ["--preset", "qwen3.5-0.8b", f"model={hub_like / 'qwen3.5-0.8b'}", "eval.backend=continuous"]
+    done = bench("run", "lora", *words, cwd=tmp_path, expect=2)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: eval.backend=continuous: not for this model (")
+    assert last.endswith("); write eval.backend=hf")
+    assert not list(tmp_path.rglob("adapter*"))
+
+
 def test_a_task_whose_questions_are_not_here_says_so_in_one_line(hub_like, tmp_path):
     words = [f"model={hub_like / 'qwen3-0.6b'}", f"data.train={hub_like / 'rows.jsonl'}", *QUICK]
     done = bench("run", "lora", "--preset", "qwen3-0.6b", *words, cwd=tmp_path, expect=2)

@@ -1,18 +1,22 @@
 """Claims about how answers are generated: however it is done, they are those of lm-eval's own model."""
 
-import os
+import sys
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from command import bench
 from lm_eval.models.huggingface import HFLM
+from lm_eval.utils import env
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from antipasto_bench import scoring
+import antipasto
+from antipasto_bench import evaluate, scoring
 from antipasto_bench.config import compose
 from antipasto_bench.data import PROMPT, read_questions
-from antipasto_bench.evaluate import Evaluation
+from antipasto_bench.errors import UserError
+from antipasto_bench.evaluate import Evaluation, check_backend
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.scoring import Scorer, fitting
 
@@ -83,12 +87,31 @@ def test_a_batch_ends_with_its_last_answer(model, tokenizer, prompts):
     assert longest <= steps <= longest + 3, "the end, or what holds the stop string, is generated too"
 
 
-def test_answers_end_where_a_model_does_not_say_what_ends_them(model, tokenizer, prompts, monkeypatch):
+@pytest.mark.parametrize("known", [None, 5, [7, 5]])
+def test_answers_end_with_the_token_they_were_trained_to_end_with(model, tokenizer, prompts, monkeypatch, known):
+    """Whatever the model's own settings say: without them lm-eval's own would read on behind the end."""
     expected = lm_evals_own(model, tokenizer).generate_until(asked(prompts[:6]), disable_tqdm=True)
-    monkeypatch.setattr(model.generation_config, "eos_token_id", None)
+    monkeypatch.setattr(model.generation_config, "eos_token_id", known)
+    assert not {5, 7} & {token for answer in expected for token in tokenizer(answer)["input_ids"]}
     for backend in ("hf", "continuous"):
         lm = scorer(model, tokenizer, backend=backend, batch_size=6)
         assert lm.generate_until(asked(prompts[:6]), disable_tqdm=True) == expected
+
+
+def test_a_stop_string_that_begins_in_the_question_stops_nothing(model, tokenizer, prompts):
+    whole = lm_evals_own(model, tokenizer).generate_until(asked(prompts[:1]), disable_tqdm=True)
+    across = f"{prompts[0][-1]}{whole[0][:3]}"
+    assert across in prompts[0] + whole[0]
+    lm = scorer(model, tokenizer, batch_size=6)
+    assert lm.generate_until(asked(prompts[:1], until=[across]), disable_tqdm=True) == whole
+
+
+def test_a_models_own_limit_is_not_the_tasks(model, tokenizer, prompts, monkeypatch):
+    monkeypatch.setattr(model.generation_config, "max_new_tokens", 64)
+    for backend in ("hf", "continuous"):
+        lm = scorer(model, tokenizer, backend=backend, batch_size=6)
+        (answer,) = lm.generate_until(asked(prompts[:1], max_gen_toks=4), disable_tqdm=True)
+        assert 0 < len(tokenizer(answer)["input_ids"]) <= 4
 
 
 def test_drawn_answers_are_lm_evals_own(model, tokenizer, prompts):
@@ -117,14 +140,43 @@ def test_where_memory_does_not_hold_a_batch_half_of_it_is_tried(model, tokenizer
     assert lm.batch_size == 6
 
 
+@pytest.mark.parametrize("batch_size", [3, "auto"])
+def test_likelihoods_are_those_of_lm_evals_own_model(model, tokenizer, prompts, batch_size):
+    """Of tasks that choose between answers, and generate none."""
+    requests = [SimpleNamespace(args=(prompt, f" {number}")) for prompt in prompts[:6] for number in (1, 20)]
+    expected = lm_evals_own(model, tokenizer).loglikelihood(requests, disable_tqdm=True)
+    lm = scorer(model, tokenizer, batch_size=batch_size)
+    found = lm.loglikelihood(requests, disable_tqdm=True)
+    assert lm.batch_size == (12 if batch_size == "auto" else 3)
+    for (ours, top), (theirs, theirs_top) in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+        assert top == theirs_top
+
+
 def test_a_batch_fits_the_memory_that_is_free_and_keeps_the_threads_busy(model, monkeypatch):
-    config = model.config
-    a_token = 4 * (2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim + 4 * 384)
-    a_row = 100 * a_token + 12 * config.vocab_size
-    for free in (0, 10 * a_row, 10**15):
-        monkeypatch.setattr(os, "sysconf", lambda name, free=free: {"SC_PAGE_SIZE": 1}.get(name, free))
-        most = scoring.A_THREAD * torch.get_num_threads()
-        assert fitting(model, 100) == {0: 1, 10 * a_row: 7}.get(free, most)
+    def holds(gigabytes, width=100, **more):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=gigabytes * 2**30))
+        return fitting(model, width, **more)
+
+    most = scoring.A_THREAD * torch.get_num_threads()
+    assert holds(0) == 1
+    assert holds(10**6) == most
+    little = holds(0.05)
+    assert 1 < little < most
+    assert holds(0.05, width=200) == pytest.approx(little / 2, abs=1)
+    assert holds(0.05, scored=100) < 0.6 * little, "logits of all tokens"
+    # What a generation of that size really keeps: keys and values of every token.
+    cache = 4 * 2 * 4 * 2 * 32 * 100 * little
+    assert cache < 0.05 * 2**30
+
+
+def test_a_task_s_templates_are_compiled_once_and_not_for_every_question(model, tokenizer, monkeypatch):
+    run = compose("base", {"eval.limit": 6, "eval.valid": "none"}, "nano")
+    evaluation = Evaluation(run.eval, None)
+    compiled, compile_one = [], env.compile
+    monkeypatch.setattr(env, "compile", lambda text, *more, **how: compiled.append(text) or compile_one(text, *more))
+    evaluation.run(model, tokenizer, "test")
+    assert 0 < len(compiled) == len(set(compiled)) < 6
 
 
 def test_the_batch_size_that_was_found_is_kept_with_the_scores(model, tokenizer):
@@ -140,3 +192,54 @@ def test_vllm_is_asked_for_in_one_line_where_it_is_not(tmp_path):
     assert len(lines) == 1
     assert lines[0].startswith("error: eval.backend=vllm needs")
     assert not list(tmp_path.rglob("*.ndjson"))
+
+
+@pytest.mark.parametrize(
+    ("variant", "given", "gpu", "processes", "said"),
+    [
+        ("lora", {}, False, 1, "needs a GPU"),
+        ("lora", {"quant": "4bit"}, True, 1, "not quant=4bit"),
+        ("sspace", {}, True, 1, "sspace has none"),
+        ("lora", {}, True, 2, "without torchrun"),
+        ("lora", {}, True, 1, None),
+        ("base", {}, True, 1, None),
+    ],
+)
+def test_what_vllm_cannot_score_is_refused_before_anything_is_loaded(monkeypatch, variant, given, gpu, processes, said):
+    monkeypatch.setattr(evaluate, "find_spec", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    run = compose(variant, given | {"eval.backend": "vllm"}, "nano")
+    if said is None:
+        check_backend(run, processes)
+    else:
+        with pytest.raises(UserError, match=said):
+            check_backend(run, processes)
+
+
+def test_vllm_is_given_the_merged_model_as_a_plain_folder(tokenizer, prompts, monkeypatch):
+    """vLLM itself needs a GPU; what stands in for it here loads that folder and computes with it."""
+    adapted = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32).eval()
+    antipasto.attach(adapted, antipasto.LoRAConfig(r=4, target_names=(".*_proj",)))
+    for tensor in antipasto.trainable_parameters(adapted).values():
+        torch.nn.init.normal_(tensor, std=0.05)
+    ids = tokenizer(prompts[0], return_tensors="pt")
+    hooked = adapted(**ids).logits
+    antipasto.merge(adapted)
+    found = {}
+
+    def stand_in(folder, dtype, **settings):
+        found["settings"] = settings | {"dtype": dtype}
+        plain = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+        found["logits"] = plain(**AutoTokenizer.from_pretrained(folder)(prompts[0], return_tensors="pt")).logits
+        return SimpleNamespace()
+
+    monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=stand_in))
+    monkeypatch.setattr(scoring, "_free_on_gpu", lambda device: 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=2**31))
+    run = compose("lora", {"eval.backend": "vllm"}, "nano")
+    with scoring.scorer(adapted, tokenizer, run.eval):
+        pass
+    torch.testing.assert_close(found["logits"], hooked, rtol=1e-4, atol=1e-4)
+    assert found["settings"] == {
+        "dtype": "float32", "batch_size": "auto", "max_model_len": 2048, "gpu_memory_utilization": 0.45,
+    }  # fmt: skip

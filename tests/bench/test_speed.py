@@ -60,12 +60,19 @@ def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, capsys):
     monkeypatch.setattr(gpu, "ANSWER_TOKENS", 4)
     monkeypatch.setattr(gpu.torch.cuda, "max_memory_allocated", lambda: 2**20)
     monkeypatch.setattr(gpu.torch.cuda, "reset_peak_memory_stats", lambda: None)
-    small = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4, "vocab_size": 700}
-    make = partial(shapes.shaped, "Qwen3-0.6B", torch.bfloat16, **small)
+    peers = import_module("peers")
+    monkeypatch.setattr(peers, "FROZEN_RANK", 32)
+    monkeypatch.setattr(peers, "RANK", 4)
+    small = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 700}
+    make = partial(shapes.shaped, "Qwen3-0.6B", **small)
     cells, claims = gpu.steps("Qwen3.5-0.8B", make, shapes.random_batch(2, 16, 700))
     assert {cell.unit for cell in cells} == {"ms", "tokens/s", "MiB at its peak"}
     assert [claim.bound for claim in claims] == [1 / 3, 1.0] * 2
-    assert gpu.answering(make().eval(), 5) > 0
+    made = []
+    model = make().eval()
+    model.lm_head.register_forward_hook(lambda module, args, out: made.append(len(out)))
+    gpu.answering(model, 5)
+    assert made == [5] * 4, "all at once, four tokens each"
     if not torch.cuda.is_available():
         assert gpu.main() == 0
         assert "nothing was measured here" in capsys.readouterr().out

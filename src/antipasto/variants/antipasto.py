@@ -76,7 +76,8 @@ class AntiPaSTO(FrozenBasisVariant):
     def forward(self, layer: Layer, cfg: AntiPaSTOConfig, x: Tensor, y: Tensor) -> Tensor:
         if cfg.rotate_basis == "none":
             return super().forward(layer, cfg, x, y)
-        return BlockProduct.apply(y, x, layer.lora_Vh, self.blocks(layer, cfg, x.dtype), layer.lora_U)
+        x = x.to(y.dtype)  # under autocast it may be wider
+        return BlockProduct.apply(y, x, layer.lora_Vh, self.blocks(layer, cfg, y.dtype), layer.lora_U)
 
     def change(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Tensor:
         if cfg.rotate_basis == "none":
