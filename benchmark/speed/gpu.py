@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 
 from antipasto_bench.config import compose
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.scoring import Scorer
+from antipasto_bench.scoring import Scorer, fitting
 from antipasto_bench.speed import Cell, Claim, in_turns, ratio, record
 
 TURNS = 9
@@ -67,7 +67,8 @@ def answering(model: Any, questions: int, backend: str = "hf") -> float:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)  # any will do: what is said means nothing
-    run = compose("base", {"eval.batch_size": "auto", "eval.backend": backend}, "nano")
+    at_once = min(questions, fitting(model, PROMPT_TOKENS + ANSWER_TOKENS))
+    run = compose("base", {"eval.batch_size": at_once, "eval.backend": backend}, "nano")
     lm = Scorer(model, tokenizer, run.eval)
     ids = torch.randint(1, 600, (questions, PROMPT_TOKENS), generator=Generator().manual_seed(0)).tolist()
     lm.tok_encode = lambda text, **options: ids[int(text)]  # type: ignore[method-assign]

@@ -40,6 +40,10 @@ class Bases:
         self._examples: dict[tuple[Any, ...], list[Example]] = {}
         self._lent = False
 
+    @property
+    def keep_a_model(self) -> bool:
+        return self._loaded is not None
+
     def model(self, run: RunConfig) -> tuple[Any, Any]:
         """The run's base model and tokenizer, as `load_model` gives them."""
         what = (run.model, run.revision, run.dtype, run.quant, run.device, run.device_map)

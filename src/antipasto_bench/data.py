@@ -264,23 +264,18 @@ def collate(examples: list[Example], pad_id: int, width: int | None = None) -> d
         of rows that hold several, also position_ids, which begin anew with every example.
     """
     rows = [[e] for e in examples] if width is None else _packed(examples, width)
-    longest = max(sum(len(e.ids) for e in row) for row in rows)
-    ids = torch.full((len(rows), longest), pad_id)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, IGNORED)
-    positions = torch.arange(longest).repeat(len(rows), 1)
-    for row, held in enumerate(rows):
-        start = 0
-        for example in held:
-            n = len(example.ids)
-            ids[row, start : start + n] = torch.tensor(example.ids)
-            mask[row, start : start + n] = 1
-            loss_from = start + example.prompt_length
-            labels[row, loss_from : start + n] = ids[row, loss_from : start + n]
-            positions[row, start:] = torch.arange(longest - start)
-            start += n
-    batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-    return batch if width is None else batch | {"position_ids": positions}
+    sizes = [sum(len(e.ids) for e in row) for row in rows]
+    longest = max(sizes)
+    ids, labels, positions = [], [], []
+    for row, size in zip(rows, sizes, strict=True):  # lists become tensors once, for all rows
+        padding = longest - size
+        ids.append([token for e in row for token in e.ids] + [pad_id] * padding)
+        borne = [[IGNORED] * e.prompt_length + e.ids[e.prompt_length :] for e in row]
+        labels.append([label for part in borne for label in part] + [IGNORED] * padding)
+        positions.append([place for e in row for place in range(len(e.ids))] + [*range(padding)])
+    mask = (torch.arange(longest) < torch.tensor(sizes)[:, None]).long()
+    batch = {"input_ids": torch.tensor(ids), "attention_mask": mask, "labels": torch.tensor(labels)}
+    return batch if width is None else batch | {"position_ids": torch.tensor(positions)}
 
 
 def _packed(examples: list[Example], width: int) -> list[list[Example]]:

@@ -86,6 +86,7 @@ def execute(
         UserError: it cannot be made as asked; nothing was recorded.
         Interrupted: somebody asked to stop. What was trained and answered is kept for the next try.
     """
+    bases = bases or Bases()
     run_id = run.run_id  # once: it digests files, and those may change while the run goes on
     begun = False
     try:
@@ -106,13 +107,13 @@ def execute(
                 making.clear()
             row = _identity_row(run, run_id) | {"processes": group.size}
             begun = group.agree(True)
-            return _make(run, row, making, store, progress, stop or Stop(), bases or Bases(), group)
+            return _make(run, row, making, store, progress, stop or Stop(), bases, group)
     except Timeout:
         return Outcome("running", run_id)
     finally:
         if not begun and not isinstance(sys.exception(), Interrupted):
             group.agree(False)
-        _free()
+        _free(bases)
 
 
 def follow(run: RunConfig, store: Store, stop: Stop, group: Group) -> None:
@@ -140,8 +141,9 @@ def _stands(earlier: dict[str, Any] | None, force: bool, retry_before: str | Non
     return not (failed and (earlier["finished_at"] or "") < (retry_before or ""))
 
 
-def _free() -> None:
-    gc.collect()  # hooks and layers point at each other: without this the model would outlive its use
+def _free(bases: Bases) -> None:
+    if torch.cuda.is_available() or not bases.keep_a_model:
+        gc.collect()  # hooks and layers point at each other: without this the model would outlive its use
     if torch.cuda.is_available():
         with suppress(RuntimeError):  # a GPU that has gone wrong says so where it is used next
             torch.cuda.empty_cache()
@@ -269,7 +271,7 @@ def _costs(run: RunConfig, tokenizer: Any, splits: Splits, bases: Bases) -> dict
         return bases.costs[key]
     if torch.cuda.is_available():  # both would have to fit
         bases.forget()
-        _free()
+        _free(bases)
     try:
         found = measure(run, tokenizer, splits)
         if found:

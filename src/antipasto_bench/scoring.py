@@ -79,10 +79,9 @@ class Scorer(HFLM):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Answers in the order of the requests."""
-        width = max(
-            len(self.tok_encode(text)) + normalize_gen_kwargs(settings, self.max_gen_toks)["max_gen_toks"]
-            for text, settings in (request.args for request in requests)
-        )
+        texts, settings = zip(*(request.args for request in requests), strict=True)
+        most_new = max(normalize_gen_kwargs(given, self.max_gen_toks)["max_gen_toks"] for given in settings)
+        width = most_new + max(map(len, self.tokenizer(list(texts))["input_ids"]))
         self._fit(len(requests), width)
         if self._config.backend == "continuous" and not any(_samples(request.args[1]) for request in requests):
             return self._halving(lambda: self._generate_continuously(requests, width))

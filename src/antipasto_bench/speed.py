@@ -214,7 +214,9 @@ def page(results: Path) -> str:
         "Made by `antipasto-bench speed` from `results/speed`, where every turn of every arm is. Arms of a table took "
         "turns in one process; a figure is the median over turns, a ratio the median of the ratios within a turn; of "
         "claims that have pairs, of two arms that followed each other at once. "
-        "Only ratios are claimed: how fast a machine is, and what else it did, cancels in them.\n"
+        "Only ratios are claimed: how fast a machine is, and what else it did, cancels in them. In a step of the base "
+        "the gradient goes down to the embeddings; in one of an adapter it ends at the first target, so that a few are "
+        "below what is otherwise the floor.\n"
     ]
     for folder in sorted((results / "speed").glob("*/")):
         found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
