@@ -26,7 +26,7 @@ IMPORTED = [
     "antipasto_bench.run",
     "antipasto_bench.publish",
     "datasets",
-    "lm_eval.models.huggingface",
+    "antipasto_bench.scoring",
     "lm_eval.evaluator",
     "transformers.models.auto.modeling_auto",
 ]
