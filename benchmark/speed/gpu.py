@@ -26,6 +26,8 @@ from antipasto_bench.speed import Cell, Claim, in_turns, ratio, record
 TURNS = 9
 MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")
 QUESTIONS, PROMPT_TOKENS, ANSWER_TOKENS = 1319, 128, 160  # GSM8K's; what its questions and trained answers come to
+# Linear attention has no continuous batching, so that the ways to generate are compared on a model without it.
+ANSWERED = [("Qwen3.5-0.8B", "hf"), ("Qwen3-0.6B", "hf"), ("Qwen3-0.6B", "static"), ("Qwen3-0.6B", "continuous")]
 PAIRS = [("lora", "peft lora"), ("antipasto", "peft psoft")]
 
 
@@ -95,17 +97,13 @@ def main() -> int:
         found = steps(name, make, random_batch(8, 256, SHAPES[name][1]["vocab_size"]))
         cells += found[0]
         claims += found[1]
-    model = shaped("Qwen3.5-0.8B", torch.bfloat16).to("cuda").eval()
-    for backend in ("hf", "static", "continuous"):
-        try:
-            answering(model, QUESTIONS, backend)
-        except (RuntimeError, ValueError, NotImplementedError) as error:  # not every cache is made for every model
-            print(f"Qwen3.5-0.8B, {backend}: {error}")
-            continue
+    for name, backend in ANSWERED:
+        model = shaped(name, torch.bfloat16).to("cuda").eval()
+        answering(model, QUESTIONS, backend)
         taken = [answering(model, QUESTIONS, backend) for _ in range(2)]
-        cells.append(Cell(f"Qwen3.5-0.8B, {QUESTIONS} questions, {backend}", "s", taken))
-    fastest = min((median(cell.values) for cell in cells if "questions" in cell.arm), default=float("inf"))
-    claims.append(Claim(f"seconds for {QUESTIONS} questions / 60", fastest / 60, 1.0))
+        cells.append(Cell(f"{name}, {QUESTIONS} questions, {backend}", "s", taken))
+        if name == "Qwen3.5-0.8B":
+            claims.append(Claim(f"{name}: seconds for {QUESTIONS} questions / 60", median(taken) / 60, 1.0))
     setting = (
         f"bfloat16, 8 x 256 tokens, down_proj, r={RANK} and {FROZEN_RANK}; answers of {ANSWER_TOKENS} tokens to "
         f"prompts of {PROMPT_TOKENS}."

@@ -5,24 +5,12 @@ import json
 import pytest
 import torch
 from command import QUICK, bench, row_of
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from antipasto_bench.config import compose
 from antipasto_bench.data import read_texts
 from antipasto_bench.dossier import ANSWERS, POINTS, answers, curve
 from antipasto_bench.errors import UserError
 from antipasto_bench.forgetting import mean_token_loss
-from antipasto_bench.nano import MODEL_DIR
-
-
-@pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32).eval()
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(MODEL_DIR)
 
 
 def test_the_loss_is_the_mean_over_tokens_text_by_text(model, tokenizer):

@@ -24,16 +24,6 @@ SETTINGS = {"until": ["Question:"], "do_sample": False, "max_gen_toks": 40}
 
 
 @pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32).eval()
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(MODEL_DIR)
-
-
-@pytest.fixture(scope="module")
 def prompts():
     questions = read_questions("benchmark/data/nano/valid.jsonl", "test")["question"]
     return [PROMPT.format(query=text) for text in questions[:24]]

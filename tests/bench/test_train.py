@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from torch import Generator
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import antipasto
 from antipasto_bench import optimisation
@@ -15,11 +15,6 @@ from antipasto_bench.errors import RunFailure
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.optimisation import CompletionLoss, packs, plain_head
 from antipasto_bench.train import Step, learning_rate, train
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(MODEL_DIR)
 
 
 @pytest.fixture
