@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
 
 from antipasto import trainable_parameters
-from antipasto.quantised import evaluating
 
 from .config import RunConfig
 from .data import IGNORED
 from .data_parallel import ALONE, Group
+from .probes import last_mlp, on_some, plain_head
 
 LITTLE = 2**26  # bytes of logits in float32, up to which making them at once is faster than by chunks
 
@@ -27,8 +27,9 @@ class CompletionLoss:
     """What a model is trained to make small: minus log p(token | all before it), summed over what bears a label.
 
     Where a model's logits are its last hidden states times a matrix and nothing else, they are made for labelled tokens
-    alone; over a large vocabulary some at a time, and none are kept: they would be most of a step's memory. Whether
-    that is so is not taken from the model's name but tried.
+    alone; over a large vocabulary some at a time, and none are kept: they would be most of a step's memory. Nor does
+    anything then look at what the last block's MLP makes of other tokens, and it is not made. Whether that is so is not
+    taken from the model's name but tried.
     """
 
     def __init__(self, model: Any, compiled: bool = False) -> None:
@@ -36,6 +37,7 @@ class CompletionLoss:
         self._head = None if compiled else plain_head(model)  # a compiler cannot look into the loss by chunks
         whole = model if self._head is None else model.base_model
         self._model = torch.compile(whole, dynamic=True) if compiled else whole
+        self._last = None if self._head is None else last_mlp(model)
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:
         """The sum over a batch's labelled tokens, in at least float32.
@@ -51,7 +53,8 @@ class CompletionLoss:
         given = {name: batch[name].to(self._device, non_blocking=True) for name in names}
         if self._head is not None:
             places = pad(scored, (0, 1)).flatten().nonzero()[:, 0]
-            hidden = self._model(**given, use_cache=False).last_hidden_state.flatten(0, 1)
+            with on_some(self._last, places):
+                hidden = self._model(**given, use_cache=False).last_hidden_state.flatten(0, 1)
             return _by_head(hidden, self._head, places, batch["labels"].flatten()[places + 1])
         # No logits are made before the first labelled token.
         kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
@@ -72,55 +75,6 @@ def _by_head(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) ->
     how = "sum" if hidden.dtype == torch.float32 else "none"
     by_chunks = nn.LinearCrossEntropyOptions()
     return linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
-
-
-@torch.no_grad()
-def plain_head(model: Any) -> nn.Linear | None:
-    """The layer that makes logits of the last hidden states, where it alone does; None where more is done to them.
-
-    Some models scale or bend their logits, and an adapter may sit on this very layer.
-    """
-    head, body = model.get_output_embeddings(), model.base_model
-    if body is model or type(head) is not nn.Linear or head.bias is not None:
-        return None
-    if head._forward_hooks or head._forward_pre_hooks or hasattr(head, "_hf_hook"):  # an adapter; other devices
-        return None
-    seen: list[Tensor] = []
-    handles = [
-        body.register_forward_hook(lambda module, args, out: seen.append(out.last_hidden_state)),
-        head.register_forward_hook(lambda module, args, out: seen.extend((*args, out))),
-    ]
-    try:
-        with evaluating(model):
-            ids = torch.arange(4, device=next(model.parameters()).device)[None]
-            seen.append(model(input_ids=ids, use_cache=False).logits)
-    finally:
-        for handle in handles:
-            handle.remove()
-    hidden, given, made, logits = seen
-    return head if torch.equal(hidden, given) and torch.equal(made, logits) else None
-
-
-@torch.no_grad()
-def packs(model: Any) -> bool:
-    """Whether sequences in one row, told apart by their positions alone, are to a model as if each had its own row.
-
-    To attention they are; a linear attention, for one, may carry its state on. So it is tried: what a second sequence
-    is told of the first, against what it would be told if nothing told them apart.
-    """
-    parameter = next(model.parameters())
-    whole = torch.arange(24, device=parameter.device)
-    ids = whole.expand(2, -1)
-    anew = torch.stack([whole % 16, whole - 9 * (whole >= 9)])  # the second begins at 16 in one row, at 9 in the other
-    tolerance = 1e-3 if parameter.dtype == torch.float32 else 0.1
-    with evaluating(model):
-        mixed = model(input_ids=ids, use_cache=False).logits
-        packed = model(input_ids=ids, position_ids=anew, use_cache=False).logits
-        for row, start in enumerate((16, 9)):
-            alone = model(input_ids=ids[row : row + 1, start:], use_cache=False).logits[0]
-            if (packed[row, start:] - alone).norm() > tolerance * (mixed[row, start:] - alone).norm():
-                return False
-    return True
 
 
 class Reading:

@@ -42,8 +42,8 @@ from .forgetting import mean_token_loss
 from .load import pick_device
 from .making import Making
 from .measured_cost import cost_key, measure, peak_bytes
-from .optimisation import packs
 from .paths import Store, locate
+from .probes import packs
 from .progress import Progress
 from .provenance import provenance
 from .results import ITEMS, find, items_digest, put, recorded, write_bytes, write_parquet, write_record

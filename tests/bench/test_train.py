@@ -13,7 +13,8 @@ from antipasto_bench.config import compose
 from antipasto_bench.data import IGNORED, collate, draw_examples, load_splits
 from antipasto_bench.errors import RunFailure
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.optimisation import CompletionLoss, packs, plain_head
+from antipasto_bench.optimisation import CompletionLoss
+from antipasto_bench.probes import last_mlp, packs, plain_head
 from antipasto_bench.train import Step, learning_rate, train
 
 
@@ -123,6 +124,46 @@ def test_the_loss_by_chunks_is_that_of_the_models_own_logits(kind, more, plain, 
     exact = dtype == torch.float32
     assert loss.item() == pytest.approx(reference.item(), rel=1e-5 if exact else 3e-3)
     assert (grad - expected).float().norm() <= (1e-4 if exact else 3e-2) * expected.float().norm()
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("llama", {}), ("qwen3", {}), ("gemma2", {"final_logit_softcapping": None}), ("qwen3_5_text", {})],
+)
+@pytest.mark.parametrize("variant", ["lora", "antipasto", "hra"])
+def test_the_last_mlp_works_where_there_are_labels_alone(kind, more, variant, monkeypatch):
+    """And the loss and every gradient are what they are with the whole of it."""
+    model = tiny(kind, **more)
+    cfg = antipasto.CONFIGS[variant](r=4, target_names=(".*_proj",))
+    antipasto.attach(model, cfg, generator=Generator().manual_seed(0))
+    for tensor in antipasto.trainable_parameters(model).values():
+        torch.nn.init.normal_(tensor, std=0.1)
+    ids = torch.randint(64, (3, 12), generator=Generator().manual_seed(1))
+    batch = {"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids)}
+    batch["labels"][:, :9] = IGNORED
+    seen = []
+    model.base_model.layers[-1].mlp.act_fn.register_forward_hook(lambda module, args, out: seen.append(out.shape[:-1]))
+    found = []
+    for last in (last_mlp, lambda model: None):
+        monkeypatch.setattr(optimisation, "last_mlp", last)
+        loss_of = CompletionLoss(model)
+        seen.clear()
+        loss = loss_of(batch)
+        assert seen == [(1, 9) if found == [] else (3, 12)]
+        found.append([loss, *torch.autograd.grad(loss, list(antipasto.trainable_parameters(model).values()))])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+    assert model.base_model.layers[-1].mlp._forward_pre_hooks == {}
+
+
+def test_a_checkpointed_model_keeps_its_last_mlp_whole(model):
+    assert last_mlp(model) is model.model.layers[-1].mlp
+    model.activation_checkpointing_enable()
+    assert last_mlp(model) is None
+
+
+def test_an_mlp_whose_every_row_is_looked_at_stays_whole(model):
+    model.model.norm.register_forward_hook(lambda module, args, out: out.cumsum(1))
+    assert last_mlp(model) is None
 
 
 def test_an_adapted_output_layer_is_not_passed_by(model):
