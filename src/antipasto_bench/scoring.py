@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import psutil
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
@@ -27,6 +26,7 @@ from transformers import ContinuousBatchingConfig, StoppingCriteriaList, StopStr
 
 from .config import EvalConfig
 from .errors import RunFailure, out_of_memory
+from .machine import cores, free_memory
 
 MOST_ON_GPU = 512  # questions at once, however much memory is free
 A_THREAD = 128  # questions at once for each thread of a CPU: more take no less time
@@ -215,7 +215,9 @@ def fitting(model: Any, width: int, scored: int = 1) -> int:
     if model.device.type == "cuda":
         free, most = _free_on_gpu(model.device), MOST_ON_GPU
     else:
-        free, most = psutil.virtual_memory().available, A_THREAD * torch.get_num_threads()
+        threads = torch.get_num_threads()
+        part = min(1.0, threads / cores())  # a worker that has half of the cores takes half of it
+        free, most = int(part * free_memory()), A_THREAD * threads
     return int(max(1, min(most, SHARE * free // bytes_a_row)))
 
 

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from .claims import lock_of, note_on
 from .engine import DEATHS, Order
 from .errors import RunFailure, UserError
+from .machine import cores
 from .paths import Store
 from .plan import plan
 from .run import record_loss
@@ -59,8 +60,7 @@ def environments(count: int) -> list[dict[str, str]]:
     gpus = visible_gpus()
     if gpus and count > len(gpus):
         raise UserError(f"workers={count}: this machine shows {len(gpus)} GPUs, and each worker takes one")
-    cores = max(1, len(os.sched_getaffinity(0)) // count)
-    threads = os.environ.get("OMP_NUM_THREADS", str(cores))
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))
     shared = {"OMP_NUM_THREADS": threads}
     return [shared | ({"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {}) for i in range(count)]
 

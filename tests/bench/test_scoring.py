@@ -3,7 +3,6 @@
 import sys
 from types import SimpleNamespace
 
-import psutil
 import pytest
 import torch
 from command import bench
@@ -145,9 +144,10 @@ def test_likelihoods_are_those_of_lm_evals_own_model(model, tokenizer, prompts, 
 
 def test_a_batch_fits_the_memory_that_is_free_and_keeps_the_threads_busy(model, monkeypatch):
     def holds(gigabytes, width=100, **more):
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=gigabytes * 2**30))
+        monkeypatch.setattr(scoring, "free_memory", lambda: gigabytes * 2**30)
         return fitting(model, width, **more)
 
+    monkeypatch.setattr(scoring, "cores", torch.get_num_threads)
     most = scoring.A_THREAD * torch.get_num_threads()
     assert holds(0) == 1
     assert holds(10**6) == most
@@ -158,6 +158,8 @@ def test_a_batch_fits_the_memory_that_is_free_and_keeps_the_threads_busy(model, 
     # What a generation of that size really keeps: keys and values of every token.
     cache = 4 * 2 * 4 * 2 * 32 * 100 * little
     assert cache < 0.05 * 2**30
+    monkeypatch.setattr(scoring, "cores", lambda: 4 * torch.get_num_threads())
+    assert holds(0.05) == pytest.approx(little / 4, abs=1), "one of four workers"
 
 
 def test_a_task_s_templates_are_compiled_once_and_not_for_every_question(model, tokenizer, monkeypatch):

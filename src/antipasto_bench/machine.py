@@ -1,0 +1,46 @@
+"""What of this machine is for this process: not all of it in a container, or in a job of a cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+
+# Of a control group: the limit of its memory, what of it is taken, and what of that are cached files, which give way.
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+V2 = ("memory.max", "memory.current", "inactive_file")
+
+
+def cores() -> int:
+    """CPU cores that it may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that may be taken without swapping, and without being killed for passing a limit.
+
+    Args:
+        groups: where Linux tells which control groups this process is in; elsewhere there is no such file.
+        mounted: where it shows their limits.
+    """
+    return max(0, min([psutil.virtual_memory().available, *_left_by(groups, mounted)]))
+
+
+def _left_by(groups: Path, mounted: Path) -> list[int]:
+    """What each limit leaves, of the group itself and of all that it is part of."""
+    left = []
+    for line in groups.read_text().splitlines() if groups.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        names, top = (V1, mounted / "memory") if controllers else (V2, mounted)
+        group = top / path.lstrip("/")  # not there in a container, which sees its own group as the top
+        for folder in [group, *group.parents][: 1 + len(group.relative_to(top).parts)]:
+            try:
+                limit, used = (int((folder / name).read_text()) for name in names[:2])
+                counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            except (OSError, ValueError):  # no such file, or no limit: "max"
+                continue
+            left.append(limit - used + int(counts.get(names[2], 0)))
+    return left
