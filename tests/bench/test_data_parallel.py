@@ -172,7 +172,8 @@ def test_an_adapter_works_beside_layers_that_accelerate_places(tmp_path):
     assert hasattr(model.model.layers[0], "_hf_hook")
     execute(runs[1], stores[1], Progress(quiet=True), bases=bases)
     one, two = (load_file(store.run_dir(runs[0].run_id) / "adapter.safetensors") for store in stores)
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    # Between placed layers every token goes the whole way, so that sums are taken in another order.
+    torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-6)
     digests = [read_table(store.table)["items_sha256"][0] for store in stores]
     assert digests[0] == digests[1]
 
