@@ -35,12 +35,15 @@ def rotation_minus_identity(
         return 2 * (X + X @ X) / (1 + n)
     eye = torch.eye(block_size, dtype=X.dtype, device=X.device)
     if block_size == 4:
-        dual = upper.flip(-1) * upper.new_tensor([1, -1, 1, 1, -1, 1])  # upper holds entries 01 02 03 12 13 23
+        a, b, c, d, e, f = upper.unbind(-1)  # entries 01 02 03 12 13 23
+        dual = torch.stack((f, -e, d, c, -b, a), -1)
         p = (upper * dual)[:, :3].sum(-1, keepdim=True)
         p2 = p.square()[:, :, None]
         # X (I-X)^-1 expanded, with X^3 = p X~ - n X:
         return 2 * (_skew(upper + p * dual, 4) + X @ X - p2 * eye) / (1 + n + p2)
-    return 2 * torch.linalg.solve(eye - X, X)
+    wide = torch.promote_types(X.dtype, torch.float32)  # LAPACK knows no shorter
+    # Never singular, as X is skew; a check that it is not would wait for a GPU.
+    return 2 * torch.linalg.solve_ex((eye - X).to(wide), X.to(wide)).result.to(X.dtype)
 
 
 def _skew(upper: Float[Tensor, "blocks pairs"], block_size: int) -> Float[Tensor, "blocks bs bs"]:

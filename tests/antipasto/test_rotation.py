@@ -63,3 +63,13 @@ def test_closed_form_gradient_is_that_of_the_solve(block_size):
     (ours,) = torch.autograd.grad((rotations(theta, block_size) * weights).sum(), theta)
     (solved,) = torch.autograd.grad((by_solve(theta, block_size, 0.5) * weights).sum(), theta)
     assert (ours - solved).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("block_size", [2, 4, 8])
+def test_parameters_of_a_model_that_was_cast_still_rotate(block_size, dtype):
+    theta = torch.randn(3, block_size * (block_size - 1) // 2, generator=torch.Generator().manual_seed(0))
+    theta = theta.to(dtype)
+    found, wide = (rotation_minus_identity(t, block_size, 0.5) for t in (theta, theta.double()))
+    assert found.dtype == dtype
+    assert (found.double() - wide).norm() <= 2e-2 * wide.norm()

@@ -79,7 +79,8 @@ class Road(Variant):
             phi, beta = theta, alpha
         halves = (-1, 2, cfg.group_size // 2)
         partner = y.unflatten(-1, halves).flip(-2).flatten(-3)  # (..., d_out), each half in the other's place
-        sine = (beta * phi.sin()).view(halves) * torch.tensor([[-1.0], [1.0]], dtype=dtype, device=y.device)
+        first, second = (beta * phi.sin()).view(halves).unbind(1)
+        sine = torch.stack((-first, second), 1)
         near = torch.addcmul(y, y, (alpha * theta.cos() - 1).to(y.dtype))
         return torch.addcmul(near, partner, sine.flatten().to(y.dtype))
 
