@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+STATUS = Path("/proc/self/status")
 # Of a control group: the limit of its memory, what of it is taken, and what of that are cached files, which give way.
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 V2 = ("memory.max", "memory.current", "inactive_file")
@@ -44,3 +45,9 @@ def _left_by(groups: Path, mounted: Path) -> list[int]:
                 continue
             left.append(limit - used + int(counts.get(names[2], 0)))
     return left
+
+
+def resident(kind: str) -> int | None:
+    """Bytes of this process that are resident, by a name of Linux's, such as RssAnon or VmHWM; None elsewhere."""
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")), None)

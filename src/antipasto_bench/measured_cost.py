@@ -34,6 +34,7 @@ from .data import Example, Splits, collate, load_splits
 from .data_parallel import LAUNCHED
 from .errors import UserError
 from .load import load_model, load_tokenizer
+from .machine import resident
 from .optimisation import CompletionLoss
 from .results import COSTS
 
@@ -97,7 +98,7 @@ def measure_alone(run: RunConfig) -> dict[str, Any]:
 def measure_here(run: RunConfig, examples: list[Example]) -> dict[str, Any]:
     """The costs, measured in this process; its resident set is the adapter's only if it did nothing else before."""
     model, tokenizer = load_model(run)
-    batch = {k: v.to(model.device) for k, v in collate(examples[: run.batch_size], tokenizer.pad_token_id).items()}
+    batch = collate(examples[: run.batch_size], tokenizer.pad_token_id)
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     adapted = run.variant != BASE
@@ -213,11 +214,7 @@ def peak_bytes(device: torch.device) -> int | None:
     """The most memory so far: allocated on a GPU, or resident in this process; None where it is not told."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    try:  # ru_maxrss would do, were it not handed down from the process that started this one
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    return resident("VmHWM")  # ru_maxrss would do, were it not handed down from the process that started this one
 
 
 def _seconds(model: nn.Module, work: Callable[[], Any]) -> float:

@@ -7,6 +7,7 @@ itself asks, at each step, where one example ends.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,9 +19,9 @@ from antipasto import trainable_parameters
 from .config import RunConfig
 from .data import IGNORED
 from .data_parallel import ALONE, Group
-from .probes import last_mlp, on_some, plain_head
+from .probes import last_mlp, on_some, one_a_row, plain_head
 
-LITTLE = 2**26  # bytes of logits in float32, up to which making them at once is faster than by chunks
+AT_ONCE = 2**27  # bytes of logits in float32; much less at a time, and reading the matrix takes longer than the sums
 
 
 class CompletionLoss:
@@ -50,30 +51,41 @@ class CompletionLoss:
         # Padding stands to the right, where no real token looks: without a mask attention is the plain causal one, and
         # of rows that hold several examples the positions tell where one ends.
         names = [name for name in ("input_ids", "position_ids") if name in batch]
-        given = {name: batch[name].to(self._device, non_blocking=True) for name in names}
+        given = {name: _sent(batch[name], self._device) for name in names}
+        alone = nullcontext() if "position_ids" in batch else one_a_row()
         if self._head is not None:
             places = pad(scored, (0, 1)).flatten().nonzero()[:, 0]
-            with on_some(self._last, places):
+            labels = batch["labels"].flatten()[places + 1]
+            places, labels = (_sent(t, self._head.weight.device) for t in (places, labels))
+            with on_some(self._last, places), alone:
                 hidden = self._model(**given, use_cache=False).last_hidden_state.flatten(0, 1)
-            return _by_head(hidden, self._head, places, batch["labels"].flatten()[places + 1])
+            return _by_head(hidden, self._head, places, labels)
         # No logits are made before the first labelled token.
         kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
         places = scored[:, -kept:].flatten().nonzero()[:, 0]
         labels = batch["labels"][:, -kept:].flatten()[places]
-        logits = self._model(**given, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
-        places, labels = (t.to(logits.device, non_blocking=True) for t in (places, labels))
+        with alone:
+            logits = self._model(**given, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
+        places, labels = (_sent(t, logits.device) for t in (places, labels))
         return cross_entropy(logits.flatten(0, 1)[places].float(), labels, reduction="sum")
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On its way to the device, which nothing waits for: that takes memory which the system does not move."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _by_head(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) -> Tensor:
     """Of hidden states (tokens, d), the loss at some places, (n,), where these labels, (n,), come next."""
-    places, labels = (t.to(hidden.device, non_blocking=True) for t in (places, labels))
     rows = hidden.index_select(0, places)
-    if 4 * len(rows) * head.out_features <= LITTLE:
+    chunk = max(1, AT_ONCE // (4 * head.out_features))
+    if len(rows) <= chunk:
         return cross_entropy(head(rows).float(), labels, reduction="sum")
     # The sum itself would be rounded to the dtype of the hidden states; of single tokens the rounding averages out.
     how = "sum" if hidden.dtype == torch.float32 else "none"
-    by_chunks = nn.LinearCrossEntropyOptions()
+    by_chunks = nn.LinearCrossEntropyOptions(batch_chunk_size=chunk, chunking_method=None)
     return linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
 
 

@@ -1,4 +1,4 @@
-"""What may be left out with a model: not taken from its name but tried on it."""
+"""What a model lets be left out, or put together: not taken from its name but tried on it."""
 
 from __future__ import annotations
 
@@ -93,6 +93,23 @@ def on_some(module: nn.Module | None, places: Tensor) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def one_a_row() -> Iterator[None]:
+    """Tell transformers that each row holds one example; else it asks the positions, and waits for a GPU's answer."""
+    from transformers import masking_utils  # not before a model is loaded: a plan needs none
+
+    asked = masking_utils.find_packed_sequence_indices
+    masking_utils.find_packed_sequence_indices = _not_packed
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = asked
+
+
+def _not_packed(position_ids: Tensor) -> None:
+    return None
 
 
 @torch.no_grad()

@@ -1,10 +1,14 @@
 """Claims about training: only the adapter moves, the loss is the completion's, and nothing depends on chance."""
 
 import math
+import traceback
+from dataclasses import replace
 
 import pytest
 import torch
+from tiny_model import name_of, trained_configs
 from torch import Generator
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import antipasto
@@ -13,7 +17,7 @@ from antipasto_bench.config import compose
 from antipasto_bench.data import IGNORED, collate, draw_examples, load_splits
 from antipasto_bench.errors import RunFailure
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.optimisation import CompletionLoss
+from antipasto_bench.optimisation import CompletionLoss, Optimisation
 from antipasto_bench.probes import last_mlp, packs, plain_head
 from antipasto_bench.train import Step, learning_rate, train
 
@@ -106,10 +110,10 @@ def test_what_a_model_does_with_packed_rows_is_found_by_trying(kind, kept_apart)
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("little", [0, optimisation.LITTLE])
-def test_the_loss_by_chunks_is_that_of_the_models_own_logits(kind, more, plain, dtype, little, monkeypatch):
+@pytest.mark.parametrize("at_once", [4 * 64 * 4, optimisation.AT_ONCE])  # logits of four tokens, of all
+def test_the_loss_by_chunks_is_that_of_the_models_own_logits(kind, more, plain, dtype, at_once, monkeypatch):
     """Also where there are few logits, or they are scaled or bent, which keeps the chunks from being used."""
-    monkeypatch.setattr(optimisation, "LITTLE", little)
+    monkeypatch.setattr(optimisation, "AT_ONCE", at_once)
     model = tiny(kind, **more).to(dtype)
     assert (plain_head(model) is not None) == plain
     ids = torch.randint(64, (3, 12), generator=Generator().manual_seed(1))
@@ -153,6 +157,39 @@ def test_the_last_mlp_works_where_there_are_labels_alone(kind, more, variant, mo
         found.append([loss, *torch.autograd.grad(loss, list(antipasto.trainable_parameters(model).values()))])
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
     assert model.base_model.layers[-1].mlp._forward_pre_hooks == {}
+
+
+class Waits(TorchDispatchMode):
+    """Notes where something is done that on a GPU would make the host wait: values are read, or copied from it."""
+
+    KINDS = ("_local_scalar_dense", "nonzero", "equal", "lift_fresh", "_linalg_check_errors")
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        super().__init__()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in self.KINDS:
+            places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_stack()[:-1]]
+            self.seen.append(next(place for place in reversed(places) if "/torch/" not in place))
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("cfg", [*trained_configs(), antipasto.AntiPaSTOConfig(r=8, block_size=8)], ids=name_of)
+def test_a_step_asks_nothing_of_the_device(cfg):
+    model = tiny("qwen3")
+    cfg = replace(cfg, target_names=(".*_proj",))
+    data = [{"input_ids": torch.arange(48).view(4, 12)}]
+    antipasto.attach(model, cfg, data if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None)
+    steps = Optimisation(model.train(), compose("lora", {}, "nano"))
+    ids = torch.randint(64, (3, 12), generator=Generator().manual_seed(1))
+    batch = {"input_ids": ids, "labels": ids.clone()}
+    batch["labels"][:, :5] = IGNORED
+    steps.step([batch], 1e-3)  # the optimizer makes its state
+    with Waits() as waits:
+        steps.step([batch], 1e-3)
+    assert waits.seen, "the labels, which stay on the CPU, are read"
+    assert [place for place in waits.seen if "/antipasto_bench/optimisation.py:" not in place] == []
 
 
 def test_a_checkpointed_model_keeps_its_last_mlp_whole(model):
