@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 import antipasto
+from antipasto.targets import find_targets
 
 from .config import RunConfig
 from .data import Example, Splits, collate, draw_examples, with_wrong_numbers
@@ -38,10 +40,10 @@ def attach(run: RunConfig, model: nn.Module, tokenizer: Any, examples: list[Exam
     calibration: Any = None
     if variant.needs_data(cfg):
         shown = examples[: run.data.calibration]
-        calibration = _batches(run, shown, tokenizer)
+        calibration = _batches(run, shown, tokenizer, model)
         if variant.contrastive:
             wrong = with_wrong_numbers(shown, tokenizer, run.seed)
-            calibration = antipasto.Contrast(calibration, _batches(run, wrong, tokenizer))
+            calibration = antipasto.Contrast(calibration, _batches(run, wrong, tokenizer, model))
     synchronise(model)
     start = time.perf_counter()
     try:
@@ -52,10 +54,15 @@ def attach(run: RunConfig, model: nn.Module, tokenizer: Any, examples: list[Exam
     return time.perf_counter() - start
 
 
-def _batches(run: RunConfig, shown: list[Example], tokenizer: Any) -> Iterator[dict[str, Tensor]]:
+def _batches(run: RunConfig, shown: list[Example], tokenizer: Any, model: Any) -> Iterator[dict[str, Any]]:
+    spared: dict[str, Any] = {"use_cache": False}  # nobody asks for more tokens
+    head = model.get_output_embeddings()
+    if "logits_to_keep" in signature(model.forward).parameters:
+        # Logits of all tokens may take more room than all else, and nobody looks at them but an adapter of their layer.
+        spared["logits_to_keep"] = 0 if head in find_targets(model, run.adapter_config).values() else 1
     for start in range(0, len(shown), run.batch_size):
         batch = collate(shown[start : start + run.batch_size], tokenizer.pad_token_id)
-        yield {key: value for key, value in batch.items() if key != "labels"}
+        yield {key: value for key, value in batch.items() if key != "labels"} | spared
 
 
 def synchronise(model: nn.Module) -> None:

@@ -15,7 +15,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether that is what an error comes from, on a GPU or not."""
     from torch import OutOfMemoryError  # the command line need not wait for it
 
-    return isinstance(error, OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+    told = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "more than available memory")
+    return isinstance(error, OutOfMemoryError | MemoryError) or any(words in str(error) for words in told)
 
 
 def disk_is_full(error: BaseException | None) -> bool:

@@ -125,6 +125,8 @@ class Evaluation:
         from .scoring import Scorer
 
         asked = SimpleNamespace(args=("1", {"until": [], "do_sample": False, "max_gen_toks": 2}))
+        limits = model.generation_config
+        compiled, limits.disable_compile = limits.disable_compile, True  # a try is not worth the minutes
         try:
             with _quiet():
                 Scorer(model, tokenizer, self.config).generate_until([asked], disable_tqdm=True)
@@ -132,6 +134,8 @@ class Evaluation:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
             name = self.config.backend
             raise UserError(f"eval.backend={name}: not for this model ({reason}); write eval.backend=hf") from error
+        finally:
+            limits.disable_compile = compiled
 
     def run(
         self, model: Any, tokenizer: Any, split: str, answers: Answers | None = None, group: Group = ALONE

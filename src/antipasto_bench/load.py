@@ -28,6 +28,8 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # the one that is waited for, and whose memory is told
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name}: not available here; write device=cpu or device=auto") from error
     return device

@@ -81,7 +81,7 @@ class Scorer(HFLM):
         """Answers in the order of the requests."""
         texts, settings = zip(*(request.args for request in requests), strict=True)
         most_new = max(normalize_gen_kwargs(given, self.max_gen_toks)["max_gen_toks"] for given in settings)
-        width = most_new + max(map(len, self.tokenizer(list(texts))["input_ids"]))
+        width = most_new + max(len(self.tok_encode(text)) for text in texts)
         self._fit(len(requests), width)
         if self._config.backend == "continuous" and not any(_samples(request.args[1]) for request in requests):
             return self._halving(lambda: self._generate_continuously(requests, width))
@@ -155,7 +155,7 @@ class Scorer(HFLM):
 
     def _generate_continuously(self, requests: list[Any], width: int) -> list[str]:
         """As many at once as the batch size says; `width` is that of the longest, in tokens."""
-        page = 64
+        page = 256 if self.device.type == "cuda" else 64  # flash attention takes no smaller
         room = ContinuousBatchingConfig(
             page_size=page,
             num_blocks=self.batch_size * -(-width // page),
@@ -182,7 +182,7 @@ class Scorer(HFLM):
             problem = next((output.error for output in made if output.error), None)
             if problem or len(made) < len(prompts):
                 problem = problem or f"{len(prompts) - len(made)} of {len(prompts)} questions got no answer"
-                raise torch.OutOfMemoryError(problem) if "out of memory" in problem else RuntimeError(problem)
+                raise RuntimeError(problem)
             for i, output in zip(chosen, made, strict=True):
                 said[i] = postprocess_generated_text(self.tok_decode(output.generated_tokens), stop, None)
                 self.cache_hook.add_partial("generate_until", requests[i].args, said[i])

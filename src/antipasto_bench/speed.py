@@ -8,6 +8,7 @@ ratios that the project claims, with their bounds, and where all of it comes fro
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -31,7 +33,7 @@ SUITES = {
     "layers": "a training step of three blocks of Qwen3-0.6B's shape",
     "compiled": "a training step through torch.compile, against one without it",
     "memory": "bytes kept for the backward pass, by layers alone",
-    "kept": "bytes kept for the backward pass of a step of every variant, and of peft",
+    "kept": "memory of a step of every variant, and of peft: kept for the backward pass, and at its peak",
     "init": "attaching: cold, warm, and from calibration data",
     "growth": "how a step grows with tokens, rows, layers and rank",
     "scoring": "questions a second: merged, hooked, base, by every backend, and a plain generate loop",
@@ -186,7 +188,9 @@ def measure_suites(names: list[str] | None = None, as_json: bool = False) -> boo
     for name in names or SUITES:
         print(f"--- {name}: {SUITES[name]}", file=sys.stderr, flush=True)
         command = [sys.executable, str(benchmark_dir() / "speed" / f"{name}.py")]
-        done = subprocess.run(command, stdout=subprocess.PIPE if as_json else None, text=True)
+        with TemporaryDirectory() as cache:  # decompositions of random weights are of no use to anybody
+            own = os.environ | {"ANTIPASTO_CACHE": cache}
+            done = subprocess.run(command, stdout=subprocess.PIPE if as_json else None, text=True, env=own)
         if done.returncode not in (0, NOT_HELD):
             raise UserError(f"benchmark/speed/{name}.py ended with exit code {done.returncode}; see above")
         if as_json and done.stdout.splitlines()[-1].endswith(".json"):  # else it measured nothing, and said why
