@@ -113,7 +113,7 @@ class Bench:
 
     def base(self) -> Arm:
         model = self.model(self.run(BASE))
-        return base_step(model, {key: value.to(model.device) for key, value in self.batch().items()})
+        return base_step(model, self.batch())
 
     def ours(self, variant: str, **given: Any) -> Arm:
         run = self.run(variant, **given)
@@ -151,7 +151,7 @@ def arms_of(make: Callable[[], Any], batch: Batch) -> dict[str, Callable[[], Arm
     shown = [{key: value for key, value in batch.items() if key != "labels"}]
 
     def base() -> Arm:
-        return base_step(make().to(device), {key: value.to(device) for key, value in batch.items()})
+        return base_step(make().to(device), batch)
 
     def ours(cfg: antipasto.AdapterConfig) -> Arm:
         data = shown if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None
@@ -167,7 +167,10 @@ def arms_of(make: Callable[[], Any], batch: Batch) -> dict[str, Callable[[], Arm
             cfg = antipasto.CONFIGS[name](r=FROZEN_RANK if frozen else RANK, target_names=DOWN)
             arms[name] = partial(ours, cfg)
     for name, config in PEERS.items():
-        arms[f"peft {name}"] = partial(theirs, config(FROZEN_RANK if name == "psoft" else RANK, list(DOWN)))
+        asked = config(FROZEN_RANK if name == "psoft" else RANK, list(DOWN))
+        if isinstance(asked, peft.PsoftConfig):
+            asked.psoft_svd = "lowrank"  # all of it takes minutes of attaching, and makes no other step
+        arms[f"peft {name}"] = partial(theirs, asked)
     return arms
 
 

@@ -71,7 +71,7 @@ def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, capsys):
     made = []
     model = make().eval()
     model.lm_head.register_forward_hook(lambda module, args, out: made.append(len(out)))
-    gpu.answering(model, 5)
+    gpu.answering(model, 5, 5)
     assert made == [5] * 4, "all at once, four tokens each"
     if not torch.cuda.is_available():
         assert gpu.main() == 0
