@@ -74,7 +74,8 @@ def attach(
                 if taken_out is not None:
                     state.taken_out[name] = taken_out
                     residual = at_least_float32(weight) - taken_out.B @ taken_out.A
-                    state.displaced[name] = state.put(name, Weights(residual, None))
+                    base = state.put(name, Weights(residual, None))
+                    state.displaced[name] = Weights(base.weight.cpu(), None)  # a GPU has better use for its memory
                 if saved is not None:
                     _check_saved(name, variant, cfg, layer, saved.get(name, {}))
                     variant.restore(layer, cfg, saved[name])
