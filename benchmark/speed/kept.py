@@ -26,8 +26,8 @@ SETTINGS = {
 }
 AGAINST = {name: name for name in PEERS} | {"psoft": "antipasto"}  # a method of peft's, and ours that is held to it
 SETTING = (
-    "nano as in step, three blocks as in layers. Our pissa holds W beside its residual, to give it back bit by bit: on a "
-    "GPU in the host's memory."
+    "nano as in step, three blocks as in layers. Our pissa holds W beside its residual, to give it back bit by bit: on "
+    "a GPU in the host's memory."
 )
 MIB = 2**20
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
