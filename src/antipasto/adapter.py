@@ -75,7 +75,8 @@ def attach(
                     state.taken_out[name] = taken_out
                     residual = at_least_float32(weight) - taken_out.B @ taken_out.A
                     base = state.put(name, Weights(residual, None))
-                    state.displaced[name] = Weights(base.weight.cpu(), None)  # a GPU has better use for its memory
+                    # A GPU has better use for its memory.
+                    state.displaced[name] = base if not base.weight.is_cuda else Weights(base.weight.cpu(), None)
                 if saved is not None:
                     _check_saved(name, variant, cfg, layer, saved.get(name, {}))
                     variant.restore(layer, cfg, saved[name])
