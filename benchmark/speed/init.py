@@ -10,7 +10,7 @@ from shapes import blocks, random_batch
 from torch import nn
 
 import antipasto
-from antipasto_bench.speed import Cell, Claim, ratio, record
+from antipasto_bench.speed import Cell, by_turns, record
 
 TURNS, LAYERS, R = 3, 3, 256
 DOWN = ("down_proj",)
@@ -73,8 +73,8 @@ def main() -> int:
             times.setdefault("attach eva r=32", []).append(attach(model, eva))
             times.setdefault("corda as published", []).append(seconds(lambda: corda_as_published(model)))
     claims = [
-        Claim("attach warm / cold", ratio(times, "attach antipasto, warm", "attach antipasto, cold"), 0.05),
-        Claim("corda / as published", ratio(times, "attach antipasto basis=corda", "corda as published"), 0.20),
+        by_turns(times, "attach antipasto, warm", "attach antipasto, cold", 0.05, "attach warm / cold"),
+        by_turns(times, "attach antipasto basis=corda", "corda as published", 0.20, "corda / as published"),
     ]
     setting = f"{LAYERS} blocks of Qwen3-0.6B's shape, down_proj, r={R}; 1024 tokens to calibrate with."
     return record("init", setting, [Cell(name, "s", values) for name, values in times.items()], claims)

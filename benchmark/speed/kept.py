@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from peers import PEERS, Bench, arms_of
+from peers import OURS, Bench, arms_of
 from shapes import blocks, random_batch
 
 from antipasto_bench.machine import resident
@@ -24,7 +24,6 @@ SETTINGS = {
     "nano": lambda: Bench("nano").arms(),
     "three blocks": lambda: arms_of(partial(blocks, 3), random_batch(4, 128)),
 }
-AGAINST = {name: name for name in PEERS} | {"psoft": "antipasto"}  # a method of peft's, and ours that is held to it
 SETTING = (
     "nano as in step, three blocks as in layers. Our pissa holds W beside its residual, to give it back bit by bit: on "
     "a GPU in the host's memory."
@@ -70,7 +69,7 @@ def main() -> int:
         Claim(f"{setting}: {ours} / peft {theirs}, {what}", figures[arm] / figures[f"{setting}, peft {theirs}"], 1.0)
         for what, figures in (("kept", kept), ("at its peak", peaks))
         for setting in SETTINGS
-        for theirs, ours in AGAINST.items()
+        for theirs, ours in OURS.items()
         if what == "kept" or ours != "pissa"  # which holds two weights where peft's holds one
         if (arm := f"{setting}, {ours}") in figures
     ]

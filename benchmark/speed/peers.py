@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import peft
@@ -46,10 +46,15 @@ PEERS: dict[str, Callable[[int, list[str]], peft.PeftConfig]] = {
 }
 
 
-def base_step(model: Any, batch: Batch) -> Arm:
-    """Forward and backward, from the loss to the embeddings: what no adapter of the layers can do without."""
+# Of peft's methods, the variant of ours that does the same, or comes next to it.
+OURS = {name: name for name in PEERS} | {"psoft": "antipasto"}
+
+
+def base_step(model: Any, batch: Batch, targets: Iterable[str]) -> Arm:
+    """Forward and backward, from the loss to the first of these layers: what no adapter of them can do without."""
     model.train().requires_grad_(False)
-    model.get_input_embeddings().register_forward_hook(lambda module, args, out: out.requires_grad_())
+    for name in targets:
+        model.get_submodule(name).register_forward_hook(lambda module, args, out: out.requires_grad_())
     loss = CompletionLoss(model)
     return Arm(model, lambda: loss(batch).backward())
 
@@ -111,9 +116,13 @@ class Bench:
     def model(self, run: RunConfig) -> Any:
         return load_model(run)[0]
 
-    def base(self) -> Arm:
-        model = self.model(self.run(BASE))
-        return base_step(model, self.batch())
+    @cached_property
+    def every(self) -> list[str]:
+        """All linear layers of the blocks, by name."""
+        return linear_targets(self.model(self.run(BASE)))
+
+    def base(self, targets: Iterable[str]) -> Arm:
+        return base_step(self.model(self.run(BASE)), self.batch(), targets)
 
     def ours(self, variant: str, **given: Any) -> Arm:
         run = self.run(variant, **given)
@@ -127,15 +136,14 @@ class Bench:
 
     def arms(self) -> dict[str, Callable[[], Arm]]:
         """The base, every variant at the preset's setting and every method of PEERS at the same: each when called."""
-        every = linear_targets(self.model(self.run(BASE)))
-        keys_and_values = [name for name in every if name.endswith(("k_proj", "v_proj"))]
-        arms: dict[str, Callable[[], Arm]] = {"base": self.base}
+        keys_and_values = [name for name in self.every if name.endswith(("k_proj", "v_proj"))]
+        arms: dict[str, Callable[[], Arm]] = {"base": partial(self.base, self.every)}
         for name, variant in antipasto.REGISTRY.items():
             if variant.trains:
                 arms[name] = partial(self.ours, name)
         arms["antipasto both"] = partial(self.ours, "antipasto", rotate_basis="both")
         for name in PEERS:
-            r, targets = 64 if name == "psoft" else 16, keys_and_values if name == "ia3" else every
+            r, targets = 64 if name == "psoft" else 16, keys_and_values if name == "ia3" else self.every
             arms[f"peft {name}"] = partial(self.peers, name, r, targets)
         return arms
 
@@ -151,7 +159,8 @@ def arms_of(make: Callable[[], Any], batch: Batch) -> dict[str, Callable[[], Arm
     shown = [{key: value for key, value in batch.items() if key != "labels"}]
 
     def base() -> Arm:
-        return base_step(make().to(device), batch)
+        model = make().to(device)
+        return base_step(model, batch, linear_targets(model, DOWN))
 
     def ours(cfg: antipasto.AdapterConfig) -> Arm:
         data = shown if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None

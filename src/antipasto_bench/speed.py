@@ -117,7 +117,7 @@ def duel(ours: Callable[[], Any], theirs: Callable[[], Any], turns: int, bound: 
             spent[arm] = 1e3 * (time.perf_counter() - start)
         if turn >= 0:
             pairs.append(spent)
-    return Claim(what, median(a / b for a, b in pairs), bound, pairs)
+    return _paired(pairs, bound, what)
 
 
 def _wait() -> None:
@@ -125,9 +125,14 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def ratio(times: Mapping[str, list[float]], ours: str, theirs: str) -> float:
-    """The median over turns of what one arm took, as a share of what the other took in the same turn."""
-    return median(a / b for a, b in zip(times[ours], times[theirs], strict=True))
+def by_turns(times: Mapping[str, list[float]], ours: str, theirs: str, bound: float, what: str = "") -> Claim:
+    """Of `in_turns`, what one arm took as a share of what the other took in the same turn: the median over turns."""
+    pairs = [list(pair) for pair in zip(times[ours], times[theirs], strict=True)]
+    return _paired(pairs, bound, what or f"{ours} / {theirs}")
+
+
+def _paired(pairs: list[list[float]], bound: float, what: str) -> Claim:
+    return Claim(what, median(a / b for a, b in pairs), bound, pairs)
 
 
 def record(suite: str, setting: str, cells: list[Cell], claims: list[Claim], **more: Any) -> int:
@@ -216,11 +221,10 @@ def page(results: Path) -> str:
     parts = [
         "# Speed\n\n"
         "Made by `antipasto-bench speed` from `results/speed`, where every turn of every arm is. Arms of a table took "
-        "turns in one process; a figure is the median over turns, a ratio the median of the ratios within a turn; of "
-        "claims that have pairs, of two arms that followed each other at once. "
-        "Only ratios are claimed: how fast a machine is, and what else it did, cancels in them. In a step of the base "
-        "the gradient goes down to the embeddings; in one of an adapter it ends at the first target, so that a few are "
-        "below what is otherwise the floor.\n"
+        "turns in one process; a figure is the median over turns, a ratio the median over its pairs, each of two arms "
+        "in one turn. Only ratios are claimed: how fast a machine is, and what else it did, cancels in them. The floor "
+        "of a step is the base's own, forward and backward, with the gradient ending where the adapter's does: at the "
+        "first layer that it adapts.\n"
     ]
     for folder in sorted((results / "speed").glob("*/")):
         found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]

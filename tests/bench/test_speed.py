@@ -9,7 +9,8 @@ import pytest
 import torch
 from command import bench
 
-from antipasto_bench.speed import NOT_HELD, SUITES, Cell, Claim, duel, in_turns, page, ratio, record
+import antipasto
+from antipasto_bench.speed import NOT_HELD, SUITES, Cell, Claim, by_turns, duel, in_turns, page, record
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +27,9 @@ def test_arms_take_turns_and_what_warms_up_is_not_counted():
 
 def test_a_ratio_is_taken_within_turns():
     """Where the machine slows for a while, it slows both."""
-    assert ratio({"a": [1.0, 10.0, 2.0], "b": [2.0, 20.0, 4.0]}, "a", "b") == 0.5
+    claim = by_turns({"a": [1.0, 10.0, 2.0], "b": [2.0, 20.0, 4.0]}, "a", "b", 0.6)
+    assert (claim.what, claim.ratio, claim.holds) == ("a / b", 0.5, True)
+    assert claim.pairs == [[1.0, 2.0], [10.0, 20.0], [2.0, 4.0]]
 
 
 def test_two_arms_that_are_compared_follow_each_other_and_lead_in_turn():
@@ -59,6 +62,7 @@ def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, capsys):
     monkeypatch.setattr(gpu, "TURNS", 1)
     monkeypatch.setattr(gpu, "ANSWER_TOKENS", 4)
     monkeypatch.setattr(gpu.torch.cuda, "max_memory_allocated", lambda: 2**20)
+    monkeypatch.setattr(gpu.torch.cuda, "memory_allocated", lambda: 0)
     monkeypatch.setattr(gpu.torch.cuda, "reset_peak_memory_stats", lambda: None)
     peers = import_module("peers")
     monkeypatch.setattr(peers, "FROZEN_RANK", 32)
@@ -67,7 +71,14 @@ def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, capsys):
     make = partial(shapes.shaped, "Qwen3-0.6B", **small)
     cells, claims = gpu.steps("Qwen3.5-0.8B", make, shapes.random_batch(2, 16, 700))
     assert {cell.unit for cell in cells} == {"ms", "tokens/s", "MiB at its peak"}
-    assert [claim.bound for claim in claims] == [1 / 3, 1.0] * 2
+    bounds = {claim.what.removeprefix("Qwen3.5-0.8B: "): claim.bound for claim in claims}
+    assert bounds["lora / peft lora, time"] == bounds["antipasto / peft psoft, time"] == 1 / 3
+    for name, variant in antipasto.REGISTRY.items():
+        if variant.trains:
+            assert bounds.pop(f"floor / {name}") == 1.0
+    assert {*bounds.values()} == {1 / 3, 1.0}
+    arms = {cell.arm.removeprefix("Qwen3.5-0.8B, ") for cell in cells}
+    assert arms == {*peers.arms_of(make, shapes.random_batch(2, 16, 700))}, "every variant, and all of peft's"
     made = []
     model = make().eval()
     model.lm_head.register_forward_hook(lambda module, args, out: made.append(len(out)))
