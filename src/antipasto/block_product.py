@@ -1,8 +1,10 @@
 """y + x P^T diag(K_1, ..., K_n)^T U^T: small blocks between two frozen bases, as one step of autograd.
 
-Tokens are the last dimension of a view wherever blocks are multiplied, so nothing is copied. Written out, autograd
-would do two things slowly: hand the gradient on through U column by column, since that is how the product of the
-blocks lies; and sum outer products of four over the tokens, where sixteen take less time.
+The blocks are multiplied into what the tokens read or into a basis, whichever is smaller; nothing of a basis's size is
+kept. Tokens are the last dimension of a view wherever blocks are multiplied, so nothing is copied. Written out,
+autograd would keep what it should not, and do two things slowly: hand the gradient on through U column by column,
+since that is how the product of the blocks lies; and sum outer products of four over the tokens, where sixteen take
+less time.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class BlockProduct(torch.autograd.Function):
         P, U = P.to(y.dtype), U.to(y.dtype)
         h = x.reshape(-1, x.shape[-1]) @ P.T  # (tokens, r)
         ctx.save_for_backward(h, P, K, U)
-        return torch.addmm(y.reshape(-1, y.shape[-1]), times_blocks(h, K), U.T).view(y.shape)
+        return torch.addmm(y.reshape(-1, y.shape[-1]), *as_factors(h, K, U.T)).view(y.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -40,10 +42,19 @@ class BlockProduct(torch.autograd.Function):
         inside = grad.reshape(-1, grad.shape[-1]) @ U  # (tokens, r)
         for_x, for_K = None, None
         if ctx.needs_input_grad[1]:
-            for_x = (times_blocks(inside, K.mT) @ P).view(*grad.shape[:-1], P.shape[1])
+            for_x = torch.mm(*as_factors(inside, K.mT, P)).view(*grad.shape[:-1], P.shape[1])
         if ctx.needs_input_grad[3]:
             for_K = outer_products(inside, h, K.shape[-1])
         return grad, for_x, None, for_K, None
+
+
+def as_factors(
+    h: Float[Tensor, "tokens r"], K: Float[Tensor, "n bs bs"], B: Float[Tensor, "r d"]
+) -> tuple[Float[Tensor, "tokens r"], Float[Tensor, "r d"]]:
+    """Two matrices with the product h diag(K_1, ..., K_n)^T B: the blocks go into the smaller of h and B."""
+    if len(h) <= B.shape[1]:
+        return times_blocks(h, K), B
+    return h, times_blocks(B.T, K.mT).T
 
 
 def times_blocks(h: Float[Tensor, "tokens r"], K: Float[Tensor, "n bs bs"]) -> Float[Tensor, "tokens r"]:

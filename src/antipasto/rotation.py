@@ -7,12 +7,14 @@
 R is orthogonal for every theta, exactly I at theta = 0. Blocks of 2 and 4 are solved in closed form: by
 Cayley-Hamilton a 4x4 skew X satisfies X^4 + n X^2 + p^2 I = 0, with n the sum of its squared entries above
 the diagonal and p its Pfaffian, so (I - X)^-1 = ((1 + n)(I + X) + X^2 + X^3) / (1 + n + p^2).
-What is built is R - I = 2 X (I - X)^-1, which loses no digits where R is near I.
+What is built is R - I = 2 X (I - X)^-1, which loses no digits where R is near I. Its gradient needs nothing else:
+dR = 2 N dX N with N = (I - X)^-1 = (R + I) / 2.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -27,8 +29,35 @@ def rotation_minus_identity(
     Every entry of A saturates at 2 tan(max_angle / 2), so a 2x2 block turns by less than `max_angle`; in a
     larger block that bound holds for each pair of directions by itself.
     """
-    limit = 2 * math.tan(max_angle / 2)
-    upper = limit / 2 * torch.tanh(theta / (2 * limit))  # (blocks, pairs): X above the diagonal
+    return _Rotation.apply(theta, block_size, 2 * math.tan(max_angle / 2))
+
+
+class _Rotation(torch.autograd.Function):
+    """As one step of autograd: of some twenty operations on a few numbers, what costs is to follow each back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, theta: Float[Tensor, "blocks pairs"], block_size: int, limit: float
+    ) -> Float[Tensor, "blocks bs bs"]:
+        saturated = torch.tanh(theta / (2 * limit))
+        Q = _cayley(limit / 2 * saturated, block_size)
+        ctx.save_for_backward(saturated, Q)
+        return Q
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, "blocks bs bs"]) -> tuple[Tensor | None, ...]:
+        saturated, Q = ctx.saved_tensors
+        block_size = Q.shape[-1]
+        N = (Q / 2 + torch.eye(block_size, dtype=Q.dtype, device=Q.device)).mT
+        for_X = 2 * (N @ grad @ N)
+        rows, cols = torch.triu_indices(block_size, block_size, offset=1, device=Q.device)
+        for_upper = (for_X - for_X.mT)[:, rows, cols]
+        return for_upper * (1 - saturated.square()) / 4, None, None
+
+
+def _cayley(upper: Float[Tensor, "blocks pairs"], block_size: int) -> Float[Tensor, "blocks bs bs"]:
+    """R - I from what stands above the diagonal of X."""
     X = _skew(upper, block_size)
     n = upper.square().sum(-1)[:, None, None]
     if block_size == 2:

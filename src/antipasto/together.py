@@ -43,7 +43,7 @@ class Together:
         return {"layers": self.layers, "kept": {}}  # a copy of the model computes its own
 
     def of(self, layer: Layer, names: tuple[str, ...], compute: Callable[..., Tensor], dtype: torch.dtype) -> Tensor:
-        stamp = _stamp(layer, names, dtype)
+        stamp = _stamp([getattr(layer, name) for name in names], dtype)
         found = self.kept.get(layer)
         if found is None or found[0] != stamp:
             self._compute(stamp[0], names, compute, dtype)
@@ -53,12 +53,12 @@ class Together:
     def _compute(
         self, device: torch.device, names: tuple[str, ...], compute: Callable[..., Tensor], dtype: torch.dtype
     ) -> None:
-        here = [layer for layer in self.layers if getattr(layer, names[0]).device == device]
-        batch = [torch.cat([getattr(layer, name) for layer in here]) for name in names]
+        tensors = {layer: [getattr(layer, name) for name in names] for layer in self.layers}
+        here = {layer: own for layer, own in tensors.items() if own[0].device == device}
+        batch = [torch.cat(of_all) for of_all in zip(*here.values(), strict=True)]
         found = _Lasting.apply(self.forget, compute, *batch).to(dtype)
-        sizes = [len(getattr(layer, names[0])) for layer in here]
-        for layer, own in zip(here, found.split(sizes), strict=True):
-            self.kept[layer] = _stamp(layer, names, dtype), own
+        each = found.split([len(own[0]) for own in here.values()])
+        self.kept |= {layer: (_stamp(here[layer], dtype), part) for layer, part in zip(here, each, strict=True)}
 
 
 def together(layer: Layer, names: tuple[str, ...], compute: Callable[..., Tensor], dtype: torch.dtype) -> Tensor:
@@ -87,9 +87,8 @@ def apart(layer: Layer) -> Iterator[None]:
             layer.__dict__[TOGETHER] = all_targets
 
 
-def _stamp(layer: Layer, names: tuple[str, ...], dtype: torch.dtype) -> tuple[Any, ...]:
+def _stamp(tensors: list[Tensor], dtype: torch.dtype) -> tuple[Any, ...]:
     """Equal where a result that was kept is still the right one."""
-    tensors = [getattr(layer, name) for name in names]
     state = tensors[0].device, dtype, torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     return (*state, *((tensor.data_ptr(), tensor._version, tensor.requires_grad) for tensor in tensors))
 

@@ -56,9 +56,9 @@ def test_two_by_two_rotation_approaches_its_bound_and_stays_below():
     assert 0 < math.acos(R[0, 0, 0]) < 0.5
 
 
-@pytest.mark.parametrize("block_size", [2, 4])
+@pytest.mark.parametrize("block_size", [2, 3, 4, 8])
 def test_closed_form_gradient_is_that_of_the_solve(block_size):
-    theta = torch.randn(2, block_size * (block_size - 1) // 2, dtype=torch.float64, requires_grad=True)
+    theta = 2 * torch.randn(2, block_size * (block_size - 1) // 2, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(2, block_size, block_size, dtype=torch.float64)
     (ours,) = torch.autograd.grad((rotations(theta, block_size) * weights).sum(), theta)
     (solved,) = torch.autograd.grad((by_solve(theta, block_size, 0.5) * weights).sum(), theta)
