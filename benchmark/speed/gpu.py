@@ -9,6 +9,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from statistics import median
 from types import SimpleNamespace
@@ -32,8 +33,12 @@ ANSWERED = [("Qwen3.5-0.8B", "hf"), ("Qwen3-0.6B", "hf"), ("Qwen3-0.6B", "static
 MAIN = ("lora", "antipasto")  # which are to train three times as many tokens a second as peft does
 
 
-def steps(name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> tuple[list[Cell], list[Claim]]:
-    """Milliseconds, tokens a second and peak memory of a step of every arm, in turns with the base and our lora."""
+def steps(name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> tuple[list[Cell], list[Claim], list[str]]:
+    """Milliseconds, tokens a second and peak memory of a step of every arm, in turns with the base and our lora.
+
+    Returns:
+        (cells, claims, arms that did not fit).
+    """
     made = arms_of(make, batch)
     theirs = {ours: f"peft {peer}" for peer, ours in OURS.items()}
     beside = {arm: with_peak(made.pop(arm)) for arm in ("base", "lora")}
@@ -44,21 +49,25 @@ def steps(name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> tuple
         rivals = {arm: arms[0] for arm, arms in beside.items()}
         for arm in (ours, theirs.get(ours)):  # no more models at once than have to take turns
             if arm in made:
-                rivals[arm], peaks[arm] = with_peak(made[arm])
+                with suppress(torch.OutOfMemoryError):  # peft's hra holds a square matrix for each reflection
+                    rivals[arm], peaks[arm] = with_peak(made[arm])
         found = in_turns(rivals, TURNS, again=5)
         times = found | times  # the base and our lora as they were in the first turns; in claims as beside the arm
-        claims.append(by_turns(found, "base", ours, 1.0, f"{name}: floor / {ours}"))
-        if ours in theirs:
+        if ours in found:
+            claims.append(by_turns(found, "base", ours, 1.0, f"{name}: floor / {ours}"))
+        if {ours, theirs.get(ours)} <= found.keys():
             bound = 1 / 3 if name == "Qwen3.5-0.8B" and ours in MAIN else 1.0
             what = f"{name}: {ours} / {theirs[ours]}"
             claims.append(by_turns(found, ours, theirs[ours], bound, f"{what}, time"))
             claims.append(Claim(f"{what}, peak memory", peaks[ours] / peaks[theirs[ours]], 1.0))
         del rivals
+    too_large = [arm for arm in made if arm not in times]
+    claims.append(Claim(f"{name}: arms of ours that do not fit", sum("peft " not in arm for arm in too_large), 0.0))
     tokens = batch["input_ids"].numel()
     cells = [Cell(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
     cells += [Cell(f"{name}, {arm}", "tokens/s", [1e3 * tokens / ms for ms in values]) for arm, values in times.items()]
-    cells += [Cell(f"{name}, {arm}", "MiB at its peak", [peak / 2**20]) for arm, peak in peaks.items()]
-    return cells, claims
+    cells += [Cell(f"{name}, {arm}", "MiB at its peak", [peaks[arm] / 2**20]) for arm in times]
+    return cells, claims, [f"{name}, {arm}" for arm in too_large]
 
 
 def with_peak(make: Callable[[], Arm]) -> tuple[Arm, int]:
@@ -98,11 +107,13 @@ def main() -> int:
         return 0
     cells: list[Cell] = []
     claims: list[Claim] = []
+    too_large: list[str] = []
     for name in MODELS:
         make = partial(copy.deepcopy, shaped(name, torch.bfloat16))
         found = steps(name, make, random_batch(8, 256, SHAPES[name][1]["vocab_size"]))
         cells += found[0]
         claims += found[1]
+        too_large += found[2]
     for name, backend in ANSWERED:
         model = shaped(name, torch.bfloat16).to("cuda").eval()
         at_once = min(QUESTIONS, fitting(model, PROMPT_TOKENS + ANSWER_TOKENS))
@@ -113,7 +124,7 @@ def main() -> int:
             claims.append(Claim(f"{name}: seconds for {QUESTIONS} questions / 60", median(taken) / 60, 1.0))
     setting = (
         f"bfloat16, 8 x 256 tokens, down_proj, r={RANK} and {FROZEN_RANK}; answers of {ANSWER_TOKENS} tokens to "
-        f"prompts of {PROMPT_TOKENS}."
+        f"prompts of {PROMPT_TOKENS}. Did not fit: {', '.join(too_large) or 'none'}."
     )
     return record("gpu", setting, cells, claims)
 

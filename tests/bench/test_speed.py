@@ -68,17 +68,25 @@ def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, capsys):
     monkeypatch.setattr(peers, "FROZEN_RANK", 32)
     monkeypatch.setattr(peers, "RANK", 4)
     small = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 700}
+
+    def too_large():
+        raise torch.OutOfMemoryError("a square matrix for each reflection")
+
     make = partial(shapes.shaped, "Qwen3-0.6B", **small)
-    cells, claims = gpu.steps("Qwen3.5-0.8B", make, shapes.random_batch(2, 16, 700))
+    names = peers.arms_of(make, shapes.random_batch(2, 16, 700))
+    monkeypatch.setattr(gpu, "arms_of", lambda *given: names | {"peft hra": too_large})
+    cells, claims, absent = gpu.steps("Qwen3.5-0.8B", make, shapes.random_batch(2, 16, 700))
+    assert absent == ["Qwen3.5-0.8B, peft hra"]
     assert {cell.unit for cell in cells} == {"ms", "tokens/s", "MiB at its peak"}
     bounds = {claim.what.removeprefix("Qwen3.5-0.8B: "): claim.bound for claim in claims}
     assert bounds["lora / peft lora, time"] == bounds["antipasto / peft psoft, time"] == 1 / 3
     for name, variant in antipasto.REGISTRY.items():
         if variant.trains:
             assert bounds.pop(f"floor / {name}") == 1.0
+    assert bounds.pop("arms of ours that do not fit") == 0.0
     assert {*bounds.values()} == {1 / 3, 1.0}
     arms = {cell.arm.removeprefix("Qwen3.5-0.8B, ") for cell in cells}
-    assert arms == {*peers.arms_of(make, shapes.random_batch(2, 16, 700))}, "every variant, and all of peft's"
+    assert arms == set(names) - {"peft hra"}, "every variant, and all of peft's that fit"
     made = []
     model = make().eval()
     model.lm_head.register_forward_hook(lambda module, args, out: made.append(len(out)))
