@@ -46,8 +46,8 @@ def steps(name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> tuple
     times: dict[str, list[float]] = {}
     claims: list[Claim] = []
     for ours in [arm for arm in ("lora", *made) if not arm.startswith("peft ")]:
-        rivals = {arm: arms[0] for arm, arms in beside.items()}
-        for arm in (ours, theirs.get(ours)):  # no more models at once than have to take turns
+        rivals = {arm: model for arm, (model, _) in beside.items()}  # no more models than have to take turns
+        for arm in (ours, theirs.get(ours)):
             if arm in made:
                 with suppress(torch.OutOfMemoryError):  # peft's hra holds a square matrix for each reflection
                     rivals[arm], peaks[arm] = with_peak(made[arm])
@@ -60,7 +60,6 @@ def steps(name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> tuple
             what = f"{name}: {ours} / {theirs[ours]}"
             claims.append(by_turns(found, ours, theirs[ours], bound, f"{what}, time"))
             claims.append(Claim(f"{what}, peak memory", peaks[ours] / peaks[theirs[ours]], 1.0))
-        del rivals
     too_large = [arm for arm in made if arm not in times]
     claims.append(Claim(f"{name}: arms of ours that do not fit", sum("peft " not in arm for arm in too_large), 0.0))
     tokens = batch["input_ids"].numel()

@@ -47,7 +47,7 @@ NOT_HELD = 3  # exit code of a suite of which a claim does not hold
 
 @dataclass(frozen=True)
 class Claim:
-    """A ratio of two figures of one run, and what it must not exceed."""
+    """A ratio of two figures of one run, or a count, and what it must not exceed."""
 
     what: str
     ratio: float
