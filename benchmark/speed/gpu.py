@@ -46,7 +46,7 @@ def steps(name: str, make: Callable[[], Any], batch: dict[str, Tensor]) -> tuple
     times: dict[str, list[float]] = {}
     claims: list[Claim] = []
     for ours in [arm for arm in ("lora", *made) if not arm.startswith("peft ")]:
-        rivals = {arm: model for arm, (model, _) in beside.items()}  # no more models than have to take turns
+        rivals = {arm: step for arm, (step, _) in beside.items()}  # no more models than have to take turns
         for arm in (ours, theirs.get(ours)):
             if arm in made:
                 with suppress(torch.OutOfMemoryError):  # peft's hra holds a square matrix for each reflection
