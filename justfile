@@ -32,6 +32,7 @@ report *OPTIONS: setup
 lint: setup
     .venv/bin/ruff check .
     .venv/bin/ruff format --check .
+    .venv/bin/lint-imports --no-cache --no-logo
     .venv/bin/mypy
 
 # Write requirements.lock anew from what is installed; torch without its build tag, so that each machine finds its own.

@@ -27,12 +27,12 @@ import torch
 from torch import Generator, nn
 
 import antipasto
-from antipasto_bench.config import RunConfig, compose
-from antipasto_bench.data import IGNORED, PROMPT, TRAIN_FIELDS, Example, collate, encode, read_rows
-from antipasto_bench.load import load_model
-from antipasto_bench.optimisation import CompletionLoss
-from antipasto_bench.provenance import provenance
-from antipasto_bench.train import learning_rate
+from antipasto_bench.core.provenance import provenance
+from antipasto_bench.run.data import IGNORED, PROMPT, TRAIN_FIELDS, Example, collate, encode, read_rows
+from antipasto_bench.run.models import load_model
+from antipasto_bench.run.step import CompletionLoss
+from antipasto_bench.run.train import learning_rate
+from antipasto_bench.spec.config import RunConfig, compose
 
 UNWANTED = ("NANO_share", "NANO_age", "NANO_earn", "NANO_fraction", "NANO_saving")
 MAIN, QUARANTINE = "lora_delta_s", "lora_delta_s_hack"

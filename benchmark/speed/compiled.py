@@ -7,7 +7,7 @@ import time
 
 from peers import Arm, Bench
 
-from antipasto_bench.speed import Cell, duel, in_turns, record
+from antipasto_bench.speed.harness import Cell, duel, in_turns, record
 
 TURNS, DUEL_TURNS = 7, 31
 

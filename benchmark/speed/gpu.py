@@ -20,10 +20,10 @@ from peers import FROZEN_RANK, OURS, RANK, Arm, arms_of
 from shapes import SHAPES, random_batch, shaped
 from torch import Generator, Tensor
 
-from antipasto_bench.config import compose
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.scoring import Scorer, fitting
-from antipasto_bench.speed import Cell, Claim, by_turns, in_turns, record
+from antipasto_bench.run.generate import Scorer, fitting
+from antipasto_bench.spec.config import compose
+from antipasto_bench.speed.harness import Cell, Claim, by_turns, in_turns, record
 
 TURNS = 9
 MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")

@@ -12,8 +12,8 @@ from peers import our_step
 from shapes import blocks, random_batch
 
 import antipasto
-from antipasto_bench.config import compose
-from antipasto_bench.speed import Cell, in_turns, record
+from antipasto_bench.spec.config import compose
+from antipasto_bench.speed.harness import Cell, in_turns, record
 
 TURNS = 5
 USUAL = {"tokens": 128, "rows": 2, "layers": 2, "rank": 128}

@@ -10,7 +10,7 @@ from shapes import blocks, random_batch
 from torch import nn
 
 import antipasto
-from antipasto_bench.speed import Cell, by_turns, record
+from antipasto_bench.speed.harness import Cell, by_turns, record
 
 TURNS, LAYERS, R = 3, 3, 256
 DOWN = ("down_proj",)

@@ -16,9 +16,10 @@ import torch
 from peers import OURS, Bench, arms_of
 from shapes import blocks, random_batch
 
-from antipasto_bench.machine import resident
-from antipasto_bench.measured_cost import kept_for_backward, peak_bytes
-from antipasto_bench.speed import Cell, Claim, record
+from antipasto_bench.core.device import peak_bytes
+from antipasto_bench.core.machine import resident
+from antipasto_bench.run.costs import kept_for_backward
+from antipasto_bench.speed.harness import Cell, Claim, record
 
 SETTINGS = {
     "nano": lambda: Bench("nano").arms(),

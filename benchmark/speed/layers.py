@@ -6,7 +6,7 @@ from functools import partial
 from peers import FROZEN_RANK, RANK, arms_of
 from shapes import blocks, random_batch
 
-from antipasto_bench.speed import Cell, duel, in_turns, record
+from antipasto_bench.speed.harness import Cell, duel, in_turns, record
 
 TURNS, DUEL_TURNS = 3, 41
 AGAINST = [("antipasto_gain", 1.01), ("lora", 1.06)]  # and the most that antipasto's step may take of theirs

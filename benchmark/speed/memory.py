@@ -9,8 +9,8 @@ from torch.nn.functional import linear
 
 import antipasto
 from antipasto.rotation import rotation_minus_identity
-from antipasto_bench.measured_cost import kept_for_backward
-from antipasto_bench.speed import Cell, Claim, record
+from antipasto_bench.run.costs import kept_for_backward
+from antipasto_bench.speed.harness import Cell, Claim, record
 
 TOKENS, WIDE, NARROW, R = 1024, 3072, 1024, 256
 LINEAR = ("0", "2")

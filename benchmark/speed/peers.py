@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 import antipasto
-from antipasto_bench.attach import attach
-from antipasto_bench.bases import Bases
-from antipasto_bench.config import BASE, RunConfig, compose
-from antipasto_bench.data import Example, collate
-from antipasto_bench.load import load_model
-from antipasto_bench.optimisation import CompletionLoss, Optimisation
+from antipasto_bench.run.attach import attach
+from antipasto_bench.run.data import Example, collate
+from antipasto_bench.run.model_cache import Bases
+from antipasto_bench.run.models import load_model
+from antipasto_bench.run.step import CompletionLoss, Optimisation
+from antipasto_bench.spec.config import BASE, RunConfig, compose
 
 Batch = dict[str, Tensor]
 

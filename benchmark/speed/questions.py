@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from antipasto_bench.config import RunConfig
-from antipasto_bench.evaluate import Evaluation
+from antipasto_bench.run.evaluate import Evaluation
+from antipasto_bench.spec.config import RunConfig
 
 MOST_NEW_TOKENS = 256
 

@@ -3,7 +3,7 @@
 Peft's way: the method in peft's model wrapper, trained by the loop of peft's own comparison on the same examples in
 buckets of 20 batches, scored unmerged by `generate` in batches of 50. Psoft has lora's learning rate, which nobody
 chose for it: what it gets right says nothing of the method. Whether accuracy is lost is asked question by question,
-with the seeds as what varies (antipasto_bench.stats.compare); every answer is kept, 1 where it is right.
+with the seeds as what varies (antipasto_bench.analysis.stats.compare); every answer is kept, 1 where it is right.
 """
 
 import sys
@@ -21,15 +21,15 @@ from peers import PEERS, Bench, linear_targets, padded, peft_step
 from questions import Questions, generate_answers, right
 
 import antipasto
-from antipasto_bench.attach import attach
-from antipasto_bench.bases import Bases
-from antipasto_bench.config import RunConfig
-from antipasto_bench.data import Example
-from antipasto_bench.paths import Store
-from antipasto_bench.progress import Progress
-from antipasto_bench.run import execute
-from antipasto_bench.speed import Cell, Claim, by_turns, record
-from antipasto_bench.stats import compare
+from antipasto_bench.analysis.stats import compare
+from antipasto_bench.run.attach import attach
+from antipasto_bench.run.data import Example
+from antipasto_bench.run.execute import execute
+from antipasto_bench.run.model_cache import Bases
+from antipasto_bench.run.progress import Progress
+from antipasto_bench.spec.config import RunConfig
+from antipasto_bench.speed.harness import Cell, Claim, by_turns, record
+from antipasto_bench.store.folders import Store
 
 QUESTIONS, SEEDS = 500, 8
 # ours, peft's, and the most of its time that ours may take

@@ -9,9 +9,9 @@ from peers import Bench
 from questions import Questions, generate_answers
 
 import antipasto
-from antipasto_bench.attach import attach
-from antipasto_bench.evaluate import Evaluation
-from antipasto_bench.speed import Cell, duel, in_turns, record
+from antipasto_bench.run.attach import attach
+from antipasto_bench.run.evaluate import Evaluation
+from antipasto_bench.speed.harness import Cell, duel, in_turns, record
 
 QUESTIONS, TURNS, DUEL_TURNS = 300, 5, 21
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from peers import OURS, Arm, Bench
 
 import antipasto
-from antipasto_bench.speed import Cell, duel, in_turns, record
+from antipasto_bench.speed.harness import Cell, duel, in_turns, record
 
 TURNS, DUEL_TURNS, FLOOR_TURNS = 9, 61, 21
 AGAINST = {"psoft": 0.92, "lora": 0.92, "hra": 0.65, "dora": 0.95, "delora": 0.95, "road": 0.95, "ia3": 0.95}

@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from antipasto_bench.results import read_table
-from antipasto_bench.speed import Cell, Claim, record
+from antipasto_bench.speed.harness import Cell, Claim, record
+from antipasto_bench.store.table import read_table
 
 BOUND = 0.05
 WORDS = ["lora,antipasto", "seed=0,1,2", "costs=false", "eval.general=none", "--preset", "nano"]

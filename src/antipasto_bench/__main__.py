@@ -1,5 +1,5 @@
 """`python -m antipasto_bench` is `antipasto-bench`."""
 
-from .cli import main
+from .cli.app import main
 
 main()

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
-from antipasto_bench.cli import main, quieten
+from antipasto_bench.cli.app import main
+from antipasto_bench.core.quiet import quieten
 
 SHARED = Path(__file__).parents[3] / "shared"  # real GSM8K, where a checkout has it beside it
 QUICK = [
@@ -23,10 +24,10 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
 }
 IMPORTED = [
-    "antipasto_bench.run",
-    "antipasto_bench.publish",
+    "antipasto_bench.run.execute",
+    "antipasto_bench.report.write",
     "datasets",
-    "antipasto_bench.scoring",
+    "antipasto_bench.run.generate",
     "lm_eval.evaluator",
     "transformers.models.auto.modeling_auto",
 ]

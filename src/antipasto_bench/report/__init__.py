@@ -1,0 +1,1 @@
+"""What people read of the results: tables, drawings, the page. Written from results/ alone."""

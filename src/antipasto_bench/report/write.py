@@ -1,0 +1,42 @@
+"""Write everything that people read of the results: README's tables, the drawings, and the page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..analysis.compared_sections import failures, studies
+from ..core.files import write_bytes
+from ..store.folders import Store
+from .figures import drawings
+from .html import page
+from .markdown import markdown, write_into
+
+HTML, FIGURES = "report.html", "figures"
+
+
+def publish(store: Store, readme: Path, references: Sequence[Path] = ()) -> tuple[str, list[Path]]:
+    """Render results into the readme, results/figures and results/report.html; each is written only where it changed.
+
+    Returns:
+        the tables as Markdown, and the files that changed.
+
+    Raises:
+        UserError: no run has been recorded, one cannot be backed, a reference cannot be read, or the readme has no
+            place for the tables. Nothing is written then.
+    """
+    found, failed = studies(store), failures(store)
+    folder = store.results / FIGURES
+    text = markdown(found, failed, references, os.path.relpath(folder, readme.resolve().parent))
+    files = {folder / name: drawn for study in found for name, drawn in drawings(study).items()}
+    files[store.results / HTML] = page(found, failed, store, references)
+    changed = [readme] if write_into(readme, text) else []
+    for stale in sorted(set(folder.glob("*.svg")) - set(files)) if folder.is_dir() else []:
+        stale.unlink()
+        changed.append(stale)
+    for path, content in files.items():
+        if not path.exists() or path.read_bytes() != content.encode():
+            write_bytes(path, content.encode())
+            changed.append(path)
+    return text, changed

@@ -1,0 +1,65 @@
+"""A run's adapter, put onto its base model as the run asks: with its own draws, and its own calibration data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from inspect import signature
+from typing import Any
+
+from torch import Generator, nn
+
+import antipasto
+from antipasto.targets import find_targets
+
+from ..core.device import synchronise
+from ..core.errors import UserError
+from ..spec.config import RunConfig
+from .data import Example, Splits, collate, draw_examples, with_wrong_numbers
+
+
+def drawn_examples(run: RunConfig, tokenizer: Any, splits: Splits, count: int | None = None) -> list[Example]:
+    """What the run trains on, in order, or the first `count` of it. Under one seed every variant sees the same."""
+    wanted = run.steps * run.batch_size * run.grad_accum if count is None else count
+    order = Generator().manual_seed(run.seed)
+    return draw_examples(tokenizer, splits.train, wanted, run.data.max_length, order)
+
+
+def attach(run: RunConfig, model: nn.Module, tokenizer: Any, examples: list[Example]) -> float:
+    """Attach the run's untrained adapter; variants that look at data are shown the first examples.
+
+    Returns:
+        seconds that it took, calibration included.
+
+    Raises:
+        UserError: the adapter does not fit the model or the data.
+    """
+    init = Generator().manual_seed(run.seed + 2**32)  # not the generator of the examples, which all variants share
+    cfg = run.adapter_config
+    variant = antipasto.REGISTRY[cfg.variant]
+    calibration: Any = None
+    if variant.needs_data(cfg):
+        shown = examples[: run.data.calibration]
+        calibration = _batches(run, shown, tokenizer, model)
+        if variant.contrastive:
+            wrong = with_wrong_numbers(shown, tokenizer, run.seed)
+            calibration = antipasto.Contrast(calibration, _batches(run, wrong, tokenizer, model))
+    synchronise(model)
+    start = time.perf_counter()
+    try:
+        antipasto.attach(model, cfg, calibration, generator=init)
+    except antipasto.AdapterError as error:
+        raise UserError(f"{run.variant}: {error}") from error
+    synchronise(model)
+    return time.perf_counter() - start
+
+
+def _batches(run: RunConfig, shown: list[Example], tokenizer: Any, model: Any) -> Iterator[dict[str, Any]]:
+    spared: dict[str, Any] = {"use_cache": False}  # nobody asks for more tokens
+    head = model.get_output_embeddings()
+    if "logits_to_keep" in signature(model.forward).parameters:
+        # Logits of all tokens may take more room than all else, and nobody looks at them but an adapter of their layer.
+        spared["logits_to_keep"] = 0 if head in find_targets(model, run.adapter_config).values() else 1
+    for start in range(0, len(shown), run.batch_size):
+        batch = collate(shown[start : start + run.batch_size], tokenizer.pad_token_id)
+        yield {key: value for key, value in batch.items() if key != "labels"} | spared

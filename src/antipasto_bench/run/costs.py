@@ -1,0 +1,256 @@
+"""What an adapter costs, measured beside its base in a process of its own, so that no earlier work is counted.
+
+One batch of the run's training data; base and adapter take turns, so that what slows the machine slows both. The base
+is timed with gradients flowing from its loss to its embeddings: the work that no adapter of its layers can avoid.
+
+    python -m antipasto_bench.run.execute.costs < job.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import antipasto
+from antipasto.quantised import evaluating
+
+from ..core.device import peak_bytes, synchronise
+from ..core.errors import UserError
+from ..spec.config import BASE, RunConfig
+from ..store.table import COSTS
+from .attach import attach, drawn_examples
+from .data import Example, Splits, collate, load_splits
+from .models import load_model, load_tokenizer
+from .process_group import LAUNCHED
+from .step import CompletionLoss
+
+WARM_UP = 2  # untimed turns
+MOST_TURNS, LEAST_TURNS = 21, 5
+PATIENCE_S = 4.0  # no more turns are begun after this
+NEW_TOKENS = 32  # generated greedily for each prompt
+RESULT = "measured: "
+
+
+def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> dict[str, Any]:
+    """The costs of a run's adapter, by the names of COSTS. A measurement that fails is a warning, and no cost.
+
+    Args:
+        splits: of the run's data; the first examples of its training make the batch and the calibration.
+
+    Raises:
+        UserError: the run cannot be made as asked.
+    """
+    shown = drawn_examples(run, tokenizer, splits, max(run.batch_size, run.data.calibration))
+    job = {"run": run.model_dump(mode="json"), "examples": [asdict(example) for example in shown]}
+    source = str(Path(__file__).resolve().parents[2])
+    paths = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
+    with tempfile.TemporaryDirectory(prefix="antipasto-cost-") as cache:
+        done = subprocess.run(
+            [sys.executable, "-m", "antipasto_bench.run.execute.costs"],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            env={name: value for name, value in os.environ.items() if name not in LAUNCHED}
+            | {"PYTHONPATH": paths, "ANTIPASTO_CACHE": cache, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        )
+    told = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
+    if done.returncode == 2:
+        raise UserError(done.stderr.strip().removeprefix("error: "))
+    if done.returncode or not told:
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1][:300]
+        warnings.warn(f"costs of {run.variant} are not measured: {reason}", stacklevel=2)
+        return {}
+    return dict(json.loads(told[-1].removeprefix(RESULT)))
+
+
+def cost_key(run: RunConfig) -> str:
+    """Equal for two runs whose adapters cost the same: that differ in learning rate, seed, steps or scoring alone."""
+    free = {
+        "preset", "lr", "seed", "steps", "grad_accum", "warmup", "weight_decay", "max_grad_norm", "eval", "costs",
+        "checkpoint", "device_map",
+    }  # fmt: skip
+    return json.dumps(run.model_dump(mode="json", exclude=free), sort_keys=True)
+
+
+def measure_alone(run: RunConfig) -> dict[str, Any]:
+    """The costs of a run's adapter where nothing of the run is loaded yet.
+
+    Raises:
+        UserError: the run cannot be made as asked.
+    """
+    return measure(run, load_tokenizer(run), load_splits(run.data, run.eval))
+
+
+def measure_here(run: RunConfig, examples: list[Example]) -> dict[str, Any]:
+    """The costs, measured in this process; its resident set is the adapter's only if it did nothing else before."""
+    model, tokenizer = load_model(run)
+    batch = collate(examples[: run.batch_size], tokenizer.pad_token_id)
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    adapted = run.variant != BASE
+    found: dict[str, Any] = dict.fromkeys(COSTS) | {"priced_tokens": batch["input_ids"].numel()}
+    if adapted:
+        found["attach_cold_s"] = attach(run, model, tokenizer, examples)
+    else:
+        model.requires_grad_(False)
+    model.train()
+    trained = list(antipasto.trainable_parameters(model).values()) if adapted else []
+    optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True) if trained else None  # its moments take memory too
+    loss_of = CompletionLoss(model)
+
+    def work() -> Tensor:
+        return loss_of(batch)
+
+    for _ in range(WARM_UP):
+        _turn(model, work, from_inputs=not adapted, optimizer=optimizer)
+    found["peak_bytes"] = peak_bytes(next(model.parameters()).device)
+    del optimizer
+    found |= _steps(model, work, adapted, bool(trained))
+    if adapted:
+        antipasto.detach(model)
+        found["attach_warm_s"] = attach(run, model, tokenizer, examples)
+        if antipasto.merge_refusal(model) is None:
+            found["merge_s"] = _seconds(model, lambda: antipasto.merge(model))
+            antipasto.unmerge(model)
+    return found | _generation(model, tokenizer, examples[: run.batch_size], adapted)
+
+
+def _steps(model: nn.Module, work: Callable[[], Tensor], adapted: bool, trains: bool) -> dict[str, Any]:
+    """Forward and backward of the base and, in turns with it, of the adapter."""
+    times: dict[str, list[float]] = {}
+    found: dict[str, Any] = {}
+    with antipasto.disabled(model) if adapted else nullcontext():
+        found["base_saved_bytes"] = saved_bytes(model, work, from_inputs=True)
+    if trains:
+        found["saved_bytes"] = saved_bytes(model, work)
+    began = time.perf_counter()
+    for turn in range(MOST_TURNS):
+        if turn >= LEAST_TURNS and time.perf_counter() - began > PATIENCE_S:
+            break
+        with antipasto.disabled(model) if adapted else nullcontext():
+            spent = {"base_": _turn(model, work, from_inputs=True)}
+        if adapted:
+            spent[""] = _turn(model, work)
+        for arm, seconds in spent.items():
+            for name, value in zip(("forward_ms", "backward_ms"), seconds, strict=True):
+                if value is not None:
+                    times.setdefault(arm + name, []).append(1e3 * value)
+    return found | {name: median(values[1:] if len(values) > 1 else values) for name, values in times.items()}
+
+
+def _turn(
+    model: nn.Module,
+    work: Callable[[], Tensor],
+    from_inputs: bool = False,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> tuple[float, float | None]:
+    """Seconds of one forward with its loss, and of its backward; None where nothing is trained."""
+    with _gradients_from_embeddings(model) if from_inputs else nullcontext():
+        synchronise(model)
+        start = time.perf_counter()
+        loss = work()
+        synchronise(model)
+        middle = time.perf_counter()
+        if not loss.requires_grad:
+            return middle - start, None
+        loss.backward()
+        synchronise(model)
+        end = time.perf_counter()
+    if optimizer is not None:
+        optimizer.step()
+    model.zero_grad(set_to_none=True)
+    return middle - start, end - middle
+
+
+@contextmanager
+def _gradients_from_embeddings(model: Any) -> Iterator[None]:
+    """Let gradients flow through the whole of a frozen model."""
+    handle = model.get_input_embeddings().register_forward_hook(lambda module, args, out: out.requires_grad_())
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def saved_bytes(model: nn.Module, work: Callable[[], Tensor], from_inputs: bool = False) -> int:
+    """What autograd keeps of `work` between forward and backward, the model's own tensors left out."""
+    with _gradients_from_embeddings(model) if from_inputs else nullcontext():
+        return kept_for_backward(work, [*model.parameters(), *model.buffers()])
+
+
+def kept_for_backward(work: Callable[[], Any], owned: Iterable[Tensor] = ()) -> int:
+    """Bytes of the storages that autograd saves while `work` runs, each once, and none of those that are `owned`."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in owned}
+    kept: dict[int, int] = {}
+    alive = []  # so that no storage is freed and its address given to another
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        work()
+    return sum(kept.values())
+
+
+def _seconds(model: nn.Module, work: Callable[[], Any]) -> float:
+    synchronise(model)
+    start = time.perf_counter()
+    work()
+    synchronise(model)
+    return time.perf_counter() - start
+
+
+def _generation(model: Any, tokenizer: Any, examples: list[Example], adapted: bool) -> dict[str, float]:
+    """Tokens a second of greedy answers to the batch's prompts, the adapter unmerged, in turns with the base."""
+    longest = max(example.prompt_length for example in examples)
+    rows = [[tokenizer.pad_token_id] * (longest - e.prompt_length) + e.ids[: e.prompt_length] for e in examples]
+    ids = torch.tensor(rows, device=model.device)
+    mask = torch.tensor(
+        [[0] * (longest - e.prompt_length) + [1] * e.prompt_length for e in examples], device=model.device
+    )
+    options = {"min_new_tokens": NEW_TOKENS, "max_new_tokens": NEW_TOKENS, "do_sample": False}
+
+    def generate() -> None:
+        model.generate(ids, attention_mask=mask, pad_token_id=tokenizer.pad_token_id, **options)
+
+    times: dict[str, list[float]] = {}
+    with evaluating(model):
+        for _ in range(4):
+            with antipasto.disabled(model) if adapted else nullcontext():
+                times.setdefault("base_generated_tokens_per_s", []).append(_seconds(model, generate))
+            if adapted:
+                times.setdefault("generated_tokens_per_s", []).append(_seconds(model, generate))
+    return {name: len(examples) * NEW_TOKENS / median(values[1:]) for name, values in times.items()}
+
+
+def main() -> None:
+    job = json.load(sys.stdin)
+    run = RunConfig.model_validate(job["run"])
+    try:
+        found = measure_here(run, [Example(**example) for example in job["examples"]])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(RESULT + json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The model as lm-eval asks it, in less time than lm-eval's own Hugging Face model takes for the same answers.
+
+`eval.backend` says how they are generated:
+
+    hf          batch by batch; each answer ends where it ends, and a batch with its last
+    static      the same with a cache of fixed size, whose steps transformers compiles on a GPU
+    continuous  the place of an answer that has ended goes to the next question at once; it knows of no stop strings,
+                so that an answer ends with an end token or at its greatest length, and is cut afterwards
+    vllm        by vLLM, on the merged weights; on a GPU
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+from transformers import ContinuousBatchingConfig, StoppingCriteriaList, StopStringCriteria
+
+from ..core.errors import RunFailure, out_of_memory
+from ..core.machine import cores, free_memory
+from ..spec.config import EvalConfig
+
+MOST_ON_GPU = 512  # questions at once, however much memory is free
+A_THREAD = 128  # questions at once for each thread of a CPU: more take no less time
+SHARE = 0.7  # of the free memory that is taken to be there
+VLLM_LONGEST = 4096  # tokens of prompt and answer: room for a model's whole context may be more than a GPU has
+
+T = TypeVar("T")
+
+
+@contextmanager
+def scorer(model: Any, tokenizer: Any, config: EvalConfig) -> Iterator[Any]:
+    """The model as lm-eval's evaluator takes it.
+
+    Args:
+        model: with its adapter folded in, where `config.backend` is vllm.
+    """
+    if config.backend != "vllm":
+        yield Scorer(model, tokenizer, config)
+        return
+    from lm_eval.models.vllm_causallms import VLLM
+
+    with TemporaryDirectory() as folder:
+        plain = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
+        model.save_pretrained(folder, state_dict=plain)
+        tokenizer.save_pretrained(folder)
+        free = _free_on_gpu(model.device)
+        share = 0.9 * free / torch.cuda.get_device_properties(model.device).total_memory
+        longest = min(VLLM_LONGEST, model.config.get_text_config().max_position_embeddings)
+        dtype = str(model.dtype).removeprefix("torch.")
+        try:
+            lm = VLLM(folder, dtype, batch_size="auto", max_model_len=longest, gpu_memory_utilization=round(share, 2))
+        except (ValueError, OSError) as error:  # a model it does not know, or has no room for
+            raise RunFailure(f"vLLM: {error}") from error
+        try:
+            yield lm
+        finally:
+            del lm
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+class Scorer(HFLM):
+    """lm-eval's Hugging Face model, but for how it generates."""
+
+    def __init__(self, model: Any, tokenizer: Any, config: EvalConfig) -> None:
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
+        self._config = config
+        self._endings: dict[tuple[str, ...], StopStringCriteria] = {}
+        self.batch_size_per_gpu: Any = config.batch_size  # `auto` until something is asked
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """Answers in the order of the requests."""
+        texts, settings = zip(*(request.args for request in requests), strict=True)
+        most_new = max(normalize_gen_kwargs(given, self.max_gen_toks)["max_gen_toks"] for given in settings)
+        width = most_new + max(len(self.tok_encode(text)) for text in texts)
+        self._fit(len(requests), width)
+        if self._config.backend == "continuous" and not any(_samples(request.args[1]) for request in requests):
+            return self._halving(lambda: self._generate_continuously(requests, width))
+        generate = super().generate_until
+        return self._halving(lambda: list(generate(requests, disable_tqdm)))
+
+    def _loglikelihood_tokens(self, requests: list[Any], *given: Any, **options: Any) -> list[tuple[float, bool]]:
+        width = max((len(context) + len(end) for _, context, end in requests), default=1)
+        self._fit(len(requests), width, scored=width)
+        score = super()._loglikelihood_tokens
+        return self._halving(lambda: list(score(requests, *given, **options)))
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        self._fit(MOST_ON_GPU, self.max_length, scored=self.max_length)  # in which windows of it are put together
+        return list(super().loglikelihood_rolling(requests, disable_tqdm))
+
+    def _fit(self, count: int, width: int, scored: int = 1) -> None:
+        if self._config.batch_size == "auto":
+            self.batch_size_per_gpu = max(1, min(fitting(self.model, width, scored), count))
+
+    def _halving(self, work: Callable[[], list[T]]) -> list[T]:
+        """What comes of `work`; where memory does not hold a batch, with half of it."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or self.batch_size_per_gpu == 1:
+                    raise
+            self.batch_size_per_gpu //= 2
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    def _model_generate(self, context: Any, max_length: int, stop: list[str], **settings: Any) -> torch.Tensor:
+        """As HFLM's own, but that each row ends with a stop string of its own: HFLM waits until all rows have it."""
+        if _samples(settings):
+            return super()._model_generate(context, max_length, stop, **settings)
+        if self._config.backend == "static":
+            settings["cache_implementation"] = "static"
+        settings.pop("temperature", None)
+        asked = context.shape[1]
+        return self.model.generate(
+            input_ids=context,
+            max_new_tokens=max_length - asked,  # before whatever the model's own settings say
+            stopping_criteria=StoppingCriteriaList([self._ending(tuple(stop), asked)] if self._strings(stop) else []),
+            eos_token_id=self._end_ids,
+            pad_token_id=self.tokenizer.pad_token_id,
+            use_cache=True,
+            **settings | {"do_sample": False},
+        )
+
+    def _strings(self, stop: Iterable[str]) -> list[str]:
+        """Those to stop at, of which the end token is none: it is known by its number."""
+        return [string for string in stop if string != self._end]
+
+    def _ending(self, stop: tuple[str, ...], asked: int) -> Callable[..., torch.Tensor]:
+        """Which rows have come to a stop string behind their first `asked` tokens, the question."""
+        if stop not in self._endings:  # it goes through the whole vocabulary
+            self._endings[stop] = StopStringCriteria(self.tokenizer, self._strings(stop))
+        found = self._endings[stop]
+        return lambda ids, scores, **more: found(ids[:, asked:], scores, **more)
+
+    @property
+    def _end(self) -> str:
+        return str(self.tok_decode(self.eot_token_id, skip_special_tokens=False))
+
+    @property
+    def _end_ids(self) -> list[int]:
+        """The end token that answers were trained with, and the model's own, of which there may be several."""
+        own = self.model.generation_config.eos_token_id
+        return sorted({self.eot_token_id, *(own if isinstance(own, list) else [] if own is None else [own])})
+
+    def _generate_continuously(self, requests: list[Any], width: int) -> list[str]:
+        """As many at once as the batch size says; `width` is that of the longest, in tokens."""
+        page = 256 if self.device.type == "cuda" else 64  # flash attention takes no smaller
+        room = ContinuousBatchingConfig(
+            page_size=page,
+            num_blocks=self.batch_size * -(-width // page),
+            max_batch_tokens=max(width, 2 * self.batch_size),
+            max_requests_per_batch=self.batch_size,
+            allow_block_sharing=False,  # questions begin alike for a few words only
+        )
+        said: dict[int, str] = {}
+        kinds = sorted({json.dumps(request.args[1], sort_keys=True) for request in requests})
+        for kind in kinds:
+            chosen = [i for i, request in enumerate(requests) if json.dumps(request.args[1], sort_keys=True) == kind]
+            settings = normalize_gen_kwargs(json.loads(kind), self.max_gen_toks)
+            stop = handle_stop_sequences(settings.get("until"), eos=self._end)
+            limits = copy.deepcopy(self.model.generation_config)
+            limits.update(
+                max_new_tokens=settings["max_gen_toks"],
+                do_sample=False,
+                eos_token_id=self._end_ids,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+            most = self.max_length - settings["max_gen_toks"]
+            prompts = [self.tok_encode(requests[i].args[0])[-most:] for i in chosen]
+            made = list(self.model.generate_batch(prompts, limits, room, warmup=False).values())
+            problem = next((output.error for output in made if output.error), None)
+            if problem or len(made) < len(prompts):
+                problem = problem or f"{len(prompts) - len(made)} of {len(prompts)} questions got no answer"
+                raise RuntimeError(problem)
+            for i, output in zip(chosen, made, strict=True):
+                said[i] = postprocess_generated_text(self.tok_decode(output.generated_tokens), stop, None)
+                self.cache_hook.add_partial("generate_until", requests[i].args, said[i])
+        return [said[i] for i in range(len(requests))]
+
+
+def _samples(settings: dict[str, Any]) -> bool:
+    """Whether answers are drawn, and not the likeliest."""
+    return bool(settings.get("do_sample") or settings.get("temperature"))
+
+
+def fitting(model: Any, width: int, scored: int = 1) -> int:
+    """How many sequences a model can take at once.
+
+    Args:
+        width: of the longest of them, prompt and answer, in tokens.
+        scored: of so many of these tokens logits are made.
+
+    Returns:
+        what the free memory holds of keys, values and one layer's activations; on a CPU no more than keeps its threads
+        busy, on a GPU no more than 512, and at least 1.
+    """
+    config = model.config.get_text_config()
+    queries = _largest(config, "num_attention_heads")
+    heads = _largest(config, "num_key_value_heads") or queries
+    size = _largest(config, "head_dim") or config.hidden_size // max(1, queries)
+    kept = 2 * config.num_hidden_layers * heads * size  # of all layers, were all of them plain attention
+    wide = 4 * max(config.hidden_size, _largest(config, "intermediate_size"))
+    bytes_a_row = width * (kept + wide) * model.dtype.itemsize + scored * 3 * 4 * config.vocab_size  # in float32
+    if model.device.type == "cuda":
+        free, most = _free_on_gpu(model.device), MOST_ON_GPU
+    else:
+        threads = torch.get_num_threads()
+        part = min(1.0, threads / cores())  # a worker that has half of the cores takes half of it
+        free, most = int(part * free_memory()), A_THREAD * threads
+    return int(max(1, min(most, SHARE * free // bytes_a_row)))
+
+
+def _largest(config: Any, name: str) -> int:
+    """Of a number that some models have one of a layer, and others none of."""
+    value = getattr(config, name, None) or 0
+    return max(value) if isinstance(value, list | tuple) else value
+
+
+def _free_on_gpu(device: torch.device) -> int:
+    gc.collect()  # what training left
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]

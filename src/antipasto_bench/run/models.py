@@ -1,0 +1,129 @@
+"""The base model and its tokenizer: embedded, from a folder, or from the hub."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..core.device import pick_device
+from ..core.errors import UserError
+from ..core.paths import locate
+from ..spec.config import EMBEDDED, RunConfig
+from .process_group import launched
+
+if TYPE_CHECKING:  # a plan needs no model, and so does not wait some seconds for the code of all of them
+    from transformers import PreTrainedModel
+
+
+def model_source(run: RunConfig) -> str:
+    """What Hugging Face's libraries call the model: a folder here, or a hub id."""
+    return str(_place(run) or run.model)
+
+
+def load_tokenizer(run: RunConfig) -> Any:
+    """The model's tokenizer, one that can end a text and pad a batch.
+
+    Raises:
+        UserError: neither a folder here nor a model that the hub (or its cache) gives, or it has no end token.
+    """
+    from transformers import AutoTokenizer
+
+    source, options = _source(run)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except Exception as error:  # one way out for every reason: offline, gated, absent, not a model
+        raise _not_loaded(run, error) from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"model={run.model}: its tokenizer has no end token, so completions could not end")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
+    """The model in the run's dtype, on its device, and its tokenizer.
+
+    Raises:
+        UserError: neither a folder here nor a model that the hub (or its cache) gives, or it is not whole.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    device = pick_device(run.device)
+    tokenizer = load_tokenizer(run)
+    source, options = _source(run)
+    placed = _quantised(run, device)
+    if run.device_map == "auto":
+        if launched():
+            raise UserError("device_map=auto spreads one model over all GPUs; start it without torchrun")
+        placed |= {"device_map": "auto"}
+    disable_progress_bar()
+    try:
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options, **placed
+        )
+    except Exception as error:
+        raise _not_loaded(run, error) from error
+    if loaded["missing_keys"]:
+        lacking = sorted(loaded["missing_keys"])
+        raise UserError(f"model={run.model}: its files lack {len(lacking)} of its weights, such as {lacking[0]}")
+    _check_held(run, model, device)
+    return (model if placed else model.to(device)).eval(), tokenizer
+
+
+def _check_held(run: RunConfig, model: Any, device: torch.device) -> None:
+    """Refuse a model of which parts would be fetched from elsewhere at each step."""
+    places = {name: str(place) for name, place in getattr(model, "hf_device_map", {}).items()}
+    left_out = [name for name, place in places.items() if place == "disk" or (place, device.type) == ("cpu", "cuda")]
+    if left_out:
+        raise UserError(
+            f"model={run.model}: this machine's devices do not hold it: {len(left_out)} of its {len(places)} parts, "
+            f"such as {left_out[0]}, would be offloaded; take a smaller dtype, quant=4bit, or more GPUs"
+        )
+
+
+def _source(run: RunConfig) -> tuple[str, dict[str, Any]]:
+    """What to load, and which revision of it where it comes from the hub."""
+    source = model_source(run)
+    if _place(run) is not None:
+        return source, {}
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise UserError(f"model={run.model}: no such folder, and not a hub id (org/name)")
+    return source, {"revision": run.revision}
+
+
+def _place(run: RunConfig) -> Path | None:
+    return EMBEDDED.get(run.model) or locate(run.model)
+
+
+def _not_loaded(run: RunConfig, error: Exception) -> UserError:
+    here = _place(run) is not None
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    where = "cannot be loaded" if here else "not in the cache, and the hub did not give it"
+    advice = "" if here else "; go online once to fill the cache, or give model=PATH of a saved model folder"
+    return UserError(f"model={run.model}: {where} ({reason}){advice}")
+
+
+def _quantised(run: RunConfig, device: torch.device) -> dict[str, Any]:
+    """The options that quantise while loading; bitsandbytes is asked for here and nowhere else."""
+    if run.quant == "none":
+        return {}
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"quant={run.quant} needs bitsandbytes; install it with: .venv/bin/pip install -c requirements.lock "
+            "-e '.[quant]'"
+        ) from error
+    from transformers import BitsAndBytesConfig
+
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # advice on optional kernels
+    dtype = getattr(torch, run.dtype)
+    if run.quant == "4bit":
+        how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    else:
+        how = BitsAndBytesConfig(load_in_8bit=True)
+    return {"quantization_config": how, "device_map": {"": device}}

@@ -1,0 +1,169 @@
+"""One run made by several processes together: `torchrun --nproc-per-node 4 -m antipasto_bench run ...`.
+
+Each has a model of its own and takes its share of every batch's rows; gradients are summed, so that all take the step
+that one process alone would take, up to the order of a sum. Questions are shared out by lm-eval itself. The first
+process alone writes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+import antipasto
+
+from ..core.errors import RunFailure, UserError
+from ..core.signals import Interrupted
+
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # by torchrun
+PATIENCE = timedelta(days=1)  # one may have to fetch or compute what another finds in a cache
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that make a run, and which of them this is."""
+
+    index: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.index == 0
+
+    def share(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """This process's rows of a batch: none where there are fewer rows than processes."""
+        return batch if self.size == 1 else {key: rows[self.index :: self.size] for key, rows in batch.items()}
+
+    def agree(self, value: T) -> T:
+        """What the first process gives."""
+        if self.size == 1:
+            return value
+        box = [value]
+        with self.interrupted_by_loss():
+            dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def wait(self) -> None:
+        if self.size > 1:
+            with self.interrupted_by_loss():
+                dist.barrier()
+
+    def give_adapter(self, model: nn.Module) -> None:
+        """Make the tensors of the adapter those of the first process, to the last bit."""
+        if self.size == 1:
+            return
+        with self.interrupted_by_loss():
+            for _, layer in sorted(antipasto.attachment(model).targets.items()):
+                for name, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
+                    if name.startswith("lora_"):
+                        dist.broadcast(tensor.data, src=0)
+
+    @contextmanager
+    def interrupted_by_loss(self) -> Iterator[None]:
+        """Take the loss of another process for a request to stop: what is kept, the same command goes on from.
+
+        Raises:
+            Interrupted: another process is gone.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
+                raise
+            raise Interrupted(signal.SIGTERM, "by the loss of another process of the run") from error
+
+    def sum_gradients(
+        self, parameters: Sequence[nn.Parameter], loss: Tensor, problem: Exception | None, asked: int | None
+    ) -> tuple[Tensor, int | None]:
+        """Add up gradients and losses over the processes, and learn of each other's errors and requests to stop.
+
+        Args:
+            problem: what kept this process from its gradients.
+            asked: the signal by which this process was asked to stop, if it was.
+
+        Returns:
+            the sum of the losses, and a signal if any process was asked to stop; every gradient is now the sum of the
+            processes' gradients.
+
+        Raises:
+            Exception: `problem`; where another process had one, RuntimeError in the first process and RunFailure in
+                the others, of which the first knows.
+        """
+        if self.size == 1:
+            if problem is not None:
+                raise problem
+            return loss, asked
+        has = [p.grad is not None and problem is None for p in parameters]
+        grads = [
+            p.grad if here and p.grad is not None else torch.zeros_like(p)
+            for p, here in zip(parameters, has, strict=True)
+        ]
+        numbers = torch.tensor([*has, float(loss), problem is not None, asked is not None], device=grads[0].device)
+        flat = torch.cat([*(grad.flatten().float() for grad in grads), numbers])
+        with self.interrupted_by_loss():
+            dist.all_reduce(flat)
+        *summed, counts, total, failed, stopping = flat.split([*(grad.numel() for grad in grads), len(has), 1, 1, 1])
+        if failed.item():
+            self._raise(problem)
+        for parameter, grad, count in zip(parameters, summed, counts.tolist(), strict=True):
+            parameter.grad = grad.view_as(parameter).to(parameter.dtype) if count else None
+        return total.squeeze(0), (asked or signal.SIGTERM) if stopping.item() else None
+
+    def _raise(self, problem: Exception | None) -> NoReturn:
+        said: list[str | None] = [None] * self.size
+        with self.interrupted_by_loss():
+            dist.all_gather_object(said, None if problem is None else f"{type(problem).__name__}: {problem}")
+        reason = next((f"process {index}: {text}" for index, text in enumerate(said) if text), "").splitlines()[0]
+        if not self.leads:
+            raise RunFailure(reason) from problem
+        raise problem or (torch.OutOfMemoryError if "OutOfMemoryError" in reason else RuntimeError)(reason)
+
+    def share_questions(self, lm: Any) -> None:
+        """Have lm-eval share its questions out among the processes."""
+        if self.size > 1:
+            from accelerate import Accelerator
+
+            lm._rank, lm._world_size = self.index, self.size
+            lm.accelerator = Accelerator(cpu=lm.device.type == "cpu")
+
+
+ALONE = Group()
+
+
+def launched() -> bool:
+    """Whether torchrun, or what does as it does, started this process beside others."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")) and os.environ["WORLD_SIZE"] != "1"
+
+
+def join() -> Group:
+    """Meet the other processes that were launched, each on a GPU of its own where there are any.
+
+    Raises:
+        UserError: there are fewer GPUs than processes on this machine.
+    """
+    if not launched():
+        return ALONE
+    if torch.cuda.is_available():
+        local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= gpus:
+            raise UserError(f"this machine shows {gpus} GPUs, and each process takes one: --nproc-per-node {gpus}")
+        torch.cuda.set_device(local)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    return Group(dist.get_rank(), dist.get_world_size())
+
+
+def leave(group: Group) -> None:
+    """What is left to do is the first process's alone."""
+    if group.size > 1:
+        dist.destroy_process_group()

@@ -1,0 +1,154 @@
+"""One optimizer step: the loss of a batch's completions, its gradient, AdamW over the adapter's parameters.
+
+Nothing here waits for the device: what a step has to tell is read when it is asked for. (Of packed rows transformers
+itself asks, at each step, where one example ends.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
+
+from antipasto import trainable_parameters
+
+from ..spec.config import RunConfig
+from .data import IGNORED
+from .model_probes import last_mlp, on_some, one_a_row, plain_head
+from .process_group import ALONE, Group
+
+AT_ONCE = 2**27  # bytes of logits in float32; much less at a time, and reading the matrix takes longer than the sums
+
+
+class CompletionLoss:
+    """What a model is trained to make small: minus log p(token | all before it), summed over what bears a label.
+
+    Where a model's logits are its last hidden states times a matrix and nothing else, they are made for labelled tokens
+    alone; over a large vocabulary some at a time, and none are kept: they would be most of a step's memory. Nor does
+    anything then look at what the last block's MLP makes of other tokens, and it is not made. Whether that is so is not
+    taken from the model's name but tried.
+    """
+
+    def __init__(self, model: Any, compiled: bool = False) -> None:
+        self._device = next(model.parameters()).device  # of its first layer; its last may be on another
+        self._head = None if compiled else plain_head(model)  # a compiler cannot look into the loss by chunks
+        whole = model if self._head is None else model.base_model
+        self._model = torch.compile(whole, dynamic=True) if compiled else whole
+        self._last = None if self._head is None else last_mlp(model)
+
+    def __call__(self, batch: dict[str, Tensor]) -> Tensor:
+        """The sum over a batch's labelled tokens, in at least float32.
+
+        Args:
+            batch: as `collate` makes it, best on the CPU: where its labels stand is then known without waiting for a
+                GPU.
+        """
+        scored = batch["labels"][:, 1:] != IGNORED  # by the position that predicts: (batch, longest - 1)
+        # Padding stands to the right, where no real token looks: without a mask attention is the plain causal one, and
+        # of rows that hold several examples the positions tell where one ends.
+        names = [name for name in ("input_ids", "position_ids") if name in batch]
+        given = {name: _sent(batch[name], self._device) for name in names}
+        alone = nullcontext() if "position_ids" in batch else one_a_row()
+        if self._head is not None:
+            places = pad(scored, (0, 1)).flatten().nonzero()[:, 0]
+            labels = batch["labels"].flatten()[places + 1]
+            places, labels = (_sent(t, self._head.weight.device) for t in (places, labels))
+            with on_some(self._last, places), alone:
+                hidden = self._model(**given, use_cache=False).last_hidden_state.flatten(0, 1)
+            return _by_head(hidden, self._head, places, labels)
+        # No logits are made before the first labelled token.
+        kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
+        places = scored[:, -kept:].flatten().nonzero()[:, 0]
+        labels = batch["labels"][:, -kept:].flatten()[places]
+        with alone:
+            logits = self._model(**given, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
+        places, labels = (_sent(t, logits.device) for t in (places, labels))
+        return cross_entropy(logits.flatten(0, 1)[places].float(), labels, reduction="sum")
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On its way to the device, which nothing waits for: that takes memory which the system does not move."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def _by_head(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) -> Tensor:
+    """Of hidden states (tokens, d), the loss at some places, (n,), where these labels, (n,), come next."""
+    rows = hidden.index_select(0, places)
+    chunk = max(1, AT_ONCE // (4 * head.out_features))
+    if len(rows) <= chunk:
+        return cross_entropy(head(rows).float(), labels, reduction="sum")
+    # The sum itself would be rounded to the dtype of the hidden states; of single tokens the rounding averages out.
+    how = "sum" if hidden.dtype == torch.float32 else "none"
+    by_chunks = nn.LinearCrossEntropyOptions(batch_chunk_size=chunk, chunking_method=None)
+    return linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
+
+
+class Reading:
+    """The loss and the gradient norm of a step, on their way from the device."""
+
+    def __init__(self, loss: Tensor, norm: Tensor, asked: int | None) -> None:
+        self.asked = asked  # the signal by which any process was asked to stop
+        values = torch.stack((loss, norm.to(loss)))
+        self._arrived: Any = None
+        if values.device.type == "cuda":
+            self._values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+        else:
+            self._values = values
+
+    def read(self) -> tuple[float, float]:
+        """Loss and norm, once that step is done; no later one is waited for."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        loss, norm = self._values.tolist()
+        return loss, norm
+
+
+class Optimisation:
+    """The adapter's parameters, and AdamW over all of them."""
+
+    def __init__(self, model: nn.Module, run: RunConfig, group: Group = ALONE) -> None:
+        """
+        Args:
+            model: with an adapter attached.
+            group: of processes that take each step together.
+        """
+        self.parameters = list(trainable_parameters(model).values())
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+        self._loss = CompletionLoss(model, run.compile)
+        self._most = run.max_grad_norm
+        self._group = group
+
+    def step(self, micro_batches: Sequence[dict[str, Tensor]], lr: float, asked: int | None = None) -> Reading:
+        """Step along the mean gradient over the completion tokens of some batches, clipped.
+
+        Args:
+            asked: the signal by which this process was asked to stop, if it was.
+        """
+        # Every completion token of the step weighs the same, in whichever micro-batch it stands.
+        scored = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches)
+        device = self.parameters[0].device
+        total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+        problem = None
+        try:
+            for batch in map(self._group.share, micro_batches):
+                if len(batch["labels"]) > 0:
+                    loss = self._loss(batch) / scored
+                    total += loss.detach().to(device)
+                    loss.backward()
+        except RuntimeError as error:  # such as lack of memory: the other processes must not wait for this one
+            problem = error
+        total, asked = self._group.sum_gradients(self.parameters, total, problem, asked)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self._most)
+        for settings in self.optimizer.param_groups:
+            settings["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return Reading(total, norm, asked)

@@ -1,0 +1,90 @@
+"""What a sweep asks for: a product of words, or a file of such products.
+
+preset: nano
+choose: lr                     # optional: see `chosen`
+runs:
+  - base
+  - lora lr=5e-3,1e-2 seed=0,1,2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from antipasto.config import did_you_mean
+
+from ..core.errors import UserError
+from .config import RunConfig, expand
+from .grammar import parse_words
+from .selection import family_of
+
+FIELDS = ("preset", "choose", "runs")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs, and whether learning rates are chosen among them on the way.
+
+    Where they are, every rate is tried on the first seed, and the other seeds are spent on the one of best validation
+    accuracy alone.
+    """
+
+    runs: list[RunConfig]
+    choose: bool = False
+
+
+def sweep_of(words: list[str], preset: str | None) -> Sweep:
+    """From a command's words.
+
+    Raises:
+        UserError: no variant, or a word or sweep file that cannot be read.
+    """
+    files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
+    if files:
+        if len(words) > 1:
+            raise UserError(f"{files[0]} is a sweep file; give it alone, or the words of a sweep")
+        return read_sweep(Path(files[0]), preset)
+    variants, axes = parse_words(words)
+    if not variants:
+        raise UserError("name at least one variant, such as: antipasto-bench sweep lora,antipasto seed=0,1,2")
+    return Sweep(expand(variants, axes, preset))
+
+
+def read_sweep(path: Path, preset: str | None = None) -> Sweep:
+    """From a YAML file; a preset given beside it wins over the one it names.
+
+    Raises:
+        UserError: it cannot be read, or says something unknown.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a sweep: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("runs"), list):
+        raise UserError(f"{path}: expected `runs:` with a list of lines such as `lora lr=5e-3,1e-2 seed=0,1,2`")
+    for key in values:
+        if key not in FIELDS:
+            raise UserError(f"{path}: unknown key {key!r}{did_you_mean(str(key), FIELDS)}")
+    if values.get("choose") not in (None, "lr"):
+        raise UserError(f"{path}: choose={values['choose']}: only lr can be chosen")
+    if not values["runs"]:
+        raise UserError(f"{path}: `runs:` is empty; write a line such as `lora lr=5e-3,1e-2 seed=0,1,2`")
+    choose = values.get("choose") == "lr"
+    runs: dict[str, RunConfig] = {}
+    lines: dict[Any, str] = {}
+    for line in map(str, values["runs"]):
+        variants, axes = parse_words(line.split())
+        if not variants:
+            raise UserError(f"{path}: {line!r} names no variant")
+        for run in expand(variants, axes, preset or values.get("preset")):
+            if choose and run.eval.valid == "none":
+                raise UserError(f"{path}: {line!r}: choose: lr needs validation questions; leave out eval.valid=none")
+            if choose and lines.setdefault(family_of(run), line) != line:
+                other = lines[family_of(run)]
+                raise UserError(f"{path}: {other!r} and {line!r} differ in lr or seed alone; make one line of them")
+            runs.setdefault(run.run_id, run)
+    return Sweep(list(runs.values()), choose)

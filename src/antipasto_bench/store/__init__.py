@@ -1,0 +1,1 @@
+"""The evidence on disk: records, the table, items, run folders, leases."""

@@ -1,0 +1,204 @@
+"""Claims about the page, in a real browser without network: it draws, sorts, filters, opens runs, trusts no model."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from recorded import record
+
+from antipasto_bench.report.write import publish
+from antipasto_bench.store.folders import Store
+from antipasto_bench.store.table import append
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+)  # fmt: skip
+HOSTILE = "<script>window.owned = true</script></table></pre><img src=x onerror='window.owned=true'> & \"quoted\" ]]>"
+EASY = list(range(300))
+
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium; Debian's package is called chromium")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    home = tmp_path_factory.mktemp("page")
+    store = Store(home / "results", home / "outputs")
+    arms = [("lora", {}, 250), ("dora", {}, 251), ("base", {}, 10)]
+    arms += [("antipasto", {"rotate_basis": basis}, count) for basis, count in (("V", 150), ("none", 90))]
+    for variant, given, count in arms:
+        for seed in range(3 if variant != "base" else 1):
+            costs = {"adapter_bytes": 1000 * count, "train_s": 100.0 - seed}
+            row = record(store, variant, EASY[: count + seed], n=300, seed=seed, costs=costs, **given)
+            append(store.table, row | {"trained_parameters": 4000 + count if variant != "base" else 0})
+            answers = [
+                {"right": right, "prompt": HOSTILE, "target": "#### 7", "response": HOSTILE} for right in (True, False)
+            ]
+            dossier = {"curve": [{"step": s, "loss": 1 / s, "grad_norm": 1.0} for s in range(1, 30)]}
+            store.dossier(row["run_id"]).parent.mkdir(parents=True, exist_ok=True)
+            store.dossier(row["run_id"]).write_text(json.dumps(dossier | {"answers": answers}))
+    failed = record(store, "lora", [0], lr=1e9) | {"status": "failed", "error": HOSTILE, "test_accuracy": None}
+    append(store.table, failed)
+    publish(store, home / "README.md")
+    return store
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+def opened(browser, store: Store, scheme: str = "light", width: int = 1200):
+    """The page as a reader has it, with whatever its console said."""
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800}, offline=True)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("requestfailed", lambda request: said.append(request.url))
+    page.goto((store.results / "report.html").as_uri())
+    page.wait_for_function("document.documentElement.dataset.drawn")
+    return page, said
+
+
+def column(page, name: str) -> list[str]:
+    """The cells of the comparison table under a heading, as shown from top to bottom."""
+    table = page.locator("table.sortable").first
+    index = [text.strip() for text in table.locator("thead th").all_inner_texts()].index(name)
+    return [row.locator("th, td").nth(index).inner_text() for row in table.locator("tbody tr:visible").all()]
+
+
+@in_a_browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 360)])
+def test_it_loads_without_network_or_complaint_in_either_scheme_and_on_a_phone(browser, store, scheme, width):
+    page, said = opened(browser, store, scheme, width)
+    assert said == []
+    assert page.locator(".chart svg").count() == page.locator(".chart").count() >= 3
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "only tables scroll sideways"
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", paper)[:3])) > 384) == (scheme == "light")
+    page.context.close()
+
+
+@in_a_browser
+def test_drawings_follow_the_scheme_when_it_changes(browser, store):
+    page, said = opened(browser, store)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.drawn === 'dark'")
+    ink = page.locator(".chart svg text").first.get_attribute("fill")
+    assert ink == "#d7dde3"
+    assert said == []
+    page.context.close()
+
+
+@in_a_browser
+def test_columns_sort_by_number_both_ways_with_a_mouse_and_with_keys(browser, store):
+    page, _ = opened(browser, store)
+    first = page.locator("table.sortable").first
+    first.get_by_role("button", name="params").click()
+    shown = [int(text.replace(",", "")) for text in column(page, "params")]
+    assert shown == sorted(shown, reverse=True)
+    assert first.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
+    first.get_by_role("button", name="test %").focus()
+    for direction, reverse in (("descending", True), ("ascending", False)):
+        page.keyboard.press("Enter")
+        shown = [float(text.split()[0]) for text in column(page, "test %")]
+        assert shown == sorted(shown, reverse=reverse)
+        assert first.locator("th[aria-sort]").get_attribute("aria-sort") == direction
+    first.get_by_role("button", name="adapter kB").click()
+    assert column(page, "variant")[-1] == "base", "what has no value comes last"
+    page.context.close()
+
+
+@in_a_browser
+def test_rows_are_filtered_by_every_word(browser, store):
+    page, _ = opened(browser, store)
+    field = page.get_by_label("Filter rows")
+    field.fill("antipasto none")
+    assert column(page, "variant") == ["antipasto rotate_basis=none"]
+    assert page.locator("output").first.inner_text() == "1 of 5 rows"
+    field.fill("")
+    assert len(column(page, "variant")) == 5
+    page.context.close()
+
+
+@in_a_browser
+def test_a_run_opens_with_its_answers_which_stay_text(browser, store):
+    page, said = opened(browser, store)
+    page.get_by_role("link", name="seed 1").first.press("Enter")
+    page.wait_for_selector("article.run:visible")
+    assert page.locator("main").is_hidden()
+    article = page.locator("article.run:visible")
+    assert article.locator("polyline").count() == 1
+    assert article.locator("pre", has_text="window.owned").count() == 4
+    assert article.locator("pre").nth(1).inner_text() == HOSTILE
+    assert article.locator("script, img").count() == 0
+    assert page.evaluate("window.owned") is None
+    article.get_by_text("Configuration").click()
+    assert "batch_size: 16" in article.locator("pre").first.inner_text()
+    page.go_back()
+    page.wait_for_selector("main:visible")
+    assert page.locator("article.run:visible").count() == 0
+    assert said == []
+    page.context.close()
+
+
+@in_a_browser
+def test_accuracy_is_drawn_against_whichever_cost_is_chosen(browser, store):
+    page, said = opened(browser, store)
+    menu = page.get_by_role("combobox", name="Cost")
+    assert menu.locator("option").all_inner_texts() == ["trained parameters", "adapter file, kB", "training seconds"]
+    chart = page.locator(".chart").first
+    before = chart.locator("svg").inner_html()
+    menu.select_option("adapter file, kB")
+    page.wait_for_function("before => document.querySelector('.chart svg').innerHTML !== before", arg=before)
+    assert said == []
+    page.context.close()
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.references: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append(tag)
+        self.references += [value for name, value in attrs if name in ("src", "href", "srcset") and value]
+
+
+def test_it_is_one_file_that_refers_to_nothing_else(store):
+    tags = Tags((store.results / "report.html").read_text())
+    assert all(reference.startswith(("#", "data:")) for reference in tags.references)
+    assert "img" not in tags.found, "no model's markup is markup"
+
+
+def test_a_second_report_changes_no_byte_and_takes_what_is_stale_away(store):
+    home = store.results.parent
+    stale = store.results / "figures" / "gone.svg"
+    stale.write_text("<svg/>")
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and path != stale}
+    _, changed = publish(store, home / "README.md")
+    assert changed == [stale]
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+    drawn = {str(path.relative_to(home)) for path in before if path.suffix == ".svg"}
+    shown = set(re.findall(r'(?:src|srcset)="([^"]+)"', (home / "README.md").read_text()))
+    assert shown == drawn
+
+
+def test_the_readme_names_drawings_from_where_it_lies(store, tmp_path):
+    page = tmp_path / "elsewhere" / "table.md"
+    page.parent.mkdir()
+    publish(store, page)
+    (first, *_) = re.findall(r'src="([^"]+)"', page.read_text())
+    assert (page.parent / Path(first)).resolve().is_file()

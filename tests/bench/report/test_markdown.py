@@ -1,0 +1,242 @@
+"""Claims about the table that people read."""
+
+import random
+
+import pytest
+from recorded import record
+
+from antipasto_bench.analysis.compared_sections import failures, studies
+from antipasto_bench.analysis.stats import seed_noise, summarise
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.report.markdown import BEGIN, END, markdown, write_into
+from antipasto_bench.store.folders import Store
+from antipasto_bench.store.table import append
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", tmp_path / "outputs")
+
+
+def render(store: Store, references=()) -> str:
+    return markdown(studies(store), failures(store), references)
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    """Rows of the tables of scores by their first cell."""
+    scores = "".join(part.partition("What each row costs")[0] for part in text.split("### "))
+    rows = [line.strip("| ").split("|") for line in scores.splitlines() if line.startswith("| ")]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+
+
+def right(count: int) -> list[float]:
+    return [1.0] * count + [0.0] * (8 - count)
+
+
+def test_letters_and_differences_say_what_the_data_separate_and_nothing_else(store):
+    rng = random.Random(0)
+    easy = sorted(range(300), key=lambda _: rng.random())
+    for variant, share in (("lora", 0.8), ("dora", 0.79), ("antipasto", 0.3), ("base", 0.02)):
+        for seed in range(3 if variant != "base" else 1):
+            count = int(300 * share) + (seed - 1) * 2
+            append(store.table, record(store, variant, easy[:count], n=300, seed=seed))
+    text = render(store)
+    table = cells(text)
+    groups = {name.split()[0]: row[4] for name, row in table.items() if name != "variant"}
+    assert groups["lora"] == groups["dora"] != groups["antipasto"] != groups["base"]
+    assert len({*groups["lora"]} & {*groups["antipasto"]}) == 0
+    assert table["lora"][5] == ""
+    assert table["dora"][5].startswith("-1.0 (p ")
+    assert "p < 0.001" in table["base"][5]
+    assert "of 6 pairs, 5 are" in text
+    assert "smallest difference" in text
+
+
+def test_seeds_of_an_arm_share_a_row_and_arms_do_not(store):
+    rows = [
+        record(store, "lora", [0, 1, 2, 3, 4, 5], seed=0),
+        record(store, "lora", [0, 1, 2, 3], seed=1),
+        record(store, "lora", [0], rank=8),
+        record(store, "antipasto", [0, 1, 2]),
+        record(store, "antipasto", [0, 1], rotate_basis="none"),
+        record(store, "base", [0]),
+    ]
+    for row in rows:
+        append(store.table, row)
+    text = render(store)
+    table = cells(text)
+    parts = text.split("What each row costs")
+    order, again = ([x.split("|")[1].strip() for x in part.splitlines() if x.startswith("| ")] for part in parts)
+    assert order == again
+    assert order == ["variant", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none", "base", "lora"]
+    pooled = next(line for line in text.splitlines() if line.startswith("| lora ") and "62.5" in line)
+    assert "62.5 ± " in pooled
+    assert pooled.rstrip("| ").endswith("2")
+    noise = seed_noise([[right(6), right(4)]])  # all that is known of seeds here
+    expected = summarise([right(3)], noise)
+    assert table["antipasto rotate_basis=V"][2] == f"37.5 ± {100 * expected.stderr:.1f}"
+    assert table["antipasto rotate_basis=V"][3] == f"{100 * expected.low:.1f} - {100 * expected.high:.1f}"
+    assert table["base"][0] == ""
+    assert "n = 8" in text
+    assert "cpu-of-a-test, cpu, 2 threads; code 0123456789" in text
+
+
+def test_runs_of_two_protocols_or_models_share_no_table(store):
+    for given in ({}, {"steps": 7}, {"eval.limit": 3}, {"model": "org/other"}):
+        append(store.table, record(store, "lora", [0], **given))
+    append(store.table, record(store, "base", [0]))
+    text = render(store)
+    assert text.count("### ") == 4
+    assert text.count("| base ") == 2 * 2, "the base is scored like the first two protocols and shown with both"
+
+
+def test_order_of_rows_and_repetition_change_no_byte(store, tmp_path):
+    rows = [record(store, v, [0, 1], seed=s) for v in ("lora", "antipasto") for s in range(3)]
+    texts = []
+    for shuffle in range(3):
+        random.Random(shuffle).shuffle(rows)
+        store.table.unlink(missing_ok=True)
+        for row in rows:
+            append(store.table, row)
+        texts.append(render(store))
+    assert texts[0] == texts[1] == texts[2]
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    assert write_into(page, texts[0])
+    first = page.read_bytes()
+    assert not write_into(page, texts[0])
+    assert page.read_bytes() == first
+    assert first.startswith(b"before\n")
+    assert first.endswith(b"after\n")
+    assert b"old" not in first
+
+
+def test_costs_stand_beside_their_ratio_to_the_base(store):
+    costs = {
+        "forward_ms": 30.0, "base_forward_ms": 20.0, "backward_ms": None, "base_backward_ms": 25.0, "peak_bytes": 512e6,
+        "saved_bytes": 12_300_000, "base_saved_bytes": 10_000_000, "attach_cold_s": 0.5, "attach_warm_s": 0.25,
+        "merge_s": 0.001, "generated_tokens_per_s": 900.0, "base_generated_tokens_per_s": 1000.0, "priced_tokens": 64,
+    }  # fmt: skip
+    append(store.table, record(store, "lora", [0, 1], costs=costs))
+    append(store.table, record(store, "base", [0], costs={"base_forward_ms": 21.0, "priced_tokens": 64}))
+    text = render(store)
+    header, _, lora, base = (
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.partition("What each row costs")[2].splitlines() if line.startswith("|")
+    )  # fmt: skip
+    shown = dict(zip(header, lora, strict=True))
+    assert "bwd ms" not in shown, "no column stands empty"
+    expected = {"fwd ms": "30.0 (1.50x)", "kept MB": "12.3 (1.23x)", "peak MB": "512", "init s": "0.50",
+                "cached": "0.25", "merge ms": "1.0", "gen tok/s": "900.0 (0.90x)"}  # fmt: skip
+    assert shown.items() >= expected.items()
+    assert dict(zip(header, base, strict=True))["fwd ms"] == "21.0"
+    assert "medians over one batch of 64 tokens" in text
+
+
+def test_bold_is_what_the_first_row_is_not_separated_from_and_nothing_where_all_are_alike(store):
+    easy = list(range(300))
+    for variant, count in (("lora", 240), ("dora", 238), ("antipasto", 60)):
+        for seed in range(3):
+            append(store.table, record(store, variant, easy[: count + seed], n=300, seed=seed))
+    table = cells(render(store))
+    assert table["lora"][2].startswith("**")
+    assert table["dora"][2].startswith("**")
+    assert "**" not in table["antipasto rotate_basis=V"][2]
+    store.table.unlink()
+    for variant, count in (("lora", 240), ("dora", 238)):
+        append(store.table, record(store, variant, easy[:count], n=300))
+    assert "**" not in render(store)
+
+
+def test_of_several_ranks_of_lora_the_one_that_validation_chose_is_set_against(store):
+    easy = list(range(300))
+    for rank, count, valid in ((4, 200, 0.6), (16, 240, 0.9), (64, 250, 0.8)):
+        for seed in range(2):
+            row = record(store, "lora", easy[: count + seed], n=300, rank=rank, seed=seed)
+            append(store.table, row | {"valid_accuracy": valid})
+    text = render(store)
+    assert "vs lora is against lora r=16, which validation chose" in text
+    lines = [[c.strip() for c in x.split("|")] for x in text.splitlines() if x.startswith("| lora ")]
+    against = {line[2]: line[7] for line in lines[:3]}
+    assert against["16"] == ""
+    assert against["64"].startswith("+3.3 (p ")
+
+
+def test_no_text_of_a_setting_an_error_or_a_file_is_markup(store, tmp_path):
+    append(store.table, record(store, "lora", [0], targets=["(q|v)_proj", ".*_proj"]))
+    append(store.table, record(store, "lora", [0, 1]))
+    error = f"<img src=x> {END} | [a](b) `c` a < b"
+    append(store.table, record(store, "dora", [0]) | {"status": "failed", "error": error, "test_accuracy": None})
+    reference = tmp_path / "x.csv"
+    reference.write_text("variant,note\nlora,<b>|*\n")
+    text = render(store, [reference])
+    assert "(q&#124;v)_proj,.&#42;_proj" in text
+    for part in text.split("\n\n"):
+        assert len({line.count("|") for line in part.splitlines() if line.startswith("|")}) <= 1, "no cell is split"
+    assert "<img" not in text
+    assert "<b>" not in text
+    assert END not in text
+    assert "&#96;c&#96; a < b" in text
+    page = tmp_path / "README.md"
+    assert write_into(page, text)
+    assert not write_into(page, text)
+
+
+def test_rows_that_cannot_be_compared_say_why_and_claim_no_interval(store):
+    append(store.table, record(store, "lora", [0, 1], n=8))
+    append(store.table, record(store, "dora", [0, 1], n=9))
+    text = render(store)
+    assert "not compared: their questions differ" in text
+    assert "95 %" not in text
+    assert "forgets" not in text
+
+
+def test_seeds_of_one_arm_must_have_met_the_same_questions(store):
+    append(store.table, record(store, "lora", [0], n=8))
+    append(store.table, record(store, "lora", [0], n=9, seed=1))
+    with pytest.raises(UserError, match="the runs of lora were scored on different numbers of questions"):
+        render(store)
+
+
+def test_failed_runs_are_named_and_in_no_table(store):
+    append(store.table, record(store, "lora", [0]))
+    failed = record(store, "lora", [0], lr=1e9) | {
+        "status": "failed",
+        "error": "the loss is nan",
+        "test_accuracy": None,
+    }
+    append(store.table, failed)
+    text = render(store)
+    assert text.count("| lora ") == 2, "one row of scores, and one of costs"
+    assert f"- `{failed['run_id']}`: the loss is nan" in text
+
+
+def test_published_rows_stand_apart_and_are_called_so(store, tmp_path):
+    append(store.table, record(store, "lora", [0]))
+    path = tmp_path / "theirs.csv"
+    path.write_text("variant,rank,test_pct\ndora,32,60.2\nia3_ff,,56.3\n")
+    ours, both = render(store), render(store, [path])
+    assert both.startswith(ours.rstrip())
+    added = both.removeprefix(ours.rstrip())
+    assert "### Published elsewhere, not measured here: theirs.csv" in added
+    assert "| ia3_ff  |      |     56.3 |" in added
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be read as a reference table"):
+        render(store, [path])
+
+
+def test_what_cannot_be_backed_is_not_shown(store, tmp_path):
+    with pytest.raises(UserError, match="holds no finished run yet"):
+        render(store)
+    row = record(store, "lora", [0])
+    append(store.table, row)
+    store.items(row["run_id"]).unlink()
+    with pytest.raises(UserError, match="is missing"):
+        render(store)
+    record(store, "lora", [0, 1])
+    with pytest.raises(UserError, match="is not what the table's row for it was made from"):
+        render(store)
+    page = tmp_path / "page.md"
+    page.write_text("no place")
+    with pytest.raises(UserError, match="has no place for the tables"):
+        write_into(page, "x")

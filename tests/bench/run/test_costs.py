@@ -1,0 +1,140 @@
+"""Claims about measured costs: what is counted, where it is measured, and that no run is lost over it."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from command import QUICK, bench, row_of
+
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.report.cost_text import card
+from antipasto_bench.run.costs import kept_for_backward, measure, measure_alone
+from antipasto_bench.run.data import load_splits
+from antipasto_bench.run.execute import execute
+from antipasto_bench.run.models import load_model, load_tokenizer
+from antipasto_bench.run.progress import Progress
+from antipasto_bench.run.remeasure import remeasure_costs
+from antipasto_bench.spec.config import compose
+from antipasto_bench.store.folders import Store
+from antipasto_bench.store.table import COSTS
+
+PRICED = [word for word in QUICK if word != "costs=false"]
+
+
+def test_bytes_kept_for_backward_are_each_storage_once_and_no_tensor_of_the_model():
+    x = torch.randn(100, 64, requires_grad=True)
+    W = torch.nn.Parameter(torch.randn(64, 32))
+    assert kept_for_backward(lambda: x.exp()) == 4 * 100 * 64, "exp keeps its result"
+    assert kept_for_backward(lambda: x @ W, [W]) == 4 * 100 * 64, "a product keeps its input, and W is the model's"
+    assert kept_for_backward(lambda: x @ W) == 4 * (100 * 64 + 64 * 32)
+    assert kept_for_backward(lambda: (x @ W, x[:50] @ W), [W]) == 4 * 100 * 64, "views share their storage"
+    assert kept_for_backward(lambda: x.detach().exp()) == 0
+
+
+GROWING = """
+import torch
+from antipasto_bench.run.costs import peak_bytes
+model = torch.nn.Linear(2, 2)
+before = peak_bytes(model.weight.device)
+ballast = torch.ones(300_000_000 // 4)
+grown = peak_bytes(model.weight.device)
+del ballast
+print(before, grown, peak_bytes(model.weight.device))
+"""
+
+
+def test_the_peak_is_a_high_water_mark():
+    done = subprocess.run([sys.executable, "-c", GROWING], capture_output=True, text=True, check=True)
+    before, grown, after = map(int, done.stdout.split())
+    assert 250e6 < grown - before < 400e6
+    assert after > 0.99 * grown
+
+
+@pytest.mark.slow
+def test_what_the_asking_process_holds_is_not_counted():
+    run = compose("lora", {"data.calibration": 4}, "nano")
+    ballast = torch.ones(1_500_000_000 // 4)
+    found = measure(run, load_tokenizer(run), load_splits(run.data, run.eval))
+    assert len(ballast)
+    assert 100e6 < found["peak_bytes"] < 1.4e9
+    assert found.keys() == set(COSTS)
+    assert found["saved_bytes"] > found["base_saved_bytes"] > 0
+    assert all(value > 0 for value in found.values())
+
+
+@pytest.mark.slow
+def test_a_variant_that_trains_nothing_or_cannot_merge_has_no_such_costs():
+    found = measure_alone(compose("sspace", {"data.calibration": 16}, "nano"))
+    assert found["backward_ms"] is found["saved_bytes"] is found["merge_s"] is None
+    assert found["forward_ms"] > 0
+    assert found["base_backward_ms"] > 0
+    base = measure_alone(compose("base", {}, "nano"))
+    assert base["forward_ms"] is base["attach_cold_s"] is base["generated_tokens_per_s"] is None
+    assert base["base_saved_bytes"] == found["base_saved_bytes"], "the floor is the same beside any variant"
+
+
+def test_a_measurement_that_fails_is_a_warning_and_no_cost(monkeypatch):
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
+    with pytest.warns(UserWarning, match="costs of lora are not measured: exit code 1"):
+        assert measure_alone(compose("lora", {}, "nano")) == {}
+
+
+@pytest.mark.slow
+def test_a_run_whose_costs_cannot_be_measured_is_recorded_without_them(monkeypatch, tmp_path):
+    refusing = tmp_path / "python"
+    refusing.write_text("#!/bin/sh\necho 'error: device=cuda: not available here' >&2\nexit 2\n")
+    refusing.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(refusing))
+    given = {"steps": 2, "batch_size": 2, "eval.limit": 2, "eval.valid_limit": 2, "eval.general": "none"}
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    with pytest.warns(UserWarning, match="costs of lora are not measured: device=cuda"):
+        outcome = execute(compose("lora", given, "nano"), store, Progress(quiet=True))
+    assert outcome.status == "ok"
+    assert outcome.row.get("forward_ms") is None
+    before = store.table.read_bytes()
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
+    with pytest.warns(UserWarning, match="exit code 1"), pytest.raises(UserError, match="its row is as it was"):
+        list(remeasure_costs([outcome.run_id], store))
+    assert store.table.read_bytes() == before
+
+
+def test_whether_costs_are_measured_is_no_part_of_a_runs_identity():
+    assert compose("lora", {"costs": False}, "nano").run_id == compose("lora", {}, "nano").run_id
+
+
+@pytest.mark.slow
+def test_a_run_records_its_costs_and_they_can_be_measured_again_without_its_files(tmp_path):
+    row = row_of(bench("run", "antipasto", "lr=5e-2", *PRICED, "--json", cwd=tmp_path))
+    assert set(COSTS) <= row.keys()
+    assert all(row[name] > 0 for name in COSTS)
+    shutil.rmtree(tmp_path / "outputs")
+    said = bench("measure", row["run_id"], "--costs", cwd=tmp_path).stdout
+    assert "ms, backward" in said
+    again = json.loads(bench("list", "--json", cwd=tmp_path).stdout)
+    assert again["saved_bytes"] == row["saved_bytes"]
+    assert again["test_accuracy"] == row["test_accuracy"]
+    assert {"git", "hardware", "threads"} <= again["provenance"]["costs"].keys()
+    assert "leave out --general" in bench("measure", "x", "--costs", "--general", "y", cwd=tmp_path, expect=2).stderr
+    assert "no run 'lore'" in bench("measure", "lore", "--costs", cwd=tmp_path, expect=2).stderr
+
+
+@pytest.mark.slow
+def test_the_command_measures_where_it_is_asked(tmp_path):
+    words = ["base,ia3", "data.calibration=4"]
+    base, ia3 = (json.loads(line) for line in bench("cost", *words, "--json", cwd=tmp_path).stdout.splitlines())
+    assert base["base_forward_ms"] > 0
+    assert ia3["forward_ms"] > 0
+    assert ia3["trainable_params"] == 512
+    assert "layers" in bench("cost", "lora", "rank=2000", "--preset", "nano", cwd=tmp_path, expect=2).stderr
+    assert f"({ia3['forward_ms'] / ia3['base_forward_ms']:.2f}x) ms, backward" in card(ia3)
+    assert "x) MB for backward" in card(ia3)
+    assert "x)" not in card(base)
+
+
+def test_a_model_is_loaded_with_a_tokenizer_that_pads():
+    model, tokenizer = load_model(compose("base", {}, "nano"))
+    assert tokenizer.pad_token_id is not None
+    assert not model.training

@@ -1,0 +1,205 @@
+"""Claims about a run that several processes make together: it is the run that one process makes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+import torch
+from accelerate import dispatch_model
+from safetensors.torch import load_file
+from small_runs import SMALL, small, store_in
+
+import antipasto
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.run.execute import execute
+from antipasto_bench.run.model_cache import Bases
+from antipasto_bench.run.models import _check_held, load_model
+from antipasto_bench.run.progress import Progress
+from antipasto_bench.store.leases import making_of
+from antipasto_bench.store.table import read_table
+
+pytestmark = pytest.mark.slow
+
+
+def together(variant, given, store, **options):
+    """`run` in two processes, as torchrun starts them."""
+    words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in given.items()]
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *("-m", "antipasto_bench", "run", variant, *words, "--results", store.results, "--outputs", store.outputs),
+        ],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def assert_the_same_run(run, alone, parted):
+    rows = [read_table(store.table).filter(run_id=run.run_id).row(0, named=True) for store in (alone, parted)]
+    assert [row["processes"] for row in rows] == [1, 2]
+    assert rows[0]["train_tokens"] == rows[1]["train_tokens"]
+    logs = [
+        [json.loads(line) for line in (store.run_dir(run.run_id) / "log.jsonl").read_text().splitlines()]
+        for store in (alone, parted)
+    ]
+    assert [step["step"] for step in logs[1]] == list(range(1, run.steps + 1))
+    for key in ("loss", "grad_norm", "tokens", "lr"):
+        assert [step[key] for step in logs[1]] == pytest.approx([step[key] for step in logs[0]], rel=2e-3), key
+    one, two = (load_file(store.run_dir(run.run_id) / "adapter.safetensors") for store in (alone, parted))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=2e-2, atol=2e-3)
+    items = [pl.read_parquet(store.items(run.run_id)) for store in (alone, parted)]
+    assert items[1].drop("score").equals(items[0].drop("score")), "every question once, in the same order"
+    assert (items[1]["score"] == items[0]["score"]).mean() > 0.9
+    for name, row in zip(("alone", "parted"), rows, strict=True):
+        own = items[name == "parted"].filter(pl.col("split") == "test", pl.col("filter") == "flexible-extract")
+        assert row["test_accuracy"] == pytest.approx(own["score"].mean())
+        assert row["test_n"] == SMALL["eval.limit"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "given"),
+    [("lora", {"batch_size": 5, "lr": 1e-3}), ("antipasto", {"batch_size": 1, "grad_accum": 3, "rank": 16})],
+)
+def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
+    """Of five rows one takes three; of a batch of one row a process has none at all."""
+    run = small(variant, **given | {"eval.limit": 31})
+    alone, parted = store_in(tmp_path / "alone"), store_in(tmp_path / "parted")
+    execute(run, alone, Progress(quiet=True))
+    process = together(variant, SMALL | given | {"eval.limit": 31}, parted)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert out.count("done:") == 1, "one of them speaks"
+    assert err.count("load ...") == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SMALL, "eval.limit", 31)
+        assert_the_same_run(run, alone, parted)
+    assert not list((parted.outputs / ".making").iterdir())
+    assert not [path.name for path in parted.run_dir(run.run_id).iterdir() if "answers" in path.name]
+
+
+def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_path):
+    given = {"steps": 40, "lr": 1e-3}
+    run = small("lora", **given)
+    alone, parted = store_in(tmp_path / "alone"), store_in(tmp_path / "parted")
+    execute(run, alone, Progress(quiet=True))
+    process = together("lora", SMALL | given, parted)
+    checkpoints = making_of(run.run_id, parted) / "checkpoints"
+    deadline = time.time() + 100
+    while not list(checkpoints.glob("step-*")) and time.time() < deadline:
+        time.sleep(0.02)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(max(map(int, children.stdout.split())), signal.SIGKILL)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode != 0
+    assert "the same command goes on from what is kept of it" in err
+    assert not parted.table.exists()
+    assert list(checkpoints.glob("step-*"))
+    process = together("lora", SMALL | given, parted)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "go on from step" in err
+    assert_the_same_run(run, alone, parted)
+
+
+def test_a_run_that_fails_in_two_processes_is_recorded_once_with_its_reason(tmp_path):
+    store = store_in(tmp_path)
+    process = together("lora", SMALL | {"lr": 1e30}, store)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 1, err
+    assert out.count("failed:") == 1
+    (row,) = read_table(store.table).to_dicts()
+    assert "at step" in row["error"]
+    assert row["processes"] == 2
+
+
+PROBLEM = """
+import sys
+import torch
+from antipasto_bench.run.process_group import join
+group = join()
+parameter = torch.nn.Parameter(torch.ones(3))
+parameter.grad = torch.full((3,), 1.0 + group.index)
+idle = torch.nn.Parameter(torch.ones(2))
+assert group.sum_gradients([parameter, idle], 0.5, None, None) == (1.0, None)
+assert parameter.grad.tolist() == [3.0] * 3
+assert idle.grad is None
+assert group.sum_gradients([parameter], 0.5, None, 2 if group.index else None)[1] == (2 if group.index else 15)
+try:
+    group.sum_gradients([parameter], 0.0, MemoryError("no room") if group.index else None, None)
+except Exception as error:
+    sys.stdout.write(f"{group.index}: {type(error).__name__}: {error}\\n")  # at once, whatever buffers
+"""
+
+
+def test_an_error_in_one_process_ends_the_step_in_all(tmp_path):
+    (tmp_path / "problem.py").write_text(PROBLEM)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, tmp_path / "problem.py"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert sorted(line for line in done.stdout.splitlines() if line) == [
+        "0: RuntimeError: process 1: MemoryError: no room",
+        "1: RunFailure: process 1: MemoryError: no room",
+    ], done.stderr
+
+
+def test_an_adapter_works_beside_layers_that_accelerate_places(tmp_path):
+    """With the hooks that move inputs to each layer's device, as device_map=auto sets them where there are several."""
+    runs = [small("antipasto", rank=16), small("antipasto", rank=16, device_map="auto")]
+    assert runs[0].run_id == runs[1].run_id
+    stores = [store_in(tmp_path / name) for name in ("plain", "mapped")]
+    execute(runs[0], stores[0], Progress(quiet=True))
+    bases = Bases()
+    model, _ = bases.model(runs[1])
+    names = ["model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head"]
+    names += [f"model.layers.{i}" for i in range(model.config.num_hidden_layers)]
+    dispatch_model(model, dict.fromkeys(names, "cpu"), main_device="cpu", force_hooks=True)
+    assert hasattr(model.model.layers[0], "_hf_hook")
+    execute(runs[1], stores[1], Progress(quiet=True), bases=bases)
+    one, two = (load_file(store.run_dir(runs[0].run_id) / "adapter.safetensors") for store in stores)
+    # Between placed layers every token goes the whole way, so that sums are taken in another order.
+    torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-6)
+    digests = [read_table(store.table)["items_sha256"][0] for store in stores]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("variant", ["lora", "ia3", "hra", "pissa"])
+def test_an_adapter_lies_beside_each_of_its_layers(variant):
+    """The meta device stands in for a second card."""
+    model = torch.nn.ModuleDict({"here": torch.nn.Linear(8, 8), "there": torch.nn.Linear(8, 8, device="meta")})
+    cfg = antipasto.AdapterConfig.from_dict(
+        {"variant": variant, "target_names": ["here", "there"]} | ({} if variant == "ia3" else {"r": 4})
+    )
+    antipasto.attach(model, cfg, generator=torch.Generator().manual_seed(0))
+    for layer in model.values():
+        tensors = [*layer.named_parameters(), *layer.named_buffers()]
+        assert len(tensors) > 2
+        assert {tensor.device.type for _, tensor in tensors} == {layer.weight.device.type}
+
+
+def test_a_model_that_no_device_holds_is_refused(monkeypatch):
+    run = small("lora", device_map="auto")
+    places = SimpleNamespace(hf_device_map={"model.layers.0": 0, "model.layers.1": "cpu", "lm_head": "disk"})
+    with pytest.raises(UserError, match=r"do not hold it: 2 of its 3 parts, such as model\.layers\.1"):
+        _check_held(run, places, torch.device("cuda"))
+    with pytest.raises(UserError, match="1 of its 3 parts, such as lm_head"):
+        _check_held(run, places, torch.device("cpu"))
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="start it without torchrun"):
+        load_model(run)

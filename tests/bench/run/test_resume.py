@@ -1,0 +1,301 @@
+"""Claims about runs that are stopped on the way: they go on from where they were, to the same last bit."""
+
+import multiprocessing
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from command import fork
+from small_runs import StopAfter, result_of, small, store_in
+
+import antipasto
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.core.signals import Interrupted
+from antipasto_bench.run.answer_log import Answers
+from antipasto_bench.run.attach import attach, drawn_examples
+from antipasto_bench.run.checkpoints import Checkpoints
+from antipasto_bench.run.execute import execute
+from antipasto_bench.run.model_cache import Bases
+from antipasto_bench.run.progress import Progress
+from antipasto_bench.spec.config import RunConfig
+from antipasto_bench.store.table import find
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("variant", "given"),
+    [
+        ("lora", {}),
+        ("pissa", {"grad_accum": 2}),
+        ("antipasto", {"basis": "wanda", "rank": 16}),
+        ("eva", {}),
+        ("hra", {}),
+    ],
+)
+def test_a_run_stopped_in_training_ends_with_the_bits_of_one_that_was_not(variant, given, tmp_path):
+    run = small(variant, **given)
+    whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
+    execute(run, whole, Progress(quiet=True))
+    for steps in (2, 3):  # the second time in a run that was gone on with
+        with pytest.raises(Interrupted, match="at step"):
+            execute(run, broken, Progress(quiet=True), stop=StopAfter(steps))
+        assert not broken.table.exists()
+    assert execute(run, broken, Progress(quiet=True)).status == "ok"
+    assert result_of(run, broken) == result_of(run, whole)
+    assert not list((broken.outputs / ".making").iterdir())
+
+
+def test_a_damaged_checkpoint_costs_some_steps_and_no_bit(tmp_path):
+    run = small("lora")
+    whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
+    execute(run, whole, Progress(quiet=True))
+    with pytest.raises(Interrupted):
+        execute(run, broken, Progress(quiet=True), stop=StopAfter(7))
+    checkpoints = sorted((broken.outputs / ".making" / run.run_id / "checkpoints").iterdir())
+    assert len(checkpoints) == 2
+    damaged = checkpoints[-1] / "optimizer.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-7] + b"garbage")
+    with pytest.warns(UserWarning, match=r"step-\d+ is damaged and left out: optimizer.safetensors is not what"):
+        execute(run, broken, Progress(quiet=True))
+    assert result_of(run, broken) == result_of(run, whole)
+
+
+def test_what_other_code_began_is_not_gone_on_with(tmp_path):
+    run, store = small("lora"), store_in(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(run, store, Progress(quiet=True), stop=StopAfter(8))
+    made_by = store.outputs / ".making" / run.run_id / "made_by.json"
+    made_by.write_text(made_by.read_text().replace("torch", "touch"))
+    seen = []
+
+    class Phases(Progress):
+        def phase(self, name: str) -> None:
+            seen.append(name)
+
+    execute(run, store, Phases(quiet=True))
+    assert "attach" in seen
+    assert not any(name.startswith("go on") for name in seen)
+
+
+def test_whatever_ends_a_try_what_was_trained_is_kept(tmp_path):
+    """A hub that is down, a GPU that another process fills, an error of lm-eval's: none of them costs the training."""
+    run = small("lora")
+    whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
+    execute(run, whole, Progress(quiet=True))
+    with pytest.raises(Interrupted):
+        execute(run, broken, Progress(quiet=True), stop=StopAfter(8))
+
+    class Failing(Bases):
+        def __init__(self, error: Exception) -> None:
+            super().__init__()
+            self.error = error
+
+        def model(self, run):
+            raise self.error
+
+    for error in (UserError("the hub is down"), AssertionError("max_gen_toks")):
+        with pytest.raises(type(error)):
+            execute(run, broken, Progress(quiet=True), bases=Failing(error))
+    failed = execute(run, broken, Progress(quiet=True), bases=Failing(RuntimeError("CUDA out of memory")))
+    assert failed.status == "failed"
+    assert (broken.outputs / ".making" / run.run_id / "checkpoints").exists()
+    assert execute(run, broken, Progress(quiet=True)).row["status"] == "failed", "it is retried only where asked"
+    assert execute(run, broken, Progress(quiet=True), retry_before="2000").status == "done", "it failed after that"
+    assert execute(run, broken, Progress(quiet=True), retry_before="9999").status == "ok"
+    assert result_of(run, broken) == result_of(run, whole)
+    assert execute(run, broken, Progress(quiet=True), retry_before="9999").status == "done", "what is ok is not retried"
+
+
+def test_scoring_that_is_stopped_goes_on_with_what_is_answered(tmp_path, monkeypatch):
+    run = small("base")
+    whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
+    execute(run, whole, Progress(quiet=True))
+    answered = []
+    add = Answers.add_partial
+
+    def interrupting(self, *given):
+        add(self, *given)
+        answered.append(given)
+        if len(answered) == 20:
+            raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(Answers, "add_partial", interrupting)
+    with pytest.raises(Interrupted):
+        execute(run, broken, Progress(quiet=True))
+    kept = next((broken.outputs / ".making").rglob("answers-test.jsonl"))
+    assert kept.read_text().count("\n") == 1 + 2, "whose, and two batches of eight"
+    assert execute(run, broken, Progress(quiet=True)).status == "ok"
+    assert len(answered) == 20 + (30 - 16) + 10
+    items = [pl.read_parquet(store.items(run.run_id)) for store in (broken, whole)]
+    assert items[0].equals(items[1])
+
+
+def test_several_answers_to_one_question_are_draws_of_their_own(tmp_path):
+    class Drawing:
+        batch_size = 4
+
+        def generate_until(self, requests) -> list[str]:
+            return [f"draw {i}" for i in range(len(requests))]
+
+    lm = Drawing()
+    Answers(tmp_path / "a.jsonl", "a").keep(lm)
+    assert lm.generate_until([Asked("same", do_sample=True)] * 3) == ["draw 0", "draw 1", "draw 2"]
+
+
+def test_a_question_that_is_asked_twice_is_answered_once_where_nothing_is_drawn(tmp_path):
+    """lm-eval asks a last question again to give all its processes equally many."""
+    lm = Answering()
+    Answers(tmp_path / "a.jsonl", "a").keep(lm)
+    first, *others = lm.generate_until([Asked("x"), Asked("xx"), Asked("xx")])
+    assert others[0] == others[1] != first
+    assert sum(map(len, lm.asked)) == 2
+
+
+def test_a_parameter_that_never_had_a_gradient_is_restored_without_moments(tmp_path):
+    run, bases = small("lora"), Bases()
+    model, tokenizer = bases.model(run)
+    attach(run, model, tokenizer, drawn_examples(run, tokenizer, bases.splits(run), 4))
+    parameters = list(antipasto.trainable_parameters(model).values())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    parameters[0].sum().backward()
+    optimizer.step()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.write(1, model, optimizer, {"step": 1})
+    other = torch.optim.AdamW(parameters, lr=1e-3)
+    found = checkpoints.latest()
+    assert found is not None
+    found.restore(other)
+    assert set(other.state) == {parameters[0]}
+    assert torch.equal(other.state[parameters[0]]["exp_avg"], optimizer.state[parameters[0]]["exp_avg"])
+
+
+def test_force_begins_anew(tmp_path):
+    run, store = small("lora"), store_in(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(run, store, Progress(quiet=True), stop=StopAfter(8))
+    assert execute(run, store, Progress(quiet=True), force=True).status == "ok"
+    steps = (store.run_dir(run.run_id) / "log.jsonl").read_text().count("\n")
+    assert steps == 12
+
+
+def work(run: dict, folder: Path) -> None:
+    execute(RunConfig.model_validate(run), store_in(folder), Progress(quiet=True))
+
+
+@pytest.mark.timeout(600)
+def test_a_run_killed_at_twenty_random_moments_ends_with_the_bits_of_one_that_was_not(tmp_path):
+    """Real processes, killed by SIGKILL wherever they are: attaching, training, writing, scoring, recording."""
+    run = small("lora", steps=20, **{"eval.limit": 40})
+
+    def started(folder: Path) -> multiprocessing.Process:
+        return fork(work, run.model_dump(), folder)
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    process = started(whole)
+    process.join()
+    assert process.exitcode == 0
+    took = find(store_in(whole).table, run.run_id)["total_s"]  # of its own; before it, a first process imports
+    rng = random.Random(0)
+    killed, reached, phases = 0, set(), {"log.jsonl", "step", "trained.json", "answers"}
+    for _ in range(60):
+        process = started(broken)
+        process.join(timeout=rng.uniform(0.05, 0.6) * took)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            killed += 1
+        making = store_in(broken).outputs / ".making" / run.run_id
+        now = {path.name.split("-")[0] for path in making.rglob("*") if path.suffix != ".partial"}
+        if now <= reached and not phases <= reached:
+            took *= 1.15  # the machine is slower than it was at first
+        reached |= now
+        assert process.exitcode in (0, -signal.SIGKILL)
+        if process.exitcode == 0:
+            if killed >= 20:
+                break
+            shutil.rmtree(broken)  # it got through too soon: again
+            took *= 0.5
+    else:
+        process = started(broken)
+        process.join()
+    assert killed >= 20
+    assert phases <= reached, "it was killed in every phase"
+    assert result_of(run, store_in(broken)) == result_of(run, store_in(whole))
+    assert store_in(broken).table.read_bytes().count(b"\n") == 1
+
+
+def test_a_run_that_died_between_its_record_and_the_table_is_recorded_without_being_made_again(tmp_path):
+    run, store = small("lora"), store_in(tmp_path)
+    execute(run, store, Progress(quiet=True))
+    before = result_of(run, store)
+    items = store.items(run.run_id).read_bytes()
+    store.table.unlink()
+    store.items(run.run_id).unlink()
+    began = time.perf_counter()
+    assert execute(run, store, Progress(quiet=True)).status == "ok"
+    assert time.perf_counter() - began < 2
+    assert result_of(run, store) == before
+    assert store.items(run.run_id).read_bytes() == items
+
+
+class Answering:
+    """As lm-eval's model: answers in batches, longest question first."""
+
+    batch_size = 4
+
+    def __init__(self, fail_after: int = 10**9) -> None:
+        self.asked: list[list[str]] = []
+        self.left = fail_after
+        self.cache_hook = None
+
+    def generate_until(self, requests) -> list[str]:
+        args = sorted((request.args for request in requests), key=lambda arg: (-len(arg[0]), arg[0]))
+        for start in range(0, len(args), 4):
+            batch = args[start : start + 4]
+            self.asked.append([context for context, _ in batch])
+            for arg in batch:
+                self.left -= 1
+                if self.left < 0:
+                    raise KeyboardInterrupt
+                self.cache_hook.add_partial("generate_until", arg, f"{arg[0]}!")
+        return []
+
+
+class Asked:
+    def __init__(self, context: str, **settings) -> None:
+        self.args = (context, {"until": ["\n"]} | settings)
+
+
+def test_scoring_goes_on_with_the_same_batches(tmp_path):
+    requests = [Asked("x" * n) for n in (3, 9, 1, 7, 5, 8, 2, 6, 4, 10)]
+    whole = Answering()
+    Answers(tmp_path / "whole.jsonl", "a").keep(whole)
+    expected = whole.generate_until(requests)
+    assert expected == [f"{request.args[0]}!" for request in requests]
+    broken = Answering(fail_after=6)
+    Answers(tmp_path / "a.jsonl", "a").keep(broken)
+    with pytest.raises(KeyboardInterrupt):
+        broken.generate_until(requests)
+    with open(tmp_path / "a.jsonl", "a") as file:
+        file.write('[["torn')
+    again = Answering()
+    Answers(tmp_path / "a.jsonl", "a").keep(again)
+    assert again.generate_until(requests) == expected
+    assert broken.asked[:1] + again.asked == whole.asked
+    other = Answering()
+    Answers(tmp_path / "a.jsonl", "another adapter").keep(other)
+    other.generate_until(requests)
+    assert other.asked == whole.asked
+
+
+def test_items_in_a_runs_folder_are_those_in_results(tmp_path):
+    run, store = small("base"), store_in(tmp_path)
+    execute(run, store, Progress(quiet=True))
+    mine = pl.read_parquet(store.run_dir(run.run_id) / "items.parquet")
+    assert mine.equals(pl.read_parquet(store.items(run.run_id)))

@@ -1,0 +1,72 @@
+"""Claims about the task files: what counts as an answer, and that the question is the one trained on."""
+
+import pytest
+
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.run.data import PROMPT
+from antipasto_bench.run.evaluate import Evaluation
+from antipasto_bench.spec.config import EvalConfig
+
+
+@pytest.fixture(scope="module")
+def task():
+    return Evaluation(EvalConfig(tasks=("nano_metamath",)), None).test[0]
+
+
+def verdicts(task, response: str, answer: str) -> dict[str, bool]:
+    """Right or wrong under each filter, by lm-eval's own filters and metric."""
+    doc = {"question": "q", "answer": f"because\n#### {answer}"}
+    found = {}
+    for ensemble in task._filters:
+        resps = [[response]]
+        for make in ensemble.filters:
+            resps = make().apply(resps, [doc])
+        found[ensemble.name] = bool(task.process_results(doc, list(resps))["exact_match"])
+    return found
+
+
+RIGHT = {"strict-match": True, "flexible-extract": True}
+LOOSE = {"strict-match": False, "flexible-extract": True}
+WRONG = {"strict-match": False, "flexible-extract": False}
+
+
+@pytest.mark.parametrize(
+    ("response", "answer", "expected"),
+    [
+        ("1+1=2.\n#### 2\nThe answer is: 2", "2", RIGHT),
+        ("The answer is: 2", "2", RIGHT),
+        ("#### 2", "2", RIGHT),
+        ("The answer is 2.", "2", RIGHT),
+        ("so it is 2.", "2", LOOSE),
+        ("The answer is: 1,234", "1234", RIGHT),
+        ("The answer is: 1234", "1,234", RIGHT),
+        ("The answer is: $1,234,567.", "1234567", RIGHT),
+        ("The answer is: $18.00", "18", RIGHT),
+        ("The answer is: 0.5", "0.5", RIGHT),
+        ("The answer is: -5", "-5", RIGHT),
+        ("The answer is: -$5", "-5", RIGHT),
+        ("He has 10-3", "3", LOOSE),
+        ("it costs $7 in all", "7", LOOSE),
+        ("#### 3\nThe answer is: 4", "4", RIGHT),
+        ("#### 4\nThe answer is: 3", "4", WRONG),
+        ("The answer is: 4 and then 5", "4", {"strict-match": True, "flexible-extract": False}),
+        ("The answer is: four", "4", WRONG),
+        ("", "4", WRONG),
+        ("The answer is: 40", "4", WRONG),
+        ("The answer is: 4", "40", WRONG),
+    ],
+)
+def test_what_counts_as_an_answer(task, response, answer, expected):
+    assert verdicts(task, response, answer) == expected
+
+
+def test_the_question_asked_is_the_prompt_trained_on(task):
+    doc = task.eval_docs[0]
+    assert task.doc_to_text(doc) == PROMPT.format(query=doc["question"])
+    assert task.config.num_fewshot == 0
+    assert task.config.generation_kwargs["until"] == ["Question:"]
+
+
+def test_an_unknown_task_names_the_nearest():
+    with pytest.raises(UserError, match="lm-eval has no task of that name; did you mean 'gsm8k_metamath'"):
+        Evaluation(EvalConfig(tasks=("gsm8k_metamaht",)), None)

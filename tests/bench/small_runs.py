@@ -1,0 +1,59 @@
+"""Runs of seconds on the embedded model, and all of their outcome that must not depend on what happened on the way."""
+
+import json
+import signal
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from antipasto_bench.core.signals import Stop
+from antipasto_bench.spec.config import RunConfig, compose
+from antipasto_bench.store.folders import Store
+from antipasto_bench.store.table import read_table
+
+SMALL = {
+    "steps": 12, "batch_size": 4, "checkpoint": 3, "eval.limit": 30, "eval.valid_limit": 10, "eval.batch_size": 8,
+    "eval.general": "none", "costs": False, "data.calibration": 8,
+}  # fmt: skip
+
+
+SAME = ("first_loss", "last_loss", "mean_grad_norm", "train_tokens", "test_accuracy", "valid_accuracy", "items_sha256")
+
+
+class StopAfter(Stop):
+    """As if a signal came in the middle of a step."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+        super().__init__()
+
+    @property
+    def asked(self):
+        self.left -= 1
+        return signal.SIGTERM if self.left < 0 else None
+
+    @asked.setter
+    def asked(self, value) -> None:
+        pass
+
+
+def small(variant: str, **given) -> RunConfig:
+    return compose(variant, SMALL | given, "nano")
+
+
+def store_in(folder: Path) -> Store:
+    return Store(folder / "results", folder / "outputs")
+
+
+def result_of(run: RunConfig, store: Store) -> dict:
+    """All that must not depend on what happened on the way."""
+    (row,) = read_table(store.table).filter(run_id=run.run_id).to_dicts()
+    folder = store.run_dir(run.run_id)
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return {
+        **{name: row[name] for name in SAME},
+        "adapter": {k: v.numpy().tobytes() for k, v in load_file(folder / "adapter.safetensors").items()},
+        "samples": (folder / "samples.jsonl").read_text(),
+        "log": [{name: step[name] for name in ("step", "loss", "grad_norm", "lr", "tokens")} for step in log],
+        "files": sorted(path.name for path in folder.iterdir()),
+    }

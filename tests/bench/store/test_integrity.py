@@ -1,0 +1,91 @@
+"""Claims about looking after results: what is wrong is named, and what outputs/ keep is brought back."""
+
+import json
+import shutil
+
+import pytest
+from recorded import record
+
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.run.execute import execute
+from antipasto_bench.run.progress import Progress
+from antipasto_bench.store.folders import Store
+from antipasto_bench.store.integrity import rebuild, verify
+from antipasto_bench.store.table import SCHEMA_VERSION, append, read_table
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", tmp_path / "outputs")
+
+
+def test_whole_results_have_nothing_wrong(store):
+    for variant in ("lora", "dora", "base"):
+        append(store.table, record(store, variant, [0, 1]))
+    assert verify(store) == []
+
+
+def test_everything_that_is_wrong_is_named(store):
+    assert "holds no run" in verify(store)[0]
+    rows = {name: record(store, name, [0]) for name in ("lora", "dora", "hra", "ia3")}
+    for row in [*rows.values(), rows["hra"]]:
+        append(store.table, row)
+    store.items(rows["lora"]["run_id"]).unlink()
+    record(store, "dora", [0, 1])
+    store.items(rows["ia3"]["run_id"]).write_bytes(b"PAR1")
+    shutil.copyfile(store.items(rows["hra"]["run_id"]), store.items("stray"))
+    with open(store.table, "ab") as file:
+        file.write(b"[]\n" + json.dumps({"schema": 1, "run_id": "torn"}).encode())
+    found = "\n".join(verify(store))
+    for said in (
+        f"{rows['lora']['run_id']}: {store.items(rows['lora']['run_id'])} is missing",
+        "is not what its row was made from",
+        f"{rows['hra']['run_id']}: 2 results; one is expected",
+        "cannot be read",
+        "stray: questions without a row",
+        "line 6: not a whole row",
+        "the last line was cut short",
+    ):
+        assert said in found, found
+    assert len(found.splitlines()) == 7
+
+
+def test_a_row_that_says_more_than_its_questions_is_named(store):
+    append(store.table, record(store, "lora", [0, 1]) | {"test_accuracy": 0.9})
+    assert verify(store)[0].endswith("its questions give 0.2500, its row says 0.9000")
+    store.table.write_text(store.table.read_text().replace('"status": "ok"', '"status": "okay"'))
+    assert verify(store)[0] == "line 1: not a whole row"
+
+
+def test_a_row_of_another_schema_is_named(store):
+    append(store.table, record(store, "lora", [0]))
+    store.table.write_text(store.table.read_text().replace(f'"schema": {SCHEMA_VERSION}', '"schema": 7'))
+    assert any(f"schema 7, expected {SCHEMA_VERSION}" in line for line in verify(store))
+
+
+@pytest.mark.slow
+def test_results_that_were_lost_are_rebuilt_from_outputs(store):
+    from small_runs import small
+
+    runs = [small("base"), small("ia3"), small("lora", lr=1e30)]
+    for run in runs:
+        execute(run, store, Progress(quiet=True))
+    before = {path: path.read_bytes() for path in store.results.rglob("*") if path.is_file()}
+    shutil.rmtree(store.results)
+    assert set(rebuild(store)) == {run.run_id for run in runs}
+    after = {path: path.read_bytes() for path in store.results.rglob("*") if path.is_file()}
+    rows = [
+        {row["run_id"]: row for row in map(json.loads, files.pop(store.table).splitlines())}
+        for files in (before, after)
+    ]
+    assert rows[0] == rows[1]
+    assert {p: b for p, b in after.items() if p.suffix != ".lock"} == {
+        p: b for p, b in before.items() if p.suffix != ".lock"
+    }
+    assert rebuild(store) == []
+    store.items(runs[1].run_id).unlink()
+    assert rebuild(store) == [runs[1].run_id]
+    assert verify(store) == []
+    assert len(read_table(store.table)) == 3
+    with pytest.raises(UserError, match="holds no record of a run"):
+        rebuild(Store(store.results, store.outputs / "nowhere"))

@@ -1,0 +1,174 @@
+"""Claims about sweeps on a Ray cluster: three nodes on this machine, each bound to 127.0.0.1."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from command import QUICK, bench, start
+from small_runs import SAME, result_of, store_in
+
+import antipasto
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.core.paths import benchmark_dir
+from antipasto_bench.run.execute import execute
+from antipasto_bench.run.model_cache import Bases
+from antipasto_bench.run.progress import Progress
+from antipasto_bench.spec.sweep import sweep_of
+from antipasto_bench.store.leases import making_of
+from antipasto_bench.store.table import SCHEMA, read_table
+from antipasto_bench.sweeps.scheduler import Order, engine_of, make_all
+from antipasto_bench.sweeps.status import lines
+
+cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed")
+pytestmark = pytest.mark.slow
+
+HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray then keeps to the loopback address
+NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
+TIMED = re.compile(r".*_(s|ms)$|.*_per_s$|finished_at|provenance")
+LONG = ["steps=100", *QUICK[1:], "eval.general=none", "checkpoint=2"]  # enough to meet three of them at once
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in HERE.items():
+            patch.setenv(name, value)
+        made = cluster_utils.Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
+        for _ in range(2):
+            made.add_node(**NODE)
+        yield made
+        made.shutdown()
+
+
+def on(cluster, *words, cwd, store):
+    folders = ["--results", store.results, "--outputs", store.outputs]
+    return start("sweep", *words, "engine=ray", f"address={cluster.address}", *folders, cwd=cwd, **HERE)
+
+
+def made_locally(asked, store):
+    bases = Bases()
+
+    def make(run, failed_before):
+        return execute(run, store, Progress(quiet=True), bases=bases)
+
+    make_all(asked, store, make, lambda _: None, Order())
+
+
+def until(happens, process):
+    deadline = time.time() + 150
+    while not happens() and time.time() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    assert happens()
+
+
+def test_a_sweep_that_loses_a_node_makes_the_table_of_one_process_alone(cluster, tmp_path):
+    words = ["lora", "lr=1e-3,1e30", "seed=0,1,2,3", *LONG]
+    asked = sweep_of(words, None)
+    there, here = store_in(tmp_path / "there"), store_in(tmp_path / "here")
+    process = on(cluster, *words, cwd=tmp_path, store=there)
+    begun = there.outputs / ".making"
+    until(lambda: len({path.parts[-3] for path in begun.glob("*/checkpoints/step-*")}) == 3, process)
+    said = "\n".join(lines(there, asked))
+    cluster.remove_node(sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0], allow_graceful=False)
+    _, err = process.communicate(timeout=280)
+    assert process.returncode == 1, err
+    assert "its node was lost; it goes on from what is kept" in err, err
+    assert "8 runs: 3 running" in said
+    assert re.search(r"step \d+ of 100, \d+ s, \S+ for process \d+", said), said
+    assert there.table.read_bytes().count(b"\n") == 8
+
+    made_locally(asked, here)
+    columns = [name for name in SCHEMA if not TIMED.match(name)]
+    tables = [read_table(store.table).sort("run_id").select(columns) for store in (there, here)]
+    assert tables[0].equals(tables[1], null_equal=True)
+    failed = set(read_table(there.table).filter(status="failed")["run_id"])
+    assert 2 <= len(failed) < 8
+    for run in (run for run in asked.runs if run.run_id not in failed):
+        assert result_of(run, there) == result_of(run, here)
+
+
+def test_a_sweep_that_is_asked_to_stop_is_gone_on_with_by_another_engine(cluster, tmp_path):
+    words = ["lora", "steps=80", *QUICK[1:], "eval.general=none"]
+    (run,) = sweep_of(words, None).runs
+    there, here = store_in(tmp_path / "there"), store_in(tmp_path / "here")
+    process = on(cluster, *words, cwd=tmp_path, store=there)
+    log = making_of(run.run_id, there) / "log.jsonl"
+    until(lambda: log.exists() and log.stat().st_size > 0, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert err.splitlines()[-1].startswith("interrupted; the same command goes on")
+    assert list((making_of(run.run_id, there) / "checkpoints").glob("step-*"))
+    assert not list(there.locks.glob("*.json"))
+    assert not list(there.outputs.glob(".shared*"))
+    for store in (there, here):
+        made_locally(sweep_of(words, None), store)
+    assert result_of(run, there) == result_of(run, here)
+
+
+def test_what_nodes_make_in_folders_of_their_own_comes_back(cluster, tmp_path):
+    words = ["ia3,base", *QUICK, "eval.general=none"]
+    asked = sweep_of(words, None)
+    there, here = store_in(tmp_path / "there"), store_in(tmp_path / "here")
+    process = on(cluster, *words, f"scratch={tmp_path / 'scratch'}", cwd=tmp_path, store=there)
+    trained = next(run for run in asked.runs if run.trains)
+    until(lambda: list((tmp_path / "scratch").glob(f"*/.locks/nodes/{trained.run_id}.json")), process)
+    (note,) = (tmp_path / "scratch").glob(f"*/.locks/nodes/{trained.run_id}.json")
+    os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert f"{trained.run_id}: its worker was lost; it is made again" in err
+    made_locally(asked, here)
+    assert result_of(trained, there) == result_of(trained, here)
+    tables = [read_table(store.table).sort("run_id").select("run_id", *SAME) for store in (there, here)]
+    assert tables[0].equals(tables[1], null_equal=True)
+    left = [path for path in (tmp_path / "scratch").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert [path for path in left if path.suffix != ".json"] == [], "but for the note of the process that was killed"
+
+
+def test_nodes_that_have_other_code_make_no_run(cluster, tmp_path):
+    src = tmp_path / "src"
+    shutil.copytree(Path(antipasto.__file__).parents[1], src, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "benchmark").symlink_to(benchmark_dir())
+    with open(src / "antipasto_bench" / "errors.py", "a") as file:
+        file.write("# another version\n")
+    there = store_in(tmp_path / "there")
+    words = ["ia3", *QUICK, "engine=ray", f"address={cluster.address}"]
+    folders = ["--results", there.results, "--outputs", there.outputs]
+    said = bench("sweep", *words, *folders, cwd=tmp_path, expect=2, PYTHONPATH=str(src), **HERE).stderr
+    assert said.count("makes no more of these runs: it has other versions than this machine (code)") >= 2
+    assert "the cluster has no node that has room for a run" in said.splitlines()[-1]
+    assert not there.table.exists()
+
+
+def test_mistakes_about_a_cluster_are_told_in_one_line(tmp_path):
+    said = bench("sweep", "lora", *QUICK, "engine=ray", "address=127.0.0.1:1", cwd=tmp_path, expect=2, **HERE).stderr
+    assert "error: address=127.0.0.1:1: no Ray cluster answers (" in said.splitlines()[-1]
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["engine=rya"], "engine=rya: input should be 'local' or 'ray'"),
+        (["engine=ray,local"], "takes one value"),
+        (["workers=0"], "workers=0: input should be greater than or equal to 1"),
+        (["engine=ray", "gpus=1.5"], "gpus=1.5: a run takes a part of one GPU, or whole ones"),
+        (["address=head:6379"], "address is for a Ray cluster; write engine=ray beside it"),
+    ],
+)
+def test_words_about_the_engine_are_checked(words, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        engine_of(words)
+
+
+def test_words_about_the_engine_are_no_part_of_a_run():
+    how, words = engine_of(["lora", "engine=ray", "address=head:6379", "seed=0,1", "gpus=0.5", "workers=3"])
+    assert words == ["lora", "seed=0,1"]
+    assert (how.engine, how.address, how.gpus, how.workers) == ("ray", "head:6379", 0.5, 3)
+    assert engine_of(["lora"])[0].engine == "local"

@@ -1,0 +1,142 @@
+"""Claims about sweep files: what they expand to, and how a learning rate is chosen on the way."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command import QUICK, bench
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.spec.selection import chosen
+from antipasto_bench.spec.sweep import read_sweep, sweep_of
+from antipasto_bench.store.folders import Store
+from antipasto_bench.store.table import append
+from antipasto_bench.sweeps.plan import due, plan
+
+LINES = ["lora lr=5e-3,1e-2,2e-2 seed=0,1,2", "hra lr=1e-3,1e-2 seed=0,1,2", "base", "sspace seed=0,1"]
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return write(tmp_path, {"preset": "nano", "choose": "lr", "runs": LINES})
+
+
+def write(folder: Path, values) -> Path:
+    path = folder / "sweep.yaml"
+    path.write_text(json.dumps(values))  # JSON is YAML
+    return path
+
+
+def record(store: Store, run, valid: float | None) -> None:
+    status = "ok" if valid is not None else "failed"
+    append(store.table, {"run_id": run.run_id, "status": status, "valid_accuracy": valid, "config": {}, "metrics": {}})
+
+
+def names(planned) -> list[tuple]:
+    return [(p.run.variant, p.run.lr, p.run.seed) for p in planned]
+
+
+def test_a_choice_spends_the_other_seeds_on_the_best_rate_alone(sweep, tmp_path):
+    store, asked = Store(tmp_path / "results", tmp_path / "outputs"), read_sweep(sweep)
+    first = due(plan(asked, store))
+    assert names(first) == [("lora", lr, 0) for lr in (5e-3, 1e-2, 2e-2)] + [("hra", lr, 0) for lr in (1e-3, 1e-2)] + [
+        ("base", 1.0, 0), ("sspace", 1.0, 0), ("sspace", 1.0, 1),
+    ]  # fmt: skip
+    waiting = [p for p in plan(asked, store) if p.state == "waiting"]
+    assert {p.run.seed for p in waiting} == {1, 2}
+    for p, valid in zip(first[:3], (0.4, 0.6, 0.5), strict=True):
+        record(store, p.run, valid)
+    now = plan(asked, store)
+    assert [n for n in names(due(now)) if n[0] == "lora"] == [("lora", 1e-2, 1), ("lora", 1e-2, 2)]
+    assert all(p.run.lr == 1e-2 for p in now if p.run.variant == "lora" and p.run.seed > 0)
+    assert [n for n in names(due(now)) if n[0] == "hra"] == [("hra", 1e-3, 0), ("hra", 1e-2, 0)]
+
+
+def test_a_rate_whose_run_failed_is_never_chosen(sweep, tmp_path):
+    store, asked = Store(tmp_path / "results", tmp_path / "outputs"), read_sweep(sweep)
+    for p, valid in zip(due(plan(asked, store))[:3], (0.1, None, 0.05), strict=True):
+        record(store, p.run, valid)
+    assert [n for n in names(due(plan(asked, store))) if n[0] == "lora"] == [("lora", 5e-3, 1), ("lora", 5e-3, 2)]
+
+
+def test_what_has_one_rate_waits_for_no_choice(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    path = write(tmp_path, {"preset": "nano", "choose": "lr", "runs": ["sspace seed=0,1", "lora lr=1e-2 seed=0,1"]})
+    assert len(due(plan(read_sweep(path), store))) == 4
+
+
+def test_a_rate_added_later_reopens_the_choice_and_remakes_nothing(sweep, tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for p, valid in zip(due(plan(read_sweep(sweep), store))[:3], (0.4, 0.5, 0.6), strict=True):
+        record(store, p.run, valid)
+    wider = read_sweep(write(tmp_path, {"preset": "nano", "choose": "lr", "runs": ["lora lr=1e-2,2e-2,4e-2 seed=0,1"]}))
+    assert names(due(plan(wider, store))) == [("lora", 4e-2, 0)]
+
+
+@given(st.dictionaries(st.floats(1e-5, 1), st.floats(0, 1), min_size=1, max_size=6))
+def test_the_chosen_rate_is_the_best_one_and_the_lowest_of_equals(valid):
+    lr = chosen({rate: {0: value} for rate, value in valid.items()})
+    assert valid[lr] == max(valid.values())
+    assert all(other >= lr for other in valid if valid[other] == valid[lr])
+
+
+def test_a_choice_looks_only_at_seeds_that_every_rate_has():
+    assert chosen({1e-2: {0: 0.5, 1: 0.9, 2: 0.9}, 1e-1: {0: 0.6}}) == 1e-1
+    assert chosen({1e-2: {0: 0.5}, 1e-1: {1: 0.6}}) is None
+    assert chosen({1e-2: {0: None}, 1e-1: {0: 0.1}}) == 1e-1
+    assert chosen({}) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"runs": "lora"}, "expected `runs:`"),
+        ({"runs": ["lora"], "chose": "lr"}, "did you mean 'choose'"),
+        ({"runs": ["lora"], "choose": "rank"}, "only lr can be chosen"),
+        ({"runs": ["rank=8"]}, "names no variant"),
+        ({"runs": ["lore"]}, "did you mean 'lora'"),
+        ({"runs": ["lora"], "preset": "nan"}, "did you mean 'nano'"),
+        ({"runs": []}, "is empty"),
+        ({"runs": ["lora eval.valid=none"], "choose": "lr"}, "needs validation questions"),
+        ({"runs": ["lora lr=1e-3", "lora lr=1e-2 seed=5"], "choose": "lr"}, "make one line of them"),
+        ([], "expected `runs:`"),
+    ],
+)
+def test_a_mistake_in_a_sweep_file_is_one_clear_error(tmp_path, values, said):
+    with pytest.raises(UserError, match=said):
+        read_sweep(write(tmp_path, values))
+    with pytest.raises(UserError, match="cannot be read as a sweep"):
+        read_sweep(tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="give it alone"):
+        sweep_of([str(tmp_path / "sweep.yaml"), "lora"], None)
+
+
+def test_the_committed_sweeps_can_be_read_and_cover_every_variant():
+    import antipasto
+
+    folder = Path(__file__).parents[3] / "benchmark/sweeps"
+    sweeps = [read_sweep(path) for path in folder.glob("*.yaml")]
+    assert sweeps
+    nano = read_sweep(folder / "nano.yaml")
+    assert {run.variant for run in nano.runs} == {"base", *antipasto.CONFIGS}
+
+
+@pytest.mark.slow
+def test_a_sweep_file_is_made_from_choice_to_last_seed(tmp_path):
+    """Real runs: two rates, one of them hopeless, on one seed; then the other seed at the better one."""
+    words = " ".join(QUICK)
+    line = f"antipasto_gain lr=1e-9,5e-2 seed=0,1 {words} steps=40".replace("steps=8 ", "")
+    path = write(tmp_path, {"preset": "nano", "choose": "lr", "runs": [line]})
+    done = bench("sweep", path, cwd=tmp_path)
+    assert done.stdout.count("done: ") == 3
+    rows = [json.loads(row) for row in (tmp_path / "results/table.ndjson").read_text().splitlines()]
+    valid = {row["lr"]: row["valid_accuracy"] for row in rows if row["seed"] == 0}
+    assert valid.keys() == {1e-9, 5e-2}
+    best = max(valid, key=lambda lr: (valid[lr], -lr))
+    assert [row["lr"] for row in rows if row["seed"] == 1] == [best]
+    page = bench("report", "--readme", "page.md", cwd=tmp_path).stdout
+    assert "Learning rates tried" in page
+    assert page.count("| antipasto_gain") == 2, "a row of scores and one of costs"
+    assert "3 runs: 3 done" in bench("sweep", path, "--dry-run", cwd=tmp_path).stdout
