@@ -32,7 +32,8 @@ from antipasto_bench.run.data import IGNORED, PROMPT, TRAIN_FIELDS, Example, col
 from antipasto_bench.run.models import load_model
 from antipasto_bench.run.step import CompletionLoss
 from antipasto_bench.run.train import learning_rate
-from antipasto_bench.spec.config import RunConfig, compose
+from antipasto_bench.spec.compose import compose
+from antipasto_bench.spec.config import RunConfig
 
 UNWANTED = ("NANO_share", "NANO_age", "NANO_earn", "NANO_fraction", "NANO_saving")
 MAIN, QUARANTINE = "lora_delta_s", "lora_delta_s_hack"

@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.run.generate import Scorer, fitting
-from antipasto_bench.spec.config import compose
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.speed.harness import Cell, Claim, by_turns, in_turns, record
 
 TURNS = 9

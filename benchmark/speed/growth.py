@@ -12,7 +12,7 @@ from peers import our_step
 from shapes import blocks, random_batch
 
 import antipasto
-from antipasto_bench.spec.config import compose
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.speed.harness import Cell, in_turns, record
 
 TURNS = 5

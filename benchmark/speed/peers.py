@@ -17,7 +17,8 @@ from antipasto_bench.run.data import Example, collate
 from antipasto_bench.run.model_cache import Bases
 from antipasto_bench.run.models import load_model
 from antipasto_bench.run.step import CompletionLoss, Optimisation
-from antipasto_bench.spec.config import BASE, RunConfig, compose
+from antipasto_bench.spec.compose import compose
+from antipasto_bench.spec.config import BASE, RunConfig
 
 Batch = dict[str, Tensor]
 

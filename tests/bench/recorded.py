@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from antipasto_bench.spec.config import compose
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.items import ITEMS_SCHEMA, items_digest
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from antipasto_bench.core.signals import Stop
-from antipasto_bench.spec.config import RunConfig, compose
+from antipasto_bench.spec.compose import compose
+from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import read_table
 

@@ -59,7 +59,7 @@ def run(
     `torchrun --nproc-per-node 4 -m antipasto_bench run antipasto --preset qwen3-0.6b`
     """
     from ..run.process_group import join, leave
-    from ..spec.config import expand
+    from ..spec.compose import expand
     from ..spec.grammar import parse_words
 
     variants, axes = parse_words([variant, *(words or [])])
@@ -267,7 +267,7 @@ def demo(results: ResultsOption = None, outputs: OutputsOption = None) -> None:
 
     Keeps its runs under outputs/demo, apart from the project's own results.
     """
-    from ..spec.config import compose
+    from ..spec.compose import compose
 
     home = Store.of().outputs / "demo"
     store = Store.of(results or home / "results", outputs or home / "outputs")
@@ -509,7 +509,7 @@ def cost(
     """
     from ..report.cost_text import card
     from ..run.shape_costs import cost_of_shapes
-    from ..spec.config import expand
+    from ..spec.compose import expand
     from ..spec.grammar import parse_words
 
     variants, axes = parse_words(words)
@@ -552,7 +552,7 @@ def cache(
 @app.command()
 def presets(as_json: JsonOption = False) -> None:
     """List the presets: what model, data and protocol each stands for."""
-    from ..spec.config import load_preset, preset_names
+    from ..spec.compose import load_preset, preset_names
 
     for name in preset_names():
         values = load_preset(name)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .paths import benchmark_dir, locate
+from .paths import EMBEDDED, benchmark_dir, locate
 
 
 def fingerprint(reference: str) -> str:
@@ -36,6 +36,11 @@ def _hash_content(place: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
         with open(name, "rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{total.hexdigest()}"
+
+
+def model_fingerprint(model: str) -> str:
+    """A model by the content of its folder, an embedded one too; a hub id as it is."""
+    return fingerprint(str(EMBEDDED.get(model, model)))
 
 
 def task_fingerprint(task: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..nano import MODEL_DIR
+
+EMBEDDED = {"nano": MODEL_DIR}  # models that ship with the package, by the name that a preset calls them
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 

@@ -77,15 +77,6 @@ def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> dict[str, Any]:
     return dict(json.loads(told[-1].removeprefix(RESULT)))
 
 
-def cost_key(run: RunConfig) -> str:
-    """Equal for two runs whose adapters cost the same: that differ in learning rate, seed, steps or scoring alone."""
-    free = {
-        "preset", "lr", "seed", "steps", "grad_accum", "warmup", "weight_decay", "max_grad_norm", "eval", "costs",
-        "checkpoint", "device_map",
-    }  # fmt: skip
-    return json.dumps(run.model_dump(mode="json", exclude=free), sort_keys=True)
-
-
 def measure_alone(run: RunConfig) -> dict[str, Any]:
     """The costs of a run's adapter where nothing of the run is loaded yet.
 

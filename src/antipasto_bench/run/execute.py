@@ -31,10 +31,11 @@ import antipasto
 from ..core.device import peak_bytes, pick_device
 from ..core.errors import RunFailure, UserError, disk_is_full, out_of_memory
 from ..core.files import write_bytes
+from ..core.fingerprint import model_fingerprint
 from ..core.paths import locate
 from ..core.provenance import provenance
 from ..core.signals import Interrupted, Stop
-from ..spec.config import BASE, RunConfig, model_fingerprint
+from ..spec.config import BASE, RunConfig
 from ..store.folders import Store
 from ..store.items import ITEMS_SCHEMA, items_digest, write_parquet
 from ..store.leases import claimed, lock_of, making_of
@@ -42,7 +43,7 @@ from ..store.recording import record, unrecorded, write_record
 from ..store.table import ITEMS, find, put
 from .attach import attach
 from .checkpoints import Checkpoint
-from .costs import cost_key, measure
+from .costs import measure
 from .data import Example, Splits, read_texts
 from .evaluate import Evaluation, Scores, check_backend
 from .forgetting import mean_token_loss
@@ -269,7 +270,7 @@ def _adapt(
 
 def _costs(run: RunConfig, tokenizer: Any, splits: Splits, bases: Bases) -> dict[str, Any]:
     """What the adapter costs. Whatever keeps that from being measured is a warning: the run itself is whole."""
-    key = cost_key(run)
+    key = run.cost_key
     if key in bases.costs:
         return bases.costs[key]
     if torch.cuda.is_available():  # both would have to fit
@@ -492,5 +493,5 @@ def _provenance(run: RunConfig, model: Any, splits: Splits, evaluation: Evaluati
         documents = json.dumps(list(task.eval_docs), sort_keys=True, default=str).encode()
         digest = hashlib.sha256(documents).hexdigest()
         data[f"test:{task.task_name}"] = {"rows": len(task.eval_docs), "sha256": digest}
-    base = {"source": model_fingerprint(run), "commit": getattr(model.config, "_commit_hash", None)}
+    base = {"source": model_fingerprint(run.model), "commit": getattr(model.config, "_commit_hash", None)}
     return provenance(model.device) | {"model": base, "data": data}

@@ -11,7 +11,8 @@ import antipasto
 from antipasto.peft_format import new_folder
 
 from ..core.errors import UserError
-from ..spec.config import BASE, RunConfig, model_fingerprint
+from ..core.fingerprint import model_fingerprint
+from ..spec.config import BASE, RunConfig
 from ..store.folders import Store
 from ..store.table import find
 from .models import load_model, model_source
@@ -29,7 +30,7 @@ def finished_run(run_id: str, store: Store) -> RunConfig:
     if row["status"] != "ok":
         raise UserError(f"{run_id} failed ({row['error']}); there is nothing to export")
     run = RunConfig.model_validate(row["config"]).model_copy(update={"device": "auto"})
-    if model_fingerprint(run) != row["provenance"]["model"]["source"]:
+    if model_fingerprint(run.model) != row["provenance"]["model"]["source"]:
         raise UserError(f"{run.model} is not here, or not the model that {run_id} was made with")
     return run
 

@@ -10,8 +10,8 @@ import torch
 
 from ..core.device import pick_device
 from ..core.errors import UserError
-from ..core.paths import locate
-from ..spec.config import EMBEDDED, RunConfig
+from ..core.paths import EMBEDDED, locate
+from ..spec.config import RunConfig
 from .process_group import launched
 
 if TYPE_CHECKING:  # a plan needs no model, and so does not wait some seconds for the code of all of them

@@ -15,11 +15,12 @@ from ..core.device import pick_device
 from ..core.errors import UserError
 from ..core.files import write_json
 from ..core.provenance import provenance
-from ..spec.config import BASE, load_preset
+from ..spec.compose import load_preset
+from ..spec.config import BASE
 from ..store.excerpts import keep
 from ..store.folders import Store
 from ..store.table import find, put
-from .costs import cost_key, measure_alone
+from .costs import measure_alone
 from .data import read_texts
 from .execute import general_loss, general_texts
 from .export import attach_trained, finished_run
@@ -74,7 +75,7 @@ def remeasure_costs(run_ids: Iterable[str], store: Store) -> Iterator[dict[str, 
     for run_id in run_ids:
         run, row = finished_run(run_id, store), find(store.table, run_id)
         assert row is not None
-        key = cost_key(run)
+        key = run.cost_key
         if key not in measured:
             measured[key] = measure_alone(run)
         if not measured[key]:

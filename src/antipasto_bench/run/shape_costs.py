@@ -11,8 +11,8 @@ from torch import nn
 import antipasto
 
 from ..core.errors import UserError
-from ..core.paths import benchmark_dir, locate
-from ..spec.config import BASE, EMBEDDED, RunConfig
+from ..core.paths import EMBEDDED, benchmark_dir, locate
+from ..spec.config import BASE, RunConfig
 
 
 def cost_of_shapes(run: RunConfig) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import antipasto
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
-from .config import BASE, compose, variant_names
+from .compose import compose, variant_names
+from .config import BASE
 
 
 @dataclass(frozen=True)

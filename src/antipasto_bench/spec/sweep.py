@@ -18,7 +18,8 @@ import yaml
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
-from .config import RunConfig, expand
+from .compose import expand
+from .config import RunConfig
 from .grammar import parse_words
 from .selection import family_of
 

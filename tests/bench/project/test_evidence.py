@@ -12,7 +12,7 @@ from antipasto_bench.analysis.compared_sections import studies
 from antipasto_bench.analysis.stats import accuracy_over_seeds
 from antipasto_bench.report.markdown import BEGIN, END
 from antipasto_bench.report.write import publish
-from antipasto_bench.spec.config import compose
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.selection import chosen, family, family_of
 from antipasto_bench.spec.sweep import read_sweep
 from antipasto_bench.store.folders import Store

@@ -17,7 +17,7 @@ from antipasto_bench.run.execute import execute
 from antipasto_bench.run.models import load_model, load_tokenizer
 from antipasto_bench.run.progress import Progress
 from antipasto_bench.run.remeasure import remeasure_costs
-from antipasto_bench.spec.config import compose
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import COSTS
 

@@ -9,7 +9,7 @@ from command import QUICK, bench, row_of
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.run.data import read_texts
 from antipasto_bench.run.forgetting import mean_token_loss
-from antipasto_bench.spec.config import compose
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.excerpts import ANSWERS, POINTS, answers, curve
 
 

@@ -18,7 +18,7 @@ from antipasto_bench.run import generate as scoring
 from antipasto_bench.run.data import PROMPT, read_questions
 from antipasto_bench.run.evaluate import Evaluation, check_backend
 from antipasto_bench.run.generate import Scorer, fitting
-from antipasto_bench.spec.config import compose
+from antipasto_bench.spec.compose import compose
 
 SETTINGS = {"until": ["Question:"], "do_sample": False, "max_gen_toks": 40}
 

@@ -8,7 +8,7 @@ from command import SHARED, bench
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.run.shape_costs import cost_of_shapes
-from antipasto_bench.spec.config import compose
+from antipasto_bench.spec.compose import compose
 
 PUBLISHED = SHARED / "reference/lora_lite_qwen3.5-0.8b.csv"
 

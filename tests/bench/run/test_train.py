@@ -19,7 +19,7 @@ from antipasto_bench.run.data import IGNORED, collate, draw_examples, load_split
 from antipasto_bench.run.model_probes import last_mlp, packs, plain_head
 from antipasto_bench.run.step import CompletionLoss, Optimisation
 from antipasto_bench.run.train import Step, learning_rate, train
-from antipasto_bench.spec.config import compose
+from antipasto_bench.spec.compose import compose
 
 
 @pytest.fixture

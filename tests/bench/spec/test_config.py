@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.paths import benchmark_dir
-from antipasto_bench.spec.config import compose, expand, load_preset, preset_names, variant_names
+from antipasto_bench.spec.compose import compose, expand, load_preset, preset_names, variant_names
 from antipasto_bench.spec.grammar import parse_words
 
 

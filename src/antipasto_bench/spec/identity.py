@@ -1,0 +1,84 @@
+"""Which settings make a run what it is: said at each field of its config, and digested here.
+
+    lr: Annotated[float, Counts(when="trained", protocol=False)]
+
+A field without an annotation is part of every digest. The digests are over JSON with sorted keys, so the order of
+fields does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a config field means for the digests of a run.
+
+    Args:
+        identity: it can change the outcome, so it is part of the run's id and of every other digest but `costs`.
+        when: under which runs it means anything: every run; those that are trained; those whose adapter looks at
+            calibration data.
+        protocol: two runs that differ in it are not of one protocol, and share no table.
+        arm: two runs that differ in it are not of one arm, and are not averaged.
+        costs: two adapters that differ in it may differ in what they cost.
+        default_left_out: run ids are older than the field; its default is left out, and they stay as they are.
+        content: from the value to what names its content, where the value names a file, a model or a task.
+    """
+
+    identity: bool = True
+    when: Literal["always", "trained", "calibrated"] = "always"
+    protocol: bool = True
+    arm: bool = True
+    costs: bool = True
+    default_left_out: bool = False
+    content: Callable[[Any], Any] | None = None
+
+
+NOT_IDENTITY = Counts(identity=False)  # how a run is made, or what is measured beside it
+EVERY_DIGEST = Counts()
+
+
+def counts_of(field: FieldInfo) -> Counts:
+    """What the field's annotation says."""
+    return next((note for note in field.metadata if isinstance(note, Counts)), EVERY_DIGEST)
+
+
+def identity(
+    config: BaseModel, *, trained: bool, calibrated: bool, keep: Callable[[Counts], bool] | None = None
+) -> Json:
+    """All of a config that can change the outcome, with files named by their content and not by where they lie.
+
+    Args:
+        config: of a run, or a section of one.
+        trained: whether anything is trained; what only means something then is left out otherwise.
+        calibrated: whether the adapter looks at calibration data.
+        keep: a further condition on the fields.
+    """
+    dumped = config.model_dump(mode="json")
+    values: Json = {}
+    for name, field in type(config).model_fields.items():
+        counts, value = counts_of(field), getattr(config, name)
+        means_something = {"always": True, "trained": trained, "calibrated": trained and calibrated}[counts.when]
+        if not counts.identity or not means_something or (keep is not None and not keep(counts)):
+            continue
+        if counts.default_left_out and value == field.default:
+            continue
+        if isinstance(value, BaseModel):
+            values[name] = identity(value, trained=trained, calibrated=calibrated, keep=keep)
+        else:
+            values[name] = dumped[name] if counts.content is None else counts.content(value)
+    return values
+
+
+def cost_settings(config: BaseModel) -> Json:
+    """All of a config that can change what its adapter costs, as JSON values."""
+    left_out = {name for name, field in type(config).model_fields.items() if not counts_of(field).costs}
+    return config.model_dump(mode="json", exclude=left_out)
