@@ -8,20 +8,56 @@ import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
 PACKAGES = ("antipasto-bench", "torch", "transformers", "datasets", "lm_eval", "polars", "tokenizers", "safetensors")
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
+class GitState(BaseModel):
+    """The commit that the code was run from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    commit: str | None  # None outside a git checkout
+    dirty: bool | None  # whether files other than results differ from the commit
+
+
+class CodeAndMachine(BaseModel):
+    """What a measurement depends on beside its settings. Older records lack some of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    git: GitState
+    packages: dict[str, str | None] | None = None
+    python: str | None = None
+    device: str  # cpu, cuda, mps
+    hardware: str  # the name of the processor or the GPU
+    cores: int | None = None
+    threads: int  # of torch, in one operation
+
+    @property
+    def machine(self) -> str:
+        """Hardware, device and threads in words."""
+        return f"{self.hardware}, {self.device}, {self.threads} thread{'s' * (self.threads != 1)}"
+
+
+def provenance(device: torch.device) -> CodeAndMachine:
     """The commit and its dirtiness, package versions, and the hardware."""
-    return {"git": git_state(), "packages": _versions(), "python": platform.python_version(), **_hardware(device)}
+    return CodeAndMachine(
+        git=git_state(),
+        packages=_versions(),
+        python=platform.python_version(),
+        device=device.type,
+        hardware=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+    )
 
 
 @lru_cache
-def git_state() -> dict[str, Any]:
+def git_state() -> GitState:
     """The commit this code was run from; `dirty` where files other than results differ from it; None outside git."""
     here = Path(__file__).parent
 
@@ -34,25 +70,20 @@ def git_state() -> dict[str, Any]:
 
     top = git("rev-parse", "--show-toplevel")
     if top is None or git("ls-files", "--error-unmatch", __file__) is None:
-        return {"commit": None, "dirty": None}
+        return GitState(commit=None, dirty=None)
     # The evidence itself grows while a sweep runs; only what makes the numbers counts.
     changed = git("-C", top, "status", "--porcelain", "--", ".", ":!results", ":!README.md", ":!docs/speed.md")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+    return GitState(commit=git("rev-parse", "HEAD"), dirty=bool(changed))
 
 
 def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def _hardware(device: torch.device) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"device": device.type, "hardware": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+            versions[name] = None
+    return versions
 
 
 def _cpu_name() -> str:

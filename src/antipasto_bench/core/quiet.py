@@ -6,7 +6,7 @@ import os
 import sys
 
 
-def quieten() -> None:
+def silence_libraries() -> None:
     """Other libraries' progress bars only on a terminal, their advice nowhere. They read this when imported."""
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")

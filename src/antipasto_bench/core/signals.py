@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once, or after the step in hand."""
+"""SIGINT and SIGTERM: they end a process at once, or after its current step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """Somebody asked the process to stop. Not an Exception: nothing on the way may take it for a failure."""
+    """A signal asked the process to stop. Not an Exception, so that no `except Exception` takes it for a failure."""
 
     def __init__(self, signum: int, where: str = "") -> None:
         super().__init__(where)
@@ -24,32 +24,32 @@ class Interrupted(BaseException):
         return 128 + self.signum
 
 
-class Stop:
-    """Whether a stop was asked for while it was deferred."""
+class StopRequest:
+    """Whether SIGINT or SIGTERM asked this process to stop while that was deferred."""
 
     def __init__(self) -> None:
-        self.deferred = False
-        self.asked: int | None = None
+        self.signum: int | None = None  # of the signal that asked to stop
+        self._deferring = False
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        if not self.deferred or self.asked is not None:  # who asks twice does not want to wait
+        if not self._deferring or self.signum is not None:  # a second request does not wait
             raise Interrupted(signum)
-        self.asked = signum
+        self.signum = signum
 
     @contextmanager
-    def after_this(self) -> Iterator[None]:
-        """Within the block a first request is only noted: whoever runs it looks at `asked` where stopping is safe."""
-        self.deferred = True
+    def deferred(self) -> Iterator[None]:
+        """Only note a first request within the block; its owner reads `signum` where it is safe to stop."""
+        self._deferring = True
         try:
             yield
         finally:
-            self.deferred = False
+            self._deferring = False
 
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
+def handle_signals() -> Iterator[StopRequest]:
     """Turn SIGINT and SIGTERM into `Interrupted`, in the main thread; the handlers before it come back."""
-    stop = Stop()
+    stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

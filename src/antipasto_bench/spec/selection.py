@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping
 
 from antipasto import REGISTRY, AdapterConfig, AdapterError
 
 from .config import RunConfig
 
 
-def family(protocol: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What runs share that differ in learning rate and seed alone; from a row of the table or a run's own dump."""
-    adapter = tuple((key, str(value)) for key, value in sorted(config["adapter"].items()))
-    calibration = config["data"]["calibration"] if _looks_at_data(config) else None
-    return protocol, config["variant"], calibration, adapter
+def rate_family(protocol: str, config: RunConfig) -> tuple[Hashable, ...]:
+    """What runs share that differ in learning rate and seed alone.
+
+    Args:
+        protocol: of the run, as its record has it or as `config.protocol` digests it anew.
+    """
+    adapter = tuple((key, str(value)) for key, value in sorted(config.adapter.items()))
+    return protocol, config.variant, calibration_of(config), adapter
 
 
-def family_of(run: RunConfig) -> tuple[Any, ...]:
-    return family(run.protocol, run.model_dump(mode="json"))
-
-
-def _looks_at_data(config: Mapping[str, Any]) -> bool:
+def calibration_of(config: RunConfig) -> int | None:
+    """How many examples the adapter is shown when it is attached; None where it looks at none, or is none."""
     try:
-        cfg = AdapterConfig.from_dict({"variant": config["variant"]} | config["adapter"])
+        cfg = AdapterConfig.from_dict({"variant": config.variant} | config.adapter)
     except AdapterError:  # base; or a variant that this program no longer has
-        return True
-    return REGISTRY[cfg.variant].needs_data(cfg)
+        return config.data.calibration
+    return config.data.calibration if REGISTRY[cfg.variant].needs_data(cfg) else None
 
 
-def chosen(scores: Mapping[float, Mapping[int, float | None]]) -> float | None:
+def choose_rate(scores: Mapping[float, Mapping[int, float | None]]) -> float | None:
     """The learning rate of best mean validation accuracy over the seeds that every rate was tried on.
 
     The lower rate wins a tie. None where no seed was tried, and validated, on every rate.
@@ -40,7 +39,7 @@ def chosen(scores: Mapping[float, Mapping[int, float | None]]) -> float | None:
     shared = set.intersection(*(set(by_seed) for by_seed in scores.values())) if scores else set()
     means: dict[float, float] = {}
     for lr, by_seed in scores.items():
-        found = [value for seed in shared if (value := by_seed[seed]) is not None]
-        if found and len(found) == len(shared):
-            means[lr] = sum(found) / len(found)
+        values = [value for seed in shared if (value := by_seed[seed]) is not None]
+        if values and len(values) == len(shared):
+            means[lr] = sum(values) / len(values)
     return min(means, key=lambda lr: (-means[lr], lr)) if means else None

@@ -21,7 +21,7 @@ from ..core.errors import UserError
 from .compose import expand
 from .config import RunConfig
 from .grammar import parse_words
-from .selection import family_of
+from .selection import rate_family
 
 FIELDS = ("preset", "choose", "runs")
 
@@ -84,8 +84,8 @@ def read_sweep(path: Path, preset: str | None = None) -> Sweep:
         for run in expand(variants, axes, preset or values.get("preset")):
             if choose and run.eval.valid == "none":
                 raise UserError(f"{path}: {line!r}: choose: lr needs validation questions; leave out eval.valid=none")
-            if choose and lines.setdefault(family_of(run), line) != line:
-                other = lines[family_of(run)]
+            if choose and lines.setdefault(rate_family(run.protocol, run), line) != line:
+                other = lines[rate_family(run.protocol, run)]
                 raise UserError(f"{path}: {other!r} and {line!r} differ in lr or seed alone; make one line of them")
             runs.setdefault(run.run_id, run)
     return Sweep(list(runs.values()), choose)

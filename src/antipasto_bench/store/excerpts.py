@@ -1,6 +1,6 @@
-"""What is kept of a run beside its row: how its loss fell, and a few of its answers, right and wrong.
+"""Excerpts of a run that are versioned beside its row: how its loss fell, and a few answers, right and wrong.
 
-Small enough to be versioned with the results; the whole log and every sample stay in outputs/.
+The whole log and every sample stay in outputs/.
 """
 
 from __future__ import annotations
@@ -10,53 +10,91 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
+from ..core.errors import UserError
 from ..core.files import write_json
 from .folders import Store
+from .run_folder import RunFolder
 
-POINTS = 60  # of the learning curve
+MOST_POINTS = 60  # of the learning curve
 ANSWERS = 3  # right ones, and as many wrong
 
 
-def keep(folder: Path, store: Store, run_id: str) -> None:
-    """Write a run's dossier from the log and the samples in its folder."""
-    log = folder / "log.jsonl"
-    write_json(
-        store.dossier(run_id),
-        {
-            "curve": curve(_lines(log)) if log.exists() else [],
-            "answers": answers(_lines(folder / "samples.jsonl")),
-        },
+class CurvePoint(BaseModel):
+    """Means over some steps, the last of which names them."""
+
+    step: int
+    loss: float
+    grad_norm: float
+
+
+class Answer(BaseModel):
+    """A test question with the right answer and the model's."""
+
+    right: bool
+    prompt: str | None = None
+    target: str | None = None
+    response: str | None = None
+
+
+class Excerpts(BaseModel):
+    curve: list[CurvePoint] = []
+    answers: list[Answer] = []
+
+
+def write_excerpts(folder: RunFolder, store: Store, run_id: str) -> None:
+    """Write a run's excerpts from the log and the samples in its folder."""
+    excerpts = Excerpts(
+        curve=curve(_lines(folder.log)) if folder.log.exists() else [], answers=answers(_lines(folder.samples))
     )
+    write_json(store.excerpts(run_id), excerpts.model_dump(exclude_unset=True))
 
 
-def curve(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Mean loss and gradient norm over at most POINTS stretches of the steps, each named by its last step."""
+def read_excerpts(run_id: str, store: Store) -> Excerpts:
+    """A run's excerpts; empty where it has none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = store.excerpts(run_id)
+    if not path.exists():
+        return Excerpts()
+    try:
+        return Excerpts.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged; restore it, or write it anew: antipasto-bench measure {run_id}") from error
+
+
+def curve(steps: Iterable[Mapping[str, Any]]) -> list[CurvePoint]:
+    """Mean loss and gradient norm over at most MOST_POINTS stretches of the steps."""
     steps = list(steps)
-    width = max(1, -(-len(steps) // POINTS))
-    parts = [steps[i : i + width] for i in range(0, len(steps), width)]
+    width = max(1, -(-len(steps) // MOST_POINTS))
+    stretches = [steps[i : i + width] for i in range(0, len(steps), width)]
+
+    def mean(stretch: list[Mapping[str, Any]], name: str) -> float:
+        return round(sum(step[name] for step in stretch) / len(stretch), 5)
+
     return [
-        {"step": part[-1]["step"]}
-        | {name: round(sum(step[name] for step in part) / len(part), 5) for name in ("loss", "grad_norm")}
-        for part in parts
+        CurvePoint(step=stretch[-1]["step"], loss=mean(stretch, "loss"), grad_norm=mean(stretch, "grad_norm"))
+        for stretch in stretches
     ]
 
 
-def answers(samples: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A few test questions with the right answer and the model's: the first of each kind in the order of their hash."""
-    seen: dict[str, dict[str, Any]] = {}
+def answers(samples: Iterable[Mapping[str, Any]]) -> list[Answer]:
+    """A few test questions: the first right ones in the order of their hash, then as many wrong ones."""
+    by_question: dict[str, Answer] = {}
     for sample in samples:
         if sample["split"] == "test":
             score = next((sample[m] for m in ("exact_match", "acc") if m in sample), None)
-            entry = seen.setdefault(sample["sha1"], {"right": False} | {k: sample[k] for k in _TEXTS if k in sample})
-            entry["right"] = entry["right"] or bool(score)
-    ordered = [seen[sha1] for sha1 in sorted(seen)]
-    right = [entry for entry in ordered if entry["right"]][:ANSWERS]
-    return right + [entry for entry in ordered if not entry["right"]][:ANSWERS]
+            texts = {name: sample[name] for name in ("prompt", "target", "response") if name in sample}
+            answer = by_question.setdefault(sample["sha1"], Answer(right=False, **texts))
+            answer.right = answer.right or bool(score)
+    ordered = [by_question[sha1] for sha1 in sorted(by_question)]
+    right = [answer for answer in ordered if answer.right][:ANSWERS]
+    return right + [answer for answer in ordered if not answer.right][:ANSWERS]
 
 
-_TEXTS = ("prompt", "target", "response")
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
     with open(path, encoding="utf-8") as file:
         yield from map(json.loads, file)

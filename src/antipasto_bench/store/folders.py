@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..core.errors import UserError
 from ..core.paths import project_root
+from .run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,28 @@ class Store:
     def items(self, run_id: str) -> Path:
         return self.results / "items" / f"{run_id}.parquet"
 
-    def dossier(self, run_id: str) -> Path:
+    def excerpts(self, run_id: str) -> Path:
         return self.results / "runs" / f"{run_id}.json"
 
     @property
     def locks(self) -> Path:
         return self.own_locks or self.outputs / ".locks"
 
-    def run_dir(self, run_id: str) -> Path:
-        return self.outputs / run_id
+    def lock(self, run_id: str) -> Path:
+        """Held by the process that makes the run."""
+        return self.locks / f"{run_id}.lock"
+
+    def lease(self, run_id: str) -> Path:
+        """Beside the lock: who that is, for people and plans."""
+        return self.locks / f"{run_id}.json"
+
+    def run_folder(self, run_id: str) -> RunFolder:
+        """Of a finished run."""
+        return RunFolder(self.outputs / run_id)
+
+    def workspace(self, run_id: str) -> RunFolder:
+        """Of a run under way."""
+        return RunFolder(self.outputs / ".workspaces" / run_id)
 
     def check_writable(self) -> None:
         """Raise UserError where a result could not be written, before any time is spent on making it."""

@@ -1,114 +1,124 @@
-"""Who is making which run: a note beside each run's lock, for people and plans. The lock alone decides."""
+"""Leases: which process makes a run, noted beside the run's lock for people and plans. The lock alone decides."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+
+import psutil
+from pydantic import BaseModel, ValidationError
 
 from ..core.files import write_json
 from .folders import Store
 
-STALE_S = 900.0  # a note from another machine counts for so long after the run's last step
+STALE_S = 900.0  # a lease from another machine counts for so long after the run's last step
 
 
-@dataclass(frozen=True)
-class Claim:
-    run_id: str
+class Holder(BaseModel):
+    """The file of a lease."""
+
     host: str
     pid: int
     since: str  # UTC, ISO 8601
-    born: str | None = None  # tells a process from a later one of the same number
-    node: str | None = None  # of a cluster, where that process has it made
-    step: int | None = None  # as that node told it
+    started: float | None = None  # when the process started, which tells it from a later one with its number
+    node: str | None = None  # of a cluster, where that process has the run made
+    step: int | None = None  # as that node reported it
+
+
+@dataclass(frozen=True)
+class Lease:
+    run_id: str
+    holder: Holder
 
     @property
     def who(self) -> str:
-        own = f"process {self.pid}" if self.host == socket.gethostname() else f"process {self.pid} on {self.host}"
-        return own if self.node is None else f"{self.node} for {own}"
+        """The process in words."""
+        pid, host, node = self.holder.pid, self.holder.host, self.holder.node
+        process = f"process {pid}" if host == socket.gethostname() else f"process {pid} on {host}"
+        return process if node is None else f"{node} for {process}"
 
 
-def lock_of(run_id: str, store: Store) -> Path:
-    return store.locks / f"{run_id}.lock"
+class HeldLease:
+    """This process's lease on a run."""
 
+    def __init__(self, run_id: str, store: Store) -> None:
+        self._path = store.lease(run_id)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self._holder = Holder(host=socket.gethostname(), pid=os.getpid(), since=now, started=_started(os.getpid()))
 
-def making_of(run_id: str, store: Store) -> Path:
-    return store.outputs / ".making" / run_id
+    def write(self) -> None:
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            write_json(self._path, self._holder.model_dump(exclude_none=True))
+
+    def report(self, node: str, step: int | None) -> None:
+        """Note on which node of a cluster the run is made, and how far it is."""
+        self._holder = self._holder.model_copy(update={"node": node, "step": step})
+        self.write()
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
 
 
 @contextmanager
-def claimed(run_id: str, store: Store) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Say for the length of a block that this process makes the run; to be used under the run's lock.
-
-    Gives a function that adds to what is said: `node` and `step`.
-    """
-    note = lock_of(run_id, store).with_suffix(".json")
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    who = {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "born": _born(os.getpid())}
-
-    def say(more: dict[str, Any]) -> None:
-        with suppress(OSError):  # a full disk: the lock holds all the same
-            write_json(note, who | more)
-
-    say({})
+def leased(run_id: str, store: Store) -> Iterator[HeldLease]:
+    """Note for the length of a block that this process makes the run; to be used under the run's lock."""
+    lease = HeldLease(run_id, store)
+    lease.write()
     try:
-        yield say
+        yield lease
     finally:
-        note.unlink(missing_ok=True)
+        lease.release()
 
 
-def claim_on(run_id: str, store: Store) -> Claim | None:
-    """Who makes the run now; None where nobody does, or whoever did has died."""
-    claim = note_on(run_id, store)
-    return claim if claim is not None and _alive(claim, store) else None
+def live_lease(run_id: str, store: Store) -> Lease | None:
+    """The lease of the process that makes the run now; None where none does, or it has died."""
+    lease = noted_lease(run_id, store)
+    return lease if lease is not None and _alive(lease, store) else None
 
 
-def note_on(run_id: str, store: Store) -> Claim | None:
-    """What is noted of the run, by a process that may have died since."""
-    note = lock_of(run_id, store).with_suffix(".json")
+def noted_lease(run_id: str, store: Store) -> Lease | None:
+    """The lease that is noted of the run, by a process that may have died since."""
     try:
-        kept = json.loads(note.read_text(encoding="utf-8"))
-        own = Claim(run_id, str(kept["host"]), int(kept["pid"]), str(kept["since"]), kept.get("born"))
-        return replace(own, node=kept.get("node"), step=kept.get("step"))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Lease(run_id, Holder.model_validate_json(store.lease(run_id).read_bytes()))
+    except (OSError, ValidationError):
         return None
 
 
-def _alive(claim: Claim, store: Store) -> bool:
-    if claim.host == socket.gethostname():
-        try:
-            os.kill(claim.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return claim.born == _born(claim.pid)
-        return claim.born == _born(claim.pid)
-    last = 0.0
-    for path in (lock_of(claim.run_id, store).with_suffix(".json"), making_of(claim.run_id, store) / "log.jsonl"):
+def live_leases(store: Store) -> list[Lease]:
+    """Of every run that is being made, by run id."""
+    run_ids = sorted(path.stem for path in store.locks.glob("*.json"))
+    return [lease for run_id in run_ids if (lease := live_lease(run_id, store)) is not None]
+
+
+def _alive(lease: Lease, store: Store) -> bool:
+    holder = lease.holder
+    if holder.host == socket.gethostname():
+        started = _started(holder.pid)
+        return started is not None and (holder.started is None or abs(holder.started - started) < 1)
+    last_written = 0.0
+    for path in (store.lease(lease.run_id), store.workspace(lease.run_id).log):
         with suppress(OSError):
-            last = max(last, path.stat().st_mtime)
-    return datetime.now(UTC).timestamp() - last < STALE_S
+            last_written = max(last_written, path.stat().st_mtime)
+    return datetime.now(UTC).timestamp() - last_written < STALE_S
 
 
-def _born(pid: int) -> str | None:
-    """Which boot, and when in it; None where the system does not tell."""
+def _started(pid: int) -> float | None:
+    """When a process of this machine started, in seconds since 1970; None where there is none."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
-    except (OSError, IndexError):
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
         return None
 
 
-def step_of(run_id: str, store: Store) -> int | None:
-    """The last step that a run in the making has logged; None before its first."""
+def logged_step(run_id: str, store: Store) -> int | None:
+    """The last step that a run under way has logged; None before its first."""
     try:
-        lines = (making_of(run_id, store) / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = store.workspace(run_id).log.read_text(encoding="utf-8").splitlines()
         return int(json.loads(lines[-1])["step"]) if lines else None
     except (OSError, ValueError, KeyError):
         return None

@@ -1,54 +1,59 @@
-"""From a run's folder in outputs/ to results/: its record, its items, its excerpts."""
+"""From a run's folder in outputs/ to results/: its items, its excerpts and its record.
+
+Every record is written here: into the run's folder first, whole or not at all, then into the table.
+"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 from ..core.errors import UserError
 from ..core.files import write_bytes, write_json
-from .excerpts import keep
+from .excerpts import write_excerpts
 from .folders import Store
-from .table import ITEMS, RECORD, SCHEMA_VERSION, migrated, put
+from .record import NewerSchema, RunRecord, read_record
+from .run_folder import RunFolder
+from .table import put
 
 
-def recorded(folder: Path) -> dict[str, Any]:
-    """The row that a run's folder in outputs/ keeps.
+def record_in(folder: RunFolder) -> RunRecord:
+    """The record that a run's folder in outputs/ holds.
 
     Raises:
-        OSError, ValueError: it keeps none that can be read.
+        OSError, ValueError: it holds none that can be read.
         UserError: it was written by a newer version of this program.
     """
-    kept = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     try:
-        row = migrated({"schema": 1} | kept)
-        newer = row["schema"] > SCHEMA_VERSION
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / RECORD}: not a row") from error
-    if newer:
-        raise UserError(f"{folder / RECORD}: schema {row['schema']}, this program reads {SCHEMA_VERSION}; update it")
-    return row
+        return read_record(folder.record.read_bytes(), default_version=1)
+    except NewerSchema as error:
+        raise UserError(f"{folder.record}: {error}") from error
 
 
-def write_record(folder: Path, row: dict[str, Any]) -> None:
-    write_json(folder / RECORD, {"schema": SCHEMA_VERSION} | row)
+def write_record(folder: RunFolder, record: RunRecord) -> None:
+    """Write a record into a run's folder."""
+    write_json(folder.record, record.to_json())
 
 
-def unrecorded(folder: Path) -> bool:
-    """Whether a run was finished there and its row is not in the table: a process died between the two."""
+def unpublished(folder: RunFolder) -> bool:
+    """Whether a run was finished there and its row may not be in the table: a process died between the two."""
     try:
-        kept = recorded(folder)
+        record = record_in(folder)
     except (OSError, ValueError):
         return False
-    return kept.get("status") == "ok" and (folder / ITEMS).exists()
+    return record.status == "ok" and folder.items.exists()
 
 
-def record(run_id: str, store: Store) -> dict[str, Any]:
-    """Bring a finished run from its folder in outputs/ into results/: items, dossier and row, in this order."""
-    folder = store.run_dir(run_id)
-    row = recorded(folder)
-    write_bytes(store.items(run_id), (folder / ITEMS).read_bytes())
-    keep(folder, store, run_id)
-    put(store.table, row)
-    return row
+def publish(run_id: str, store: Store) -> RunRecord:
+    """Bring a finished run from its folder in outputs/ into results/: items, excerpts and row, in this order."""
+    folder = store.run_folder(run_id)
+    record = record_in(folder)
+    write_bytes(store.items(run_id), folder.items.read_bytes())
+    write_excerpts(folder, store, run_id)
+    put(store.table, record)
+    return record
+
+
+def replace(record: RunRecord, store: Store) -> None:
+    """Put a record in place of what the table and the run's folder, where it is on this machine, have of the run."""
+    folder = store.run_folder(record.run_id)
+    if folder.path.exists():
+        write_record(folder, record)
+    put(store.table, record)

@@ -1,0 +1,285 @@
+"""What is recorded of a run: one typed, versioned model. A line of results/table.ndjson is one of these.
+
+The table's polars schema follows from the fields, in their order; what changes their meaning or their names is a new
+version, with a migration from the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..core.provenance import CodeAndMachine, GitState
+from ..spec.config import BASE, RunConfig
+
+SCHEMA_VERSION = 2
+
+Score = tuple[float | None, float | None]  # value and standard error
+Metrics = dict[str, dict[str, dict[str, Score]]]  # by task, filter and metric
+Json = dict[str, Any]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_assignment=True)
+
+
+class DataDigest(_Part):
+    """The very rows that were used, whatever their source calls them."""
+
+    rows: int
+    sha256: str
+
+
+class ModelSource(_Part):
+    source: str  # the fingerprint of a model folder, or a hub id
+    commit: str | None  # of a hub model
+
+
+class Provenance(CodeAndMachine):
+    """Code and machine of a run, and digests of the model and the data that it used."""
+
+    model: ModelSource | None = None
+    data: dict[str, DataDigest] = Field(default_factory=dict)  # train, valid, test:TASK, general
+    eval_batch_size: int | str | None = None  # questions at once, as it was in the end
+    costs: CodeAndMachine | None = None  # where costs were measured, if apart from the run
+    measured_again: GitState | None = None  # the code of a later measurement of forgetting
+
+
+class Key(_Part):
+    """Which run it is, and what became of it."""
+
+    schema_version: int = Field(SCHEMA_VERSION, alias="schema")
+    run_id: str
+    status: Literal["ok", "failed"] | None = None  # None while the run is under way
+    error: str | None = None  # why it failed
+    model: str
+    variant: str
+    rank: int | None = None
+    lr: float | None = None
+    seed: int | None = None
+    steps: int | None = None
+    protocol: str  # shared by runs that differ in adapter, lr and seed alone
+    scoring: str  # shared by runs that score the same model alike, however trained
+    arm: str  # shared by runs that differ in seed alone
+
+
+class Scores(_Part):
+    """Shares of right answers, 0 to 1, with standard errors over the questions."""
+
+    test_accuracy: float | None = None  # by the headline filter
+    test_stderr: float | None = None
+    test_strict: float | None = None  # only answers that were announced
+    test_strict_stderr: float | None = None
+    test_n: int | None = None  # questions
+    valid_accuracy: float | None = None
+    valid_stderr: float | None = None
+    valid_strict: float | None = None
+    valid_n: int | None = None
+
+
+class Forgetting(_Part):
+    """Loss on general text, nats a token."""
+
+    general_loss_base: float | None = None  # before the adapter was attached
+    general_loss: float | None = None  # with the trained adapter
+    general_tokens: int | None = None
+
+
+class Size(_Part):
+    trained_parameters: int | None = None
+    added_macs_per_token: int | None = None
+    adapter_bytes: int | None = None  # of its file
+
+
+class Costs(_Part):
+    """What is measured of an adapter beside its base; None where a variant has no such cost."""
+
+    forward_ms: float | None = None  # median over turns, one batch
+    backward_ms: float | None = None
+    base_forward_ms: float | None = None
+    base_backward_ms: float | None = None
+    priced_tokens: int | None = None  # of that batch, padding included
+    saved_bytes: int | None = None  # saved for the backward pass, beside the model's own tensors
+    base_saved_bytes: int | None = None
+    peak_bytes: int | None = None  # of attaching and training: resident set of the process, or allocated on the GPU
+    attach_cold_s: float | None = None  # without cached SVDs, calibration included
+    attach_warm_s: float | None = None  # with them
+    merge_s: float | None = None
+    generated_tokens_per_s: float | None = None  # unmerged
+    base_generated_tokens_per_s: float | None = None
+
+    @property
+    def measured(self) -> bool:
+        return self.base_forward_ms is not None
+
+
+class Training(_Part):
+    first_loss: float | None = None  # nats a completion token
+    last_loss: float | None = None  # mean of the last tenth of the steps
+    mean_grad_norm: float | None = None
+    processes: int | None = None  # that trained and scored it together
+    train_tokens: int | None = None  # without padding
+    train_tokens_per_s: float | None = None
+
+
+class Timing(_Part):
+    """Wall time in seconds."""
+
+    load_s: float | None = None
+    attach_s: float | None = None
+    train_s: float | None = None
+    eval_s: float | None = None  # test and validation
+    total_s: float | None = None  # but for the measuring of costs
+    measure_s: float | None = None  # forgetting and costs
+    finished_at: str | None = None  # UTC, ISO 8601
+
+
+# Fields come in the order of the bases, the last one first.
+class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
+    """All that is recorded of a run."""
+
+    items_sha256: str | None = None  # of items/<run_id>.parquet's content, see items_digest
+    metrics: dict[str, Metrics] | None = None  # by split: every task, filter and metric that was asked for
+    config: RunConfig
+    provenance: Provenance | None = None
+
+    @classmethod
+    def of(cls, run: RunConfig, run_id: str) -> Self:
+        """The record that a run begins with.
+
+        Args:
+            run_id: of this run; digested once, since the files behind it may change while the run goes on.
+        """
+        untuned = run.variant == BASE
+        record = cls(
+            run_id=run_id,
+            model=run.model,
+            variant=run.variant,
+            rank=run.adapter["r"] if run.rank else None,
+            lr=run.lr if run.trains else None,
+            seed=None if untuned else run.seed,
+            steps=run.steps if run.trains else None,
+            protocol=run.protocol,
+            scoring=run.scoring,
+            arm=run.arm,
+            config=RunConfig.model_validate(run.model_dump(mode="json")),  # every field is set: none is left out
+        )  # type: ignore[call-arg]  # `schema` has a default under its other name
+        if untuned:
+            record.trained_parameters = record.added_macs_per_token = 0
+        return record
+
+    @property
+    def untuned(self) -> bool:
+        """Whether it is the base model, without an adapter."""
+        return self.variant == BASE
+
+    @property
+    def forgetting(self) -> float | None:
+        """Rise of the loss on general text, nats a token."""
+        if self.general_loss is None or self.general_loss_base is None or self.untuned:
+            return None
+        return self.general_loss - self.general_loss_base
+
+    def take(self, part: BaseModel) -> None:
+        """Set all fields of a part, such as `Costs`."""
+        for name in type(part).model_fields:
+            setattr(self, name, getattr(part, name))
+
+    def to_json(self) -> Json:
+        """The values that were set, as JSON has them."""
+        return {"schema": self.schema_version} | self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def config_as_recorded(self) -> Json:
+        """The config's values that were recorded, keys in alphabetical order."""
+        return _sorted(self.config.model_dump(mode="json", exclude_unset=True))
+
+    def to_row(self) -> Json:
+        """A row of the frame: every field, nested ones as JSON text."""
+        values = self.to_json()
+        return {
+            name: json.dumps(values[name], sort_keys=True) if name in NESTED and values.get(name) is not None
+            else values.get(name)
+            for name in SCHEMA
+        }  # fmt: skip
+
+
+def _sorted(value: Json) -> Json:
+    return dict(json.loads(json.dumps(value, sort_keys=True)))
+
+
+def _column(annotation: Any) -> Any:
+    """The polars type of a field."""
+    return {int: pl.Int64, float: pl.Float64}.get(_without_none(annotation), pl.String)
+
+
+def _nested(annotation: Any) -> bool:
+    kind = _without_none(annotation)
+    kind = typing.get_origin(kind) or kind
+    return isinstance(kind, type) and issubclass(kind, dict | BaseModel)
+
+
+def _without_none(annotation: Any) -> Any:
+    """`int` from `int | None`."""
+    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
+        return annotation
+    return next(option for option in typing.get_args(annotation) if option is not types.NoneType)
+
+
+_COLUMNS = {field.alias or name: field.annotation for name, field in RunRecord.model_fields.items()}
+SCHEMA: dict[str, Any] = {name: _column(annotation) for name, annotation in _COLUMNS.items()}
+NESTED = tuple(name for name, annotation in _COLUMNS.items() if _nested(annotation))
+
+
+# ------------------------------------------------------------------ versions
+
+# From a version of the schema to the next.
+MIGRATIONS: dict[int, Callable[[Json], Json]] = {
+    1: lambda row: {"processes": 1} | row,  # several processes could not make a run together then
+}
+
+
+class NewerSchema(Exception):  # noqa: N818  (of the file, not an error of this program)
+    """A record of a newer version of this program."""
+
+    def __init__(self, run_id: str, version: int) -> None:
+        super().__init__(f"schema {version}, this program reads {SCHEMA_VERSION}; update it")
+        self.run_id, self.version = run_id, version
+
+
+def read_record(text: str | bytes, *, default_version: int | None = None) -> RunRecord:
+    """A record from JSON, older versions migrated.
+
+    Args:
+        default_version: of a record that does not say.
+
+    Raises:
+        ValueError: it is not a whole record of a finished or failed run.
+        NewerSchema: a newer version of this program wrote it.
+    """
+    row = json.loads(text)
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, got {type(row).__name__}")
+    version = row.get("schema", default_version)
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise ValueError(f"schema {version!r} is not a version")
+    if version > SCHEMA_VERSION:
+        raise NewerSchema(str(row.get("run_id")), version)
+    current = row | {"schema": version}
+    while current["schema"] < SCHEMA_VERSION:
+        if current["schema"] not in MIGRATIONS:
+            raise ValueError(f"schema {current['schema']} never was")
+        current = MIGRATIONS[current["schema"]](current) | {"schema": current["schema"] + 1}
+    try:
+        record = RunRecord.model_validate_json(text if current == row else json.dumps(current))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if record.status is None:
+        raise ValueError("status is missing")
+    return record
