@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import antipasto
 from antipasto_bench.run.attach import attach
-from antipasto_bench.run.data import Example, collate
+from antipasto_bench.run.examples import Example, collate
 from antipasto_bench.run.model_cache import Bases
 from antipasto_bench.run.models import load_model
 from antipasto_bench.run.step import CompletionLoss, Optimisation

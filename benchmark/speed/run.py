@@ -23,7 +23,7 @@ from questions import Questions, generate_answers, right
 import antipasto
 from antipasto_bench.analysis.stats import compare
 from antipasto_bench.run.attach import attach
-from antipasto_bench.run.data import Example
+from antipasto_bench.run.examples import Example
 from antipasto_bench.run.execute import execute
 from antipasto_bench.run.model_cache import Bases
 from antipasto_bench.run.progress import Progress

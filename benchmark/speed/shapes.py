@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from antipasto_bench.run.data import IGNORED
+from antipasto_bench.run.examples import IGNORED
 
 FEW = 2048  # tokens of a vocabulary; a real one would hide the blocks behind its output layer
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from antipasto_bench.core.signals import Stop
+from antipasto_bench.core.signals import StopRequest
+from antipasto_bench.run.context import RunContext
+from antipasto_bench.run.execute import Outcome, execute
+from antipasto_bench.run.model_cache import ModelCache
+from antipasto_bench.run.progress import Progress
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.folders import Store
@@ -21,7 +25,7 @@ SMALL = {
 SAME = ("first_loss", "last_loss", "mean_grad_norm", "train_tokens", "test_accuracy", "valid_accuracy", "items_sha256")
 
 
-class StopAfter(Stop):
+class StopAfter(StopRequest):
     """As if a signal came in the middle of a step."""
 
     def __init__(self, steps: int) -> None:
@@ -29,12 +33,12 @@ class StopAfter(Stop):
         super().__init__()
 
     @property
-    def asked(self):
+    def signum(self):
         self.left -= 1
         return signal.SIGTERM if self.left < 0 else None
 
-    @asked.setter
-    def asked(self, value) -> None:
+    @signum.setter
+    def signum(self, value) -> None:
         pass
 
 
@@ -46,10 +50,24 @@ def store_in(folder: Path) -> Store:
     return Store(folder / "results", folder / "outputs")
 
 
+def make(
+    run: RunConfig,
+    store: Store,
+    *,
+    stop: StopRequest | None = None,
+    models: ModelCache | None = None,
+    force: bool = False,
+    retry_before: str | None = None,
+) -> Outcome:
+    """Execute a run in this process, silently."""
+    context = RunContext(store, Progress(quiet=True), stop or StopRequest(), models or ModelCache())
+    return execute(run, context, force=force, retry_before=retry_before)
+
+
 def result_of(run: RunConfig, store: Store) -> dict:
     """All that must not depend on what happened on the way."""
     (row,) = read_table(store.table).filter(run_id=run.run_id).to_dicts()
-    folder = store.run_dir(run.run_id)
+    folder = store.run_folder(run.run_id).path
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return {
         **{name: row[name] for name in SAME},

@@ -4,7 +4,7 @@ import errno
 
 
 class UserError(Exception):
-    """Something the user asked for cannot be done; the message is one line. Exit code 2, nothing was written."""
+    """A request that cannot be carried out; the message is one line. Exit code 2, nothing was written."""
 
 
 class RunFailure(Exception):  # noqa: N818  (the run failed, not the program)
@@ -12,15 +12,20 @@ class RunFailure(Exception):  # noqa: N818  (the run failed, not the program)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether that is what an error comes from, on a GPU or not."""
+    """Whether an error comes from a lack of memory, on a GPU or not."""
     from torch import OutOfMemoryError  # the command line need not wait for it
 
-    told = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "more than available memory")
-    return isinstance(error, OutOfMemoryError | MemoryError) or any(words in str(error) for words in told)
+    messages = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "more than available memory")
+    return isinstance(error, OutOfMemoryError | MemoryError) or any(words in str(error) for words in messages)
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-    """Whether that is what an error comes from: no space, no quota, or a file larger than is allowed."""
+    """Whether an error comes from a lack of disk space: none left, none in the quota, or a file larger than allowed."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return isinstance(error, UserError) and disk_is_full(error.__cause__)
+
+
+def first_line(error: BaseException) -> str:
+    """An error's message in one line of at most 200 characters, without a full stop; its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")

@@ -25,7 +25,7 @@ def free_memory(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("
         groups: where Linux tells which control groups this process is in; elsewhere there is no such file.
         mounted: where it shows their limits.
     """
-    return max(0, min([psutil.virtual_memory().available, *_left_by(groups, mounted)]))
+    return max(0, min([int(psutil.virtual_memory().available), *_left_by(groups, mounted)]))
 
 
 def _left_by(groups: Path, mounted: Path) -> list[int]:

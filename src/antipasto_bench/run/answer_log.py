@@ -1,7 +1,7 @@
-"""Answers that a model gave, kept batch by batch, so that scoring goes on where it was stopped.
+"""The answers of a run under way, written batch by batch, so that scoring goes on where it was interrupted.
 
-Only whole batches are kept: what is left is then put together into the same batches, with the same padding, as it
-would have been, and the answers are the same to the last bit. (Not so where the batch size is found anew each time.)
+Only whole batches are written: the remaining questions then form the same batches, with the same padding, as without
+an interruption, and the answers are the same to the last bit. (Not so with eval.batch_size=auto.)
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any
 
 
-class Answers:
-    """A file of them: a line says whose they are, then a line a batch. A line that was cut short is not read."""
+class AnswerLog:
+    """A file of answers: a first line names the model that gave them, then a line a batch. A torn line is not read."""
 
-    def __init__(self, path: Path, whose: str) -> None:
+    def __init__(self, path: Path, model: str) -> None:
         """
         Args:
-            whose: names the model, its adapter and the questions; a file of another one is begun anew.
+            model: names the model with its adapter; a file of another one is begun anew.
         """
         self.path = path
         self._lm: Any = None
         self._batch: list[tuple[str, str]] = []
         self._settings = ""
-        self._found: dict[str, str] = {}
+        self._answers: dict[str, str] = {}
         lines = list(self._lines())
-        if lines[:1] == [whose]:
-            self._found = dict(pair for batch in lines[1:] for pair in batch)
-        text = "".join(json.dumps(line) + "\n" for line in (lines if self._found else [whose]))
-        path.write_text(text, encoding="utf-8")  # without what was cut short
+        if lines[:1] == [model]:
+            self._answers = dict(pair for batch in lines[1:] for pair in batch)
+        text = "".join(json.dumps(line) + "\n" for line in (lines if self._answers else [model]))
+        path.write_text(text, encoding="utf-8")  # without a torn line
 
     def _lines(self) -> Iterator[Any]:
         if self.path.exists():
@@ -40,8 +40,8 @@ class Answers:
                 except json.JSONDecodeError:
                     return
 
-    def keep(self, lm: Any) -> None:
-        """Let an lm-eval model generate only what is not answered yet, and add what it answers."""
+    def attach_to(self, lm: Any) -> None:
+        """Let an lm-eval model generate only answers that the log lacks, and add them to it."""
         generate = lm.generate_until
         lm.cache_hook, self._lm = self, lm
 
@@ -49,11 +49,11 @@ class Answers:
             keys = [_key(request.args) for request in requests]
             if any(request.args[1].get("do_sample") for request in requests):  # each answer is a draw of its own
                 return list(generate(requests, **options))
-            owed = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._found}
-            if owed:
-                generate(list(owed.values()), **options)
+            missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._answers}
+            if missing:
+                generate(list(missing.values()), **options)
                 self._write()
-            return [self._found[key] for key in keys]
+            return [self._answers[key] for key in keys]
 
         lm.generate_until = generate_until
 
@@ -73,7 +73,7 @@ class Answers:
         if self._batch:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self._batch) + "\n")
-            self._found |= dict(self._batch)
+            self._answers |= dict(self._batch)
             self._batch = []
 
 

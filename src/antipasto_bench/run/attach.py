@@ -15,14 +15,7 @@ from antipasto.targets import find_targets
 from ..core.device import synchronise
 from ..core.errors import UserError
 from ..spec.config import RunConfig
-from .data import Example, Splits, collate, draw_examples, with_wrong_numbers
-
-
-def drawn_examples(run: RunConfig, tokenizer: Any, splits: Splits, count: int | None = None) -> list[Example]:
-    """What the run trains on, in order, or the first `count` of it. Under one seed every variant sees the same."""
-    wanted = run.steps * run.batch_size * run.grad_accum if count is None else count
-    order = Generator().manual_seed(run.seed)
-    return draw_examples(tokenizer, splits.train, wanted, run.data.max_length, order)
+from .examples import Example, collate, with_wrong_numbers
 
 
 def attach(run: RunConfig, model: nn.Module, tokenizer: Any, examples: list[Example]) -> float:

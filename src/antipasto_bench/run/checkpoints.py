@@ -22,16 +22,16 @@ from torch import Tensor, nn
 
 import antipasto
 
-KEPT = 2
+NEWEST = 2  # stay on the disk
 ADAPTER, TENSORS, STATE = "adapter.safetensors", "optimizer.safetensors", "state.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A readable one."""
+    """A checkpoint whose files are those that were written."""
 
     folder: Path
-    state: dict[str, Any]  # what `Checkpoints.write` was given
+    state: dict[str, Any]  # as `Checkpoints.write` was given it
 
     @property
     def adapter(self) -> Path:
@@ -53,11 +53,11 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """Those of one run."""
+    """The checkpoints of one run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.carried: dict[str, Any] = {}  # what else each of them is to remember
+        self.extra_state: dict[str, Any] = {}  # part of the state of each of them
 
     def latest(self) -> Checkpoint | None:
         """The newest one that is whole; a damaged one is left out with a warning."""
@@ -73,7 +73,7 @@ class Checkpoints:
         return None
 
     def write(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """Keep what training after `step` depends on.
+        """Write all that training after `step` depends on.
 
         Raises:
             OSError: it could not be written; the ones before it are as they were.
@@ -91,7 +91,7 @@ class Checkpoints:
                 tensors |= {f"{index}.{name}": value.detach().cpu().contiguous() for name, value in moments.items()}
             (partial / TENSORS).write_bytes(to_bytes(tensors))
             digests = {name: _sha256(partial / name) for name in (ADAPTER, TENSORS)}
-            (partial / STATE).write_text(json.dumps(self.carried | state | {"sha256": digests}), encoding="utf-8")
+            (partial / STATE).write_text(json.dumps(self.extra_state | state | {"sha256": digests}), encoding="utf-8")
             for path in partial.iterdir():
                 with open(path, "rb+") as file:
                     os.fsync(file.fileno())
@@ -99,7 +99,7 @@ class Checkpoints:
             partial.rename(place)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        for old in sorted(self.folder.glob("step-*"))[:-KEPT]:
+        for old in sorted(self.folder.glob("step-*"))[:-NEWEST]:
             shutil.rmtree(old, ignore_errors=True)
 
 

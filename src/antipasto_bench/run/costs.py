@@ -3,7 +3,7 @@
 One batch of the run's training data; base and adapter take turns, so that what slows the machine slows both. The base
 is timed with gradients flowing from its loss to its embeddings: the work that no adapter of its layers can avoid.
 
-    python -m antipasto_bench.run.execute.costs < job.json
+    python -m antipasto_bench.run.costs < job.json
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ from antipasto.quantised import evaluating
 from ..core.device import peak_bytes, synchronise
 from ..core.errors import UserError
 from ..spec.config import BASE, RunConfig
-from ..store.table import COSTS
-from .attach import attach, drawn_examples
-from .data import Example, Splits, collate, load_splits
+from ..store.record import Costs
+from .attach import attach
+from .data import Splits, load_splits
+from .examples import Example, collate, drawn_examples
 from .models import load_model, load_tokenizer
-from .process_group import LAUNCHED
+from .process_group import LAUNCHER_VARIABLES
 from .step import CompletionLoss
 
 WARM_UP = 2  # untimed turns
 MOST_TURNS, LEAST_TURNS = 21, 5
-PATIENCE_S = 4.0  # no more turns are begun after this
+TURNS_S = 4.0  # no more turns are begun after this
 NEW_TOKENS = 32  # generated greedily for each prompt
 RESULT = "measured: "
 
 
-def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> dict[str, Any]:
-    """The costs of a run's adapter, by the names of COSTS. A measurement that fails is a warning, and no cost.
+def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> Costs:
+    """The costs of a run's adapter. A measurement that fails is a warning, and no cost.
 
     Args:
         splits: of the run's data; the first examples of its training make the batch and the calibration.
@@ -60,24 +61,24 @@ def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> dict[str, Any]:
     paths = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="antipasto-cost-") as cache:
         done = subprocess.run(
-            [sys.executable, "-m", "antipasto_bench.run.execute.costs"],
+            [sys.executable, "-m", "antipasto_bench.run.costs"],
             input=json.dumps(job),
             capture_output=True,
             text=True,
-            env={name: value for name, value in os.environ.items() if name not in LAUNCHED}
+            env={name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
             | {"PYTHONPATH": paths, "ANTIPASTO_CACHE": cache, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         )
-    told = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
+    results = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
     if done.returncode == 2:
         raise UserError(done.stderr.strip().removeprefix("error: "))
-    if done.returncode or not told:
+    if done.returncode or not results:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1][:300]
         warnings.warn(f"costs of {run.variant} are not measured: {reason}", stacklevel=2)
-        return {}
-    return dict(json.loads(told[-1].removeprefix(RESULT)))
+        return Costs()
+    return Costs.model_validate_json(results[-1].removeprefix(RESULT))
 
 
-def measure_alone(run: RunConfig) -> dict[str, Any]:
+def measure_alone(run: RunConfig) -> Costs:
     """The costs of a run's adapter where nothing of the run is loaded yet.
 
     Raises:
@@ -86,16 +87,17 @@ def measure_alone(run: RunConfig) -> dict[str, Any]:
     return measure(run, load_tokenizer(run), load_splits(run.data, run.eval))
 
 
-def measure_here(run: RunConfig, examples: list[Example]) -> dict[str, Any]:
+def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
     """The costs, measured in this process; its resident set is the adapter's only if it did nothing else before."""
     model, tokenizer = load_model(run)
     batch = collate(examples[: run.batch_size], tokenizer.pad_token_id)
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     adapted = run.variant != BASE
-    found: dict[str, Any] = dict.fromkeys(COSTS) | {"priced_tokens": batch["input_ids"].numel()}
+    costs = Costs(**dict.fromkeys(Costs.model_fields))
+    costs.priced_tokens = batch["input_ids"].numel()
     if adapted:
-        found["attach_cold_s"] = attach(run, model, tokenizer, examples)
+        costs.attach_cold_s = attach(run, model, tokenizer, examples)
     else:
         model.requires_grad_(False)
     model.train()
@@ -108,29 +110,29 @@ def measure_here(run: RunConfig, examples: list[Example]) -> dict[str, Any]:
 
     for _ in range(WARM_UP):
         _turn(model, work, from_inputs=not adapted, optimizer=optimizer)
-    found["peak_bytes"] = peak_bytes(next(model.parameters()).device)
+    costs.peak_bytes = peak_bytes(next(model.parameters()).device)
     del optimizer
-    found |= _steps(model, work, adapted, bool(trained))
+    _measure_steps(costs, model, work, adapted, bool(trained))
     if adapted:
         antipasto.detach(model)
-        found["attach_warm_s"] = attach(run, model, tokenizer, examples)
+        costs.attach_warm_s = attach(run, model, tokenizer, examples)
         if antipasto.merge_refusal(model) is None:
-            found["merge_s"] = _seconds(model, lambda: antipasto.merge(model))
+            costs.merge_s = _seconds(model, lambda: antipasto.merge(model))
             antipasto.unmerge(model)
-    return found | _generation(model, tokenizer, examples[: run.batch_size], adapted)
+    _measure_generation(costs, model, tokenizer, examples[: run.batch_size], adapted)
+    return costs
 
 
-def _steps(model: nn.Module, work: Callable[[], Tensor], adapted: bool, trains: bool) -> dict[str, Any]:
+def _measure_steps(costs: Costs, model: nn.Module, work: Callable[[], Tensor], adapted: bool, trains: bool) -> None:
     """Forward and backward of the base and, in turns with it, of the adapter."""
     times: dict[str, list[float]] = {}
-    found: dict[str, Any] = {}
     with antipasto.disabled(model) if adapted else nullcontext():
-        found["base_saved_bytes"] = saved_bytes(model, work, from_inputs=True)
+        costs.base_saved_bytes = saved_bytes(model, work, from_inputs=True)
     if trains:
-        found["saved_bytes"] = saved_bytes(model, work)
+        costs.saved_bytes = saved_bytes(model, work)
     began = time.perf_counter()
     for turn in range(MOST_TURNS):
-        if turn >= LEAST_TURNS and time.perf_counter() - began > PATIENCE_S:
+        if turn >= LEAST_TURNS and time.perf_counter() - began > TURNS_S:
             break
         with antipasto.disabled(model) if adapted else nullcontext():
             spent = {"base_": _turn(model, work, from_inputs=True)}
@@ -140,7 +142,8 @@ def _steps(model: nn.Module, work: Callable[[], Tensor], adapted: bool, trains: 
             for name, value in zip(("forward_ms", "backward_ms"), seconds, strict=True):
                 if value is not None:
                     times.setdefault(arm + name, []).append(1e3 * value)
-    return found | {name: median(values[1:] if len(values) > 1 else values) for name, values in times.items()}
+    for name, values in times.items():
+        setattr(costs, name, median(values[1:] if len(values) > 1 else values))
 
 
 def _turn(
@@ -178,12 +181,12 @@ def _gradients_from_embeddings(model: Any) -> Iterator[None]:
 
 
 def saved_bytes(model: nn.Module, work: Callable[[], Tensor], from_inputs: bool = False) -> int:
-    """What autograd keeps of `work` between forward and backward, the model's own tensors left out."""
+    """Bytes that autograd saves of `work` for its backward pass, the model's own tensors left out."""
     with _gradients_from_embeddings(model) if from_inputs else nullcontext():
-        return kept_for_backward(work, [*model.parameters(), *model.buffers()])
+        return bytes_saved_for_backward(work, [*model.parameters(), *model.buffers()])
 
 
-def kept_for_backward(work: Callable[[], Any], owned: Iterable[Tensor] = ()) -> int:
+def bytes_saved_for_backward(work: Callable[[], Any], owned: Iterable[Tensor] = ()) -> int:
     """Bytes of the storages that autograd saves while `work` runs, each once, and none of those that are `owned`."""
     own = {tensor.untyped_storage().data_ptr() for tensor in owned}
     kept: dict[int, int] = {}
@@ -209,7 +212,7 @@ def _seconds(model: nn.Module, work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _generation(model: Any, tokenizer: Any, examples: list[Example], adapted: bool) -> dict[str, float]:
+def _measure_generation(costs: Costs, model: Any, tokenizer: Any, examples: list[Example], adapted: bool) -> None:
     """Tokens a second of greedy answers to the batch's prompts, the adapter unmerged, in turns with the base."""
     longest = max(example.prompt_length for example in examples)
     rows = [[tokenizer.pad_token_id] * (longest - e.prompt_length) + e.ids[: e.prompt_length] for e in examples]
@@ -229,18 +232,19 @@ def _generation(model: Any, tokenizer: Any, examples: list[Example], adapted: bo
                 times.setdefault("base_generated_tokens_per_s", []).append(_seconds(model, generate))
             if adapted:
                 times.setdefault("generated_tokens_per_s", []).append(_seconds(model, generate))
-    return {name: len(examples) * NEW_TOKENS / median(values[1:]) for name, values in times.items()}
+    for name, values in times.items():
+        setattr(costs, name, len(examples) * NEW_TOKENS / median(values[1:]))
 
 
 def main() -> None:
     job = json.load(sys.stdin)
     run = RunConfig.model_validate(job["run"])
     try:
-        found = measure_here(run, [Example(**example) for example in job["examples"]])
+        costs = measure_here(run, [Example(**example) for example in job["examples"]])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(RESULT + json.dumps(found))
+    print(RESULT + costs.model_dump_json())
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -18,36 +16,40 @@ import polars as pl
 import torch
 
 from antipasto import REGISTRY
-from antipasto.config import did_you_mean
 
-from ..core.errors import UserError
-from ..core.paths import benchmark_dir
+from ..core.compat import shard_questions, templates_compiled_once
+from ..core.errors import UserError, first_line
 from ..spec.config import BASE, EvalConfig, RunConfig
-from ..store.items import headline_of
-from .answer_log import Answers
+from ..store.items import Item, headline_of
+from ..store.record import Json, Metrics, Score
+from .answer_log import AnswerLog
 from .data import question_hash, read_questions
-from .process_group import ALONE, Group
-
-Score = tuple[float | None, float | None]  # value and standard error
+from .process_group import ALONE, ProcessGroup
+from .tasks import load_tasks, quiet, task_manager, task_with_questions
 
 
 @dataclass(frozen=True)
-class Scores:
+class SplitScores:
     """A split's results: `metrics[task][filter][metric]` is (value, stderr); one item and one sample a question."""
 
-    metrics: dict[str, dict[str, dict[str, Score]]]
-    items: list[dict[str, Any]]
-    samples: list[dict[str, Any]]
+    metrics: Metrics
+    items: list[Item]
+    samples: list[Json]
     questions: dict[str, int]  # by task
     seconds: float
-    at_once: int | str  # questions
+    batch_size: int | str  # questions at once, in the end
+
+    @property
+    def count(self) -> int:
+        """Questions of the first task."""
+        return next(iter(self.questions.values()))
 
     def headline(self, strict: bool = False) -> Score:
         """The first task's accuracy and stderr: flexible-extract where the task has it, or strict-match."""
         task, by_filter = next(iter(self.metrics.items()))
         if strict:
             return next(iter(by_filter.get("strict-match", {"": (None, None)}).values()))
-        name, metric = headline_of(item for item in self.items if item["task"] == task)
+        name, metric = headline_of((item.filter, item.metric) for item in self.items if item.task == task)
         return by_filter[name][metric]
 
 
@@ -88,43 +90,43 @@ class Evaluation:
         """
         self.config = config
         first, *others = config.tasks
-        manager = _task_manager(config.tasks)
+        manager = task_manager(config.tasks)
         test = None if config.data is None else read_questions(config.data, "test")
-        with _quiet():
-            headline = _load(manager, first) if test is None else [_with_questions(manager, first, test)]
-            self.test = headline + [task for name in others for task in _load(manager, name)]
-            self.valid = [] if valid is None else [_with_questions(manager, first, valid)]
+        with quiet():
+            headline = load_tasks(manager, first) if test is None else [task_with_questions(manager, first, test)]
+            self.test = headline + [task for name in others for task in load_tasks(manager, name)]
+            self.valid = [] if valid is None else [task_with_questions(manager, first, valid)]
 
     def try_backend(self, model: Any, tokenizer: Any) -> None:
-        """Have one short answer generated, where that is done in a way which is not for every model.
+        """Generate one short answer, with a backend that not every model works with.
 
         Raises:
-            UserError: it cannot be done with this one.
+            UserError: the backend does not work with this model.
         """
         if self.config.backend not in ("static", "continuous"):
             return
         from .generate import Scorer
 
-        asked = SimpleNamespace(args=("1", {"until": [], "do_sample": False, "max_gen_toks": 2}))
+        request = SimpleNamespace(args=("1", {"until": [], "do_sample": False, "max_gen_toks": 2}))
         limits = model.generation_config
         compiled, limits.disable_compile = limits.disable_compile, True  # a try is not worth the minutes
         try:
-            with _quiet():
-                Scorer(model, tokenizer, self.config).generate_until([asked], disable_tqdm=True)
+            with quiet():
+                Scorer(model, tokenizer, self.config).generate_until([request], disable_tqdm=True)
         except Exception as error:  # whatever transformers raises where it lacks something
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+            reason = first_line(error)
             name = self.config.backend
             raise UserError(f"eval.backend={name}: not for this model ({reason}); write eval.backend=hf") from error
         finally:
             limits.disable_compile = compiled
 
     def run(
-        self, model: Any, tokenizer: Any, split: str, answers: Answers | None = None, group: Group = ALONE
-    ) -> Scores | None:
+        self, model: Any, tokenizer: Any, split: str, answers: AnswerLog | None = None, group: ProcessGroup = ALONE
+    ) -> SplitScores | None:
         """Score `test` or `valid`, greedily, with the model as it stands.
 
         Args:
-            answers: those it gave before, which are not asked for again, and the place for new ones.
+            answers: the log of answers that need not be generated again, and of new ones.
             group: of processes that share the questions out.
 
         Returns:
@@ -136,47 +138,49 @@ class Evaluation:
 
         tasks = self.test if split == "test" else self.valid
         start = time.perf_counter()
-        with _quiet(), _each_template_compiled_once(), scorer(model, tokenizer, self.config) as lm:
+        with quiet(), templates_compiled_once(), scorer(model, tokenizer, self.config) as lm:
             if not sys.stderr.isatty():
                 lm.generate_until = partial(lm.generate_until, disable_tqdm=True)
-            group.share_questions(lm)
+            if group.size > 1:
+                shard_questions(lm, group.index, group.size)
             if answers is not None and self.config.backend != "vllm":  # which answers all of them at once
-                answers.keep(lm)
+                answers.attach_to(lm)
             for task in tasks:
                 task.set_fewshot_seed(seed=1234)
             limit = self.config.limit if split == "test" else None
-            found: Any = evaluate(
+            results: Any = evaluate(
                 lm, {"tasks": {task.task_name: task for task in tasks}}, limit=limit, bootstrap_iters=1000
             )
-            at_once = lm.batch_size
+            batch_size = lm.batch_size
             del lm  # before `scorer` gives back what it took
-        if found is None:
+        if results is None:
             return None
-        metrics: dict[str, Any] = {}
-        items: list[dict[str, Any]] = []
-        samples: list[dict[str, Any]] = []
-        for task, logged in found["samples"].items():
+        metrics: Metrics = {}
+        items: list[Item] = []
+        samples: list[Json] = []
+        for task, logged in results["samples"].items():
             filters = list(dict.fromkeys(sample["filter"] for sample in logged))
             # As one process alone orders them, whichever process answered.
             for sample in sorted(logged, key=lambda sample: (filters.index(sample["filter"]), sample["doc_id"])):
                 sha1 = question_hash(_question(sample))
-                place = {"split": split, "task": task, "doc_id": sample["doc_id"], "sha1": sha1}
+                question = {"split": split, "task": task, "doc_id": sample["doc_id"], "sha1": sha1}
                 for metric in (m for m in sample["metrics"] if isinstance(sample[m], int | float)):
-                    items.append(place | {"filter": sample["filter"], "metric": metric, "score": float(sample[metric])})
-                samples.append(_sample(place, sample))
-            metrics[task] = _by_filter(found["results"][task])
-        counts = {task: len({item["doc_id"] for item in items if item["task"] == task}) for task in metrics}
-        return Scores(metrics, items, samples, counts, time.perf_counter() - start, at_once)
+                    score = float(sample[metric])
+                    items.append(Item(**question, filter=sample["filter"], metric=metric, score=score))
+                samples.append(_sample(question, sample))
+            metrics[task] = _by_filter(results["results"][task])
+        counts = {task: len({item.doc_id for item in items if item.task == task}) for task in metrics}
+        return SplitScores(metrics, items, samples, counts, time.perf_counter() - start, batch_size)
 
 
 def _by_filter(results: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
     """lm-eval's `metric,filter` and `metric_stderr,filter` entries, nested."""
-    found: dict[str, dict[str, Score]] = {}
+    nested: dict[str, dict[str, Score]] = {}
     for key, value in results.items():
         metric, comma, name = key.partition(",")
         if comma and not metric.endswith("_stderr"):
-            found.setdefault(name, {})[metric] = (_finite(value), _finite(results.get(f"{metric}_stderr,{name}")))
-    return found
+            nested.setdefault(name, {})[metric] = (_finite(value), _finite(results.get(f"{metric}_stderr,{name}")))
+    return nested
 
 
 def _finite(value: Any) -> float | None:
@@ -190,90 +194,7 @@ def _question(sample: Mapping[str, Any]) -> str:
     return question if isinstance(question, str) else str(sample["arguments"][0][0])
 
 
-def _sample(place: dict[str, Any], sample: Mapping[str, Any]) -> dict[str, Any]:
+def _sample(question: Json, sample: Mapping[str, Any]) -> Json:
     scores = {metric: sample[metric] for metric in sample["metrics"]}
     answers = {"filter": sample["filter"], "extracted": sample["filtered_resps"], "target": str(sample["target"])}
-    return place | answers | scores | {"prompt": str(sample["arguments"][0][0]), "response": sample["resps"][0][0]}
-
-
-def _task_manager(names: tuple[str, ...]) -> Any:
-    """lm-eval's index of tasks: ours, and its own thousands only where one of them is asked for."""
-    from lm_eval.tasks import TaskManager
-
-    ours = str(benchmark_dir() / "tasks")
-    with _quiet():
-        manager = TaskManager(include_path=ours, include_defaults=False)
-        if not set(names) <= set(manager.all_tasks):
-            manager = TaskManager(include_path=ours)
-    for name in names:
-        if name not in manager.all_tasks:
-            near = did_you_mean(name, manager.all_tasks).partition(" (known")[0]
-            raise UserError(f"eval.tasks={name}: lm-eval has no task of that name{near}; `lm-eval ls tasks` lists them")
-    return manager
-
-
-def _load(manager: Any, name: str) -> list[Any]:
-    """A task, or all of a group, with its own questions."""
-    try:
-        tasks = list(manager.load([name])["tasks"].values())
-    except Exception as error:  # whatever a task's own loading raises, offline above all
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-        raise UserError(
-            f"eval.tasks={name}: its questions cannot be loaded ({reason}); go online once to fill the cache, or give "
-            "eval.data=PATH (.jsonl, .parquet or a saved dataset folder)"
-        ) from error
-    for task in tasks:
-        if task.config.num_fewshot is None:
-            task.set_config(key="num_fewshot", value=0)
-    return tasks
-
-
-def _with_questions(manager: Any, name: str, questions: pl.DataFrame) -> Any:
-    """A task as its YAML says, but for the questions."""
-    from datasets import Dataset, DatasetDict
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    path = manager.task_index[name].yaml_path
-    values = load_yaml(path, resolve_func=True) if path is not None else {}
-    if values.get("num_fewshot") or values.get("output_type") != "generate_until" or "class" in values:
-        raise UserError(
-            f"eval.tasks={name}: other questions can only be put into a zero-shot task that generates, such as "
-            "gsm8k_metamath; make that the first of eval.tasks, or leave out eval.data and write eval.valid=none"
-        )
-    rows = Dataset.from_list(questions.to_dicts())
-    own_data = ("training_split", "validation_split", "fewshot_split", "dataset_path", "dataset_name", "dataset_kwargs")
-    values = {key: value for key, value in values.items() if key not in own_data} | {
-        "num_fewshot": 0,
-        "test_split": "test",
-        "custom_dataset": lambda **metadata: DatasetDict({"test": rows}),
-    }
-    return ConfigurableTask(config=values)
-
-
-@contextmanager
-def _each_template_compiled_once() -> Iterator[None]:
-    """lm-eval compiles a task's few templates anew for every question, which takes as long as answering some."""
-    from lm_eval.utils import env
-
-    compiled = env.from_string
-    env.from_string = lru_cache(compiled)
-    try:
-        yield
-    finally:
-        env.from_string = compiled
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep lm-eval's and the hub libraries' chatter below warnings of ours."""
-    names = ("lm_eval", "lm-eval", "datasets", "transformers")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-        sys.stdout.flush()
+    return question | answers | scores | {"prompt": str(sample["arguments"][0][0]), "response": sample["resps"][0][0]}

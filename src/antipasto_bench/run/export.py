@@ -14,24 +14,35 @@ from ..core.errors import UserError
 from ..core.fingerprint import model_fingerprint
 from ..spec.config import BASE, RunConfig
 from ..store.folders import Store
+from ..store.record import RunRecord
 from ..store.table import find
 from .models import load_model, model_source
 
 
-def finished_run(run_id: str, store: Store) -> RunConfig:
-    """The config of a run that is in the table.
+def finished_record(run_id: str, store: Store) -> RunRecord:
+    """The record of a run that has a result.
 
     Raises:
-        UserError: it is not, it failed, or its base model's files are no longer those it was made with.
+        UserError: it is not in the table, or it failed.
     """
-    row = find(store.table, run_id)
-    if row is None:
+    record = find(store.table, run_id)
+    if record is None:
         raise UserError(f"no run {run_id!r} in {store.table}; `antipasto-bench list` shows them all")
-    if row["status"] != "ok":
-        raise UserError(f"{run_id} failed ({row['error']}); there is nothing to export")
-    run = RunConfig.model_validate(row["config"]).model_copy(update={"device": "auto"})
-    if model_fingerprint(run.model) != row["provenance"]["model"]["source"]:
-        raise UserError(f"{run.model} is not here, or not the model that {run_id} was made with")
+    if record.status != "ok":
+        raise UserError(f"{run_id} failed ({record.error}); there is nothing to export")
+    return record
+
+
+def runnable_config(record: RunRecord) -> RunConfig:
+    """The config of a recorded run, on a device of this machine.
+
+    Raises:
+        UserError: its base model's files are no longer those it was made with.
+    """
+    run = record.config.model_copy(update={"device": "auto"})
+    source = record.provenance.model if record.provenance else None
+    if source is None or model_fingerprint(run.model) != source.source:
+        raise UserError(f"{run.model} is not here, or not the model that {record.run_id} was made with")
     return run
 
 
@@ -41,7 +52,7 @@ def export_merged(run_id: str, folder: Path, store: Store) -> Path:
     Raises:
         UserError: no such run, its adapter is not in outputs/ or cannot be merged, or the folder is in the way.
     """
-    run = finished_run(run_id, store)
+    run = runnable_config(finished_record(run_id, store))
     try:
         with new_folder(folder) as partial:
             model, tokenizer = load_adapted(run, store)
@@ -62,7 +73,7 @@ def export_peft(run_id: str, folder: Path, store: Store) -> Path:
     Raises:
         UserError: no such run, its adapter is not in outputs/ or is no LoRA, or the folder is in the way.
     """
-    run = finished_run(run_id, store)
+    run = runnable_config(finished_record(run_id, store))
     if run.variant == BASE:
         raise UserError(f"{run_id} is the untuned model; it has no adapter to export")
     model, _ = load_adapted(run, store)
@@ -99,7 +110,7 @@ def attach_trained(model: Any, run: RunConfig, store: Store) -> None:
 
 
 def _adapter_of(run: RunConfig, store: Store) -> Path:
-    adapter = store.run_dir(run.run_id) / "adapter.safetensors"
+    adapter = store.run_folder(run.run_id).adapter
     if not adapter.exists():
         raise UserError(f"{adapter} is not on this machine; make it again with: antipasto-bench run --force ...")
     return adapter

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from typing import Any
 
 import torch
 
 from antipasto.quantised import evaluating
 
-from .data import IGNORED
+from ..spec.config import RunConfig
+from ..store.record import DataDigest
+from .examples import IGNORED
 from .step import CompletionLoss
 
 BATCH = 8
+
+
+def measure_general_loss(run: RunConfig, model: Any, tokenizer: Any, texts: list[str]) -> tuple[float | None, int]:
+    """The mean loss on general text with the model as it stands, nats a token, and the number of tokens."""
+    loss, tokens = mean_token_loss(model, tokenizer, texts, run.data.max_length)
+    return (loss if math.isfinite(loss) else None), tokens
+
+
+def texts_digest(texts: list[str]) -> DataDigest:
+    """Which texts those were: for the provenance."""
+    return DataDigest(rows=len(texts), sha256=hashlib.sha256(json.dumps(texts).encode()).hexdigest())
 
 
 @torch.no_grad()

@@ -28,9 +28,9 @@ from ..core.errors import RunFailure, out_of_memory
 from ..core.machine import cores, free_memory
 from ..spec.config import EvalConfig
 
-MOST_ON_GPU = 512  # questions at once, however much memory is free
-A_THREAD = 128  # questions at once for each thread of a CPU: more take no less time
-SHARE = 0.7  # of the free memory that is taken to be there
+MOST_ROWS_GPU = 512  # questions at once, however much memory is free
+ROWS_A_THREAD = 128  # questions at once for each thread of a CPU: more take no less time
+MEMORY_SHARE = 0.7  # of the free memory that is taken to be there
 VLLM_LONGEST = 4096  # tokens of prompt and answer: room for a model's whole context may be more than a GPU has
 
 T = TypeVar("T")
@@ -68,13 +68,13 @@ def scorer(model: Any, tokenizer: Any, config: EvalConfig) -> Iterator[Any]:
             torch.cuda.empty_cache()
 
 
-class Scorer(HFLM):
+class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """lm-eval's Hugging Face model, but for how it generates."""
 
     def __init__(self, model: Any, tokenizer: Any, config: EvalConfig) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
         self._config = config
-        self._endings: dict[tuple[str, ...], StopStringCriteria] = {}
+        self._stop_criteria: dict[tuple[str, ...], StopStringCriteria] = {}
         self.batch_size_per_gpu: Any = config.batch_size  # `auto` until something is asked
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
@@ -82,28 +82,30 @@ class Scorer(HFLM):
         texts, settings = zip(*(request.args for request in requests), strict=True)
         most_new = max(normalize_gen_kwargs(given, self.max_gen_toks)["max_gen_toks"] for given in settings)
         width = most_new + max(len(self.tok_encode(text)) for text in texts)
-        self._fit(len(requests), width)
-        if self._config.backend == "continuous" and not any(_samples(request.args[1]) for request in requests):
-            return self._halving(lambda: self._generate_continuously(requests, width))
+        self._choose_batch_size(len(requests), width)
+        if self._config.backend == "continuous" and not any(_draws(request.args[1]) for request in requests):
+            return self._retry_with_half_batch(lambda: self._generate_continuously(requests, width))
         generate = super().generate_until
-        return self._halving(lambda: list(generate(requests, disable_tqdm)))
+        return self._retry_with_half_batch(lambda: list(generate(requests, disable_tqdm)))
 
     def _loglikelihood_tokens(self, requests: list[Any], *given: Any, **options: Any) -> list[tuple[float, bool]]:
         width = max((len(context) + len(end) for _, context, end in requests), default=1)
-        self._fit(len(requests), width, scored=width)
+        self._choose_batch_size(len(requests), width, scored=width)
         score = super()._loglikelihood_tokens
-        return self._halving(lambda: list(score(requests, *given, **options)))
+        return self._retry_with_half_batch(lambda: list(score(requests, *given, **options)))
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        self._fit(MOST_ON_GPU, self.max_length, scored=self.max_length)  # in which windows of it are put together
+        self._choose_batch_size(
+            MOST_ROWS_GPU, self.max_length, scored=self.max_length
+        )  # in which windows of it are put together
         return list(super().loglikelihood_rolling(requests, disable_tqdm))
 
-    def _fit(self, count: int, width: int, scored: int = 1) -> None:
+    def _choose_batch_size(self, count: int, width: int, scored: int = 1) -> None:
         if self._config.batch_size == "auto":
-            self.batch_size_per_gpu = max(1, min(fitting(self.model, width, scored), count))
+            self.batch_size_per_gpu = max(1, min(rows_that_fit(self.model, width, scored), count))
 
-    def _halving(self, work: Callable[[], list[T]]) -> list[T]:
-        """What comes of `work`; where memory does not hold a batch, with half of it."""
+    def _retry_with_half_batch(self, work: Callable[[], list[T]]) -> list[T]:
+        """The result of `work`, with half the batch each time that memory does not hold it."""
         while True:
             try:
                 return work()
@@ -115,32 +117,36 @@ class Scorer(HFLM):
             torch.cuda.empty_cache()
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **settings: Any) -> torch.Tensor:
-        """As HFLM's own, but that each row ends with a stop string of its own: HFLM waits until all rows have it."""
-        if _samples(settings):
-            return super()._model_generate(context, max_length, stop, **settings)
+        """As HFLM's own, but each row ends at its own stop string: HFLM goes on until every row has come to one."""
+        if _draws(settings):
+            drawn: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
+            return drawn
         if self._config.backend == "static":
             settings["cache_implementation"] = "static"
         settings.pop("temperature", None)
         asked = context.shape[1]
-        return self.model.generate(
+        answers: torch.Tensor = self.model.generate(
             input_ids=context,
             max_new_tokens=max_length - asked,  # before whatever the model's own settings say
-            stopping_criteria=StoppingCriteriaList([self._ending(tuple(stop), asked)] if self._strings(stop) else []),
+            stopping_criteria=StoppingCriteriaList(
+                [self._stop_criterion(tuple(stop), asked)] if self._stop_strings(stop) else []
+            ),
             eos_token_id=self._end_ids,
             pad_token_id=self.tokenizer.pad_token_id,
             use_cache=True,
             **settings | {"do_sample": False},
         )
+        return answers
 
-    def _strings(self, stop: Iterable[str]) -> list[str]:
+    def _stop_strings(self, stop: Iterable[str]) -> list[str]:
         """Those to stop at, of which the end token is none: it is known by its number."""
         return [string for string in stop if string != self._end]
 
-    def _ending(self, stop: tuple[str, ...], asked: int) -> Callable[..., torch.Tensor]:
+    def _stop_criterion(self, stop: tuple[str, ...], asked: int) -> Callable[..., torch.Tensor]:
         """Which rows have come to a stop string behind their first `asked` tokens, the question."""
-        if stop not in self._endings:  # it goes through the whole vocabulary
-            self._endings[stop] = StopStringCriteria(self.tokenizer, self._strings(stop))
-        found = self._endings[stop]
+        if stop not in self._stop_criteria:  # it goes through the whole vocabulary
+            self._stop_criteria[stop] = StopStringCriteria(self.tokenizer, self._stop_strings(stop))
+        found = self._stop_criteria[stop]
         return lambda ids, scores, **more: found(ids[:, asked:], scores, **more)
 
     @property
@@ -189,12 +195,12 @@ class Scorer(HFLM):
         return [said[i] for i in range(len(requests))]
 
 
-def _samples(settings: dict[str, Any]) -> bool:
+def _draws(settings: dict[str, Any]) -> bool:
     """Whether answers are drawn, and not the likeliest."""
     return bool(settings.get("do_sample") or settings.get("temperature"))
 
 
-def fitting(model: Any, width: int, scored: int = 1) -> int:
+def rows_that_fit(model: Any, width: int, scored: int = 1) -> int:
     """How many sequences a model can take at once.
 
     Args:
@@ -213,12 +219,12 @@ def fitting(model: Any, width: int, scored: int = 1) -> int:
     wide = 4 * max(config.hidden_size, _largest(config, "intermediate_size"))
     bytes_a_row = width * (kept + wide) * model.dtype.itemsize + scored * 3 * 4 * config.vocab_size  # in float32
     if model.device.type == "cuda":
-        free, most = _free_on_gpu(model.device), MOST_ON_GPU
+        free, most = _free_on_gpu(model.device), MOST_ROWS_GPU
     else:
         threads = torch.get_num_threads()
         part = min(1.0, threads / cores())  # a worker that has half of the cores takes half of it
-        free, most = int(part * free_memory()), A_THREAD * threads
-    return int(max(1, min(most, SHARE * free // bytes_a_row)))
+        free, most = int(part * free_memory()), ROWS_A_THREAD * threads
+    return int(max(1, min(most, MEMORY_SHARE * free // bytes_a_row)))
 
 
 def _largest(config: Any, name: str) -> int:

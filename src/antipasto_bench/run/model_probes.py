@@ -1,4 +1,4 @@
-"""What a model lets be left out, or put together: not taken from its name but tried on it."""
+"""What a step may leave out of a model, or put together: tried on the model itself, not taken from its name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def last_mlp(model: Any) -> nn.Module | None:
         handle.remove()
     if len(calls) != 1 or len(calls[0][0]) != 1 or not isinstance(calls[0][1], Tensor):
         return None
-    with evaluating(model), on_some(mlp, places):
+    with evaluating(model), at_positions(mlp, places):
         some = model.base_model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
     places = places.to(whole.device)
     # Fewer rows are summed in another order, no more.
@@ -70,8 +70,8 @@ def last_mlp(model: Any) -> nn.Module | None:
 
 
 @contextmanager
-def on_some(module: nn.Module | None, places: Tensor) -> Iterator[None]:
-    """Let a module see some tokens alone, (n,) places among those of the whole batch; of all others it makes 0."""
+def at_positions(module: nn.Module | None, places: Tensor) -> Iterator[None]:
+    """Apply a module at `places` (n,) among the tokens of the whole batch alone; its output is 0 elsewhere."""
     if module is None:
         yield
         return
@@ -93,23 +93,6 @@ def on_some(module: nn.Module | None, places: Tensor) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def one_a_row() -> Iterator[None]:
-    """Tell transformers that each row holds one example; else it asks the positions, and waits for a GPU's answer."""
-    from transformers import masking_utils  # not before a model is loaded: a plan needs none
-
-    asked = masking_utils.find_packed_sequence_indices
-    masking_utils.find_packed_sequence_indices = _not_packed
-    try:
-        yield
-    finally:
-        masking_utils.find_packed_sequence_indices = asked
-
-
-def _not_packed(position_ids: Tensor) -> None:
-    return None
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..core.device import pick_device
-from ..core.errors import UserError
+from ..core.errors import UserError, first_line
 from ..core.paths import EMBEDDED, locate
 from ..spec.config import RunConfig
 from .process_group import launched
@@ -101,7 +101,7 @@ def _place(run: RunConfig) -> Path | None:
 
 def _not_loaded(run: RunConfig, error: Exception) -> UserError:
     here = _place(run) is not None
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    reason = first_line(error)
     where = "cannot be loaded" if here else "not in the cache, and the hub did not give it"
     advice = "" if here else "; go online once to fill the cache, or give model=PATH of a saved model folder"
     return UserError(f"model={run.model}: {where} ({reason}){advice}")

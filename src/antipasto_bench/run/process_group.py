@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,54 +24,61 @@ import antipasto
 from ..core.errors import RunFailure, UserError
 from ..core.signals import Interrupted
 
-LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # by torchrun
-PATIENCE = timedelta(days=1)  # one may have to fetch or compute what another finds in a cache
+LAUNCHER_VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)  # by torchrun
+TIMEOUT = timedelta(days=1)  # a process may have to fetch or compute what another has in a cache
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Group:
-    """The processes that make a run, and which of them this is."""
+class ProcessGroup:
+    """The processes that train and score one run together, and the place of this one among them."""
 
     index: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_first(self) -> bool:
         return self.index == 0
 
-    def share(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def shard(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """This process's rows of a batch: none where there are fewer rows than processes."""
         return batch if self.size == 1 else {key: rows[self.index :: self.size] for key, rows in batch.items()}
 
-    def agree(self, value: T) -> T:
-        """What the first process gives."""
+    def broadcast(self, value: T) -> T:
+        """The value of the first process."""
         if self.size == 1:
             return value
         box = [value]
-        with self.interrupted_by_loss():
+        with self.interrupted_by_lost_process():
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         if self.size > 1:
-            with self.interrupted_by_loss():
+            with self.interrupted_by_lost_process():
                 dist.barrier()
 
-    def give_adapter(self, model: nn.Module) -> None:
+    def broadcast_adapter(self, model: nn.Module) -> None:
         """Make the tensors of the adapter those of the first process, to the last bit."""
         if self.size == 1:
             return
-        with self.interrupted_by_loss():
+        with self.interrupted_by_lost_process():
             for _, layer in sorted(antipasto.attachment(model).targets.items()):
                 for name, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
                     if name.startswith("lora_"):
                         dist.broadcast(tensor.data, src=0)
 
     @contextmanager
-    def interrupted_by_loss(self) -> Iterator[None]:
-        """Take the loss of another process for a request to stop: what is kept, the same command goes on from.
+    def interrupted_by_lost_process(self) -> Iterator[None]:
+        """Turn the loss of another process into `Interrupted`: the same command goes on from the last checkpoint.
 
         Raises:
             Interrupted: another process is gone.
@@ -84,13 +91,13 @@ class Group:
             raise Interrupted(signal.SIGTERM, "by the loss of another process of the run") from error
 
     def sum_gradients(
-        self, parameters: Sequence[nn.Parameter], loss: Tensor, problem: Exception | None, asked: int | None
+        self, parameters: Sequence[nn.Parameter], loss: Tensor, problem: Exception | None, signum: int | None
     ) -> tuple[Tensor, int | None]:
         """Add up gradients and losses over the processes, and learn of each other's errors and requests to stop.
 
         Args:
             problem: what kept this process from its gradients.
-            asked: the signal by which this process was asked to stop, if it was.
+            signum: of the signal that asked this process to stop, if any did.
 
         Returns:
             the sum of the losses, and a signal if any process was asked to stop; every gradient is now the sum of the
@@ -103,42 +110,34 @@ class Group:
         if self.size == 1:
             if problem is not None:
                 raise problem
-            return loss, asked
+            return loss, signum
         has = [p.grad is not None and problem is None for p in parameters]
         grads = [
             p.grad if here and p.grad is not None else torch.zeros_like(p)
             for p, here in zip(parameters, has, strict=True)
         ]
-        numbers = torch.tensor([*has, float(loss), problem is not None, asked is not None], device=grads[0].device)
+        numbers = torch.tensor([*has, float(loss), problem is not None, signum is not None], device=grads[0].device)
         flat = torch.cat([*(grad.flatten().float() for grad in grads), numbers])
-        with self.interrupted_by_loss():
+        with self.interrupted_by_lost_process():
             dist.all_reduce(flat)
         *summed, counts, total, failed, stopping = flat.split([*(grad.numel() for grad in grads), len(has), 1, 1, 1])
         if failed.item():
             self._raise(problem)
         for parameter, grad, count in zip(parameters, summed, counts.tolist(), strict=True):
             parameter.grad = grad.view_as(parameter).to(parameter.dtype) if count else None
-        return total.squeeze(0), (asked or signal.SIGTERM) if stopping.item() else None
+        return total.squeeze(0), (signum or signal.SIGTERM) if stopping.item() else None
 
     def _raise(self, problem: Exception | None) -> NoReturn:
-        said: list[str | None] = [None] * self.size
-        with self.interrupted_by_loss():
-            dist.all_gather_object(said, None if problem is None else f"{type(problem).__name__}: {problem}")
-        reason = next((f"process {index}: {text}" for index, text in enumerate(said) if text), "").splitlines()[0]
-        if not self.leads:
+        reports: list[str | None] = [None] * self.size
+        with self.interrupted_by_lost_process():
+            dist.all_gather_object(reports, None if problem is None else f"{type(problem).__name__}: {problem}")
+        reason = next((f"process {index}: {text}" for index, text in enumerate(reports) if text), "").splitlines()[0]
+        if not self.is_first:
             raise RunFailure(reason) from problem
         raise problem or (torch.OutOfMemoryError if "OutOfMemoryError" in reason else RuntimeError)(reason)
 
-    def share_questions(self, lm: Any) -> None:
-        """Have lm-eval share its questions out among the processes."""
-        if self.size > 1:
-            from accelerate import Accelerator
 
-            lm._rank, lm._world_size = self.index, self.size
-            lm.accelerator = Accelerator(cpu=lm.device.type == "cpu")
-
-
-ALONE = Group()
+ALONE = ProcessGroup()
 
 
 def launched() -> bool:
@@ -146,8 +145,8 @@ def launched() -> bool:
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")) and os.environ["WORLD_SIZE"] != "1"
 
 
-def join() -> Group:
-    """Meet the other processes that were launched, each on a GPU of its own where there are any.
+def join_group() -> ProcessGroup:
+    """The group of the processes that were launched together, each on a GPU of its own where there are any.
 
     Raises:
         UserError: there are fewer GPUs than processes on this machine.
@@ -159,11 +158,11 @@ def join() -> Group:
         if local >= gpus:
             raise UserError(f"this machine shows {gpus} GPUs, and each process takes one: --nproc-per-node {gpus}")
         torch.cuda.set_device(local)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    return Group(dist.get_rank(), dist.get_world_size())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+    return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
 
-def leave(group: Group) -> None:
-    """What is left to do is the first process's alone."""
+def leave_group(group: ProcessGroup) -> None:
+    """End the group: what is left to do is done by the first process alone."""
     if group.size > 1:
         dist.destroy_process_group()

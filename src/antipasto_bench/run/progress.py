@@ -14,7 +14,7 @@ from .train import Step
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Nobody listens any more; that ends no run."""
+        """The reader of stderr is gone: print no more, and go on."""
         self.quiet = True
 
 

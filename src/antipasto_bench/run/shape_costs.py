@@ -3,46 +3,50 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 import antipasto
 
-from ..core.errors import UserError
+from ..core.errors import UserError, first_line
 from ..core.paths import EMBEDDED, benchmark_dir, locate
 from ..spec.config import BASE, RunConfig
 
 
-def cost_of_shapes(run: RunConfig) -> dict[str, Any]:
-    """Parameters, multiply-accumulates and bytes of a run's adapter, on its model's shapes.
+class ShapeCosts(BaseModel):
+    """Counts from shapes alone."""
 
-    Returns:
-        variant and rank; `trainable_params`; `added_macs_per_token`, of the matrix products of one token's forward;
-        `adapter_bytes`, of the tensors in a saved file; `frozen_bytes`, of what is added beside them in memory;
-        `targets`, the number of adapted layers; and the base's own `base_params` and `base_macs_per_token`, the latter
-        of its linear layers.
+    variant: str
+    rank: int | str | None
+    model: str
+    trainable_params: int = 0
+    added_macs_per_token: int = 0  # of the matrix products of one token's forward
+    adapter_bytes: int = 0  # of the tensors in a saved file
+    frozen_bytes: int = 0  # of what is added beside them in memory
+    targets: int = 0  # adapted layers
+    base_params: int
+    base_macs_per_token: int  # of its linear layers
+
+
+def cost_of_shapes(run: RunConfig) -> ShapeCosts:
+    """Parameters, multiply-accumulates and bytes of a run's adapter, on its model's shapes.
 
     Raises:
         UserError: the model's shapes are not known here, or the variant does not fit them.
     """
     model = meta_model(run)
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    found: dict[str, Any] = {
-        "variant": run.variant,
-        "rank": run.rank,
-        "model": run.model,
-        "trainable_params": 0,
-        "added_macs_per_token": 0,
-        "adapter_bytes": 0,
-        "frozen_bytes": 0,
-        "targets": 0,
-        "base_params": sum(p.numel() for p in model.parameters()),
-        "base_macs_per_token": sum(module.weight.numel() for module in linears),
-    }
+    costs = ShapeCosts(
+        variant=run.variant,
+        rank=run.rank,
+        model=run.model,
+        base_params=sum(p.numel() for p in model.parameters()),
+        base_macs_per_token=sum(module.weight.numel() for module in linears),
+    )
     if run.variant == BASE:
-        return found
+        return costs
     cfg = run.adapter_config
     variant = antipasto.REGISTRY[cfg.variant]
     try:
@@ -61,11 +65,12 @@ def cost_of_shapes(run: RunConfig) -> dict[str, Any]:
         antipasto.add_tensors(scratch, variant.param_specs(d_in, d_out, cfg), dtype)
         trained = [p for name, p in scratch.named_parameters() if name.startswith("lora_")]
         frozen = [b for name, b in scratch.named_buffers() if name.startswith("lora_")]
-        found["trainable_params"] += sum(p.numel() for p in trained)
-        found["added_macs_per_token"] += variant.added_macs(d_in, d_out, cfg)
-        found["adapter_bytes"] += sum(t.nbytes for t in variant.saved(scratch, cfg).values())
-        found["frozen_bytes"] += sum(b.nbytes for b in frozen)
-    return found | {"targets": len(targets)}
+        costs.trainable_params += sum(p.numel() for p in trained)
+        costs.added_macs_per_token += variant.added_macs(d_in, d_out, cfg)
+        costs.adapter_bytes += sum(t.nbytes for t in variant.saved(scratch, cfg).values())
+        costs.frozen_bytes += sum(b.nbytes for b in frozen)
+    costs.targets = len(targets)
+    return costs
 
 
 def meta_model(run: RunConfig) -> nn.Module:
@@ -87,9 +92,10 @@ def meta_model(run: RunConfig) -> nn.Module:
         else:
             config = AutoConfig.from_pretrained(str(place or run.model), revision=run.revision)
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype))
+            model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype))
+            return model
     except Exception as error:  # offline, gated, absent, not a model: one way out
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        reason = first_line(error)
         raise UserError(
             f"model={run.model}: its shapes are not known here ({reason}); go online once, or give model=PATH of a "
             "model folder (its config.json is enough)"

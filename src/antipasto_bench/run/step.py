@@ -1,7 +1,7 @@
 """One optimizer step: the loss of a batch's completions, its gradient, AdamW over the adapter's parameters.
 
-Nothing here waits for the device: what a step has to tell is read when it is asked for. (Of packed rows transformers
-itself asks, at each step, where one example ends.)
+Nothing here waits for the device: a step's metrics are read later. (For packed rows transformers itself waits at each
+step, to see where one example ends.)
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
 
 from antipasto import trainable_parameters
 
+from ..core.compat import one_sequence_a_row
 from ..spec.config import RunConfig
-from .data import IGNORED
-from .model_probes import last_mlp, on_some, one_a_row, plain_head
-from .process_group import ALONE, Group
+from .examples import IGNORED
+from .model_probes import at_positions, last_mlp, plain_head
+from .process_group import ALONE, ProcessGroup
 
-AT_ONCE = 2**27  # bytes of logits in float32; much less at a time, and reading the matrix takes longer than the sums
+LOGITS_BYTES = (
+    2**27
+)  # bytes of logits in float32; much less at a time, and reading the matrix takes longer than the sums
 
 
 class CompletionLoss:
-    """What a model is trained to make small: minus log p(token | all before it), summed over what bears a label.
+    """The training loss: -log p(token | all before it), summed over the labelled tokens.
 
     Where a model's logits are its last hidden states times a matrix and nothing else, they are made for labelled tokens
     alone; over a large vocabulary some at a time, and none are kept: they would be most of a step's memory. Nor does
@@ -51,36 +54,36 @@ class CompletionLoss:
         # Padding stands to the right, where no real token looks: without a mask attention is the plain causal one, and
         # of rows that hold several examples the positions tell where one ends.
         names = [name for name in ("input_ids", "position_ids") if name in batch]
-        given = {name: _sent(batch[name], self._device) for name in names}
-        alone = nullcontext() if "position_ids" in batch else one_a_row()
+        given = {name: _to_device(batch[name], self._device) for name in names}
+        alone = nullcontext() if "position_ids" in batch else one_sequence_a_row()
         if self._head is not None:
             places = pad(scored, (0, 1)).flatten().nonzero()[:, 0]
             labels = batch["labels"].flatten()[places + 1]
-            places, labels = (_sent(t, self._head.weight.device) for t in (places, labels))
-            with on_some(self._last, places), alone:
+            places, labels = (_to_device(t, self._head.weight.device) for t in (places, labels))
+            with at_positions(self._last, places), alone:
                 hidden = self._model(**given, use_cache=False).last_hidden_state.flatten(0, 1)
-            return _by_head(hidden, self._head, places, labels)
+            return _loss_from_hidden(hidden, self._head, places, labels)
         # No logits are made before the first labelled token.
         kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
         places = scored[:, -kept:].flatten().nonzero()[:, 0]
         labels = batch["labels"][:, -kept:].flatten()[places]
         with alone:
             logits = self._model(**given, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
-        places, labels = (_sent(t, logits.device) for t in (places, labels))
+        places, labels = (_to_device(t, logits.device) for t in (places, labels))
         return cross_entropy(logits.flatten(0, 1)[places].float(), labels, reduction="sum")
 
 
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """On its way to the device, which nothing waits for: that takes memory which the system does not move."""
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device without waiting for it; a copy that nothing waits for needs page-locked memory."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
-def _by_head(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) -> Tensor:
-    """Of hidden states (tokens, d), the loss at some places, (n,), where these labels, (n,), come next."""
+def _loss_from_hidden(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) -> Tensor:
+    """The loss of hidden states (tokens, d) at `places` (n,), where the next tokens are `labels` (n,)."""
     rows = hidden.index_select(0, places)
-    chunk = max(1, AT_ONCE // (4 * head.out_features))
+    chunk = max(1, LOGITS_BYTES // (4 * head.out_features))
     if len(rows) <= chunk:
         return cross_entropy(head(rows).float(), labels, reduction="sum")
     # The sum itself would be rounded to the dtype of the hidden states; of single tokens the rounding averages out.
@@ -89,32 +92,32 @@ def _by_head(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) ->
     return linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
 
 
-class Reading:
-    """The loss and the gradient norm of a step, on their way from the device."""
+class StepMetrics:
+    """The loss and the gradient norm of a step, copied from the device while it works on."""
 
-    def __init__(self, loss: Tensor, norm: Tensor, asked: int | None) -> None:
-        self.asked = asked  # the signal by which any process was asked to stop
+    def __init__(self, loss: Tensor, norm: Tensor, signum: int | None) -> None:
+        self.signum = signum  # the signal by which any process was asked to stop
         values = torch.stack((loss, norm.to(loss)))
-        self._arrived: Any = None
+        self._copied: Any = None
         if values.device.type == "cuda":
             self._values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
-            self._arrived = torch.cuda.Event()
-            self._arrived.record()
+            self._copied = torch.cuda.Event()
+            self._copied.record()
         else:
             self._values = values
 
     def read(self) -> tuple[float, float]:
         """Loss and norm, once that step is done; no later one is waited for."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
+        if self._copied is not None:
+            self._copied.synchronize()
         loss, norm = self._values.tolist()
         return loss, norm
 
 
-class Optimisation:
+class AdapterOptimizer:
     """The adapter's parameters, and AdamW over all of them."""
 
-    def __init__(self, model: nn.Module, run: RunConfig, group: Group = ALONE) -> None:
+    def __init__(self, model: nn.Module, run: RunConfig, group: ProcessGroup = ALONE) -> None:
         """
         Args:
             model: with an adapter attached.
@@ -123,14 +126,14 @@ class Optimisation:
         self.parameters = list(trainable_parameters(model).values())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
         self._loss = CompletionLoss(model, run.compile)
-        self._most = run.max_grad_norm
+        self._max_norm = run.max_grad_norm
         self._group = group
 
-    def step(self, micro_batches: Sequence[dict[str, Tensor]], lr: float, asked: int | None = None) -> Reading:
+    def step(self, micro_batches: Sequence[dict[str, Tensor]], lr: float, signum: int | None = None) -> StepMetrics:
         """Step along the mean gradient over the completion tokens of some batches, clipped.
 
         Args:
-            asked: the signal by which this process was asked to stop, if it was.
+            signum: of the signal that asked this process to stop, if any did.
         """
         # Every completion token of the step weighs the same, in whichever micro-batch it stands.
         scored = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches)
@@ -138,17 +141,17 @@ class Optimisation:
         total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         problem = None
         try:
-            for batch in map(self._group.share, micro_batches):
+            for batch in map(self._group.shard, micro_batches):
                 if len(batch["labels"]) > 0:
                     loss = self._loss(batch) / scored
                     total += loss.detach().to(device)
                     loss.backward()
         except RuntimeError as error:  # such as lack of memory: the other processes must not wait for this one
             problem = error
-        total, asked = self._group.sum_gradients(self.parameters, total, problem, asked)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self._most)
+        total, signum = self._group.sum_gradients(self.parameters, total, problem, signum)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self._max_norm)
         for settings in self.optimizer.param_groups:
             settings["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return Reading(total, norm, asked)
+        return StepMetrics(total, norm, signum)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, nn
+from torch import Tensor, nn
 
 from antipasto import bits_of
 
 from ..core.errors import RunFailure
-from ..core.signals import Interrupted, Stop
+from ..core.signals import Interrupted, StopRequest
 from ..spec.config import RunConfig
 from .checkpoints import Checkpoint, Checkpoints
-from .data import Example, bucketed_batches
-from .process_group import ALONE, Group
-from .step import Optimisation, Reading
+from .process_group import ALONE, ProcessGroup
+from .step import AdapterOptimizer, StepMetrics
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Training:
-    """What a training run has to say for itself."""
+    """Means and totals of a whole training."""
 
     first_loss: float
     last_loss: float  # mean of the last tenth of the steps
@@ -49,6 +48,26 @@ class Training:
         return self.tokens / self.seconds
 
 
+@dataclass(frozen=True)
+class TrainingControl:
+    """What happens around the steps.
+
+    Args:
+        on_step: called after every optimizer step.
+        checkpoints: where the state of training is written every `run.checkpoint` steps.
+        resume_from: the checkpoint to go on from; on one CPU the result is the same to the last bit as without an
+            interruption.
+        stop: read after every step.
+        group: of processes that take each step together; all are given the same batches.
+    """
+
+    on_step: Callable[[Step], None] = lambda step: None
+    checkpoints: Checkpoints | None = None
+    resume_from: Checkpoint | None = None
+    stop: StopRequest | None = None
+    group: ProcessGroup = ALONE
+
+
 def learning_rate(step: int, run: RunConfig) -> float:
     """Linear warm-up over `warmup` of the steps, then a half cosine to zero. Steps count from 0."""
     rising = max(1, round(run.warmup * run.steps))
@@ -57,92 +76,104 @@ def learning_rate(step: int, run: RunConfig) -> float:
     return run.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, run.steps - rising)))
 
 
+@dataclass
+class _State:
+    """What has been measured of the steps so far; a checkpoint holds it."""
+
+    losses: list[float]
+    norms: list[float]
+    tokens: int
+    seconds: float
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint | None) -> _State:
+        if checkpoint is None:
+            return cls([], [], 0, 0.0)
+        state = checkpoint.state
+        return cls(list(state["losses"]), list(state["norms"]), state["tokens"], state["seconds"])
+
+
 def train(
-    model: nn.Module,
-    run: RunConfig,
-    examples: list[Example],
-    pad_id: int,
-    generator: Generator,
-    on_step: Callable[[Step], None] = lambda step: None,
-    *,
-    checkpoints: Checkpoints | None = None,
-    begun: Checkpoint | None = None,
-    stop: Stop | None = None,
-    group: Group = ALONE,
+    model: nn.Module, run: RunConfig, batches: Iterator[dict[str, Tensor]], control: TrainingControl | None = None
 ) -> Training:
     """AdamW over the adapter's parameters: cosine with warm-up, clipping, gradient accumulation.
 
     Args:
-        model: with an adapter attached, the one of `begun` where training was begun before.
-        examples: steps * batch_size * grad_accum of them, in order.
-        generator: shuffles the batches within their length buckets.
-        on_step: called after every optimizer step.
-        checkpoints: where to keep what training depends on, every `run.checkpoint` steps.
-        begun: to go on from; on one CPU the result is the same to the last bit as if nothing had happened.
-        stop: looked at after every step.
-        group: of processes that take each step together; all are given the same examples.
+        model: with an adapter attached, the one of `control.resume_from` where training goes on.
+        batches: steps * grad_accum micro-batches from the beginning, see `bucketed_batches`.
 
     Raises:
         RunFailure: the loss or the gradient is not finite, or the base model received a gradient or changed.
-        Interrupted: a stop was asked for; a checkpoint of the last step was written.
+        Interrupted: a stop was requested; a checkpoint of the last step was written.
     """
-    optimisation = Optimisation(model, run, group)
-    trained = {id(p) for p in optimisation.parameters}
+    control = control or TrainingControl()
+    optimizer = AdapterOptimizer(model, run, control.group)
+    trained = {id(p) for p in optimizer.parameters}
     base = {name: p for name, p in model.named_parameters() if id(p) not in trained}
-    before = bits_of(base)
-    width = run.data.max_length if run.pack else None
-    batches = bucketed_batches(examples, run.batch_size, pad_id, generator, width=width)
-    behind = int(optimisation.parameters[0].device.type == "cuda")  # a GPU has the next step before one is read
+    checksums = bits_of(base)
     model.train()
-    losses: list[float] = []
-    norms: list[float] = []
-    tokens, spent = 0, 0.0
     torch.manual_seed(run.seed)  # a base model may have dropout
-    if begun is not None:
-        losses, norms = list(begun.state["losses"]), list(begun.state["norms"])
-        tokens, spent = begun.state["tokens"], begun.state["seconds"]
-        begun.restore(optimisation.optimizer)
-        for _ in range(len(losses) * run.grad_accum):
+    state = _State.of(control.resume_from)
+    if control.resume_from is not None:
+        control.resume_from.restore(optimizer.optimizer)
+        for _ in range(len(state.losses) * run.grad_accum):
             next(batches)
-    start = time.perf_counter() - spent
-    under_way: deque[tuple[Reading, int]] = deque()
-    for step in range(len(losses), run.steps):
-        micro_batches = [next(batches) for _ in range(run.grad_accum)]
-        seen = sum(int(batch["attention_mask"].sum()) for batch in micro_batches)
-        reading = optimisation.step(micro_batches, learning_rate(step, run), None if stop is None else stop.asked)
-        under_way.append((reading, seen))
-        ends, asked = step + 1 == run.steps, reading.asked
-        keeps = checkpoints is not None and (asked is not None or (step + 1) % run.checkpoint == 0) and not ends
-        while len(under_way) > (0 if ends or keeps or asked is not None else behind):
-            reading, seen = under_way.popleft()
-            loss, norm = _finite(reading, len(losses), run)
-            losses.append(loss)
-            norms.append(norm)
-            tokens += seen
-            seconds = time.perf_counter() - start
-            on_step(Step(len(losses), loss, learning_rate(len(losses) - 1, run), norm, seen, seconds))
-        if keeps and checkpoints is not None:
-            state = {"step": step + 1, "losses": losses, "norms": norms, "tokens": tokens, "seconds": seconds}
-            checkpoints.write(step + 1, model, optimisation.optimizer, state)
-        if asked is not None and not ends:
-            raise Interrupted(asked, f"at step {step + 1} of {run.steps}")
-    seconds = time.perf_counter() - start
+    _take_steps(model, run, batches, optimizer, state, control)
     model.eval()
     if any(p.grad is not None or p.requires_grad for p in base.values()):
         raise RunFailure("the base model received a gradient; the adapter did not freeze all of it")
-    if bits_of(base) != before:
+    if bits_of(base) != checksums:
         raise RunFailure("the base model's weights changed while the adapter was trained")
-    last = losses[-max(1, len(losses) // 10) :]
-    return Training(losses[0], sum(last) / len(last), sum(norms) / len(norms), tokens, seconds)
+    last = state.losses[-max(1, len(state.losses) // 10) :]
+    mean_norm = sum(state.norms) / len(state.norms)
+    return Training(state.losses[0], sum(last) / len(last), mean_norm, state.tokens, state.seconds)
 
 
-def _finite(reading: Reading, step: int, run: RunConfig) -> tuple[float, float]:
-    """What a step read, which counts from 0.
+def _take_steps(
+    model: nn.Module,
+    run: RunConfig,
+    batches: Iterator[dict[str, Tensor]],
+    optimizer: AdapterOptimizer,
+    state: _State,
+    control: TrainingControl,
+) -> None:
+    """The steps that `state` lacks; it holds them in the end."""
+    start = time.perf_counter() - state.seconds
+    unread: deque[tuple[StepMetrics, int]] = deque()
+    lag = int(optimizer.parameters[0].device.type == "cuda")  # a GPU is given the next step before one is read
+    for step in range(len(state.losses), run.steps):
+        micro_batches = [next(batches) for _ in range(run.grad_accum)]
+        tokens = sum(int(batch["attention_mask"].sum()) for batch in micro_batches)
+        signum = None if control.stop is None else control.stop.signum
+        metrics = optimizer.step(micro_batches, learning_rate(step, run), signum)
+        unread.append((metrics, tokens))
+        last, signum = step + 1 == run.steps, metrics.signum
+        due = signum is not None or (step + 1) % run.checkpoint == 0
+        writes = control.checkpoints is not None and due and not last
+        while len(unread) > (0 if last or writes or signum is not None else lag):
+            metrics, tokens = unread.popleft()
+            loss, norm = _finite(metrics, len(state.losses), run)
+            state.losses.append(loss)
+            state.norms.append(norm)
+            state.tokens += tokens
+            state.seconds = time.perf_counter() - start
+            lr = learning_rate(len(state.losses) - 1, run)
+            control.on_step(Step(len(state.losses), loss, lr, norm, tokens, state.seconds))
+        if writes and control.checkpoints is not None:
+            values = {"losses": state.losses, "norms": state.norms, "tokens": state.tokens, "seconds": state.seconds}
+            control.checkpoints.write(step + 1, model, optimizer.optimizer, {"step": step + 1} | values)
+        if signum is not None and not last:
+            raise Interrupted(signum, f"at step {step + 1} of {run.steps}")
+    state.seconds = time.perf_counter() - start
+
+
+def _finite(metrics: StepMetrics, step: int, run: RunConfig) -> tuple[float, float]:
+    """Loss and gradient norm of a step; steps count from 0.
 
     Raises:
-        RunFailure: it is not finite.
+        RunFailure: one of them is not finite.
     """
-    loss, norm = reading.read()
+    loss, norm = metrics.read()
     for what, value in (("loss", loss), ("gradient norm", norm)):
         if not math.isfinite(value):
             raise RunFailure(f"the {what} is {value} at step {step + 1} of {run.steps} (lr {run.lr:g})")

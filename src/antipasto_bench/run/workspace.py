@@ -1,9 +1,9 @@
-"""A run in the making: the folder that it grows in, and what of it a process that was stopped left behind.
+"""A run's workspace: the folder that a run under way grows in, and what an interrupted process left there.
 
-config.yaml, log.jsonl           as the finished run has them
-checkpoints/                     while it trains
-adapter.safetensors, trained.json   once it is trained: nothing of that is done again
-answers-SPLIT.jsonl              while it is scored
+config.yaml, log.jsonl               as the finished run has them
+checkpoints/                         while it trains
+adapter.safetensors, trained.json    once it is trained: nothing of that is done again
+answers-SPLIT.jsonl                  while it is scored
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 import antipasto
@@ -24,105 +26,112 @@ import antipasto_bench
 
 from ..core.files import write_json
 from ..spec.config import RunConfig
-from .answer_log import Answers
+from ..store.run_folder import RunFolder
+from .answer_log import AnswerLog
 from .checkpoints import Checkpoints
 
-CHECKPOINTS, TRAINED, MADE_BY, ANSWERS = "checkpoints", "trained.json", "made_by.json", "answers-*.jsonl"
+
+class TrainedAdapter(BaseModel):
+    """What was measured while an adapter was trained: fields of the record, and the digest of the adapter's file."""
+
+    sha256: str
+    attach_s: float
+    trained_parameters: int
+    added_macs_per_token: int
+    adapter_bytes: int
+    first_loss: float | None = None
+    last_loss: float | None = None
+    mean_grad_norm: float | None = None
+    train_tokens: int | None = None
+    train_tokens_per_s: float | None = None
+    train_s: float | None = None
 
 
-class Making:
-    """Where a run is made. What other versions of the code or of torch began is not gone on with."""
+class Workspace:
+    """Where a run is made. Work of another version of the code or of torch is dropped."""
 
-    def __init__(self, folder: Path, run: RunConfig, index: int = 0) -> None:
+    def __init__(self, folder: RunFolder, run: RunConfig, index: int = 0) -> None:
         """
         Args:
-            index: of this process among those that make the run together; the first alone writes, but for answers.
+            index: of this process among those that make the run together; only the first writes, except answers.
         """
         self.folder = folder
         self.run = run
         self.index = index
-        self.checkpoints = Checkpoints(folder / CHECKPOINTS)
-        if index > 0:
-            return
-        made_by = _read(folder / MADE_BY)
-        if folder.exists() and made_by != versions():
+        self.checkpoints = Checkpoints(folder.checkpoints)
+        if index == 0 and folder.path.exists() and self._made_by() != versions():
             self.clear()
 
     @property
-    def adapter(self) -> Path:
-        return self.folder / "adapter.safetensors"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.jsonl"
-
-    @property
     def holds_work(self) -> bool:
-        """Whether there is anything that another try would not do again."""
-        kept = [*(self.folder / CHECKPOINTS).glob("step-*"), *self.folder.glob(ANSWERS)]
-        return bool(kept) or (self.folder / TRAINED).exists()
+        """Whether there is anything that another try would not have to do again."""
+        work = [*self.folder.checkpoints.glob("step-*"), *self.folder.answer_logs()]
+        return bool(work) or self.folder.training.exists()
 
     def begin(self) -> None:
+        """Write the settings; until then a run leaves no trace."""
         if self.index > 0:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.path.mkdir(parents=True, exist_ok=True)
         settings = yaml.safe_dump(self.run.model_dump(mode="json"), sort_keys=False)
-        (self.folder / "config.yaml").write_text(settings, encoding="utf-8")
-        write_json(self.folder / MADE_BY, versions())
+        self.folder.config.write_text(settings, encoding="utf-8")
+        write_json(self.folder.versions, versions())
 
-    def trained(self) -> dict[str, Any] | None:
-        """What was found while the adapter was trained; None where it is not, or is not what was written."""
-        kept = _read(self.folder / TRAINED)
-        if not isinstance(kept, dict) or not self.adapter.exists() or kept.get("sha256") != self._digest():
+    def trained(self) -> TrainedAdapter | None:
+        """The trained adapter that an earlier try left; None where there is none, or its file is damaged."""
+        try:
+            trained = TrainedAdapter.model_validate_json(self.folder.training.read_bytes())
+            return trained if trained.sha256 == self._adapter_digest() else None
+        except (OSError, ValidationError):
             return None
-        return dict(kept["found"])
 
-    def keep_trained(self, model: nn.Module, found: dict[str, Any]) -> dict[str, Any]:
-        """Write the adapter, and what was found while it was trained.
+    def save_trained(self, model: nn.Module, measured: dict[str, float]) -> TrainedAdapter:
+        """Write the adapter, and what was measured while it was trained."""
+        size = antipasto.save(model, self.folder.adapter).stat().st_size
+        trained = TrainedAdapter.model_validate(measured | {"adapter_bytes": size, "sha256": self._adapter_digest()})
+        write_json(self.folder.training, trained.model_dump(exclude_unset=True))
+        shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
+        return trained
 
-        Returns:
-            that, and how large the adapter is.
-        """
-        if self.index > 0:
-            return found
-        found = found | {"adapter_bytes": antipasto.save(model, self.adapter).stat().st_size}
-        write_json(self.folder / TRAINED, {"found": found, "sha256": self._digest()})
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-        return found
+    def logged_until(self, step: int) -> Iterator[bytes]:
+        """The lines of the training log up to a step."""
+        if self.folder.log.exists():
+            for line in self.folder.log.read_bytes().splitlines(keepends=True):
+                with suppress(ValueError, KeyError, TypeError):  # a line that was cut short
+                    if json.loads(line)["step"] <= step:
+                        yield line
 
-    def answers(self, split: str) -> Answers:
-        """Those of this process."""
-        whose = self._digest() if self.adapter.exists() else "the untuned model"
-        name = split if self.index == 0 else f"{split}-{self.index}"
-        return Answers(self.folder / ANSWERS.replace("*", name), whose)
+    def answers(self, split: str) -> AnswerLog:
+        """The answers that this process has generated for a split."""
+        model = self._adapter_digest() if self.folder.adapter.exists() else "the untuned model"
+        return AnswerLog(self.folder.answers(split, self.index), model)
 
-    def finish(self, place: Path) -> None:
-        """Move what was made to its place, and leave there only what a finished run keeps."""
-        shutil.rmtree(place, ignore_errors=True)
-        self.folder.rename(place)
-        shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
-        for path in [place / TRAINED, place / MADE_BY, *place.glob(ANSWERS), *place.glob(".*.partial")]:
+    def finish(self, place: RunFolder) -> None:
+        """Move the folder to its place, and leave there only what a finished run keeps."""
+        shutil.rmtree(place.path, ignore_errors=True)
+        self.folder.path.rename(place.path)
+        shutil.rmtree(place.checkpoints, ignore_errors=True)
+        for path in [*place.temporary()]:
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder.path, ignore_errors=True)
 
-    def _digest(self) -> str:
-        return hashlib.sha256(self.adapter.read_bytes()).hexdigest()
+    def _adapter_digest(self) -> str:
+        return hashlib.sha256(self.folder.adapter.read_bytes()).hexdigest()
+
+    def _made_by(self) -> object:
+        try:
+            return json.loads(self.folder.versions.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
 
 
 @cache
 def versions() -> dict[str, str]:
-    """What the numbers come from: packages, and every line of the adapters and the harness."""
+    """What the numbers come from: package versions, and a digest of every line of the adapters and the harness."""
     code = hashlib.sha256()
     for package in (antipasto, antipasto_bench):
         for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             code.update(path.read_bytes())
     return {name: version(name) for name in ("torch", "transformers", "lm_eval")} | {"code": code.hexdigest()}
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

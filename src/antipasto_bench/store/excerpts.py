@@ -73,7 +73,7 @@ def curve(steps: Iterable[Mapping[str, Any]]) -> list[CurvePoint]:
     stretches = [steps[i : i + width] for i in range(0, len(steps), width)]
 
     def mean(stretch: list[Mapping[str, Any]], name: str) -> float:
-        return round(sum(step[name] for step in stretch) / len(stretch), 5)
+        return round(float(sum(step[name] for step in stretch)) / len(stretch), 5)
 
     return [
         CurvePoint(step=stretch[-1]["step"], loss=mean(stretch, "loss"), grad_norm=mean(stretch, "grad_norm"))

@@ -110,7 +110,7 @@ def _alive(lease: Lease, store: Store) -> bool:
 def _started(pid: int) -> float | None:
     """When a process of this machine started, in seconds since 1970; None where there is none."""
     try:
-        return psutil.Process(pid).create_time()
+        return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return None
 

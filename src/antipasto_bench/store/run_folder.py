@@ -56,7 +56,7 @@ class RunFolder:
 
     @property
     def training(self) -> Path:
-        """What was measured while the adapter was trained, and the digest of its file: nothing of that is done again."""
+        """What was measured while the adapter was trained, and the digest of its file."""
         return self.path / "trained.json"
 
     @property

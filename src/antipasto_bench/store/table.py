@@ -41,9 +41,7 @@ def put(table: Path, record: RunRecord) -> None:
     line = _line(record)
     with _writing(table):
         lines = table.read_bytes().split(b"\n") if table.exists() else []
-        earlier = {
-            number: status for number, text in enumerate(lines) if (status := _status_of(text, record.run_id))
-        }
+        earlier = {number: status for number, text in enumerate(lines) if (status := _status_of(text, record.run_id))}
         if record.status != "ok" and "ok" in earlier.values():
             return
         if not earlier:

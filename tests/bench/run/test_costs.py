@@ -8,14 +8,13 @@ import sys
 import pytest
 import torch
 from command import QUICK, bench, row_of
+from small_runs import make
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.report.cost_text import card
-from antipasto_bench.run.costs import kept_for_backward, measure, measure_alone
+from antipasto_bench.run.costs import bytes_saved_for_backward, measure, measure_alone
 from antipasto_bench.run.data import load_splits
-from antipasto_bench.run.execute import execute
 from antipasto_bench.run.models import load_model, load_tokenizer
-from antipasto_bench.run.progress import Progress
 from antipasto_bench.run.remeasure import remeasure_costs
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.folders import Store
@@ -24,14 +23,16 @@ from antipasto_bench.store.table import COSTS
 PRICED = [word for word in QUICK if word != "costs=false"]
 
 
-def test_bytes_kept_for_backward_are_each_storage_once_and_no_tensor_of_the_model():
+def test_bytes_bytes_saved_for_backward_are_each_storage_once_and_no_tensor_of_the_model():
     x = torch.randn(100, 64, requires_grad=True)
     W = torch.nn.Parameter(torch.randn(64, 32))
-    assert kept_for_backward(lambda: x.exp()) == 4 * 100 * 64, "exp keeps its result"
-    assert kept_for_backward(lambda: x @ W, [W]) == 4 * 100 * 64, "a product keeps its input, and W is the model's"
-    assert kept_for_backward(lambda: x @ W) == 4 * (100 * 64 + 64 * 32)
-    assert kept_for_backward(lambda: (x @ W, x[:50] @ W), [W]) == 4 * 100 * 64, "views share their storage"
-    assert kept_for_backward(lambda: x.detach().exp()) == 0
+    assert bytes_saved_for_backward(lambda: x.exp()) == 4 * 100 * 64, "exp keeps its result"
+    assert bytes_saved_for_backward(lambda: x @ W, [W]) == 4 * 100 * 64, (
+        "a product keeps its input, and W is the model's"
+    )
+    assert bytes_saved_for_backward(lambda: x @ W) == 4 * (100 * 64 + 64 * 32)
+    assert bytes_saved_for_backward(lambda: (x @ W, x[:50] @ W), [W]) == 4 * 100 * 64, "views share their storage"
+    assert bytes_saved_for_backward(lambda: x.detach().exp()) == 0
 
 
 GROWING = """
@@ -91,7 +92,7 @@ def test_a_run_whose_costs_cannot_be_measured_is_recorded_without_them(monkeypat
     given = {"steps": 2, "batch_size": 2, "eval.limit": 2, "eval.valid_limit": 2, "eval.general": "none"}
     store = Store(tmp_path / "results", tmp_path / "outputs")
     with pytest.warns(UserWarning, match="costs of lora are not measured: device=cuda"):
-        outcome = execute(compose("lora", given, "nano"), store, Progress(quiet=True))
+        outcome = make(compose("lora", given, "nano"), store)
     assert outcome.status == "ok"
     assert outcome.row.get("forward_ms") is None
     before = store.table.read_bytes()

@@ -14,18 +14,15 @@ from transformers import AutoTokenizer
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run.data import (
+from antipasto_bench.run.data import TRAIN_FIELDS, load_splits, read_questions, read_rows
+from antipasto_bench.run.examples import (
     IGNORED,
     PROMPT,
-    TRAIN_FIELDS,
     Example,
     bucketed_batches,
     collate,
     draw_examples,
     encode,
-    load_splits,
-    read_questions,
-    read_rows,
     with_wrong_numbers,
 )
 from antipasto_bench.spec.config import DataConfig, EvalConfig

@@ -132,7 +132,7 @@ def test_two_processes_with_the_same_id_one_runs_and_the_other_says_so(tmp_path)
 def test_a_run_killed_in_training_leaves_the_table_valid_and_starts_clean(made, tmp_path):
     _, undisturbed = made
     process = start("run", "antipasto", *GENTLE, cwd=tmp_path)
-    log = tmp_path / "outputs" / ".making" / undisturbed["run_id"] / "log.jsonl"
+    log = tmp_path / "outputs" / ".workspaces" / undisturbed["run_id"] / "log.jsonl"
     deadline = time.time() + 120
     while not log.exists() and time.time() < deadline:
         time.sleep(0.02)
@@ -144,13 +144,13 @@ def test_a_run_killed_in_training_leaves_the_table_valid_and_starts_clean(made, 
     row = row_of(bench("run", "antipasto", *GENTLE, "--json", cwd=tmp_path))
     assert row["items_sha256"] == undisturbed["items_sha256"]
     assert row["last_loss"] == undisturbed["last_loss"]
-    assert not [name for name in files_below(tmp_path) if "partial" in name or ".making" in name]
+    assert not [name for name in files_below(tmp_path) if "partial" in name or ".workspaces" in name]
 
 
 def test_an_interrupt_ends_in_one_line(tmp_path):
     process = start("run", "lora", *QUICK, "lr=1e-3", cwd=tmp_path)
     deadline = time.time() + 120
-    while not list(tmp_path.glob("outputs/.making/nano*/log.jsonl")) and time.time() < deadline:
+    while not list(tmp_path.glob("outputs/.workspaces/nano*/log.jsonl")) and time.time() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

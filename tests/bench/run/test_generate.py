@@ -15,8 +15,9 @@ from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.run import evaluate
 from antipasto_bench.run import generate as scoring
-from antipasto_bench.run.data import PROMPT, read_questions
+from antipasto_bench.run.data import read_questions
 from antipasto_bench.run.evaluate import Evaluation, check_backend
+from antipasto_bench.run.examples import PROMPT
 from antipasto_bench.run.generate import Scorer, fitting
 from antipasto_bench.spec.compose import compose
 

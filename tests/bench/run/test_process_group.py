@@ -13,15 +13,12 @@ import pytest
 import torch
 from accelerate import dispatch_model
 from safetensors.torch import load_file
-from small_runs import SMALL, small, store_in
+from small_runs import SMALL, make, small, store_in
 
 import antipasto
 from antipasto_bench.core.errors import UserError
-from antipasto_bench.run.execute import execute
-from antipasto_bench.run.model_cache import Bases
+from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.run.models import _check_held, load_model
-from antipasto_bench.run.progress import Progress
-from antipasto_bench.store.leases import making_of
 from antipasto_bench.store.table import read_table
 
 pytestmark = pytest.mark.slow
@@ -48,13 +45,13 @@ def assert_the_same_run(run, alone, parted):
     assert [row["processes"] for row in rows] == [1, 2]
     assert rows[0]["train_tokens"] == rows[1]["train_tokens"]
     logs = [
-        [json.loads(line) for line in (store.run_dir(run.run_id) / "log.jsonl").read_text().splitlines()]
+        [json.loads(line) for line in (store.run_folder(run.run_id).log).read_text().splitlines()]
         for store in (alone, parted)
     ]
     assert [step["step"] for step in logs[1]] == list(range(1, run.steps + 1))
     for key in ("loss", "grad_norm", "tokens", "lr"):
         assert [step[key] for step in logs[1]] == pytest.approx([step[key] for step in logs[0]], rel=2e-3), key
-    one, two = (load_file(store.run_dir(run.run_id) / "adapter.safetensors") for store in (alone, parted))
+    one, two = (load_file(store.run_folder(run.run_id).adapter) for store in (alone, parted))
     assert one.keys() == two.keys()
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=2e-2, atol=2e-3)
@@ -75,7 +72,7 @@ def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
     """Of five rows one takes three; of a batch of one row a process has none at all."""
     run = small(variant, **given | {"eval.limit": 31})
     alone, parted = store_in(tmp_path / "alone"), store_in(tmp_path / "parted")
-    execute(run, alone, Progress(quiet=True))
+    make(run, alone)
     process = together(variant, SMALL | given | {"eval.limit": 31}, parted)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
@@ -84,17 +81,17 @@ def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SMALL, "eval.limit", 31)
         assert_the_same_run(run, alone, parted)
-    assert not list((parted.outputs / ".making").iterdir())
-    assert not [path.name for path in parted.run_dir(run.run_id).iterdir() if "answers" in path.name]
+    assert not list((parted.outputs / ".workspaces").iterdir())
+    assert not [path.name for path in parted.run_folder(run.run_id).path.iterdir() if "answers" in path.name]
 
 
 def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_path):
     given = {"steps": 40, "lr": 1e-3}
     run = small("lora", **given)
     alone, parted = store_in(tmp_path / "alone"), store_in(tmp_path / "parted")
-    execute(run, alone, Progress(quiet=True))
+    make(run, alone)
     process = together("lora", SMALL | given, parted)
-    checkpoints = making_of(run.run_id, parted) / "checkpoints"
+    checkpoints = parted.workspace(run.run_id).path / "checkpoints"
     deadline = time.time() + 100
     while not list(checkpoints.glob("step-*")) and time.time() < deadline:
         time.sleep(0.02)
@@ -163,15 +160,15 @@ def test_an_adapter_works_beside_layers_that_accelerate_places(tmp_path):
     runs = [small("antipasto", rank=16), small("antipasto", rank=16, device_map="auto")]
     assert runs[0].run_id == runs[1].run_id
     stores = [store_in(tmp_path / name) for name in ("plain", "mapped")]
-    execute(runs[0], stores[0], Progress(quiet=True))
-    bases = Bases()
-    model, _ = bases.model(runs[1])
+    make(runs[0], stores[0])
+    models = ModelCache()
+    model, _ = models.model(runs[1])
     names = ["model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head"]
     names += [f"model.layers.{i}" for i in range(model.config.num_hidden_layers)]
     dispatch_model(model, dict.fromkeys(names, "cpu"), main_device="cpu", force_hooks=True)
     assert hasattr(model.model.layers[0], "_hf_hook")
-    execute(runs[1], stores[1], Progress(quiet=True), bases=bases)
-    one, two = (load_file(store.run_dir(runs[0].run_id) / "adapter.safetensors") for store in stores)
+    make(runs[1], stores[1], models=models)
+    one, two = (load_file(store.run_folder(runs[0].run_id).adapter) for store in stores)
     # Between placed layers every token goes the whole way, so that sums are taken in another order.
     torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-6)
     digests = [read_table(store.table)["items_sha256"][0] for store in stores]

@@ -11,16 +11,17 @@ import polars as pl
 import pytest
 import torch
 from command import fork
-from small_runs import StopAfter, result_of, small, store_in
+from small_runs import StopAfter, make, result_of, small, store_in
 
 import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.signals import Interrupted
-from antipasto_bench.run.answer_log import Answers
-from antipasto_bench.run.attach import attach, drawn_examples
+from antipasto_bench.run.answer_log import AnswerLog
+from antipasto_bench.run.attach import attach
 from antipasto_bench.run.checkpoints import Checkpoints
+from antipasto_bench.run.examples import drawn_examples
 from antipasto_bench.run.execute import execute
-from antipasto_bench.run.model_cache import Bases
+from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.run.progress import Progress
 from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.table import find
@@ -41,36 +42,36 @@ pytestmark = pytest.mark.slow
 def test_a_run_stopped_in_training_ends_with_the_bits_of_one_that_was_not(variant, given, tmp_path):
     run = small(variant, **given)
     whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
-    execute(run, whole, Progress(quiet=True))
+    make(run, whole)
     for steps in (2, 3):  # the second time in a run that was gone on with
         with pytest.raises(Interrupted, match="at step"):
-            execute(run, broken, Progress(quiet=True), stop=StopAfter(steps))
+            make(run, broken, stop=StopAfter(steps))
         assert not broken.table.exists()
-    assert execute(run, broken, Progress(quiet=True)).status == "ok"
+    assert make(run, broken).status == "ok"
     assert result_of(run, broken) == result_of(run, whole)
-    assert not list((broken.outputs / ".making").iterdir())
+    assert not list((broken.outputs / ".workspaces").iterdir())
 
 
 def test_a_damaged_checkpoint_costs_some_steps_and_no_bit(tmp_path):
     run = small("lora")
     whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
-    execute(run, whole, Progress(quiet=True))
+    make(run, whole)
     with pytest.raises(Interrupted):
-        execute(run, broken, Progress(quiet=True), stop=StopAfter(7))
-    checkpoints = sorted((broken.outputs / ".making" / run.run_id / "checkpoints").iterdir())
+        make(run, broken, stop=StopAfter(7))
+    checkpoints = sorted((broken.outputs / ".workspaces" / run.run_id / "checkpoints").iterdir())
     assert len(checkpoints) == 2
     damaged = checkpoints[-1] / "optimizer.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-7] + b"garbage")
     with pytest.warns(UserWarning, match=r"step-\d+ is damaged and left out: optimizer.safetensors is not what"):
-        execute(run, broken, Progress(quiet=True))
+        make(run, broken)
     assert result_of(run, broken) == result_of(run, whole)
 
 
 def test_what_other_code_began_is_not_gone_on_with(tmp_path):
     run, store = small("lora"), store_in(tmp_path)
     with pytest.raises(Interrupted):
-        execute(run, store, Progress(quiet=True), stop=StopAfter(8))
-    made_by = store.outputs / ".making" / run.run_id / "made_by.json"
+        make(run, store, stop=StopAfter(8))
+    made_by = store.outputs / ".workspaces" / run.run_id / "made_by.json"
     made_by.write_text(made_by.read_text().replace("torch", "touch"))
     seen = []
 
@@ -87,11 +88,11 @@ def test_whatever_ends_a_try_what_was_trained_is_kept(tmp_path):
     """A hub that is down, a GPU that another process fills, an error of lm-eval's: none of them costs the training."""
     run = small("lora")
     whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
-    execute(run, whole, Progress(quiet=True))
+    make(run, whole)
     with pytest.raises(Interrupted):
-        execute(run, broken, Progress(quiet=True), stop=StopAfter(8))
+        make(run, broken, stop=StopAfter(8))
 
-    class Failing(Bases):
+    class Failing(ModelCache):
         def __init__(self, error: Exception) -> None:
             super().__init__()
             self.error = error
@@ -101,23 +102,23 @@ def test_whatever_ends_a_try_what_was_trained_is_kept(tmp_path):
 
     for error in (UserError("the hub is down"), AssertionError("max_gen_toks")):
         with pytest.raises(type(error)):
-            execute(run, broken, Progress(quiet=True), bases=Failing(error))
-    failed = execute(run, broken, Progress(quiet=True), bases=Failing(RuntimeError("CUDA out of memory")))
+            make(run, broken, models=Failing(error))
+    failed = make(run, broken, models=Failing(RuntimeError("CUDA out of memory")))
     assert failed.status == "failed"
-    assert (broken.outputs / ".making" / run.run_id / "checkpoints").exists()
-    assert execute(run, broken, Progress(quiet=True)).row["status"] == "failed", "it is retried only where asked"
-    assert execute(run, broken, Progress(quiet=True), retry_before="2000").status == "done", "it failed after that"
-    assert execute(run, broken, Progress(quiet=True), retry_before="9999").status == "ok"
+    assert (broken.outputs / ".workspaces" / run.run_id / "checkpoints").exists()
+    assert make(run, broken).record.status == "failed", "it is retried only where asked"
+    assert make(run, broken, retry_before="2000").status == "done", "it failed after that"
+    assert make(run, broken, retry_before="9999").status == "ok"
     assert result_of(run, broken) == result_of(run, whole)
-    assert execute(run, broken, Progress(quiet=True), retry_before="9999").status == "done", "what is ok is not retried"
+    assert make(run, broken, retry_before="9999").status == "done", "what is ok is not retried"
 
 
 def test_scoring_that_is_stopped_goes_on_with_what_is_answered(tmp_path, monkeypatch):
     run = small("base")
     whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
-    execute(run, whole, Progress(quiet=True))
+    make(run, whole)
     answered = []
-    add = Answers.add_partial
+    add = AnswerLog.add_partial
 
     def interrupting(self, *given):
         add(self, *given)
@@ -125,12 +126,12 @@ def test_scoring_that_is_stopped_goes_on_with_what_is_answered(tmp_path, monkeyp
         if len(answered) == 20:
             raise Interrupted(signal.SIGINT)
 
-    monkeypatch.setattr(Answers, "add_partial", interrupting)
+    monkeypatch.setattr(AnswerLog, "add_partial", interrupting)
     with pytest.raises(Interrupted):
-        execute(run, broken, Progress(quiet=True))
-    kept = next((broken.outputs / ".making").rglob("answers-test.jsonl"))
+        make(run, broken)
+    kept = next((broken.outputs / ".workspaces").rglob("answers-test.jsonl"))
     assert kept.read_text().count("\n") == 1 + 2, "whose, and two batches of eight"
-    assert execute(run, broken, Progress(quiet=True)).status == "ok"
+    assert make(run, broken).status == "ok"
     assert len(answered) == 20 + (30 - 16) + 10
     items = [pl.read_parquet(store.items(run.run_id)) for store in (broken, whole)]
     assert items[0].equals(items[1])
@@ -144,23 +145,23 @@ def test_several_answers_to_one_question_are_draws_of_their_own(tmp_path):
             return [f"draw {i}" for i in range(len(requests))]
 
     lm = Drawing()
-    Answers(tmp_path / "a.jsonl", "a").keep(lm)
+    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(lm)
     assert lm.generate_until([Asked("same", do_sample=True)] * 3) == ["draw 0", "draw 1", "draw 2"]
 
 
 def test_a_question_that_is_asked_twice_is_answered_once_where_nothing_is_drawn(tmp_path):
     """lm-eval asks a last question again to give all its processes equally many."""
     lm = Answering()
-    Answers(tmp_path / "a.jsonl", "a").keep(lm)
+    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(lm)
     first, *others = lm.generate_until([Asked("x"), Asked("xx"), Asked("xx")])
     assert others[0] == others[1] != first
     assert sum(map(len, lm.asked)) == 2
 
 
 def test_a_parameter_that_never_had_a_gradient_is_restored_without_moments(tmp_path):
-    run, bases = small("lora"), Bases()
-    model, tokenizer = bases.model(run)
-    attach(run, model, tokenizer, drawn_examples(run, tokenizer, bases.splits(run), 4))
+    run, models = small("lora"), ModelCache()
+    model, tokenizer = models.model(run)
+    attach(run, model, tokenizer, drawn_examples(run, tokenizer, models.splits(run), 4))
     parameters = list(antipasto.trainable_parameters(model).values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     parameters[0].sum().backward()
@@ -178,14 +179,14 @@ def test_a_parameter_that_never_had_a_gradient_is_restored_without_moments(tmp_p
 def test_force_begins_anew(tmp_path):
     run, store = small("lora"), store_in(tmp_path)
     with pytest.raises(Interrupted):
-        execute(run, store, Progress(quiet=True), stop=StopAfter(8))
-    assert execute(run, store, Progress(quiet=True), force=True).status == "ok"
-    steps = (store.run_dir(run.run_id) / "log.jsonl").read_text().count("\n")
+        make(run, store, stop=StopAfter(8))
+    assert make(run, store, force=True).status == "ok"
+    steps = (store.run_folder(run.run_id).log).read_text().count("\n")
     assert steps == 12
 
 
 def work(run: dict, folder: Path) -> None:
-    execute(RunConfig.model_validate(run), store_in(folder), Progress(quiet=True))
+    make(RunConfig.model_validate(run), store_in(folder))
 
 
 @pytest.mark.timeout(600)
@@ -210,7 +211,7 @@ def test_a_run_killed_at_twenty_random_moments_ends_with_the_bits_of_one_that_wa
             process.kill()
             process.join()
             killed += 1
-        making = store_in(broken).outputs / ".making" / run.run_id
+        making = store_in(broken).outputs / ".workspaces" / run.run_id
         now = {path.name.split("-")[0] for path in making.rglob("*") if path.suffix != ".partial"}
         if now <= reached and not phases <= reached:
             took *= 1.15  # the machine is slower than it was at first
@@ -232,13 +233,13 @@ def test_a_run_killed_at_twenty_random_moments_ends_with_the_bits_of_one_that_wa
 
 def test_a_run_that_died_between_its_record_and_the_table_is_recorded_without_being_made_again(tmp_path):
     run, store = small("lora"), store_in(tmp_path)
-    execute(run, store, Progress(quiet=True))
+    make(run, store)
     before = result_of(run, store)
     items = store.items(run.run_id).read_bytes()
     store.table.unlink()
     store.items(run.run_id).unlink()
     began = time.perf_counter()
-    assert execute(run, store, Progress(quiet=True)).status == "ok"
+    assert make(run, store).status == "ok"
     assert time.perf_counter() - began < 2
     assert result_of(run, store) == before
     assert store.items(run.run_id).read_bytes() == items
@@ -275,27 +276,27 @@ class Asked:
 def test_scoring_goes_on_with_the_same_batches(tmp_path):
     requests = [Asked("x" * n) for n in (3, 9, 1, 7, 5, 8, 2, 6, 4, 10)]
     whole = Answering()
-    Answers(tmp_path / "whole.jsonl", "a").keep(whole)
+    AnswerLog(tmp_path / "whole.jsonl", "a").attach_to(whole)
     expected = whole.generate_until(requests)
     assert expected == [f"{request.args[0]}!" for request in requests]
     broken = Answering(fail_after=6)
-    Answers(tmp_path / "a.jsonl", "a").keep(broken)
+    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(broken)
     with pytest.raises(KeyboardInterrupt):
         broken.generate_until(requests)
     with open(tmp_path / "a.jsonl", "a") as file:
         file.write('[["torn')
     again = Answering()
-    Answers(tmp_path / "a.jsonl", "a").keep(again)
+    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(again)
     assert again.generate_until(requests) == expected
     assert broken.asked[:1] + again.asked == whole.asked
     other = Answering()
-    Answers(tmp_path / "a.jsonl", "another adapter").keep(other)
+    AnswerLog(tmp_path / "a.jsonl", "another adapter").attach_to(other)
     other.generate_until(requests)
     assert other.asked == whole.asked
 
 
 def test_items_in_a_runs_folder_are_those_in_results(tmp_path):
     run, store = small("base"), store_in(tmp_path)
-    execute(run, store, Progress(quiet=True))
-    mine = pl.read_parquet(store.run_dir(run.run_id) / "items.parquet")
+    make(run, store)
+    mine = pl.read_parquet(store.run_folder(run.run_id).items)
     assert mine.equals(pl.read_parquet(store.items(run.run_id)))

@@ -3,8 +3,8 @@
 import pytest
 
 from antipasto_bench.core.errors import UserError
-from antipasto_bench.run.data import PROMPT
 from antipasto_bench.run.evaluate import Evaluation
+from antipasto_bench.run.examples import PROMPT
 from antipasto_bench.spec.config import EvalConfig
 
 

@@ -14,11 +14,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import antipasto
 from antipasto_bench.core.errors import RunFailure
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run import step as optimisation
-from antipasto_bench.run.data import IGNORED, collate, draw_examples, load_splits
+from antipasto_bench.run import step
+from antipasto_bench.run.data import load_splits
+from antipasto_bench.run.examples import IGNORED, bucketed_batches, collate, draw_examples
 from antipasto_bench.run.model_probes import last_mlp, packs, plain_head
-from antipasto_bench.run.step import CompletionLoss, Optimisation
-from antipasto_bench.run.train import Step, learning_rate, train
+from antipasto_bench.run.step import AdapterOptimizer, CompletionLoss
+from antipasto_bench.run.train import Step, TrainingControl, learning_rate, train
 from antipasto_bench.spec.compose import compose
 
 
@@ -35,10 +36,15 @@ def prepare(model, tokenizer, variant="lora", **given):
     return run, draw_examples(tokenizer, rows, count, run.data.max_length, Generator().manual_seed(0))
 
 
+def batches(run, examples, tokenizer):
+    width = run.data.max_length if run.pack else None
+    return bucketed_batches(examples, run.batch_size, tokenizer.pad_token_id, Generator().manual_seed(0), width=width)
+
+
 def trained(model, tokenizer, variant="lora", **given):
     run, examples = prepare(model, tokenizer, variant, **given)
     steps: list[Step] = []
-    result = train(model, run, examples, tokenizer.pad_token_id, Generator().manual_seed(0), steps.append)
+    result = train(model, run, batches(run, examples, tokenizer), TrainingControl(on_step=steps.append))
     return result, steps
 
 
@@ -110,10 +116,10 @@ def test_what_a_model_does_with_packed_rows_is_found_by_trying(kind, kept_apart)
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("at_once", [4 * 64 * 4, optimisation.AT_ONCE])  # logits of four tokens, of all
+@pytest.mark.parametrize("at_once", [4 * 64 * 4, step.LOGITS_BYTES])  # logits of four tokens, of all
 def test_the_loss_by_chunks_is_that_of_the_models_own_logits(kind, more, plain, dtype, at_once, monkeypatch):
     """Also where there are few logits, or they are scaled or bent, which keeps the chunks from being used."""
-    monkeypatch.setattr(optimisation, "AT_ONCE", at_once)
+    monkeypatch.setattr(step, "LOGITS_BYTES", at_once)
     model = tiny(kind, **more).to(dtype)
     assert (plain_head(model) is not None) == plain
     ids = torch.randint(64, (3, 12), generator=Generator().manual_seed(1))
@@ -149,7 +155,7 @@ def test_the_last_mlp_works_where_there_are_labels_alone(kind, more, variant, mo
     model.base_model.layers[-1].mlp.act_fn.register_forward_hook(lambda module, args, out: seen.append(out.shape[:-1]))
     found = []
     for last in (last_mlp, lambda model: None):
-        monkeypatch.setattr(optimisation, "last_mlp", last)
+        monkeypatch.setattr(step, "last_mlp", last)
         loss_of = CompletionLoss(model)
         seen.clear()
         loss = loss_of(batch)
@@ -181,7 +187,7 @@ def test_a_step_asks_nothing_of_the_device(cfg):
     cfg = replace(cfg, target_names=(".*_proj",))
     data = [{"input_ids": torch.arange(48).view(4, 12)}]
     antipasto.attach(model, cfg, data if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None)
-    steps = Optimisation(model.train(), compose("lora", {}, "nano"))
+    steps = AdapterOptimizer(model.train(), compose("lora", {}, "nano"))
     ids = torch.randint(64, (3, 12), generator=Generator().manual_seed(1))
     batch = {"input_ids": ids, "labels": ids.clone()}
     batch["labels"][:, :5] = IGNORED
@@ -189,7 +195,7 @@ def test_a_step_asks_nothing_of_the_device(cfg):
     with Waits() as waits:
         steps.step([batch], 1e-3)
     assert waits.seen, "the labels, which stay on the CPU, are read"
-    assert [place for place in waits.seen if "/antipasto_bench/optimisation.py:" not in place] == []
+    assert [place for place in waits.seen if "/antipasto_bench/run/step.py:" not in place] == []
 
 
 def test_a_checkpointed_model_keeps_its_last_mlp_whole(model):
@@ -265,17 +271,16 @@ def test_divergence_stops_the_run_with_its_reason(model, tokenizer):
 
 def test_a_base_that_changes_or_takes_a_gradient_is_caught(model, tokenizer):
     run, examples = prepare(model, tokenizer)
-    pad = tokenizer.pad_token_id
     weight = model.model.layers[0].mlp.down_proj.weight
 
     def tamper(step: Step) -> None:
         weight.data[3, 5] += 1e-3
 
     with pytest.raises(RunFailure, match="weights changed"):
-        train(model, run, examples, pad, Generator().manual_seed(0), tamper)
+        train(model, run, batches(run, examples, tokenizer), TrainingControl(on_step=tamper))
     weight.requires_grad_(True)
     with pytest.raises(RunFailure, match="received a gradient"):
-        train(model, run, examples, pad, Generator().manual_seed(0))
+        train(model, run, batches(run, examples, tokenizer))
 
 
 def test_a_bfloat16_base_trains_float32_adapters(tokenizer):

@@ -5,10 +5,9 @@ import shutil
 
 import pytest
 from recorded import record
+from small_runs import make
 
 from antipasto_bench.core.errors import UserError
-from antipasto_bench.run.execute import execute
-from antipasto_bench.run.progress import Progress
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.integrity import rebuild, verify
 from antipasto_bench.store.table import SCHEMA_VERSION, append, read_table
@@ -69,7 +68,7 @@ def test_results_that_were_lost_are_rebuilt_from_outputs(store):
 
     runs = [small("base"), small("ia3"), small("lora", lr=1e30)]
     for run in runs:
-        execute(run, store, Progress(quiet=True))
+        make(run, store)
     before = {path: path.read_bytes() for path in store.results.rglob("*") if path.is_file()}
     shutil.rmtree(store.results)
     assert set(rebuild(store)) == {run.run_id for run in runs}

@@ -1,0 +1,91 @@
+"""Internals of other libraries that are read or patched, all of them, each with the version it was written for.
+
+Where a name is gone in another version, what is done instead is slower and right; a test fails then, to say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+
+@contextmanager
+def one_sequence_a_row() -> Iterator[None]:
+    """Tell transformers that each row of a batch holds one sequence.
+
+    Else it compares the positions at each forward pass, and the host waits for the GPU's answer.
+    transformers 5.23: `masking_utils.find_packed_sequence_indices`, called by name. Without it: transformers looks.
+    """
+    from transformers import masking_utils  # not before a model is loaded: a plan needs none
+
+    name = "find_packed_sequence_indices"
+    if not hasattr(masking_utils, name):
+        yield
+        return
+    original = getattr(masking_utils, name)
+    setattr(masking_utils, name, _no_packed_sequences)
+    try:
+        yield
+    finally:
+        setattr(masking_utils, name, original)
+
+
+def _no_packed_sequences(position_ids: Tensor) -> None:
+    return None
+
+
+@contextmanager
+def templates_compiled_once() -> Iterator[None]:
+    """Compile each of a task's few prompt templates once, where lm-eval compiles it anew for every question.
+
+    lm-eval 0.4.13: `lm_eval.utils.env`, its jinja environment. Without it: as lm-eval does.
+    """
+    from lm_eval import utils
+
+    environment = getattr(utils, "env", None)
+    if environment is None:
+        yield
+        return
+    original = environment.from_string
+    environment.from_string = lru_cache(original)
+    try:
+        yield
+    finally:
+        environment.from_string = original
+
+
+def shard_questions(lm: Any, index: int, size: int) -> None:
+    """Let lm-eval's evaluator share its questions out among processes.
+
+    lm-eval 0.4.13: `_rank` and `_world_size` of its models, and their `accelerator`, which gathers the answers. Without
+    them: every process answers all questions.
+    """
+    if not (hasattr(lm, "_rank") and hasattr(lm, "_world_size")):
+        return
+    from accelerate import Accelerator
+
+    lm._rank, lm._world_size = index, size
+    lm.accelerator = Accelerator(cpu=lm.device.type == "cpu")
+
+
+def task_settings(manager: Any, name: str) -> dict[str, Any]:
+    """What a task's YAML says, its functions imported; empty for a task that has no YAML.
+
+    lm-eval 0.4.13: `lm_eval.tasks._yaml_loader.load_yaml`. Without it: the settings of the loaded task, which fetches
+    the task's own questions first.
+    """
+    path: Path | None = manager.task_index[name].yaml_path
+    if path is None:
+        return {}
+    try:
+        from lm_eval.tasks._yaml_loader import load_yaml
+    except ImportError:
+        (task,) = manager.load([name])["tasks"].values()
+        settings = task.config.to_dict(keep_callable=True)
+        return {key: value for key, value in settings.items() if value is not None}
+    return dict(load_yaml(path, resolve_func=True))

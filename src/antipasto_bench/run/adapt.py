@@ -1,0 +1,125 @@
+"""The adapter of a run: attached and trained here, or as an earlier try of the same run left it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from typing import Any
+
+from torch import Generator, nn
+
+import antipasto
+
+from ..core.errors import UserError
+from ..core.files import write_bytes
+from ..core.signals import Interrupted
+from ..spec.config import RunConfig
+from .active_run import ActiveRun
+from .attach import attach
+from .checkpoints import Checkpoint
+from .examples import Example, bucketed_batches
+from .model_probes import packs
+from .train import Step, Training, TrainingControl, train
+
+
+def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
+    """Put the trained adapter onto the model, and what was measured of its training into the record.
+
+    An adapter that an earlier try trained is loaded; an interrupted training goes on from its last checkpoint.
+
+    Raises:
+        UserError: the adapter does not fit the model.
+        RunFailure: training diverged.
+        Interrupted: a signal asked to stop; a checkpoint was written.
+    """
+    run, context, workspace = active.run, active.context, active.workspace
+    trained = workspace.trained()
+    checkpoint = workspace.checkpoints.latest() if trained is None and run.trains else None
+    context.group.barrier()  # until all processes have looked: then the first begins to write
+    if trained is not None:
+        context.progress.phase("attach what was trained")
+        antipasto.load(model, workspace.folder.adapter)
+    else:
+        measured = _attach_and_train(active, model, tokenizer, checkpoint)
+        if context.group.is_first:
+            trained = workspace.save_trained(model, measured)
+        if context.stop.signum is not None:
+            raise Interrupted(context.stop.signum, "after training")
+        if trained is None:
+            return
+    for name in type(trained).model_fields.keys() - {"sha256"}:
+        if (value := getattr(trained, name)) is not None:
+            setattr(active.record, name, value)
+
+
+def _attach_and_train(
+    active: ActiveRun, model: nn.Module, tokenizer: Any, checkpoint: Checkpoint | None
+) -> dict[str, float]:
+    """What `TrainedAdapter` holds, but for the file."""
+    run, context, workspace = active.run, active.context, active.workspace
+    if run.pack and not packs(model):
+        raise UserError(f"pack=true: {run.model} carries one example on into the next of its row; write pack=false")
+    context.progress.phase("attach")
+    examples = context.models.examples(run, tokenizer)
+    if checkpoint is None:
+        attach_s = attach(run, model, tokenizer, examples)
+    else:
+        antipasto.load(model, checkpoint.adapter)
+        attach_s = checkpoint.state["attach_s"]
+        context.progress.phase(f"go on from step {checkpoint.state['step']} of {run.steps}")
+    context.group.broadcast_adapter(model)
+    # All that the user could have got wrong was checked; from here on the run leaves traces.
+    workspace.begin()
+    workspace.checkpoints.extra_state = {"attach_s": attach_s}
+    measured: dict[str, float] = {"attach_s": attach_s} | _size(run, model)
+    if run.trains:
+        training = _train(active, model, tokenizer, examples, checkpoint)
+        measured |= {
+            "first_loss": training.first_loss,
+            "last_loss": training.last_loss,
+            "mean_grad_norm": training.mean_grad_norm,
+            "train_tokens": training.tokens,
+            "train_tokens_per_s": training.tokens_per_second,
+            "train_s": training.seconds,
+        }
+    return measured
+
+
+def _size(run: RunConfig, model: nn.Module) -> dict[str, int]:
+    cfg, targets = run.adapter_config, antipasto.attachment(model).targets.values()
+    macs = sum(antipasto.added_macs(cfg, int(t.in_features), int(t.out_features)) for t in targets)
+    trained = sum(p.numel() for p in antipasto.trainable_parameters(model).values())
+    return {"trained_parameters": trained, "added_macs_per_token": macs}
+
+
+def _train(
+    active: ActiveRun, model: nn.Module, tokenizer: Any, examples: list[Example], checkpoint: Checkpoint | None
+) -> Training:
+    run, context, workspace = active.run, active.context, active.workspace
+    first, log_path = context.group.is_first, workspace.folder.log
+    if first:
+        done = 0 if checkpoint is None else checkpoint.state["step"]
+        write_bytes(log_path, b"".join(workspace.logged_until(done)))
+    with (
+        open(log_path if first else os.devnull, "a", encoding="utf-8") as log,
+        context.progress.training(run.steps) as show,
+        context.stop.deferred(),
+    ):
+
+        def on_step(step: Step) -> None:
+            log.write(json.dumps(asdict(step)) + "\n")
+            log.flush()
+            show(step)
+
+        order = Generator().manual_seed(run.seed)
+        width = run.data.max_length if run.pack else None
+        batches = bucketed_batches(examples, run.batch_size, tokenizer.pad_token_id, order, width=width)
+        control = TrainingControl(
+            on_step=on_step,
+            checkpoints=workspace.checkpoints if first else None,
+            resume_from=checkpoint,
+            stop=context.stop,
+            group=context.group,
+        )
+        return train(model, run, batches, control)

@@ -1,0 +1,79 @@
+"""Runs that could not be finished: recorded as failed with the reason, never as a result."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import torch
+
+from ..core.device import peak_bytes, pick_device
+from ..core.errors import RunFailure, UserError, disk_is_full, out_of_memory
+from ..core.provenance import provenance
+from ..spec.config import RunConfig
+from ..store.folders import Store
+from ..store.record import Provenance, RunRecord
+from ..store.recording import publish, unpublished, write_record
+from ..store.table import find, put
+from .active_run import ActiveRun
+from .workspace import Workspace
+
+
+def record_failure(active: ActiveRun, error: Exception) -> RunRecord:
+    """Record why a run could not be finished. Its checkpoints stay for a retry, unless the run itself is at fault."""
+    return _record(
+        active.record, error, active.workspace, active.context.store, retry=not isinstance(error, RunFailure)
+    )
+
+
+def record_dead_run(run: RunConfig, error: Exception, store: Store) -> RunRecord:
+    """Record as failed a run whose process has died, or had nowhere to write. Its checkpoints stay for a retry.
+
+    To be used under the run's lock.
+
+    Returns:
+        the record; that of a result where the run was finished, and only its row was missing.
+
+    Raises:
+        OSError: the failure cannot be written either; the table is as it was.
+    """
+    run_id = run.run_id
+    if unpublished(store.run_folder(run_id)):
+        return publish(run_id, store)
+    try:
+        device = pick_device(run.device)
+    except UserError:  # it was to be made on another machine
+        device = torch.device("cpu")
+    record = RunRecord.of(run, run_id)
+    record.provenance = Provenance(**provenance(device).model_dump())
+    record.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return _record(record, error, Workspace(store.workspace(run_id), run), store, retry=True)
+
+
+def _record(record: RunRecord, error: Exception, workspace: Workspace, store: Store, *, retry: bool) -> RunRecord:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+    if out_of_memory(error):
+        reason = f"out of memory: {reason}"
+        record.peak_bytes = peak_bytes(pick_device(workspace.run.device))
+    elif disk_is_full(error):
+        reason = "the disk is full"
+    elif not isinstance(error, RunFailure):
+        reason = f"{type(error).__name__}: {reason}"
+    record.status, record.error = "failed", reason
+    place, earlier = store.run_folder(record.run_id), find(store.table, record.run_id)
+    has_result = earlier is not None and earlier.status == "ok"
+    try:
+        if workspace.holds_work and retry:
+            if not has_result:
+                write_record(place, record)
+        else:
+            workspace.folder.path.mkdir(parents=True, exist_ok=True)
+            write_record(workspace.folder, record)
+            if has_result:
+                workspace.clear()
+            else:
+                workspace.finish(place)
+    except OSError as unwritten:
+        if not disk_is_full(unwritten):  # the table may lie on another disk
+            raise
+    put(store.table, record)
+    return record
