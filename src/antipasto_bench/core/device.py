@@ -21,7 +21,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # the one that is waited for, and whose memory is told
+            torch.cuda.set_device(device)  # synchronise and the memory counters use the current device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name}: not available here; write device=cpu or device=auto") from error
     return device

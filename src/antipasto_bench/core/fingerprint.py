@@ -28,7 +28,7 @@ def _stamp(place: Path) -> tuple[tuple[str, int, int], ...]:
 
 @lru_cache(maxsize=64)
 def _hash_content(place: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
-    """The stamp is part of the key alone: a file that changed is read again."""
+    """sha256 of the content. The stamp only makes the cache miss when a file has changed."""
     total = hashlib.sha256()
     for name, _, _ in stamp:
         if place.is_dir():

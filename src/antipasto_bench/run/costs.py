@@ -55,8 +55,8 @@ def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> Costs:
     Raises:
         UserError: the run cannot be made as asked.
     """
-    shown = drawn_examples(run, tokenizer, splits, max(run.batch_size, run.data.calibration))
-    job = {"run": run.model_dump(mode="json"), "examples": [asdict(example) for example in shown]}
+    examples = drawn_examples(run, tokenizer, splits, max(run.batch_size, run.data.calibration))
+    job = {"run": run.model_dump(mode="json"), "examples": [asdict(example) for example in examples]}
     source = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="antipasto-cost-") as cache:
@@ -189,19 +189,19 @@ def saved_bytes(model: nn.Module, work: Callable[[], Tensor], from_inputs: bool 
 def bytes_saved_for_backward(work: Callable[[], Any], owned: Iterable[Tensor] = ()) -> int:
     """Bytes of the storages that autograd saves while `work` runs, each once, and none of those that are `owned`."""
     own = {tensor.untyped_storage().data_ptr() for tensor in owned}
-    kept: dict[int, int] = {}
+    storages: dict[int, int] = {}
     alive = []  # so that no storage is freed and its address given to another
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+            storages[storage.data_ptr()] = storage.nbytes()
             alive.append(tensor)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         work()
-    return sum(kept.values())
+    return sum(storages.values())
 
 
 def _seconds(model: nn.Module, work: Callable[[], Any]) -> float:

@@ -74,14 +74,14 @@ def _from_folder(folder: Path, split: str) -> pl.DataFrame:
     from datasets import DatasetDict, load_from_disk
 
     try:
-        found = load_from_disk(str(folder))
+        saved = load_from_disk(str(folder))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: not a folder that datasets' save_to_disk wrote: {first_line(error)}") from error
-    if isinstance(found, DatasetDict):
-        if split not in found:
-            raise UserError(f"{folder}: has no split {split!r} (it has: {', '.join(found)})")
-        found = found[split]
-    return pl.DataFrame(found.to_polars())
+    if isinstance(saved, DatasetDict):
+        if split not in saved:
+            raise UserError(f"{folder}: has no split {split!r} (it has: {', '.join(saved)})")
+        saved = saved[split]
+    return pl.DataFrame(saved.to_polars())
 
 
 def _from_hub(reference: str, split: str) -> pl.DataFrame:
@@ -157,9 +157,9 @@ def _hold_out(rows: pl.DataFrame, limit: int, name: str) -> pl.DataFrame:
         unaltered = unaltered.filter(pl.col("type").str.starts_with("GSM"))  # MetaMathQA's other half is MATH
     unaltered = unaltered.unique("query", keep="first", maintain_order=True)
     questions = [
-        {"question": query, "answer": f"#### {found[1].replace(',', '')}"}
+        {"question": query, "answer": f"#### {answer[1].replace(',', '')}"}
         for query, response in unaltered.select(TRAIN_FIELDS).iter_rows()
-        if (found := _ANSWER.search(response))
+        if (answer := _ANSWER.search(response))
     ]
     if not questions:
         raise UserError(f"{name}: no row ends in 'The answer is: N', so none can be held out; give eval.valid=none")

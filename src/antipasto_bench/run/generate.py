@@ -75,12 +75,12 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
         self._config = config
         self._stop_criteria: dict[tuple[str, ...], StopStringCriteria] = {}
-        self.batch_size_per_gpu: Any = config.batch_size  # `auto` until something is asked
+        self.batch_size_per_gpu: Any = config.batch_size  # `auto` until the first requests come
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Answers in the order of the requests."""
         texts, settings = zip(*(request.args for request in requests), strict=True)
-        most_new = max(normalize_gen_kwargs(given, self.max_gen_toks)["max_gen_toks"] for given in settings)
+        most_new = max(normalize_gen_kwargs(setting, self.max_gen_toks)["max_gen_toks"] for setting in settings)
         width = most_new + max(len(self.tok_encode(text)) for text in texts)
         self._choose_batch_size(len(requests), width)
         if self._config.backend == "continuous" and not any(_draws(request.args[1]) for request in requests):
@@ -88,11 +88,11 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         generate = super().generate_until
         return self._retry_with_half_batch(lambda: list(generate(requests, disable_tqdm)))
 
-    def _loglikelihood_tokens(self, requests: list[Any], *given: Any, **options: Any) -> list[tuple[float, bool]]:
+    def _loglikelihood_tokens(self, requests: list[Any], *arguments: Any, **options: Any) -> list[tuple[float, bool]]:
         width = max((len(context) + len(end) for _, context, end in requests), default=1)
         self._choose_batch_size(len(requests), width, scored=width)
         score = super()._loglikelihood_tokens
-        return self._retry_with_half_batch(lambda: list(score(requests, *given, **options)))
+        return self._retry_with_half_batch(lambda: list(score(requests, *arguments, **options)))
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         self._choose_batch_size(
@@ -124,12 +124,12 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         if self._config.backend == "static":
             settings["cache_implementation"] = "static"
         settings.pop("temperature", None)
-        asked = context.shape[1]
+        prompt_length = context.shape[1]
         answers: torch.Tensor = self.model.generate(
             input_ids=context,
-            max_new_tokens=max_length - asked,  # before whatever the model's own settings say
+            max_new_tokens=max_length - prompt_length,  # wins over the model's own settings
             stopping_criteria=StoppingCriteriaList(
-                [self._stop_criterion(tuple(stop), asked)] if self._stop_strings(stop) else []
+                [self._stop_criterion(tuple(stop), prompt_length)] if self._stop_strings(stop) else []
             ),
             eos_token_id=self._end_ids,
             pad_token_id=self.tokenizer.pad_token_id,
@@ -142,12 +142,12 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         """Those to stop at, of which the end token is none: it is known by its number."""
         return [string for string in stop if string != self._end]
 
-    def _stop_criterion(self, stop: tuple[str, ...], asked: int) -> Callable[..., torch.Tensor]:
-        """Which rows have come to a stop string behind their first `asked` tokens, the question."""
+    def _stop_criterion(self, stop: tuple[str, ...], prompt_length: int) -> Callable[..., torch.Tensor]:
+        """Tells which rows hold a stop string after their prompts, the first `prompt_length` tokens."""
         if stop not in self._stop_criteria:  # it goes through the whole vocabulary
             self._stop_criteria[stop] = StopStringCriteria(self.tokenizer, self._stop_strings(stop))
-        found = self._stop_criteria[stop]
-        return lambda ids, scores, **more: found(ids[:, asked:], scores, **more)
+        criterion = self._stop_criteria[stop]
+        return lambda ids, scores, **more: criterion(ids[:, prompt_length:], scores, **more)
 
     @property
     def _end(self) -> str:
@@ -169,7 +169,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
             max_requests_per_batch=self.batch_size,
             allow_block_sharing=False,  # questions begin alike for a few words only
         )
-        said: dict[int, str] = {}
+        answers: dict[int, str] = {}
         kinds = sorted({json.dumps(request.args[1], sort_keys=True) for request in requests})
         for kind in kinds:
             chosen = [i for i, request in enumerate(requests) if json.dumps(request.args[1], sort_keys=True) == kind]
@@ -184,15 +184,15 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
             )
             most = self.max_length - settings["max_gen_toks"]
             prompts = [self.tok_encode(requests[i].args[0])[-most:] for i in chosen]
-            made = list(self.model.generate_batch(prompts, limits, room, warmup=False).values())
-            problem = next((output.error for output in made if output.error), None)
-            if problem or len(made) < len(prompts):
-                problem = problem or f"{len(prompts) - len(made)} of {len(prompts)} questions got no answer"
+            outputs = list(self.model.generate_batch(prompts, limits, room, warmup=False).values())
+            problem = next((output.error for output in outputs if output.error), None)
+            if problem or len(outputs) < len(prompts):
+                problem = problem or f"{len(prompts) - len(outputs)} of {len(prompts)} questions got no answer"
                 raise RuntimeError(problem)
-            for i, output in zip(chosen, made, strict=True):
-                said[i] = postprocess_generated_text(self.tok_decode(output.generated_tokens), stop, None)
-                self.cache_hook.add_partial("generate_until", requests[i].args, said[i])
-        return [said[i] for i in range(len(requests))]
+            for i, output in zip(chosen, outputs, strict=True):
+                answers[i] = postprocess_generated_text(self.tok_decode(output.generated_tokens), stop, None)
+                self.cache_hook.add_partial("generate_until", requests[i].args, answers[i])
+        return [answers[i] for i in range(len(requests))]
 
 
 def _draws(settings: dict[str, Any]) -> bool:
@@ -205,7 +205,7 @@ def rows_that_fit(model: Any, width: int, scored: int = 1) -> int:
 
     Args:
         width: of the longest of them, prompt and answer, in tokens.
-        scored: of so many of these tokens logits are made.
+        scored: tokens of each sequence that logits are computed for.
 
     Returns:
         what the free memory holds of keys, values and one layer's activations; on a CPU no more than keeps its threads
@@ -215,9 +215,11 @@ def rows_that_fit(model: Any, width: int, scored: int = 1) -> int:
     queries = _largest(config, "num_attention_heads")
     heads = _largest(config, "num_key_value_heads") or queries
     size = _largest(config, "head_dim") or config.hidden_size // max(1, queries)
-    kept = 2 * config.num_hidden_layers * heads * size  # of all layers, were all of them plain attention
-    wide = 4 * max(config.hidden_size, _largest(config, "intermediate_size"))
-    bytes_a_row = width * (kept + wide) * model.dtype.itemsize + scored * 3 * 4 * config.vocab_size  # in float32
+    cache = 2 * config.num_hidden_layers * heads * size  # of all layers, were all of them plain attention
+    activations = 4 * max(config.hidden_size, _largest(config, "intermediate_size"))
+    bytes_a_row = (
+        width * (cache + activations) * model.dtype.itemsize + scored * 3 * 4 * config.vocab_size
+    )  # in float32
     if model.device.type == "cuda":
         free, most = _free_on_gpu(model.device), MOST_ROWS_GPU
     else:

@@ -14,7 +14,7 @@ from antipasto.quantised import evaluating
 
 @torch.no_grad()
 def plain_head(model: Any) -> nn.Linear | None:
-    """The layer that makes logits of the last hidden states, where it alone does; None where more is done to them.
+    """The layer whose output on the last hidden states is the logits; None where more is done to them.
 
     Some models scale or bend their logits, and an adapter may sit on this very layer.
     """
@@ -35,13 +35,13 @@ def plain_head(model: Any) -> nn.Linear | None:
     finally:
         for handle in handles:
             handle.remove()
-    hidden, given, made, logits = seen
-    return head if torch.equal(hidden, given) and torch.equal(made, logits) else None
+    hidden, head_input, head_output, logits = seen
+    return head if torch.equal(hidden, head_input) and torch.equal(head_output, logits) else None
 
 
 @torch.no_grad()
 def last_mlp(model: Any) -> nn.Module | None:
-    """The MLP of a model's last block, where nothing looks at what it makes of one token to tell of another.
+    """The MLP of a model's last block, where its output at one token changes no other token's hidden state.
 
     None where there is no such module, or a backward pass would call it again (gradient checkpointing).
     """
@@ -51,7 +51,7 @@ def last_mlp(model: Any) -> nn.Module | None:
         return None
     parameter = next(model.parameters())
     ids = torch.arange(8, device=parameter.device).view(2, 4)
-    places = torch.tensor([1, 2, 7])
+    positions = torch.tensor([1, 2, 7])
     calls: list[tuple[Any, Any]] = []
     handle = mlp.register_forward_hook(lambda module, args, out: calls.append((args, out)))
     try:
@@ -61,17 +61,17 @@ def last_mlp(model: Any) -> nn.Module | None:
         handle.remove()
     if len(calls) != 1 or len(calls[0][0]) != 1 or not isinstance(calls[0][1], Tensor):
         return None
-    with evaluating(model), at_positions(mlp, places):
+    with evaluating(model), at_positions(mlp, positions):
         some = model.base_model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
-    places = places.to(whole.device)
+    positions = positions.to(whole.device)
     # Fewer rows are summed in another order, no more.
     tolerance = 1e-4 if parameter.dtype == torch.float32 else 3e-2
-    return mlp if (some - whole)[places].norm() <= tolerance * whole[places].norm() else None
+    return mlp if (some - whole)[positions].norm() <= tolerance * whole[positions].norm() else None
 
 
 @contextmanager
-def at_positions(module: nn.Module | None, places: Tensor) -> Iterator[None]:
-    """Apply a module at `places` (n,) among the tokens of the whole batch alone; its output is 0 elsewhere."""
+def at_positions(module: nn.Module | None, positions: Tensor) -> Iterator[None]:
+    """Apply a module at `positions` (n,) among the tokens of the whole batch alone; its output is 0 elsewhere."""
     if module is None:
         yield
         return
@@ -80,12 +80,12 @@ def at_positions(module: nn.Module | None, places: Tensor) -> Iterator[None]:
     def choose(module: nn.Module, args: tuple[Tensor]) -> Tensor:
         (x,) = args  # (batch, length, d)
         shapes.append(x.shape)
-        return x.flatten(0, 1).index_select(0, places.to(x.device, non_blocking=True))[None]
+        return x.flatten(0, 1).index_select(0, positions.to(x.device, non_blocking=True))[None]
 
     def spread(module: nn.Module, args: tuple[Tensor], y: Tensor) -> Tensor:
         batch, length, _ = shapes.pop()
         whole = y.new_zeros(batch * length, y.shape[-1])
-        return whole.index_copy(0, places.to(y.device, non_blocking=True), y[0]).view(batch, length, -1)
+        return whole.index_copy(0, positions.to(y.device, non_blocking=True), y[0]).view(batch, length, -1)
 
     handles = [module.register_forward_pre_hook(choose), module.register_forward_hook(spread)]
     try:

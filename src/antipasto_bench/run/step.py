@@ -22,18 +22,15 @@ from .examples import IGNORED
 from .model_probes import at_positions, last_mlp, plain_head
 from .process_group import ALONE, ProcessGroup
 
-LOGITS_BYTES = (
-    2**27
-)  # bytes of logits in float32; much less at a time, and reading the matrix takes longer than the sums
+LOGITS_BYTES = 2**27  # of a chunk, in float32; smaller ones spend more time on reading the matrix
 
 
 class CompletionLoss:
     """The training loss: -log p(token | all before it), summed over the labelled tokens.
 
-    Where a model's logits are its last hidden states times a matrix and nothing else, they are made for labelled tokens
-    alone; over a large vocabulary some at a time, and none are kept: they would be most of a step's memory. Nor does
-    anything then look at what the last block's MLP makes of other tokens, and it is not made. Whether that is so is not
-    taken from the model's name but tried.
+    Where a model's logits are its last hidden states times a matrix and nothing else, they are computed for labelled
+    tokens alone, for a large vocabulary in chunks that are not saved: they would be most of a step's memory. The MLP of
+    the last block is then computed for labelled tokens alone, too. Whether a model allows it is tried on the model.
     """
 
     def __init__(self, model: Any, compiled: bool = False) -> None:
@@ -54,23 +51,23 @@ class CompletionLoss:
         # Padding stands to the right, where no real token looks: without a mask attention is the plain causal one, and
         # of rows that hold several examples the positions tell where one ends.
         names = [name for name in ("input_ids", "position_ids") if name in batch]
-        given = {name: _to_device(batch[name], self._device) for name in names}
-        alone = nullcontext() if "position_ids" in batch else one_sequence_a_row()
+        inputs = {name: _to_device(batch[name], self._device) for name in names}
+        one_sequence = nullcontext() if "position_ids" in batch else one_sequence_a_row()
         if self._head is not None:
-            places = pad(scored, (0, 1)).flatten().nonzero()[:, 0]
-            labels = batch["labels"].flatten()[places + 1]
-            places, labels = (_to_device(t, self._head.weight.device) for t in (places, labels))
-            with at_positions(self._last, places), alone:
-                hidden = self._model(**given, use_cache=False).last_hidden_state.flatten(0, 1)
-            return _loss_from_hidden(hidden, self._head, places, labels)
+            positions = pad(scored, (0, 1)).flatten().nonzero()[:, 0]
+            labels = batch["labels"].flatten()[positions + 1]
+            positions, labels = (_to_device(t, self._head.weight.device) for t in (positions, labels))
+            with at_positions(self._last, positions), one_sequence:
+                hidden = self._model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+            return _loss_from_hidden(hidden, self._head, positions, labels)
         # No logits are made before the first labelled token.
-        kept = scored.shape[1] - int(scored.any(0).nonzero()[0])
-        places = scored[:, -kept:].flatten().nonzero()[:, 0]
-        labels = batch["labels"][:, -kept:].flatten()[places]
-        with alone:
-            logits = self._model(**given, use_cache=False, logits_to_keep=kept + 1).logits[:, -kept - 1 : -1]
-        places, labels = (_to_device(t, logits.device) for t in (places, labels))
-        return cross_entropy(logits.flatten(0, 1)[places].float(), labels, reduction="sum")
+        count = scored.shape[1] - int(scored.any(0).nonzero()[0])
+        positions = scored[:, -count:].flatten().nonzero()[:, 0]
+        labels = batch["labels"][:, -count:].flatten()[positions]
+        with one_sequence:
+            logits = self._model(**inputs, use_cache=False, logits_to_keep=count + 1).logits[:, -count - 1 : -1]
+        positions, labels = (_to_device(t, logits.device) for t in (positions, labels))
+        return cross_entropy(logits.flatten(0, 1)[positions].float(), labels, reduction="sum")
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -80,9 +77,9 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def _loss_from_hidden(hidden: Tensor, head: nn.Linear, places: Tensor, labels: Tensor) -> Tensor:
-    """The loss of hidden states (tokens, d) at `places` (n,), where the next tokens are `labels` (n,)."""
-    rows = hidden.index_select(0, places)
+def _loss_from_hidden(hidden: Tensor, head: nn.Linear, positions: Tensor, labels: Tensor) -> Tensor:
+    """The loss of hidden states (tokens, d) at `positions` (n,), where the next tokens are `labels` (n,)."""
+    rows = hidden.index_select(0, positions)
     chunk = max(1, LOGITS_BYTES // (4 * head.out_features))
     if len(rows) <= chunk:
         return cross_entropy(head(rows).float(), labels, reduction="sum")

@@ -173,8 +173,8 @@ def _adapter(variant: str, flat: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{variant}: {error}") from error
     # A setting that changes nothing under the others collapses, as an axis does that the variant lacks.
     inert = config.inert()
-    kept = {field.name: field.default for field in dataclasses.fields(cls) if field.name in inert}
-    return {k: v for k, v in (config.to_dict() | kept).items() if k != "variant"}
+    defaults = {field.name: field.default for field in dataclasses.fields(cls) if field.name in inert}
+    return {k: v for k, v in (config.to_dict() | defaults).items() if k != "variant"}
 
 
 DEFAULT_PRESET = "nano"

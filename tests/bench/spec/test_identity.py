@@ -1,0 +1,92 @@
+"""Claims about identity: which settings enter which digest, as each field's annotation says."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from antipasto_bench.spec.compose import compose
+from antipasto_bench.spec.config import DataConfig, EvalConfig, RunConfig
+from antipasto_bench.spec.identity import Counts, counts_of
+
+ROOT = Path(__file__).parents[3]
+DIGESTS = ("run_id", "protocol", "scoring", "arm", "cost_key")
+
+
+def digests(run: RunConfig) -> dict[str, str]:
+    return {name: getattr(run, name) for name in DIGESTS}
+
+
+def changed(before: RunConfig, after: RunConfig) -> set[str]:
+    return {name for name in DIGESTS if getattr(before, name) != getattr(after, name)}
+
+
+def test_every_committed_row_has_the_digests_that_its_config_gives():
+    lines = (ROOT / "results/table.ndjson").read_text().splitlines()
+    assert len(lines) >= 203
+    for line in lines:
+        row = json.loads(line)
+        run = RunConfig.model_validate(row["config"])
+        assert {name: row[name] for name in DIGESTS[:4]} == {k: v for k, v in digests(run).items() if k != "cost_key"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ({"device": "cpu"}, {"cost_key"}),
+        ({"device_map": "auto"}, set()),
+        ({"costs": False}, set()),
+        ({"checkpoint": 7}, set()),
+        ({"eval.general": "none"}, set()),
+        ({"eval.general_limit": 7}, set()),
+        ({"seed": 3}, {"run_id"}),
+        ({"lr": 0.123}, {"run_id", "arm"}),
+        ({"rank": 8}, {"run_id", "arm", "cost_key"}),
+        ({"steps": 7}, {"run_id", "arm", "protocol"}),
+        ({"batch_size": 7}, {"run_id", "arm", "protocol", "cost_key"}),
+        ({"warmup": 0.2}, {"run_id", "arm", "protocol"}),
+        ({"compile": True}, {"run_id", "arm", "protocol", "cost_key"}),
+        ({"pack": True}, {"run_id", "arm", "protocol", "cost_key"}),
+        ({"data.max_length": 100}, {"run_id", "arm", "protocol", "cost_key"}),
+        ({"data.limit": 100}, {"run_id", "arm", "protocol", "scoring", "cost_key"}),
+        ({"dtype": "bfloat16"}, {"run_id", "arm", "protocol", "scoring", "cost_key"}),
+        ({"eval.limit": 10}, {"run_id", "arm", "protocol", "scoring"}),
+        ({"eval.backend": "static"}, {"run_id", "arm", "protocol", "scoring"}),
+        ({"data.calibration": 8}, {"cost_key"}),
+    ],
+)
+def test_a_setting_changes_the_digests_that_it_can_matter_to_and_no_other(setting, expected):
+    assert changed(compose("lora", {}, "nano"), compose("lora", setting, "nano")) == expected
+
+
+def test_calibration_counts_where_an_adapter_looks_at_data_and_splits_no_protocol():
+    before, after = (compose("eva", {"data.calibration": n}, "nano") for n in (8, 16))
+    assert changed(before, after) == {"run_id", "arm", "cost_key"}
+
+
+def test_the_untuned_model_is_one_run_however_others_are_trained():
+    base = compose("base", {}, "nano")
+    for setting in ({"steps": 7}, {"batch_size": 2}, {"seed": 5}, {"data.max_length": 64}, {"data.calibration": 3}):
+        assert compose("base", setting, "nano").run_id == base.run_id
+    assert compose("base", {"eval.limit": 5}, "nano").run_id != base.run_id
+
+
+def test_a_file_enters_by_its_content_and_not_by_its_place(tmp_path):
+    source = ROOT / "benchmark/data/nano/valid.jsonl"
+    copy = tmp_path / "elsewhere.jsonl"
+    copy.write_bytes(source.read_bytes())
+    one, two = (compose("lora", {"eval.valid": str(path)}, "nano").run_id for path in (source, copy))
+    assert one == two
+    copy.write_bytes(source.read_bytes() + b"\n")
+    assert compose("lora", {"eval.valid": str(copy)}, "nano").run_id != one
+
+
+def test_a_field_that_says_nothing_is_part_of_every_digest():
+    class Section(BaseModel):
+        said: int = 0
+
+    assert counts_of(Section.model_fields["said"]) == Counts()
+    plain = [name for cls in (RunConfig, DataConfig, EvalConfig) for name, field in cls.model_fields.items()
+             if counts_of(field) == Counts()]  # fmt: skip
+    assert {"revision", "dtype", "quant", "split", "limit", "valid_limit"} <= set(plain)
