@@ -440,20 +440,32 @@ def compare(
 @app.command()
 def speed(
     suite: Annotated[list[str] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
-    page: Annotated[bool, typer.Option("--page", help="Measure nothing; only write docs/speed.md anew.")] = False,
+    page_only: Annotated[bool, typer.Option("--page-only", help="Measure nothing; only write the page anew.")] = False,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page to write [docs/speed.md of a checkout].")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder that holds speed/ [results of a checkout].")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure speed and memory against the base and against peft, on a quiet machine; bounds are ratios.
 
-    Figures go to results/speed/HARDWARE, and from there into docs/speed.md. Exit code 1 where a claim does not hold.
+    Figures go to results/speed/HARDWARE, and from there into docs/speed.md; outside a checkout only where --results
+    and --page say. Exit code 1 where a claim does not hold.
 
     Example: `antipasto-bench speed --suite step`
     """
-    from ..speed.harness import measure_suites, write_page
+    from ..speed.page import write_page
+    from ..speed.places import choose_places
+    from ..speed.running import run_suites
 
-    held = True if page else measure_suites(suite or None, as_json)
-    typer.echo(str(write_page()), err=True)
-    if not held:
+    places = choose_places(results, page, page_only)
+    holds = page_only or run_suites(suite, places.results, as_json)
+    if places.page is not None:
+        write_page(places.results, places.page)
+        typer.echo(str(places.page), err=True)
+    if not holds:
         raise typer.Exit(1)
 
 

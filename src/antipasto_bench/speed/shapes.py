@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from antipasto_bench.run.examples import IGNORED
+from ..run.examples import IGNORED
 
-FEW = 2048  # tokens of a vocabulary; a real one would hide the blocks behind its output layer
+SMALL_VOCABULARY = 2048  # tokens; with a real one the output layer would take most of a step's time
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "Qwen3-0.6B": (
         "qwen3",
@@ -31,21 +31,21 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def shaped(name: str, dtype: torch.dtype = torch.float32, **other: Any) -> Any:
-    """A model of one of SHAPES, but for what is given."""
+def build_model(name: str, dtype: torch.dtype = torch.float32, **other: Any) -> Any:
+    """A model of one of SHAPES with random weights; `other` fields of its config win over the published ones."""
     torch.manual_seed(0)
     kind, shape = SHAPES[name]
     config = AutoConfig.for_model(kind, **shape | {"tie_word_embeddings": True} | other)
     return AutoModelForCausalLM.from_config(config).to(dtype)
 
 
-def blocks(layers: int, **other: Any) -> Any:
-    """Some blocks of Qwen3-0.6B's shape, in float32, over a small vocabulary."""
-    return shaped("Qwen3-0.6B", num_hidden_layers=layers, vocab_size=FEW, **other)
+def build_blocks(layers: int, **other: Any) -> Any:
+    """A model of some blocks of Qwen3-0.6B's shape, in float32, with a small vocabulary."""
+    return build_model("Qwen3-0.6B", num_hidden_layers=layers, vocab_size=SMALL_VOCABULARY, **other)
 
 
-def random_batch(rows: int, width: int, vocabulary: int = FEW) -> dict[str, Tensor]:
-    """Tokens of which the second half bears loss."""
+def random_batch(rows: int, width: int, vocabulary: int = SMALL_VOCABULARY) -> dict[str, Tensor]:
+    """A batch of `rows` x `width` random tokens; the second half of each row bears loss."""
     ids = torch.randint(vocabulary, (rows, width), generator=Generator().manual_seed(0))
     labels = ids.clone()
     labels[:, : width // 2] = IGNORED

@@ -4,41 +4,43 @@ The exponent p of time ~ size^p is the slope of the least-squares line through t
 """
 
 import sys
-from typing import Any
 
 import numpy as np
 import torch
-from peers import our_step
-from shapes import blocks, random_batch
 
 import antipasto
-from antipasto_bench.spec.compose import compose
-from antipasto_bench.speed.harness import Cell, in_turns, record
+
+from ...spec.compose import compose
+from ..measuring import time_arms
+from ..peers import TrainingStep, our_step
+from ..recording import run_suite
+from ..shapes import build_blocks, random_batch
+from ..suite import Cell, SuiteResult
 
 TURNS = 5
 USUAL = {"tokens": 128, "rows": 2, "layers": 2, "rank": 128}
 SIZES = {"tokens": (32, 128, 512), "rows": (1, 2, 4, 8), "layers": (1, 2, 4), "rank": (32, 128, 512)}
 
 
-def step(tokens: int, rows: int, layers: int, rank: int) -> Any:
+def step_of_size(tokens: int, rows: int, layers: int, rank: int) -> TrainingStep:
     cfg = antipasto.AntiPaSTOConfig(r=rank, target_names=("down_proj",))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = antipasto.attach(blocks(layers).to(device), cfg)
+    model = antipasto.attach(build_blocks(layers).to(device), cfg)
     return our_step(model, compose("lora", {}, "nano"), lambda: random_batch(rows, tokens))
 
 
-def main() -> int:
+def measure() -> SuiteResult:
     cells = []
     for axis, sizes in SIZES.items():
-        times = in_turns({str(size): step(**USUAL | {axis: size}) for size in sizes}, TURNS)
-        found = [Cell(f"{size} {axis}", "ms", times[str(size)]) for size in sizes]
-        slope = float(np.polyfit(np.log(sizes), np.log([cell.middle for cell in found]), 1)[0])
-        cells += [*found, Cell(f"{axis}: exponent", "power", [slope])]
+        times = time_arms({str(size): step_of_size(**USUAL | {axis: size}) for size in sizes}, TURNS)
+        of_axis = [Cell(f"{size} {axis}", "ms", times[str(size)]) for size in sizes]
+        slope = float(np.polyfit(np.log(sizes), np.log([cell.median for cell in of_axis]), 1)[0])
+        cells += [*of_axis, Cell(f"{axis}: exponent", "power", [slope])]
     usual = ", ".join(f"{size} {axis}" for axis, size in USUAL.items())
     setting = f"antipasto on down_proj of Qwen3-0.6B's blocks; where not varied: {usual}. The first block's attention "
     setting += "needs no gradient, so that time grows faster than the number of layers."
-    return record("growth", setting, cells, [])
+    return SuiteResult(setting, cells, [])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_suite("growth", measure))

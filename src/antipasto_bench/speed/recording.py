@@ -1,0 +1,82 @@
+"""Running one suite in this process: measure, record as JSON with its provenance, print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from ..core.errors import UserError
+from ..core.files import write_bytes
+from ..core.provenance import CodeAndMachine, provenance
+from .places import results_folder
+from .suite import SUITES, SuiteResult
+
+NOT_HELD = 3  # exit code of a suite of which a claim does not hold
+
+
+def run_suite(suite: str, measure: Callable[[], SuiteResult | None], words: list[str] | None = None) -> int:
+    """What a suite's module does when it is run: measure and record; the last line printed is the record's path.
+
+    Args:
+        suite: its name in SUITES.
+        measure: None where this machine cannot be measured; it has then printed why, and nothing is recorded.
+        words: of the command line; by default this process's.
+
+    Returns:
+        the exit code: 0, 2 where there is nowhere to write, 3 where a claim does not hold.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m antipasto_bench.speed.suites.{suite}", description=SUITES[suite])
+    parser.add_argument("--results", type=Path, metavar="DIR", help="holds speed/ [results, in a checkout]")
+    options = parser.parse_args(words)
+    try:
+        results = results_folder(options.results)  # before any time is spent on measuring
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    result = measure()
+    return 0 if result is None else record_suite(suite, result, results)
+
+
+def record_suite(suite: str, result: SuiteResult, results: Path) -> int:
+    """Write a suite's record under a results folder, print its figures, and return the exit code: 3 where a claim does
+    not hold."""
+    origin = provenance(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    record = {
+        "suite": suite,
+        "what": SUITES[suite],
+        "setting": result.setting,
+        "claims": [asdict(claim) | {"holds": claim.holds} for claim in result.claims],
+        "cells": [asdict(cell) | {"median": cell.median} for cell in result.cells],
+        "provenance": origin.model_dump(),
+        **result.details,
+    }
+    path = results / "speed" / _hardware_folder(origin) / f"{suite}.json"
+    write_bytes(path, (json.dumps(_rounded(record), indent=1) + "\n").encode())
+    for cell in result.cells:
+        print(f"{cell.arm:44} {cell.median:12,.4g} {cell.unit}")
+    for claim in result.claims:
+        print(f"{claim.what}: {claim.ratio:.3f}, bound {claim.bound:g}{'' if claim.holds else '  NOT HELD'}")
+    print(path)
+    return 0 if result.holds else NOT_HELD
+
+
+def _hardware_folder(origin: CodeAndMachine) -> str:
+    """`AMD-EPYC-2-cores`; a GPU's name alone."""
+    cores = "" if origin.device == "cuda" else f" {origin.cores} cores"
+    return re.sub(r"[^A-Za-z0-9]+", "-", f"{origin.hardware}{cores}").strip("-")
+
+
+def _rounded(value: object) -> object:
+    """Floats to five digits, which is more than a clock's precision."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

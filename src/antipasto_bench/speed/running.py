@@ -1,0 +1,51 @@
+"""Running suites one after another, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..core.errors import UserError
+from .recording import NOT_HELD
+from .suite import SUITES
+
+
+def run_suites(names: list[str] | None, results: Path, as_json: bool = False) -> bool:
+    """Run these suites, or all of them, and record each under `results`.
+
+    Args:
+        names: keys of SUITES; all of them where none is given.
+        as_json: print each suite's record as one line of JSON, instead of its table.
+
+    Returns:
+        whether every claim holds.
+
+    Raises:
+        UserError: an unknown suite, one that could not be run, or peft is not installed.
+    """
+    for name in names or []:
+        if name not in SUITES:
+            raise UserError(f"--suite {name}: no such suite; there are {', '.join(SUITES)}")
+    if find_spec("peft") is None:
+        raise UserError(
+            "peft is not installed, and it is what speed is held against; install with: "
+            ".venv/bin/pip install -c requirements.lock -e '.[dev]'"
+        )
+    holds = True
+    for name in names or SUITES:
+        print(f"--- {name}: {SUITES[name]}", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", f"antipasto_bench.speed.suites.{name}", "--results", str(results)]
+        with TemporaryDirectory() as cache:  # decompositions of random weights are of no use to later runs
+            environment = os.environ | {"ANTIPASTO_CACHE": cache}
+            done = subprocess.run(command, stdout=subprocess.PIPE if as_json else None, text=True, env=environment)
+        if done.returncode not in (0, NOT_HELD):
+            raise UserError(f"the suite {name} ended with exit code {done.returncode}; see above")
+        if as_json and done.stdout.splitlines()[-1].endswith(".json"):  # else it measured nothing, and printed why
+            print(json.dumps(json.loads(Path(done.stdout.splitlines()[-1]).read_text(encoding="utf-8"))), flush=True)
+        holds &= done.returncode == 0
+    return holds

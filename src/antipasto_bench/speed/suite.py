@@ -1,0 +1,62 @@
+"""The suites by name, and the form of what each of them measures: cells, and claims about ratios."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SUITES = {
+    "step": "a training step of every variant, against the base, our lora and peft",
+    "layers": "a training step of three blocks of Qwen3-0.6B's shape",
+    "compiled": "a training step through torch.compile, against one without it",
+    "memory": "bytes kept for the backward pass, by layers alone",
+    "kept": "memory of a step of every variant, and of peft: kept for the backward pass, and at its peak",
+    "init": "attaching: cold, warm, and from calibration data",
+    "growth": "how a step grows with tokens, rows, layers and rank",
+    "scoring": "questions a second: merged, hooked, base, by every backend, and a plain generate loop",
+    "run": "a whole nano run, against the same run made peft's way",
+    "sweep_overhead": "what of a sweep is neither training nor scoring",
+    "gpu": "on a GPU: steps, memory and scoring of whole models of published shapes",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A ratio of two figures of one run, or a count, and what it must not exceed."""
+
+    what: str
+    ratio: float
+    bound: float
+    pairs: list[list[float]] = field(default_factory=list)  # both figures of every turn, where the ratio is over turns
+
+    @property
+    def holds(self) -> bool:
+        return self.ratio <= self.bound
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm's figures: one for each turn, or a single count."""
+
+    arm: str
+    unit: str
+    values: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """All that a suite measured."""
+
+    setting: str  # the models, batches and ranks, as a sentence for the page
+    cells: list[Cell]
+    claims: list[Claim]
+    details: Mapping[str, object] = field(default_factory=dict)  # further JSON of the record, which the page leaves out
+
+    @property
+    def holds(self) -> bool:
+        return all(claim.holds for claim in self.claims)

@@ -1,0 +1,140 @@
+"""On a GPU, whole models of published shapes in bfloat16 with random weights: a step of 8 x 256 tokens, its peak
+memory, and GSM8K's number of questions answered.
+
+    antipasto-bench speed --suite gpu
+"""
+
+import copy
+import gc
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ...nano import MODEL_DIR
+from ...run.generate import Scorer, rows_that_fit
+from ...spec.compose import compose
+from ..measuring import claim_ratio, time_arms
+from ..peers import FROZEN_RANK, RANK, VARIANT_BESIDE, TrainingStep, down_proj_arms
+from ..recording import run_suite
+from ..shapes import SHAPES, build_model, random_batch
+from ..suite import Cell, Claim, SuiteResult
+
+TURNS, REPEATS = 9, 5
+MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")
+# GSM8K's number of test questions, and how long its prompts and a trained model's answers are.
+QUESTIONS, PROMPT_TOKENS, ANSWER_TOKENS = 1319, 128, 160
+# Linear attention has no continuous batching, so that the ways to generate are compared on a model without it.
+ANSWERED = [("Qwen3.5-0.8B", "hf"), ("Qwen3-0.6B", "hf"), ("Qwen3-0.6B", "static"), ("Qwen3-0.6B", "continuous")]
+THREE_TIMES_AS_FAST = ("lora", "antipasto")  # bound on Qwen3.5-0.8B: three times peft's tokens a second
+
+
+def measure_steps(
+    name: str, build: Callable[[], Any], batch: dict[str, Tensor]
+) -> tuple[list[Cell], list[Claim], list[str]]:
+    """Milliseconds, tokens a second and peak memory of every arm's step.
+
+    Each variant of ours takes turns with the base, our lora and its peer in peft: at most four models are in memory.
+
+    Returns:
+        (cells, claims, arms that did not fit into memory).
+    """
+    builders = down_proj_arms(build, batch)
+    peft_arm = {ours: f"peft {method}" for method, ours in VARIANT_BESIDE.items()}
+    always = {arm: build_with_peak(builders.pop(arm)) for arm in ("base", "lora")}
+    peaks = {arm: peak for arm, (_, peak) in always.items()}
+    times: dict[str, list[float]] = {}
+    claims: list[Claim] = []
+    for ours in [arm for arm in ("lora", *builders) if not arm.startswith("peft ")]:
+        theirs = peft_arm.get(ours)
+        in_memory = {arm: step for arm, (step, _) in always.items()}
+        for arm in (ours, theirs):
+            if arm in builders:
+                with suppress(torch.OutOfMemoryError):  # peft's hra holds a square matrix for each reflection
+                    in_memory[arm], peaks[arm] = build_with_peak(builders[arm])
+        together = time_arms(in_memory, TURNS, repeats=REPEATS)
+        times = together | times  # cells show the base and our lora as first timed; claims, as timed beside the arm
+        if ours in together:
+            claims.append(claim_ratio(together, "base", ours, 1.0, f"{name}: floor / {ours}"))
+        if ours in together and theirs is not None and theirs in together:
+            bound = 1 / 3 if name == "Qwen3.5-0.8B" and ours in THREE_TIMES_AS_FAST else 1.0
+            what = f"{name}: {ours} / {theirs}"
+            claims.append(claim_ratio(together, ours, theirs, bound, f"{what}, time"))
+            claims.append(Claim(f"{what}, peak memory", peaks[ours] / peaks[theirs], 1.0))
+    too_large = [arm for arm in builders if arm not in times]
+    claims.append(Claim(f"{name}: arms of ours that do not fit", sum("peft " not in arm for arm in too_large), 0.0))
+    tokens = batch["input_ids"].numel()
+    cells = [Cell(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
+    cells += [Cell(f"{name}, {arm}", "tokens/s", [1e3 * tokens / ms for ms in values]) for arm, values in times.items()]
+    cells += [Cell(f"{name}, {arm}", "MiB at its peak", [peaks[arm] / 2**20]) for arm in times]
+    return cells, claims, [f"{name}, {arm}" for arm in too_large]
+
+
+def build_with_peak(build: Callable[[], TrainingStep]) -> tuple[TrainingStep, int]:
+    """An arm, and the bytes at the peak of its step: its model included, other models on the GPU not."""
+    gc.collect()  # an adapted model and its layers refer to each other, and are freed by the collector alone
+    before = torch.cuda.memory_allocated()
+    step = build()
+    step()  # creates the moments of the optimizer
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    return step, torch.cuda.max_memory_allocated() - before
+
+
+def seconds_to_answer(model: Any, questions: int, batch_size: int, backend: str = "hf") -> float:
+    """Seconds to answer random prompts, each by as many tokens as a trained model's answer has."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)  # any tokenizer will do: prompts are random tokens
+    run = compose("base", {"eval.batch_size": batch_size, "eval.backend": backend}, "nano")
+    lm: Any = Scorer(model, tokenizer, run.eval)
+    ids = torch.randint(1, 600, (questions, PROMPT_TOKENS), generator=Generator().manual_seed(0)).tolist()
+    lm.tok_encode = lambda text, **options: ids[int(text)]
+    lm.tok_batch_encode = lambda texts, **options: (
+        torch.tensor([ids[int(text)] for text in texts]),
+        torch.ones(len(texts), PROMPT_TOKENS, dtype=torch.long),
+    )
+    settings = {"until": [], "do_sample": False, "max_gen_toks": ANSWER_TOKENS}
+    requests = [SimpleNamespace(args=(str(i), settings)) for i in range(questions)]
+    start = time.perf_counter()
+    lm.generate_until(requests, disable_tqdm=True)
+    return time.perf_counter() - start
+
+
+def measure() -> SuiteResult | None:
+    if not torch.cuda.is_available():
+        print("needs a GPU: run `antipasto-bench speed --suite gpu` where there is one; nothing was measured here")
+        return None
+    cells: list[Cell] = []
+    claims: list[Claim] = []
+    too_large: list[str] = []
+    for name in MODELS:
+        build = partial(copy.deepcopy, build_model(name, torch.bfloat16))
+        of_model = measure_steps(name, build, random_batch(8, 256, SHAPES[name][1]["vocab_size"]))
+        cells += of_model[0]
+        claims += of_model[1]
+        too_large += of_model[2]
+    for name, backend in ANSWERED:
+        model = build_model(name, torch.bfloat16).to("cuda").eval()
+        batch_size = min(QUESTIONS, rows_that_fit(model, PROMPT_TOKENS + ANSWER_TOKENS))
+        seconds_to_answer(model, QUESTIONS, batch_size, backend)
+        spent = [seconds_to_answer(model, QUESTIONS, batch_size, backend) for _ in range(2)]
+        cells.append(Cell(f"{name}, {QUESTIONS} questions, {backend}", "s", spent))
+        if name == "Qwen3.5-0.8B":
+            claims.append(Claim(f"{name}: seconds for {QUESTIONS} questions / 60", median(spent) / 60, 1.0))
+    setting = (
+        f"bfloat16, 8 x 256 tokens, down_proj, r={RANK} and {FROZEN_RANK}; answers of {ANSWER_TOKENS} tokens to "
+        f"prompts of {PROMPT_TOKENS}. Did not fit: {', '.join(too_large) or 'none'}."
+    )
+    return SuiteResult(setting, cells, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(run_suite("gpu", measure))

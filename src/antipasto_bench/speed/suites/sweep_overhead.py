@@ -1,0 +1,51 @@
+"""The time of a sweep that is neither training nor scoring; some five minutes.
+
+A sweep of six full nano runs in one process; of each run, what is neither training nor scoring:
+
+    harness = sum over runs of (total - train - eval),  as a share of sum over runs of total
+
+That is loading (with all imports, in the first run), attaching, tokenising, merging, checks, locks, writing. Before its
+first run the sweep spends some time once, however many runs there are; a cell of its own shows it, and the cell of the
+whole sweep includes it. Forgetting and costs are switched off and not measured here. Bound: 5 % of the runs.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ...store.table import read_table
+from ..recording import run_suite
+from ..suite import Cell, Claim, SuiteResult
+
+BOUND = 0.05
+WORDS = ["lora,antipasto", "seed=0,1,2", "costs=false", "eval.general=none", "--preset", "nano"]
+WORK = ("train_s", "eval_s")
+SHOWN = ("load_s", "attach_s", *WORK, "total_s")
+
+
+def measure() -> SuiteResult:
+    with tempfile.TemporaryDirectory() as home:
+        folders = ["--results", f"{home}/results", "--outputs", f"{home}/outputs"]
+        command = [sys.executable, "-m", "antipasto_bench", "sweep", *WORDS, *folders, "--workers", "1"]
+        start = time.perf_counter()
+        subprocess.run(command, check=True)
+        wall = time.perf_counter() - start
+        start = time.perf_counter()
+        subprocess.run([*command, "--dry-run"], check=True, stdout=subprocess.DEVNULL)
+        start_and_plan = time.perf_counter() - start
+        rows = read_table(Path(home, "results", "table.ndjson")).to_dicts()
+    work = sum(row[name] for row in rows for name in WORK)
+    total = sum(row["total_s"] for row in rows)
+    cells = [
+        Cell(f"{row['run_id'].rpartition('__')[0]}, {name[:-2]}", "s", [row[name]]) for row in rows for name in SHOWN
+    ]
+    cells += [Cell("whole sweep", "s", [wall]), Cell("of it start and plan", "s", [start_and_plan])]
+    cells.append(Cell("of it outside training and scoring", "%", [100 * (wall - work) / wall]))
+    claims = [Claim("of the six runs: outside training and scoring / all", (total - work) / total, BOUND)]
+    return SuiteResult(f"antipasto-bench sweep {' '.join(WORDS)}, one worker.", cells, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(run_suite("sweep_overhead", measure))

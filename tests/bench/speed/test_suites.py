@@ -1,0 +1,82 @@
+"""Claims about the suites: each is a module that can be started, and the one for GPUs runs whole with little models."""
+
+import json
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+import antipasto
+from antipasto_bench.speed import peers, shapes
+from antipasto_bench.speed.recording import run_suite
+from antipasto_bench.speed.suite import SUITES
+from antipasto_bench.speed.suites import gpu
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, tmp_path, capsys):
+    """What it does there is done here with little models; without a GPU it says so and records nothing."""
+    monkeypatch.setattr(gpu, "TURNS", 1)
+    monkeypatch.setattr(gpu, "REPEATS", 1)
+    monkeypatch.setattr(gpu, "ANSWER_TOKENS", 4)
+    monkeypatch.setattr(gpu.torch.cuda, "max_memory_allocated", lambda: 2**20)
+    monkeypatch.setattr(gpu.torch.cuda, "memory_allocated", lambda: 0)
+    monkeypatch.setattr(gpu.torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(peers, "FROZEN_RANK", 32)
+    monkeypatch.setattr(peers, "RANK", 4)
+    small = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 700}
+
+    def too_large():
+        raise torch.OutOfMemoryError("a square matrix for each reflection")
+
+    build = partial(shapes.build_model, "Qwen3-0.6B", **small)
+    builders = peers.down_proj_arms(build, shapes.random_batch(2, 16, 700))
+    monkeypatch.setattr(gpu, "down_proj_arms", lambda *given: builders | {"peft hra": too_large})
+    cells, claims, absent = gpu.measure_steps("Qwen3.5-0.8B", build, shapes.random_batch(2, 16, 700))
+    assert absent == ["Qwen3.5-0.8B, peft hra"]
+    assert {cell.unit for cell in cells} == {"ms", "tokens/s", "MiB at its peak"}
+    bounds = {claim.what.removeprefix("Qwen3.5-0.8B: "): claim.bound for claim in claims}
+    assert bounds["lora / peft lora, time"] == bounds["antipasto / peft psoft, time"] == 1 / 3
+    for name, variant in antipasto.REGISTRY.items():
+        if variant.trains:
+            assert bounds.pop(f"floor / {name}") == 1.0
+    assert bounds.pop("arms of ours that do not fit") == 0.0
+    assert {*bounds.values()} == {1 / 3, 1.0}
+    arms = {cell.arm.removeprefix("Qwen3.5-0.8B, ") for cell in cells}
+    assert arms == set(builders) - {"peft hra"}, "every variant, and all of peft's that fit"
+    rows = []
+    model = build().eval()
+    model.lm_head.register_forward_hook(lambda module, args, out: rows.append(len(out)))
+    gpu.seconds_to_answer(model, 5, 5)
+    assert rows == [5] * 4, "all at once, four tokens each"
+    if not torch.cuda.is_available():
+        assert run_suite("gpu", gpu.measure, ["--results", str(tmp_path)]) == 0
+        assert "nothing was measured here" in capsys.readouterr().out
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_every_suite_is_a_module_that_measures_and_records_under_its_own_name():
+    folder = ROOT / "src/antipasto_bench/speed/suites"
+    assert {path.stem for path in folder.glob("*.py")} == {*SUITES, "__init__"}
+    for name in SUITES:
+        module = import_module(f"antipasto_bench.speed.suites.{name}")
+        assert callable(module.measure)
+        assert f'sys.exit(run_suite("{name}", measure))' in (folder / f"{name}.py").read_text()
+
+
+def test_every_record_was_measured_with_committed_code():
+    paths = list((ROOT / "results/speed").glob("*/*.json"))
+    assert len(paths) >= 5
+    for path in paths:
+        assert path.stem in SUITES
+        git = json.loads(path.read_text())["provenance"]["git"]
+        assert git["commit"], path
+        assert git["dirty"] is False, path
+
+
+def test_benchmark_holds_data_alone():
+    """The one module in it belongs to an lm-eval task, which names it."""
+    modules = {str(path.relative_to(ROOT / "benchmark")) for path in (ROOT / "benchmark").rglob("*.py")}
+    assert modules == {"tasks/nano_metamath/questions.py"}
