@@ -21,6 +21,7 @@ from antipasto import REGISTRY
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
+from ..core.install import install_hint
 from ..core.paths import benchmark_dir
 from ..spec.config import BASE, EvalConfig, RunConfig
 from ..store.items import headline_of
@@ -60,9 +61,7 @@ def check_backend(run: RunConfig, processes: int = 1) -> None:
     if run.eval.backend != "vllm":
         return
     if find_spec("vllm") is None:
-        raise UserError(
-            "eval.backend=vllm needs vLLM; install it, without the lock, with: .venv/bin/pip install -e '.[vllm]'"
-        )
+        raise UserError(f"eval.backend=vllm needs vLLM; install it with: {install_hint('vllm')}")
     if not torch.cuda.is_available():
         raise UserError("eval.backend=vllm needs a GPU; write eval.backend=hf")
     if run.quant != "none":

@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from ..core.errors import UserError
-from ..core.paths import benchmark_dir, project_root
+from ..core.install import install_hint
+from ..core.paths import benchmark_dir, find_project, project_root
 from ..core.provenance import provenance
 
 SUITES = {
@@ -186,8 +187,7 @@ def measure_suites(names: list[str] | None = None, as_json: bool = False) -> boo
             raise UserError(f"--suite {name}: no such suite; there are {', '.join(SUITES)}")
     if find_spec("peft") is None:
         raise UserError(
-            "peft is not installed, and it is what speed is held against; install with: "
-            ".venv/bin/pip install -c requirements.lock -e '.[dev]'"
+            f"peft is not installed, and it is what speed is held against; install it with: {install_hint('peft')}"
         )
     held = True
     for name in names or SUITES:
@@ -208,11 +208,17 @@ def measure_suites(names: list[str] | None = None, as_json: bool = False) -> boo
 
 
 def write_page() -> Path:
-    """Write docs/speed.md anew, and return its path."""
-    root = project_root()
-    place = root / PAGE
+    """Write docs/speed.md anew, or outside a project results/speed/README.md, and return its path.
+
+    Raises:
+        UserError: no suite has been measured.
+    """
+    project, results = find_project(), project_root() / "results"
+    if not any((results / "speed").glob("*/*.json")):
+        raise UserError(f"{results / 'speed'} holds no figures; measure some with: antipasto-bench speed")
+    place = project / PAGE if project else results / "speed" / "README.md"
     place.parent.mkdir(exist_ok=True)
-    place.write_text(page(root / "results"), encoding="utf-8")
+    place.write_text(page(results), encoding="utf-8")
     return place
 
 

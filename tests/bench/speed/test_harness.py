@@ -10,7 +10,19 @@ import torch
 from command import bench
 
 import antipasto
-from antipasto_bench.speed.harness import NOT_HELD, SUITES, Cell, Claim, by_turns, duel, in_turns, page, record
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.speed.harness import (
+    NOT_HELD,
+    SUITES,
+    Cell,
+    Claim,
+    by_turns,
+    duel,
+    in_turns,
+    page,
+    record,
+    write_page,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -113,10 +125,18 @@ def test_every_suite_is_a_script_and_what_is_kept_was_measured_with_committed_co
         assert where["dirty"] is False, path
 
 
+def test_no_page_is_written_where_nothing_was_measured(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="results/speed holds no figures"):
+        write_page()
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_the_command_measures_a_suite_and_writes_the_page(tmp_path):
     found = json.loads(bench("speed", "--suite", "memory", "--json", cwd=tmp_path).stdout)
     assert all(claim["holds"] for claim in found["claims"]), found["claims"]
-    assert "### memory: bytes kept" in (tmp_path / "docs/speed.md").read_text()
+    assert "### memory: bytes kept" in (tmp_path / "results/speed/README.md").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"results"}, "outside a project there is no docs/speed.md"
     said = bench("speed", "--suite", "memroy", cwd=tmp_path, expect=2).stderr
     assert said.startswith("error: --suite memroy: no such suite; there are step, ")
