@@ -12,9 +12,16 @@ default:
 demo *OPTIONS: setup
     {{ bench }} demo "$@"
 
-# Set up if need be, then lint, check types and run every test.
-test *PYTEST_OPTIONS: setup lint
-    .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
+# Set up if need be, then lint, check types and run every test that is not marked long; `just test all` runs those too.
+test *WORDS: setup lint
+    #!/bin/sh
+    # Words after that are pytest's: just test all tests/antipasto -k lora
+    set -eu
+    case "${1-}" in
+        all) shift ;;
+        *) set -- -m "not long" "$@" ;;
+    esac
+    exec .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
 
 # Train and score one variant: just bench-variant antipasto rotate_basis=V preset=nano
 bench-variant VARIANT *OVERRIDES: setup
@@ -40,14 +47,14 @@ lock: setup
     .venv/bin/python scripts/lock.py > requirements.lock.new
     mv requirements.lock.new requirements.lock
 
-# Install this project and all it needs into .venv, at the locked versions, when either changed.
+# Install the library, the bench and all they need into .venv, at the locked versions, when any of that changed.
 [private]
 setup:
     #!/bin/sh
     set -eu
     [ -x .venv/bin/python ] || python3 -m venv .venv
-    if ! cat pyproject.toml requirements.lock | cmp -s - .venv/installed; then
+    if ! cat src/pyproject.toml pyproject.toml requirements.lock | cmp -s - .venv/installed; then
         echo "installing into .venv (once; some minutes) ..." >&2
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
-        cat pyproject.toml requirements.lock > .venv/installed
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ./src -e '.[dev]'
+        cat src/pyproject.toml pyproject.toml requirements.lock > .venv/installed
     fi

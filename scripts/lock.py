@@ -7,11 +7,11 @@ from importlib.metadata import distributions
 
 HEADER = """\
 # Every version, transitive ones too, that this project is developed and tested with. Install with
-#     pip install -c requirements.lock -e '.[dev]'
+#     pip install -c requirements.lock -e ./src -e '.[dev]'
 # torch's own CUDA packages, on machines that get them, are pinned by torch's metadata."""
 
 # Of the environment, not of the project; and what only made this file.
-LEFT_OUT = {"pip", "setuptools", "wheel", "antipasto-bench", "rust-just"}
+LEFT_OUT = {"pip", "setuptools", "wheel", "antipasto-adapters", "antipasto-bench", "rust-just"}
 
 print(HEADER)
 for name, version in sorted({(d.name.lower().replace("_", "-"), d.version) for d in distributions()}):

@@ -32,13 +32,18 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Train adapters on MetaMathQA, score them on GSM8K through lm-eval, and compare them honestly.\n\n"
     "Settings are written `key=value`; `key=a,b,c` sweeps. A user's word wins over the preset, the preset over "
-    "the variant's own defaults.",
+    "the variant's own defaults.\n\nFiles go to results/ and outputs/ of the project (the nearest folder upwards with "
+    "benchmark/presets), or outside one to those of the current folder.",
 )
 
 WORDS_HELP = "`key=value` settings, such as rotate_basis=V rank=64 lr=5e-3 seed=0."
 PresetOption = Annotated[str | None, typer.Option("--preset", "-p", help="nano, a hub preset, or a YAML file.")]
-ResultsOption = Annotated[Path | None, typer.Option(help="Folder of the table and the items [results].")]
-OutputsOption = Annotated[Path | None, typer.Option(help="Folder of logs, adapters and samples [outputs].")]
+ResultsOption = Annotated[
+    Path | None, typer.Option(help="Folder of the table and the items [results, in the project or the current folder].")
+]
+OutputsOption = Annotated[
+    Path | None, typer.Option(help="Folder of logs, adapters and samples [outputs, beside results].")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts: the last line, or one line a row.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make runs again that the table already has.")]
 
@@ -280,12 +285,14 @@ def demo(results: ResultsOption = None, outputs: OutputsOption = None) -> None:
     for variant, given in arms:
         _say_outcome(_execute(compose(variant, given, "nano"), store, force=False), as_json=False)
     typer.echo()
-    _report(store, store.results.parent / "README.md")
+    _report(store, (home if results is None else store.results) / "README.md")
 
 
 @app.command()
 def report(
-    readme: Annotated[Path | None, typer.Option(help="The page to write into [README.md].")] = None,
+    readme: Annotated[
+        Path | None, typer.Option(help="The page to write into [README.md of the project, else of results].")
+    ] = None,
     reference: Annotated[
         list[Path] | None, typer.Option(metavar="CSV", help="Published rows to show below, marked as such.")
     ] = None,
@@ -295,9 +302,10 @@ def report(
 
     The tables are printed, too. What has not changed is not written.
     """
-    from ..core.paths import project_root
+    from ..core.paths import find_project
 
-    _report(Store.of(results), readme or project_root() / "README.md", reference or [])
+    store = Store.of(results)
+    _report(store, readme or (find_project() or store.results) / "README.md", reference or [])
 
 
 def _report(store: Store, readme: Path, references: Sequence[Path] = ()) -> None:

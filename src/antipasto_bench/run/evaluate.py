@@ -19,6 +19,7 @@ from antipasto import REGISTRY
 
 from ..core.compat import shard_questions, templates_compiled_once
 from ..core.errors import UserError, first_line
+from ..core.install import install_hint
 from ..spec.config import BASE, EvalConfig, RunConfig
 from ..store.items import Item, headline_of
 from ..store.record import Json, Metrics, Score
@@ -62,9 +63,7 @@ def check_backend(run: RunConfig, processes: int = 1) -> None:
     if run.eval.backend != "vllm":
         return
     if find_spec("vllm") is None:
-        raise UserError(
-            "eval.backend=vllm needs vLLM; install it, without the lock, with: .venv/bin/pip install -e '.[vllm]'"
-        )
+        raise UserError(f"eval.backend=vllm needs vLLM; install it with: {install_hint('vllm')}")
     if not torch.cuda.is_available():
         raise UserError("eval.backend=vllm needs a GPU; write eval.backend=hf")
     if run.quant != "none":

@@ -10,6 +10,7 @@ import torch
 
 from ..core.device import pick_device
 from ..core.errors import UserError, first_line
+from ..core.install import install_hint
 from ..core.paths import EMBEDDED, locate
 from ..spec.config import RunConfig
 from .process_group import launched
@@ -114,10 +115,7 @@ def _quantised(run: RunConfig, device: torch.device) -> dict[str, Any]:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            f"quant={run.quant} needs bitsandbytes; install it with: .venv/bin/pip install -c requirements.lock "
-            "-e '.[quant]'"
-        ) from error
+        raise UserError(f"quant={run.quant} needs bitsandbytes; install it with: {install_hint('quant')}") from error
     from transformers import BitsAndBytesConfig
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # advice on optional kernels

@@ -18,6 +18,7 @@ import yaml
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
+from ..core.paths import benchmark_dir, locate
 from .compose import expand
 from .config import RunConfig
 from .grammar import parse_words
@@ -48,11 +49,29 @@ def sweep_of(words: list[str], preset: str | None) -> Sweep:
     if files:
         if len(words) > 1:
             raise UserError(f"{files[0]} is a sweep file; give it alone, or the words of a sweep")
-        return read_sweep(Path(files[0]), preset)
+        return read_sweep(find_sweep(files[0]), preset)
     variants, axes = parse_words(words)
     if not variants:
         raise UserError("name at least one variant, such as: antipasto-bench sweep lora,antipasto seed=0,1,2")
     return Sweep(expand(variants, axes, preset))
+
+
+def find_sweep(reference: str) -> Path:
+    """The sweep file of a path or name: seen from the current folder, else among the sweeps that are shipped.
+
+    Both `nano.yaml` and `benchmark/sweeps/nano.yaml` name the shipped one, in any folder that has no such file.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if Path(reference).exists():
+        return Path(reference)
+    folder = benchmark_dir() / "sweeps"
+    place = locate(reference) or locate(str(folder / reference))
+    if place is None:
+        shipped = [path.name for path in folder.glob("*.yaml")]
+        raise UserError(f"{reference}: no such sweep file{did_you_mean(Path(reference).name, shipped)}")
+    return place
 
 
 def read_sweep(path: Path, preset: str | None = None) -> Sweep:

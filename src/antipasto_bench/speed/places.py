@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..core.paths import project_root
+from ..core.paths import find_project
 
 PAGE = "docs/speed.md"
 
@@ -34,7 +34,7 @@ def choose_places(results: Path | None, page: Path | None, page_only: bool = Fal
         UserError: there is no checkout here and no `results`, or what `page_only` needs is missing.
     """
     folder = results_folder(results)
-    root = _checkout()
+    root = find_project()
     if page is None and root is not None and folder == (root / "results").resolve():
         page = root / PAGE
     if page_only and page is None:
@@ -52,15 +52,10 @@ def results_folder(results: Path | None) -> Path:
     """
     if results is not None:
         return results.resolve()
-    root = _checkout()
+    root = find_project()
     if root is None:
         raise UserError(
             "speed writes its figures into a checkout of the project, and the current folder is in none; "
             "name a folder for them with --results DIR, and a file for the page with --page FILE"
         )
     return (root / "results").resolve()
-
-
-def _checkout() -> Path | None:
-    root = project_root()
-    return root if (root / "benchmark" / "presets").is_dir() else None

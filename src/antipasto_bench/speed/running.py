@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..core.errors import UserError
+from ..core.install import install_hint
 from .recording import NOT_HELD
 from .suite import SUITES
 
@@ -33,8 +34,7 @@ def run_suites(names: list[str] | None, results: Path, as_json: bool = False) ->
             raise UserError(f"--suite {name}: no such suite; there are {', '.join(SUITES)}")
     if find_spec("peft") is None:
         raise UserError(
-            "peft is not installed, and it is what speed is held against; install with: "
-            ".venv/bin/pip install -c requirements.lock -e '.[dev]'"
+            f"peft is not installed, and it is what speed is held against; install it with: {install_hint('peft')}"
         )
     holds = True
     for name in names or SUITES:

@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..core.errors import RunFailure, UserError
+from ..core.install import install_hint
 from ..core.signals import SIGNALS, Interrupted, Stop
 from ..run.execute import Outcome, record_loss
 from ..run.workspace import Making, versions
@@ -61,9 +62,7 @@ class _Cluster:
         try:
             import ray
         except ImportError as error:
-            raise UserError(
-                "engine=ray needs Ray; install it with: .venv/bin/pip install -c requirements.lock -e '.[ray]'"
-            ) from error
+            raise UserError(f"engine=ray needs Ray; install it with: {install_hint('ray')}") from error
         self.ray, self.how, self.store = ray, how, store
         _connect(ray, how.address)
         self.unfit: set[str] = set()  # ids of nodes that cannot make our runs

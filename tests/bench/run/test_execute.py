@@ -100,9 +100,10 @@ def test_a_sweep_makes_what_is_owed_and_its_dry_run_tells_what_that_is(made):
     rendered = bench("report", cwd=home)
     assert "| antipasto basis=wanda rotate_basis=V" in rendered.stdout
     assert "| base" in rendered.stdout
-    page = (home / "README.md").read_bytes()
+    page = (home / "results/README.md").read_bytes()
     assert "already up to date" in bench("report", cwd=home).stderr
-    assert (home / "README.md").read_bytes() == page
+    assert (home / "results/README.md").read_bytes() == page
+    assert {path.name for path in home.iterdir()} == {"results", "outputs"}, "outside a project, nothing but these"
 
 
 def test_a_diverging_run_is_recorded_as_failed_and_not_as_a_result(tmp_path):

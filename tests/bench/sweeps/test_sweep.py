@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.spec.selection import chosen
-from antipasto_bench.spec.sweep import read_sweep, sweep_of
+from antipasto_bench.spec.sweep import find_sweep, read_sweep, sweep_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 from antipasto_bench.sweeps.plan import due, plan
@@ -121,6 +121,29 @@ def test_the_committed_sweeps_can_be_read_and_cover_every_variant():
     assert sweeps
     nano = read_sweep(folder / "nano.yaml")
     assert {run.variant for run in nano.runs} == {"base", *antipasto.CONFIGS}
+
+
+def test_a_shipped_sweep_is_read_by_its_name_from_any_folder(tmp_path, monkeypatch):
+    shipped = read_sweep(Path(__file__).parents[3] / "benchmark/sweeps/nano.yaml")
+    monkeypatch.chdir(tmp_path)
+    for name in ("nano.yaml", "benchmark/sweeps/nano.yaml"):
+        asked = sweep_of([name], None)
+        assert [run.run_id for run in asked.runs] == [run.run_id for run in shipped.runs]
+        assert asked.choose == shipped.choose
+
+
+def test_a_sweep_file_of_the_current_folder_wins_over_a_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"preset": "nano", "runs": ["sspace"]}).rename(tmp_path / "nano.yaml")
+    assert [run.variant for run in sweep_of(["nano.yaml"], None).runs] == ["sspace"]
+    assert find_sweep("nano.yaml") == Path("nano.yaml")
+
+
+def test_an_unknown_sweep_file_names_the_nearest_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("nanno.yaml", "benchmark/sweeps/nanno.yaml"):
+        with pytest.raises(UserError, match=rf"^{name}: no such sweep file; did you mean 'nano.yaml'\? \(known: lr"):
+            sweep_of([name], None)
 
 
 @pytest.mark.slow
