@@ -15,6 +15,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -25,7 +26,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.nano.problems import generate, pretraining_text
+from antipasto_bench.nano.problems import Problem, generate, pretraining_text
 
 SEED = 20261120
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmark"
@@ -47,7 +48,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def problems() -> dict[str, list]:
+def problems() -> dict[str, list[Problem]]:
     return {split: generate(split, n, Random(f"{SEED}/{split}")) for split, n in SIZES.items()}
 
 
@@ -102,7 +103,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, model_max_length=2048)
 
 
-def batches(tokenizer: PreTrainedTokenizerFast):
+def batches(tokenizer: PreTrainedTokenizerFast) -> Iterator[torch.Tensor]:
     """Documents joined by the end token, cut into blocks: (BATCH, BLOCK + 1) token ids."""
     ids: list[int] = []
     for text in pretraining_text(Random(f"{SEED}/pretraining")):

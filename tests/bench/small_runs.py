@@ -16,7 +16,7 @@ from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import read_table
 
-SMALL = {
+SMALL: dict[str, object] = {
     "steps": 12, "batch_size": 4, "checkpoint": 3, "eval.limit": 30, "eval.valid_limit": 10, "eval.batch_size": 8,
     "eval.general": "none", "costs": False, "data.calibration": 8,
 }  # fmt: skip
@@ -33,16 +33,16 @@ class StopAfter(StopRequest):
         super().__init__()
 
     @property
-    def signum(self):
+    def signum(self) -> int | None:  # type: ignore[override]
         self.left -= 1
         return signal.SIGTERM if self.left < 0 else None
 
     @signum.setter
-    def signum(self, value) -> None:
+    def signum(self, value: int | None) -> None:
         pass
 
 
-def small(variant: str, **given) -> RunConfig:
+def small(variant: str, **given: object) -> RunConfig:
     return compose(variant, SMALL | given, "nano")
 
 
@@ -64,7 +64,7 @@ def make(
     return execute(run, context, force=force, retry_before=retry_before)
 
 
-def result_of(run: RunConfig, store: Store) -> dict:
+def result_of(run: RunConfig, store: Store) -> dict[str, object]:
     """All that must not depend on what happened on the way."""
     (row,) = read_table(store.table).filter(run_id=run.run_id).to_dicts()
     folder = store.run_folder(run.run_id).path
