@@ -33,7 +33,7 @@ class StopAfter(StopRequest):
         super().__init__()
 
     @property
-    def signum(self) -> int | None:  # type: ignore[override]
+    def signum(self) -> int | None:
         self.left -= 1
         return signal.SIGTERM if self.left < 0 else None
 
