@@ -159,7 +159,7 @@ def test_the_same_generator_gives_the_same_adapter(cfg):
 @every_variant
 def test_analytic_parameter_count_is_what_attach_adds(tiny, cfg):
     attach(tiny, cfg)
-    counted = sum(antipasto.trained_parameters(cfg, m.in_features, m.out_features) for m in (tiny.lin1, tiny.lin2))
+    counted = sum(antipasto.count_parameters(cfg, m.in_features, m.out_features) for m in (tiny.lin1, tiny.lin2))
     assert counted == sum(p.numel() for p in antipasto.trainable_parameters(tiny).values())
 
 
@@ -193,7 +193,7 @@ def test_known_counts_on_24_layers_of_3584_to_1024(cfg, parameters, macs):
         model = nn.ModuleDict({f"layers_{i}": nn.ModuleDict({"down_proj": nn.Linear(3584, 1024)}) for i in range(24)})
     antipasto.attach(model, cfg)
     assert sum(p.numel() for p in antipasto.trainable_parameters(model).values()) == parameters
-    assert 24 * antipasto.trained_parameters(cfg, 3584, 1024) == parameters
+    assert 24 * antipasto.count_parameters(cfg, 3584, 1024) == parameters
     assert 24 * antipasto.added_macs(cfg, 3584, 1024) == macs
 
 
@@ -312,9 +312,9 @@ def test_without_an_alpha_the_scale_is_one_at_every_rank():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_bits_notice_one_changed_value(dtype):
     model = Tiny().to(dtype)
-    before = antipasto.bits_of(dict(model.named_parameters()))
+    before = antipasto.tensor_checksums(dict(model.named_parameters()))
     model.lin2.weight.data.view(-1)[11] *= 1.01
-    after = antipasto.bits_of(dict(model.named_parameters()))
+    after = antipasto.tensor_checksums(dict(model.named_parameters()))
     assert [name for name in before if before[name] != after[name]] == ["lin2.weight"]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import antipasto
-from antipasto.together import TOGETHER, apart
+from antipasto.batched import BATCHED_TARGETS, computed_alone
 
 ROTATED = [cfg for cfg in configs() if getattr(cfg, "rotate_basis", "none") != "none"]
 
@@ -25,8 +25,8 @@ def gradients(model: nn.Module, loss: torch.Tensor) -> list[torch.Tensor]:
     return list(torch.autograd.grad(loss, list(antipasto.trainable_parameters(model).values())))
 
 
-def apart_in(model: Tiny, x: torch.Tensor) -> torch.Tensor:
-    with apart(model.lin1), apart(model.lin2):
+def alone_in(model: Tiny, x: torch.Tensor) -> torch.Tensor:
+    with computed_alone(model.lin1), computed_alone(model.lin2):
         return model(x)
 
 
@@ -38,10 +38,10 @@ def x() -> torch.Tensor:
 @pytest.mark.parametrize("cfg", ROTATED, ids=name_of)
 def test_targets_together_compute_what_each_does_alone(cfg, x):
     model = adapted(cfg)
-    expected = apart_in(model, x)
-    assert model.lin1.__dict__[TOGETHER].kept == {}
+    expected = alone_in(model, x)
+    assert model.lin1.__dict__[BATCHED_TARGETS].results == {}
     found = model(x)
-    assert model.lin1.__dict__[TOGETHER].kept.keys() == {model.lin1, model.lin2}
+    assert model.lin1.__dict__[BATCHED_TARGETS].results.keys() == {model.lin1, model.lin2}
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     for ours, theirs in zip(
         gradients(model, found.square().sum()), gradients(model, expected.square().sum()), strict=True
@@ -72,23 +72,23 @@ def test_whatever_changes_a_tensor_changes_the_output(cfg, call, x):
     call(model, x).square().sum().backward()
     optimizer.step()
     stepped = call(model, x).detach()
-    torch.testing.assert_close(stepped, apart_in(model, x))
+    torch.testing.assert_close(stepped, alone_in(model, x))
     assert not torch.allclose(stepped, before)
     with torch.no_grad():
         model.lin2.lora_rot_T += 0.1
-    torch.testing.assert_close(call(model, x), apart_in(model, x))
+    torch.testing.assert_close(call(model, x), alone_in(model, x))
     model.lin1.lora_delta_s = nn.Parameter(model.lin1.lora_delta_s.detach() + 1)
-    torch.testing.assert_close(call(model, x), apart_in(model, x))
+    torch.testing.assert_close(call(model, x), alone_in(model, x))
 
 
 def test_a_write_that_autograd_cannot_see_is_seen_by_the_next_pass_and_by_merging(x):
     model = adapted(ROTATED[0])
     model(x)
     model.lin1.lora_rot_T.data += 0.5
-    expected = apart_in(model, x).detach()
+    expected = alone_in(model, x).detach()
     torch.testing.assert_close(model(x), expected)
     model.lin1.lora_rot_T.data += 0.5
-    expected = apart_in(model, x).detach()
+    expected = alone_in(model, x).detach()
     antipasto.merge(model)
     torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
 
@@ -113,8 +113,8 @@ def test_a_copy_and_a_detached_model_keep_nothing_of_the_first(x):
     assert not torch.allclose(other(x), before)
     assert torch.equal(model(x), before)
     antipasto.detach(other)
-    assert TOGETHER not in other.lin1.__dict__
-    assert TOGETHER in model.lin1.__dict__
+    assert BATCHED_TARGETS not in other.lin1.__dict__
+    assert BATCHED_TARGETS in model.lin1.__dict__
 
 
 class Checkpointed(Tiny):
