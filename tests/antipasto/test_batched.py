@@ -1,4 +1,4 @@
-"""Claims about what is computed for all targets at once: it is what each of them would compute by itself."""
+"""Claims about what is computed in one batch for all targets: it is what each of them computes by itself."""
 
 import copy
 
@@ -36,15 +36,15 @@ def x() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("cfg", ROTATED, ids=name_of)
-def test_targets_together_compute_what_each_does_alone(cfg, x):
+def test_batched_targets_compute_what_each_does_alone(cfg, x):
     model = adapted(cfg)
     expected = alone_in(model, x)
     assert model.lin1.__dict__[BATCHED_TARGETS].results == {}
-    found = model(x)
+    output = model(x)
     assert model.lin1.__dict__[BATCHED_TARGETS].results.keys() == {model.lin1, model.lin2}
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(output, expected, rtol=1e-6, atol=1e-6)
     for ours, theirs in zip(
-        gradients(model, found.square().sum()), gradients(model, expected.square().sum()), strict=True
+        gradients(model, output.square().sum()), gradients(model, expected.square().sum()), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -147,11 +147,11 @@ def test_a_compiler_meets_no_break_in_a_target(cfg, x):
     torch._dynamo.reset()
     model = adapted(cfg) if antipasto.REGISTRY[cfg.variant].trains else attach(Tiny(), cfg)
     expected = model(x)
-    found = torch.compile(model, fullgraph=True, backend="aot_eager")(x)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    output = torch.compile(model, fullgraph=True, backend="aot_eager")(x)
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-6)
     if expected.requires_grad:
         for ours, theirs in zip(
-            gradients(model, found.square().sum()), gradients(model, expected.square().sum()), strict=True
+            gradients(model, output.square().sum()), gradients(model, expected.square().sum()), strict=True
         ):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -171,8 +171,8 @@ def test_backward_goes_without_the_autocast_that_forward_had(rotate_basis):
     assert (grads[1] - grads[0]).norm() < 0.05 * grads[0].norm()
 
 
-def test_what_was_kept_is_not_used_where_another_tensor_is_to_learn():
-    """A layer called by itself, outside of its model: nothing tells that a new pass has begun."""
+def test_a_stored_result_is_not_used_where_another_tensor_is_to_learn():
+    """A layer called by itself, outside of its model: no hook of the model clears the stored results."""
     torch.manual_seed(0)
     model, x = Tiny(), torch.randn(5, 20)
     antipasto.attach(model, antipasto.AntiPaSTOConfig(r=8, target_names=("lin1",)))

@@ -79,8 +79,8 @@ def test_a_repacked_weight_is_read_right_and_left_as_it_is():
 def test_without_the_inverse_a_repacked_weight_is_one_clear_error_and_others_are_read(monkeypatch):
     layer, before = repacked_4bit()
     monkeypatch.delattr(functional, "_convert_weight_packed_for_cpu_inverse")
-    said = rf"bitsandbytes {bnb.__version__} has no functional\._convert_weight_packed_for_cpu_inverse"
-    with pytest.raises(AdapterError, match=said):
+    message = rf"bitsandbytes {bnb.__version__} has no functional\._convert_weight_packed_for_cpu_inverse"
+    with pytest.raises(AdapterError, match=message):
         weight_of(layer)
     assert torch.equal(weight_of(linear_4bit()), before)
 

@@ -68,7 +68,7 @@ def test_both_words_for_one_field_are_one_clear_error_even_where_they_agree(make
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"target_modules": "q_proj"}, r"target_modules must be a list, got 'q_proj'; write \['q_proj'\]"),
         ({"target_modules": "all-linear"}, r"target_modules must be a list, got 'all-linear'; write \['\.\*'\]"),
@@ -79,13 +79,13 @@ def test_both_words_for_one_field_are_one_clear_error_even_where_they_agree(make
         ({"layers": 3}, r"layers must be a list, got 3; write \[3\]"),
     ],
 )
-def test_one_name_in_place_of_a_list_is_named_by_the_word_that_was_written(given, said):
-    with pytest.raises(AdapterError, match=said):
+def test_one_name_in_place_of_a_list_is_named_by_the_word_that_was_written(given, message):
+    with pytest.raises(AdapterError, match=message):
         LoRAConfig(**given)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("rotate_basis", "W", "rotate_basis must be one of V, U, both, none; got 'W'"),
         ("basis", "svdd", "basis must be one of svd, wanda, asvd, corda; got 'svdd'"),
@@ -93,8 +93,8 @@ def test_one_name_in_place_of_a_list_is_named_by_the_word_that_was_written(given
         ("basis", ["svd"], r"basis must be one of svd, wanda, asvd, corda; got \['svd'\]"),
     ],
 )
-def test_a_word_that_is_no_choice_is_refused_with_the_choices(field, value, said):
-    with pytest.raises(AdapterError, match=said):
+def test_a_word_that_is_no_choice_is_refused_with_the_choices(field, value, message):
+    with pytest.raises(AdapterError, match=message):
         antipasto.AntiPaSTOConfig(**{field: value})
 
 
