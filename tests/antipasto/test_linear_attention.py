@@ -34,7 +34,7 @@ def test_a_variant_trains_on_the_linear_attention_projections(model, name):
     assert not any("self_attn" in key for key in trained)
     optimizer = torch.optim.AdamW(trained.values(), lr=2e-2)
     losses = []
-    for _ in range(4):
+    for _ in range(6):
         loss = model(ids, labels=ids).loss
         losses.append(loss.item())
         loss.backward()
