@@ -6,18 +6,30 @@ optimizer = torch.optim.AdamW(antipasto.trainable_parameters(model).values(), lr
 antipasto.save(model, "adapter.safetensors")
 """
 
-from .adapter import add_tensors, attach, bits_of, detach, disabled, recalibrate, set_coeff, trainable_parameters
+from importlib.metadata import PackageNotFoundError, version
+
+from .adapter import (
+    add_tensors,
+    attach,
+    detach,
+    disabled,
+    recalibrate,
+    set_coeff,
+    tensor_checksums,
+    trainable_parameters,
+)
 from .attachment import attachment
 from .calibration import Contrast
-from .catalogue import Description, describe
 from .checkpoint import load, read_config, save
 from .config import ALIASES, CONFIGS, AdapterConfig, AdapterError, register_config, resolve
+from .description import Description, describe
 from .frozen_basis import FrozenBasisConfig, FrozenBasisVariant
+from .layer import Layer
 from .merging import merge, merge_refusal, unmerge
 from .peft_format import change_as_product, save_peft
 from .routing import reference_logprobs, routed, zeroed
 from .targets import find_targets
-from .variant import REGISTRY, Factors, InputVariant, ParamSpec, Variant, added_macs, register, trained_parameters
+from .variant import REGISTRY, Factors, InputVariant, ParamSpec, Variant, added_macs, count_parameters, register
 from .variants.antipasto import AntiPaSTOConfig
 from .variants.antipasto_ablate import AntiPaSTOAblateConfig
 from .variants.antipasto_arrow import AntiPaSTOArrowConfig
@@ -64,6 +76,7 @@ __all__ = [
     "IA3Config",
     "IA3FFConfig",
     "InputVariant",
+    "Layer",
     "LoRAConfig",
     "LoRAXSConfig",
     "ParamSpec",
@@ -71,12 +84,13 @@ __all__ = [
     "RoadConfig",
     "SSpaceConfig",
     "Variant",
+    "__version__",
     "add_tensors",
     "added_macs",
     "attach",
     "attachment",
-    "bits_of",
     "change_as_product",
+    "count_parameters",
     "describe",
     "detach",
     "disabled",
@@ -94,8 +108,21 @@ __all__ = [
     "save",
     "save_peft",
     "set_coeff",
+    "tensor_checksums",
     "trainable_parameters",
-    "trained_parameters",
     "unmerge",
     "zeroed",
 ]
+
+
+def _installed_version() -> str:
+    """The version of the distribution that holds this package: the library alone, or the benchmark with it."""
+    for distribution in ("antipasto", "antipasto-bench"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return "0+unknown"  # imported from a source tree that was never installed
+
+
+__version__ = _installed_version()

@@ -1,14 +1,14 @@
-"""Attach an adapter to a model, turn its knobs, switch it off, and take it away again.
+"""Attach an adapter to a model, change its coeff, switch it off, and detach it again.
 
-What is added lives on the target layers as `lora_*` parameters and buffers, so it moves, saves and counts with the
-model; a hook on each target computes the new output. The base model's weights are never written: where another
-weight has to stand in (PiSSA, or a merged adapter) the layer's own tensor is set aside and put back.
+An adapter's tensors are `lora_*` parameters and buffers of the target layers, so that they move, save and count with
+the model; a hook on each target computes the new output. The base model's weights are never written: where a layer
+needs another weight (PiSSA, or a merged adapter), its own tensor is stored and put back later.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,9 +19,10 @@ from . import variants as _variants  # noqa: F401  registers every variant
 from .attachment import STATE, Attachment, Weights, attachment
 from .calibration import Contrast, calibrate, require_tokens
 from .config import AdapterConfig, AdapterError
+from .layer import Layer, lora_parameters, lora_tensors
 from .quantised import quantisation, repacked, weight_of
 from .targets import find_targets
-from .variant import REGISTRY, Layer, ParamSpec, Variant, at_least_float32, wide
+from .variant import REGISTRY, ParamSpec, Variant, accumulation_dtype, at_least_float32
 
 
 def attach(
@@ -37,17 +38,17 @@ def attach(
     Args:
         model: any module with linear layers, plain or quantised by bitsandbytes; changed in place.
         cfg: which variant, and its settings.
-        calibration_data: batches for the variants that look at data (see `calibrate`); for `sspace` a `Contrast`.
+        calibration_data: batches for the variants that need data (see `calibrate`); for `sspace` a `Contrast`.
         generator: a CPU generator that the random initialisation is drawn from, whatever the model's device;
             None for torch's own.
-        saved: for `load`: tensors by layer and name, that take the place of initialisation from data.
+        saved: tensors of a file by layer and name; `load` gives them. No calibration data are needed then.
 
     Returns:
         The same model. Only `lora_*` parameters require gradients now.
 
     Raises:
         AdapterError: an adapter is already attached, nothing matches, the rank does not fit a layer, a quantised
-            layer would have to change, or data are missing or too few. The model is then as it was.
+            layer would have to change, or data are missing or too few. The model is then unchanged.
     """
     if getattr(model, STATE, None) is not None:
         raise AdapterError("this model already has an adapter; call detach(model) before attaching another")
@@ -70,25 +71,27 @@ def attach(
             with torch.no_grad():
                 if saved is None or not variant.needs_data(cfg):
                     variant.init(layer, cfg, weight, gathered[name])
-                taken_out = variant.displaced(layer, cfg)
-                if taken_out is not None:
-                    state.taken_out[name] = taken_out
-                    residual = at_least_float32(weight) - taken_out.B @ taken_out.A
-                    base = state.put(name, Weights(residual, None))
-                    # A GPU has better use for its memory.
-                    state.displaced[name] = base if not base.weight.is_cuda else Weights(base.weight.cpu(), None)
+                extracted = variant.extracted_factors(layer, cfg)
+                if extracted is not None:
+                    state.extracted_factors[name] = extracted
+                    residual = at_least_float32(weight) - extracted.B @ extracted.A
+                    original = state.put(name, Weights(residual, None))
+                    # Nothing reads it before `detach` or `disabled`: it need not occupy GPU memory.
+                    on_gpu = original.weight.is_cuda
+                    state.original_weights[name] = Weights(original.weight.cpu(), None) if on_gpu else original
                 if saved is not None:
                     _check_saved(name, variant, cfg, layer, saved.get(name, {}))
                     variant.restore(layer, cfg, saved[name])
         state.hook(model)
-        state.untrained = {} if saved is not None else bits_of(trainable_parameters(model))
+        state.initial_checksums = {} if saved is not None else tensor_checksums(trainable_parameters(model))
     except BaseException:
         detach(model)
         raise
     return model
 
 
-def _check(model: nn.Module, targets: dict[str, Layer], variant: Variant, cfg: AdapterConfig) -> None:
+def _check(model: nn.Module, targets: dict[str, Layer], variant: Variant[Any], cfg: AdapterConfig) -> None:
+    """Raise AdapterError where a target cannot be adapted."""
     owners: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(id(parameter), []).append(name)
@@ -112,7 +115,7 @@ def _check(model: nn.Module, targets: dict[str, Layer], variant: Variant, cfg: A
             raise AdapterError(f"{name}: its weight is not a parameter of its own (weight_norm?); leave the layer out")
         if not bits and not layer.weight.is_floating_point():
             raise AdapterError(f"{name}: weights of {layer.weight.dtype} are no bitsandbytes layer's; leave it out")
-        if any(key.startswith("lora_") for key in (*layer._parameters, *layer._buffers)):
+        if lora_tensors(layer):
             raise AdapterError(f"{name} has an adapter already, attached to a part of this model; detach that first")
         others = [owner for owner in owners[id(layer.weight)] if owner != f"{name}.weight".lstrip(".")]
         if others:
@@ -121,12 +124,14 @@ def _check(model: nn.Module, targets: dict[str, Layer], variant: Variant, cfg: A
             )
 
 
-def _check_saved(name: str, variant: Variant, cfg: AdapterConfig, layer: Layer, tensors: dict[str, Tensor]) -> None:
+def _check_saved(
+    name: str, variant: Variant[Any], cfg: AdapterConfig, layer: Layer, tensors: dict[str, Tensor]
+) -> None:
     """Raise AdapterError where saved tensors are not those of this layer."""
-    own = {key: value for key, value in layer.state_dict().items() if key.startswith("lora_")}
-    known = own | variant.saved(layer, cfg)
-    for key in variant.needed(layer, cfg) - tensors.keys():
-        if not own.keys() <= tensors.keys():  # a file may also hold every tensor there is
+    own = lora_tensors(layer)
+    known = own | variant.tensors_to_save(layer, cfg)
+    for key in variant.required_names(layer, cfg) - tensors.keys():
+        if not own.keys() <= tensors.keys():  # with include_basis=True a file holds all of the layer's own
             raise AdapterError(f"{name}: the saved adapter has no {key}")
     for key, tensor in tensors.items():
         if key not in known:
@@ -136,10 +141,10 @@ def _check_saved(name: str, variant: Variant, cfg: AdapterConfig, layer: Layer, 
 
 
 def _gather(model: nn.Module, state: Attachment, data: Any) -> dict[str, Any]:
-    """What each target's calibrator made of the data: one, or one for each side of a contrast; None without data."""
+    """Each target's calibrator after the data; the two of its sides for a Contrast; None where no data are needed."""
     cfg, variant = state.cfg, state.variant
-    make = variant.calibrator(cfg)
-    if make is None:
+    new_calibrator = variant.calibrator(cfg)
+    if new_calibrator is None:
         return dict.fromkeys(state.targets)
     if data is None:
         raise AdapterError(f"{cfg.variant} with this config chooses by data; pass calibration_data to attach")
@@ -149,11 +154,12 @@ def _gather(model: nn.Module, state: Attachment, data: Any) -> dict[str, Any]:
     sides = [data.positive, data.negative] if isinstance(data, Contrast) else [data]
     gathered = []
     for side in sides:
-        calibrators = {name: make(weight_of(layer)) for name, layer in state.targets.items()}
+        calibrators = {name: new_calibrator(weight_of(layer)) for name, layer in state.targets.items()}
         calibrate(model, state.targets, calibrators, side)
         for name, layer in state.targets.items():
-            needed = variant.tokens_needed(layer.in_features, layer.out_features, cfg)
-            require_tokens(name, calibrators[name].tokens, needed)
+            require_tokens(
+                name, calibrators[name].tokens, variant.tokens_needed(layer.in_features, layer.out_features, cfg)
+            )
         gathered.append(calibrators)
     if variant.contrastive:
         return {name: (gathered[0][name], gathered[1][name]) for name in state.targets}
@@ -165,39 +171,39 @@ def add_tensors(
 ) -> None:
     """Put a variant's tensors on a layer, on its device; frozen ones in `dtype`.
 
-    They are drawn on the CPU in float32, so that a seed gives the same adapter on every device and dtype.
+    They are initialised on the CPU in float32, so that a seed gives the same adapter on every device and dtype.
     """
     device = layer.weight.device
     for name, spec in specs.items():
-        drawn = torch.empty(spec.shape, dtype=torch.float32, device="meta" if layer.weight.is_meta else "cpu")
-        tensor = drawn if drawn.is_meta else spec.init(drawn, generator or torch.default_generator)
+        tensor = torch.empty(spec.shape, dtype=torch.float32, device="meta" if layer.weight.is_meta else "cpu")
+        if not tensor.is_meta:
+            tensor = spec.init(tensor, generator or torch.default_generator)
         if spec.trained:
             layer.register_parameter(name, nn.Parameter(tensor.to(device)))
         else:
-            kept = wide(dtype) if spec.full_precision else dtype
-            layer.register_buffer(name, tensor.to(device, kept))
+            layer.register_buffer(name, tensor.to(device, accumulation_dtype(dtype) if spec.full_precision else dtype))
 
 
 def detach(model: nn.Module, *, keep_merged: bool = False) -> nn.Module:
     """Remove the adapter; the model's weights, state dict and gradient flags are what they were before.
 
     Args:
-        keep_merged: leave a merged adapter folded into the weights for good: a plain model that computes what
-            the adapted one did.
+        keep_merged: leave a merged adapter in the weights for good: a plain model that computes what the adapted
+            one did.
 
     Raises:
-        AdapterError: there is no adapter, or none merged that could be kept.
+        AdapterError: there is no adapter, or keep_merged was given and the adapter is not merged.
     """
     state = attachment(model)
     state.require_enabled("detaching")
     if keep_merged and not state.merged:
         raise AdapterError("keep_merged=True needs a merged adapter; call merge(model) first")
     if not keep_merged:
-        for name, weights in (state.unmerged | state.displaced).items():
+        for name, weights in (state.unmerged | state.original_weights).items():
             state.put(name, weights)
     state.unhook()
     for layer in state.targets.values():
-        for name in [n for n in (*layer._parameters, *layer._buffers) if n.startswith("lora_")]:
+        for name in lora_tensors(layer):
             delattr(layer, name)
     for parameter in state.required_grad:
         parameter.requires_grad_(True)
@@ -210,26 +216,26 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
     """The base model bit for bit, for the length of a `with` block, merged or not."""
     state = attachment(model)
     was_enabled = state.enabled
-    stood: dict[str, Weights] = {}
+    replaced: dict[str, Weights] = {}
     try:
         state.enabled = False
-        for name, weights in (state.unmerged | state.displaced).items():
-            stood[name] = state.put(name, weights)
+        for name, weights in (state.unmerged | state.original_weights).items():
+            replaced[name] = state.put(name, weights)
         yield model
     finally:
         state.enabled = was_enabled
-        for name, weights in stood.items():
+        for name, weights in replaced.items():
             state.put(name, weights)
 
 
 def recalibrate(
     model: nn.Module, calibration_data: Any = None, *, generator: torch.Generator | None = None
 ) -> nn.Module:
-    """Choose again by other data: every trained tensor starts anew, since what it means depends on the choice.
+    """Choose again from other data. Trained tensors are initialised again: their meaning depends on the choice.
 
     Raises:
-        AdapterError: there is no adapter, it chooses by W alone, it was trained or loaded, it is merged, or the
-            data are missing or too few. The adapter is then as it was.
+        AdapterError: there is no adapter, it needs no data, it was trained or loaded, it is merged, or the data are
+            missing or too few. The adapter is then unchanged.
     """
     state = attachment(model)
     state.require_enabled("choosing again")
@@ -237,26 +243,27 @@ def recalibrate(
         raise AdapterError(f"{state.cfg.variant} with this config chooses by W alone; other data change nothing")
     if state.merged:
         raise AdapterError("this adapter is merged; call unmerge(model) before choosing again")
-    trained = [name for name, bits in bits_of(trainable_parameters(model)).items() if state.untrained.get(name) != bits]
+    checksums = tensor_checksums(trainable_parameters(model))
+    trained = [name for name, checksum in checksums.items() if state.initial_checksums.get(name) != checksum]
     if trained:
         raise AdapterError(
             f"{trained[0]} was trained (or loaded) for the present choice; to choose again, detach and attach anew"
         )
-    kept = {
-        name: {key: value.clone() for key, value in layer.state_dict().items() if key.startswith("lora_")}
+    before = {
+        name: {key: tensor.clone() for key, tensor in lora_tensors(layer).items()}
         for name, layer in state.targets.items()
     }
     detach(model)
     try:
         return attach(model, state.cfg, calibration_data, generator=generator)
     except BaseException:
-        attach(model, state.cfg, saved=kept)
-        attachment(model).untrained = state.untrained
+        attach(model, state.cfg, saved=before)
+        attachment(model).initial_checksums = state.initial_checksums
         raise
 
 
 def set_coeff(model: nn.Module, coeff: float) -> nn.Module:
-    """Turn the knob of an attached adapter: 0 is off, 1 what was trained.
+    """Change the coeff of an attached adapter: 0 is off, 1 is what was trained.
 
     Raises:
         AdapterError: there is no adapter, its variant has no coeff, the value is out of its range, or the adapter
@@ -281,14 +288,13 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {
         f"{name}.{key}": parameter
         for name, layer in targets.items()
-        for key, parameter in layer.named_parameters(recurse=False)
-        if key.startswith("lora_")
+        for key, parameter in lora_parameters(layer).items()
     }
 
 
 @torch.no_grad()
-def bits_of(tensors: dict[str, Any]) -> dict[str, int]:
-    """One integer a tensor, the sum of its values' bits: where any single value changes, so does its integer."""
+def tensor_checksums(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """One integer for each tensor: the sum of its values' bits, read as integers. It differs if one value differs."""
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     return {
         name: 0 if t.is_meta else int(t.detach().view(integers[t.element_size()]).sum(dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""What `attach` did to a model, and which weights stand in its layers meanwhile."""
+"""What `attach` did to a model, and which weights its layers hold meanwhile."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .batched import BatchedTargets
 from .config import AdapterConfig, AdapterError
-from .together import Together
-from .variant import Factors, InputVariant, Layer, Variant, bias_of
+from .layer import Layer, bias_of
+from .variant import Factors, InputVariant, Variant
 
 STATE = "_antipasto"
 
@@ -24,31 +25,31 @@ class Weights(NamedTuple):
 
 @dataclass
 class Attachment:
-    """An adapter on a model: its targets, its hooks, and the base tensors that others stand in for."""
+    """An adapter on a model: its targets, its hooks, and the base tensors that others have replaced."""
 
     cfg: AdapterConfig
-    variant: Variant
+    variant: Variant[Any]
     targets: dict[str, Layer]
     required_grad: list[nn.Parameter]  # the base parameters that were trainable before
     handles: list[Any] = field(default_factory=list)
     enabled: bool = True
-    displaced: dict[str, Weights] = field(default_factory=dict)  # of the base, while a residual stands in for it
-    taken_out: dict[str, Factors] = field(default_factory=dict)  # what that residual lacks
-    unmerged: dict[str, Weights] = field(default_factory=dict)  # what stood in each layer before it was merged
-    untrained: dict[str, int] = field(default_factory=dict)  # bits of the trained tensors right after attach
-    together: Together | None = None  # what all targets compute at once
+    original_weights: dict[str, Weights] = field(default_factory=dict)  # of the base, where a residual replaces them
+    extracted_factors: dict[str, Factors] = field(default_factory=dict)  # the base's weight minus that residual
+    unmerged: dict[str, Weights] = field(default_factory=dict)  # what each layer held before it was merged
+    initial_checksums: dict[str, int] = field(default_factory=dict)  # of the trained tensors right after attach
+    batched_targets: BatchedTargets | None = None
 
     @property
     def merged(self) -> bool:
         return bool(self.unmerged)
 
     def require_enabled(self, what: str) -> None:
-        """Raise AdapterError inside `disabled`: what stands in the layers there is put back when it ends."""
+        """Raise AdapterError inside `disabled`, which exchanges the layers' weights again when it ends."""
         if not self.enabled:
             raise AdapterError(f"{what} inside disabled(model) would be undone when it ends; leave it first")
 
     def put(self, name: str, new: Weights) -> Weights:
-        """Swap a target's tensors, and return those that stood there. The model may have moved in between."""
+        """Give a target other tensors, on its device and in its dtype, and return those that it had."""
         layer = self.targets[name]
         bias = bias_of(layer)
         old = Weights(layer.weight.data, None if bias is None else bias.data)
@@ -58,11 +59,11 @@ class Attachment:
         return old
 
     def hook(self, model: nn.Module) -> None:
-        """Compute the adapted output whenever a target is called: together, and anew whenever the model is.
+        """Hook the targets, so that each computes its adapted output whenever it is called.
 
-        Hooks that others registered, before or after, come behind: they see what the adapted layer is given and gives.
+        Hooks registered by others, earlier or later, run after these: they see the adapted layer's input and output.
         """
-        self.together = Together(self.targets.values())
+        self.batched_targets = BatchedTargets(self.targets.values())
         self.handles.append(model.register_forward_pre_hook(self._begin))
         for layer in self.targets.values():
             if isinstance(self.variant, InputVariant):
@@ -71,35 +72,36 @@ class Attachment:
                 self.handles.append(layer.register_forward_hook(self._after, with_kwargs=True, prepend=True))
 
     def unhook(self) -> None:
-        """Leave the targets plain layers, to which a call costs nothing more."""
+        """Remove the hooks: the targets are plain layers again, and calling one costs nothing more."""
         for handle in self.handles:
             handle.remove()
         self.handles = []
-        if self.together is not None:
-            self.together.dissolve()
+        if self.batched_targets is not None:
+            self.batched_targets.release()
 
     def _begin(self, model: nn.Module, args: Any) -> None:
-        if self.together is not None and not torch.compiler.is_compiling():
-            self.together.forget()
+        if self.batched_targets is not None and not torch.compiler.is_compiling():
+            self.batched_targets.clear()
 
-    def _before(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Any:
+    def _before(self, layer: Layer, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Any:
         if not self.enabled:
             return None
         assert isinstance(self.variant, InputVariant)
-        changed = self.variant.adapt_input(layer, self.cfg, input_of(args, kwargs).to(next(layer.parameters()).device))
+        x = input_of(args, kwargs).to(next(layer.parameters()).device)
+        adapted = self.variant.adapt_input(layer, self.cfg, x)
         if args:
-            return (changed, *args[1:]), kwargs
-        return args, kwargs | {next(iter(kwargs)): changed}
+            return (adapted, *args[1:]), kwargs
+        return args, kwargs | {next(iter(kwargs)): adapted}
 
-    def _after(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
+    def _after(self, layer: Layer, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
         if not self.enabled:
             return y
-        x = input_of(args, kwargs).to(y.device)  # accelerate moves it within the call alone
+        x = input_of(args, kwargs).to(y.device)  # accelerate moves x to the layer's device inside the layer's call only
         return self.variant.forward(layer, self.cfg, x, y)
 
 
 def input_of(args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:
-    """What a linear layer was called with, under whatever name."""
+    """The input of a linear layer's call, positional or under any keyword."""
     return args[0] if args else next(iter(kwargs.values()))
 
 
@@ -109,7 +111,7 @@ def attachment(model: nn.Module) -> Attachment:
     Raises:
         AdapterError: there is none.
     """
-    state = getattr(model, STATE, None)
+    state: Attachment | None = getattr(model, STATE, None)
     if state is None:
         raise AdapterError("no adapter is attached to this model; call attach(model, config) first")
     return state

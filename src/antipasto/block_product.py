@@ -1,25 +1,39 @@
 """y + x P^T diag(K_1, ..., K_n)^T U^T: small blocks between two frozen bases, as one step of autograd.
 
-The blocks are multiplied into what the tokens read or into a basis, whichever is smaller; nothing of a basis's size is
-kept. Tokens are the last dimension of a view wherever blocks are multiplied, so nothing is copied. Written out,
-autograd would keep what it should not, and do two things slowly: hand the gradient on through U column by column,
-since that is how the product of the blocks lies; and sum outer products of four over the tokens, where sixteen take
-less time.
+The blocks are multiplied into h = x P^T or into a basis, whichever is smaller; no tensor of a basis's size is saved for
+backward. Wherever blocks are multiplied, the tokens are the last dimension of a view, so that nothing is copied.
+
+The same product written with autograd's own operations would save more, and be slow in two places. The gradient would
+pass through U column by column, because of the memory layout of the product of the blocks. And the gradient of the
+blocks would be summed over the tokens in outer products of 4 x 4, which take more time than those of 16 x 16.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, bmm
 
-GROUP = 16  # directions whose outer products are summed at once
+GROUP = 16  # width of the outer products that are summed over the tokens
+
+
+def add_block_product(
+    y: Float[Tensor, "*batch d_out"],
+    x: Float[Tensor, "*batch d_in"],
+    P: Float[Tensor, "r d_in"],
+    K: Float[Tensor, "n bs bs"],
+    U: Float[Tensor, "d_out r"],
+) -> Float[Tensor, "*batch d_out"]:
+    """y + x P^T diag(K_1, ..., K_n)^T U^T, in y's dtype. P and U are frozen: they get no gradient."""
+    apply: Callable[..., Tensor] = BlockProduct.apply
+    return apply(y, x, P, K, U)
 
 
 class BlockProduct(torch.autograd.Function):
-    """See above. P and U are frozen; x P^T is all that is kept of the size of the tokens."""
+    """`add_block_product` as one step of autograd. For backward it saves x P^T and nothing else per token."""
 
     @staticmethod
     def forward(
@@ -39,13 +53,13 @@ class BlockProduct(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, "*batch d_out"]) -> tuple[Tensor | None, ...]:
         h, P, K, U = ctx.saved_tensors
-        inside = grad.reshape(-1, grad.shape[-1]) @ U  # (tokens, r)
-        for_x, for_K = None, None
+        grad_h = grad.reshape(-1, grad.shape[-1]) @ U  # (tokens, r)
+        grad_x, grad_K = None, None
         if ctx.needs_input_grad[1]:
-            for_x = torch.mm(*as_factors(inside, K.mT, P)).view(*grad.shape[:-1], P.shape[1])
+            grad_x = torch.mm(*as_factors(grad_h, K.mT, P)).view(*grad.shape[:-1], P.shape[1])
         if ctx.needs_input_grad[3]:
-            for_K = outer_products(inside, h, K.shape[-1])
-        return grad, for_x, None, for_K, None
+            grad_K = outer_products(grad_h, h, K.shape[-1])
+        return grad, grad_x, None, grad_K, None
 
 
 def as_factors(
@@ -65,10 +79,10 @@ def times_blocks(h: Float[Tensor, "tokens r"], K: Float[Tensor, "n bs bs"]) -> F
 def outer_products(g: Float[Tensor, "tokens r"], h: Float[Tensor, "tokens r"], bs: int) -> Float[Tensor, "n bs bs"]:
     """The diagonal blocks of g^T h."""
     r = h.shape[1]
-    wide = GROUP if GROUP % bs == 0 and r % GROUP == 0 else bs
-    outer = bmm(_rows(g, wide), _rows(h, wide).mT)  # (r / wide, wide, wide)
-    each = wide // bs
-    diagonal = outer.view(-1, each, bs, each, bs).diagonal(dim1=1, dim2=3)  # (r / wide, bs, bs, each)
+    group = GROUP if GROUP % bs == 0 and r % GROUP == 0 else bs
+    outer = bmm(_rows(g, group), _rows(h, group).mT)  # (r / group, group, group)
+    blocks = group // bs
+    diagonal = outer.view(-1, blocks, bs, blocks, bs).diagonal(dim1=1, dim2=3)  # (r / group, bs, bs, blocks)
     return diagonal.permute(0, 3, 1, 2).reshape(-1, bs, bs)
 
 

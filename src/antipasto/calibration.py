@@ -1,4 +1,4 @@
-"""One walk over calibration data for every variant that needs it: moments are streamed, no activation is kept."""
+"""One pass over the calibration data for every variant that needs it: moments are summed, no activation is stored."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .attachment import input_of
 from .config import AdapterError
+from .layer import Layer
 from .quantised import evaluating
 from .variant import Calibrator
 
@@ -24,13 +25,13 @@ class Contrast:
 
 
 @torch.no_grad()
-def calibrate(model: nn.Module, layers: Mapping[str, nn.Module], gather: Mapping[str, Calibrator], data: Any) -> None:
+def calibrate(model: nn.Module, layers: Mapping[str, Layer], calibrators: Mapping[str, Calibrator], data: Any) -> None:
     """Feed the inputs of each layer, over non-padding tokens, to its calibrator.
 
     Args:
         model: run in eval mode, on the device it is on; every module's own mode is restored.
         layers: the targets by name.
-        gather: the calibrator of each target, by the same names.
+        calibrators: of the targets, by the same names.
         data: an iterable of batches: a dict of keyword arguments (tokens with `attention_mask` 0 are left
             out), a tuple or list of positional arguments, or a tensor.
 
@@ -43,16 +44,16 @@ def calibrate(model: nn.Module, layers: Mapping[str, nn.Module], gather: Mapping
         raise AdapterError(f"calibration data are a list of batches, got one {type(data).__name__}; write [batch]")
 
     def hook(name: str) -> Any:
-        def update(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        def update(layer: Layer, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
             x = input_of(args, kwargs)
             flat = x.reshape(-1, x.shape[-1])  # (tokens, d_in)
-            if mask is not None and not mask.all():  # with nothing to leave out, any layer will do: experts too
+            if mask is not None and not mask.all():  # without padding, a layer may see any tokens: an expert does
                 if mask.numel() != len(flat):
                     raise AdapterError(
                         f"{name}: {len(flat)} token inputs but an attention_mask of {mask.numel()}; leave the layer out"
                     )
                 flat = flat[mask.reshape(-1).to(flat.device).bool()]
-            gather[name].update(flat)
+            calibrators[name].update(flat)
 
         return update
 
@@ -67,10 +68,10 @@ def calibrate(model: nn.Module, layers: Mapping[str, nn.Module], gather: Mapping
             handle.remove()
 
 
-def require_tokens(name: str, tokens: int, needed: int) -> None:
-    """Raise AdapterError where fewer tokens were seen than the choice needs."""
-    if tokens < needed:
-        raise AdapterError(f"{name}: {tokens} calibration tokens; give at least {needed} that are not padding")
+def require_tokens(name: str, tokens: int, minimum: int) -> None:
+    """Raise AdapterError where a layer saw fewer calibration tokens than its variant needs."""
+    if tokens < minimum:
+        raise AdapterError(f"{name}: {tokens} calibration tokens; give at least {minimum} that are not padding")
 
 
 def _arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

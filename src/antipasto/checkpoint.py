@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from .adapter import attach
 from .attachment import attachment
 from .config import AdapterConfig, AdapterError
+from .layer import lora_tensors
+from .tensor_bytes import safetensors_bytes
 
 FORMAT = "antipasto-1"
 
@@ -20,8 +21,8 @@ FORMAT = "antipasto-1"
 def save(model: nn.Module, path: str | os.PathLike[str], *, include_basis: bool = False) -> Path:
     """Write the adapter as it is now, its coeff included, to one safetensors file, atomically.
 
-    Trained tensors are written; frozen ones only where they came from data (or `include_basis` asks), since the
-    base weight gives the others back. Beside each rebuilt basis stand 2 r numbers that fix its signs.
+    Trained tensors are written. Frozen ones are computed again from the base weight by `load`, so they are written only
+    where they came from data, or with `include_basis`. For a basis that is computed again, 2 r numbers fix its signs.
 
     Raises:
         AdapterError: no adapter is attached.
@@ -31,15 +32,13 @@ def save(model: nn.Module, path: str | os.PathLike[str], *, include_basis: bool 
     path = Path(path)
     tensors: dict[str, Tensor] = {}
     for name, layer in state.targets.items():
-        kept = state.variant.saved(layer, state.cfg)
-        if include_basis:
-            kept = {k: v for k, v in layer.state_dict().items() if k.startswith("lora_")}
-        tensors |= {f"{name}.{key}": tensor.detach().cpu().contiguous() for key, tensor in kept.items()}
+        chosen = lora_tensors(layer) if include_basis else state.variant.tensors_to_save(layer, state.cfg)
+        tensors |= {f"{name}.{key}": tensor for key, tensor in chosen.items()}
     metadata = {"format": FORMAT, "config": json.dumps(state.cfg.to_dict())}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(to_bytes(tensors, metadata))  # Python's own write reports a full disk as an OSError
+        partial.write_bytes(safetensors_bytes(tensors, metadata))  # a full disk is an OSError here
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -59,7 +58,7 @@ def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Attach a saved adapter to the base model that it was trained on. No calibration data are needed.
 
     Raises:
-        AdapterError: the file is not an adapter, or this model is not the one it was made for.
+        AdapterError: the file is not an adapter, or does not fit this model.
     """
     cfg, tensors = _read(path)
     saved: dict[str, dict[str, Tensor]] = {}

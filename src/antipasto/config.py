@@ -1,26 +1,40 @@
-"""What a user says about an adapter: a frozen dataclass per variant, checked when it is made."""
+"""What a user says about an adapter: a frozen dataclass per variant, checked when it is constructed."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import math
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 
 class AdapterError(ValueError):
-    """A mistake in how an adapter was asked for; the message says what was wrong and what to write."""
+    """A user's mistake about an adapter; the message says what was wrong, what was expected, and what to write."""
 
 
 CONFIGS: dict[str, type[AdapterConfig]] = {}
 ALIASES = {"antipasto_rot": "antipasto"}
 
+# PEFT's words for three fields, accepted wherever a config is given by keywords.
+PEFT_WORDS = {"target_modules": "target_names", "exclude_modules": "exclude_names", "layers_to_transform": "layers"}
+
+Instance = TypeVar("Instance")
+
+
+class _AcceptsPeftWords(type):
+    """Lets a config class be called with PEFT's words, without adding fields that would be saved twice."""
+
+    def __call__(cls: type[Instance], *args: Any, **given: Any) -> Instance:
+        instance: Instance = type.__call__(cls, *args, **own_words(given))
+        return instance
+
 
 @dataclass(frozen=True, kw_only=True)
-class AdapterConfig:
+class AdapterConfig(metaclass=_AcceptsPeftWords):
     """Fields common to every variant.
 
     Args:
@@ -28,12 +42,16 @@ class AdapterConfig:
             allows it: min(d_in, d_out) of each target.
         alpha: numerator of the scale alpha / r, for the variants that have one; None for r, a scale of 1.
         target_names: regexes; a layer is a target where one matches its whole dotted path, or the end of
-            that path after a dot (`down_proj` matches `model.layers.0.mlp.down_proj`).
-        layers: indices of the decoder blocks to adapt (the first number in a layer's path); None for all.
-        exclude_names: regexes matched the same way, taken out of the targets.
+            that path after a dot (`down_proj` matches `model.layers.0.mlp.down_proj`). PEFT's word for it,
+            `target_modules`, is accepted too.
+        layers: indices of the decoder blocks to adapt (the first number in a layer's path); None for all. PEFT's word:
+            `layers_to_transform`.
+        exclude_names: regexes matched the same way; a layer that matches one is no target. PEFT's word:
+            `exclude_modules`.
 
     Raises:
-        AdapterError: a field's value is impossible; the message names it and what was expected.
+        AdapterError: a field's value is impossible; the message names the field and what was expected. Or a field was
+            given under both of its names.
     """
 
     variant: ClassVar[str] = ""
@@ -45,11 +63,19 @@ class AdapterConfig:
     layers: Sequence[int] | None = None
     exclude_names: Sequence[str] = ("lm_head",)
 
+    if TYPE_CHECKING:  # keywords of the constructor; as attributes, other names of the fields above
+        target_modules: Sequence[str] = ("down_proj",)
+        layers_to_transform: Sequence[int] | None = None
+        exclude_modules: Sequence[str] = ("lm_head",)
+    else:
+        target_modules = property(operator.attrgetter("target_names"))
+        layers_to_transform = property(operator.attrgetter("layers"))
+        exclude_modules = property(operator.attrgetter("exclude_names"))
+
     def __post_init__(self) -> None:
-        for field in ("target_names", "layers", "exclude_names"):
+        for field in PEFT_WORDS.values():
             value = getattr(self, field)
-            if isinstance(value, str | int):
-                raise AdapterError(f"{field} must be a list, got {value!r}; write [{value!r}]")
+            _require_list(field, value)
             if value is not None:
                 object.__setattr__(self, field, tuple(value))
         if self.r is None and not self.full_rank_allowed:
@@ -78,9 +104,44 @@ class AdapterConfig:
         assert self.r is not None, "a variant of full rank has no such scale"
         return self.alpha / self.r
 
-    def inert(self) -> set[str]:
+    def unused_fields(self) -> set[str]:
         """The fields that change nothing under the values of the others."""
         return set()
+
+    def dedicated_variant(self) -> str:
+        """The name of the variant that is defined as this computation; this config's own unless another is."""
+        return self.variant
+
+    def canonical(self) -> AdapterConfig:
+        """The one config that stands for all configs of the same computation.
+
+        - Its variant is the dedicated one: `antipasto_gain` with basis=corda becomes `antipasto_corda`.
+        - Unused fields have their defaults.
+        - alpha is a number: None, where alpha is used, becomes float(r).
+        - Names and layers are sorted and unique: targets are adapted in the model's order, not in theirs.
+        - A whole number in a field of type float becomes a float.
+
+        Attached with the same data and generator, it gives the same tensors and outputs, bit for bit. What depends on
+        the model is left as it is: r=None and r=min(d_in, d_out) stay two configs.
+        """
+        variant = self.dedicated_variant()
+        cls = type(self) if variant == self.variant else CONFIGS[variant]
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        unused = self.unused_fields()
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in unused:
+                value = defaults[field.name]
+            elif field.name == "alpha":
+                value = self.r if value is None else value
+                value = None if value is None else float(value)
+            elif field.name in PEFT_WORDS.values() and value is not None:
+                value = tuple(sorted(set(value)))
+            elif isinstance(defaults[field.name], float):
+                value = float(value)
+            values[field.name] = value
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold, with the variant's name under `variant`."""
@@ -88,13 +149,13 @@ class AdapterConfig:
         return {"variant": self.variant} | {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> AdapterConfig:
-        """The inverse of `to_dict`.
+    def from_dict(values: Mapping[str, Any]) -> AdapterConfig:
+        """The inverse of `to_dict`. PEFT's words are accepted.
 
         Raises:
             AdapterError: the variant or a field is unknown; the message names the nearest known one.
         """
-        values = dict(values)
+        values = own_words(values)
         cls = CONFIGS[resolve(values.pop("variant", ""))]
         known = {field.name for field in dataclasses.fields(cls)}
         for key in values:
@@ -124,13 +185,41 @@ def resolve(variant: str) -> str:
     return name
 
 
-def did_you_mean(word: str, known: Any) -> str:
+def own_words(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of a config in which PEFT's words are replaced by this library's.
+
+    Raises:
+        AdapterError: both words for one field, or a value that is no list.
+    """
+    renamed: dict[str, Any] = {}
+    for word, value in values.items():
+        field = PEFT_WORDS.get(word, word)
+        if word != field:
+            _require_list(word, value)
+            if field in values:
+                raise AdapterError(f"{field} and {word} are two words for one setting; give one of them")
+        renamed[field] = value
+    return renamed
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The tail of an error about an unknown word: its nearest known one, then all of them."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"{f'; did you mean {near[0]!r}?' if near else ''} (known: {', '.join(sorted(known))})"
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"{f'; did you mean {near[0]!r}?' if near else ''} (known: {', '.join(known)})"
 
 
-def choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Check that a field holds one of the allowed words."""
+def require_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise AdapterError where a field does not hold one of the allowed words."""
     if value not in allowed:
         raise AdapterError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def _require_list(word: str, value: object) -> None:
+    """Raise AdapterError where one name, one index or None stands in place of a list of them."""
+    if isinstance(value, str | int):
+        # A list even of one: PEFT reads a string as a regex over the whole path, and "all-linear" as no name at all.
+        instead = [".*"] if value == "all-linear" else [value]
+        raise AdapterError(f"{word} must be a list, got {value!r}; write {instead!r}")
+    if value is None and PEFT_WORDS.get(word, word) != "layers":
+        raise AdapterError(f"{word} must be a list, got None; leave it out for the default")

@@ -1,14 +1,14 @@
 """The frozen-basis family: freeze directions of W, train a small core inside them.
 
     W ~ U diag(S) P                        frozen, chosen by a basis (bases.py)
-    h  = x P^T                             (..., r)  what each frozen direction reads
+    h  = x P^T                             (..., r)  the input's coordinates in the frozen directions
     y' = y + (core(h) - S * h) U^T         y is the untouched layer's own output
 
-It is the published form x W_res^T + core(h) U^T, W_res = W - U diag(S) P, written so that W stays whole: where
-core(h) = S * h the output is the base model's, bit for bit, and no residual is ever rounded.
+It equals the published form x W_res^T + core(h) U^T with W_res = W - U diag(S) P, but needs no W_res: where
+core(h) = S * h the output is the base model's, bit for bit, and no residual is rounded to the base's dtype.
 
-A member of the family says only what its core changes: `change(h) = core(h) - S * h`, linear in h. Writing the
-difference itself, not two nearly equal terms, is what keeps it exact in bfloat16.
+A member of the family defines only `change(h) = core(h) - S * h`, linear in h. It computes that difference directly,
+not as two nearly equal terms, so that a small change is not lost to rounding in bfloat16.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from .bases import BASES, FrozenBasis, align_signs, anchor_of, determined
-from .config import AdapterConfig, AdapterError, choice
-from .together import apart
-from .variant import Calibrator, Factors, Layer, ParamSpec, Variant, plus
+from .bases import BASES, BasisName, FrozenBasis, align_signs, directions_are_unique, sign_anchor
+from .batched import computed_alone
+from .config import AdapterConfig, AdapterError, require_choice
+from .moments import ActPool
+from .variant import Calibrator, Factors, Layer, ParamSpec, Variant, add_low_rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,43 +42,50 @@ class FrozenBasisConfig(AdapterConfig):
     """
 
     r: int | None = 256
-    basis: str = "svd"
-    act_pool: str = "rms"
+    basis: BasisName = "svd"
+    act_pool: ActPool = "rms"
     cov_eps: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choice("basis", self.basis, tuple(BASES))
-        choice("act_pool", self.act_pool, ("rms", "mean_abs"))
+        require_choice("basis", self.basis, get_args(BasisName))
+        require_choice("act_pool", self.act_pool, get_args(ActPool))
         if not 0 < self.cov_eps < float("inf"):
             raise AdapterError(
                 f"cov_eps must be above 0, got {self.cov_eps}; without it an unused channel divides by 0"
             )
 
-    def inert(self) -> set[str]:
-        unused = {"alpha", "act_pool", "cov_eps"}
-        return super().inert() | unused - {"wanda": {"act_pool"}, "svd": set()}.get(self.basis, {"cov_eps"})
+    def unused_fields(self) -> set[str]:
+        unused = super().unused_fields() | {"alpha"}
+        if self.basis != "wanda":
+            unused |= {"act_pool"}
+        if self.basis not in ("asvd", "corda"):
+            unused |= {"cov_eps"}
+        return unused
 
 
-class FrozenBasisVariant(Variant):
+BasisConfigT = TypeVar("BasisConfigT", bound=FrozenBasisConfig)
+
+
+class FrozenBasisVariant(Variant[BasisConfigT]):
     """A core inside a frozen basis. A member defines `core_specs`, `change` and `core_macs`."""
 
     @abstractmethod
-    def core_specs(self, r: int, cfg: Any) -> dict[str, ParamSpec]:
+    def core_specs(self, r: int, cfg: BasisConfigT) -> dict[str, ParamSpec]:
         """The trained tensors of the core on r directions."""
 
     @abstractmethod
-    def change(self, layer: Layer, cfg: Any, h: Float[Tensor, "*batch r"]) -> Float[Tensor, "*batch r"]:
+    def change(self, layer: Layer, cfg: BasisConfigT, h: Float[Tensor, "*batch r"]) -> Float[Tensor, "*batch r"]:
         """core(h) - S * h, in h's dtype."""
 
-    def core_macs(self, r: int, cfg: Any) -> int:
+    def core_macs(self, r: int, cfg: BasisConfigT) -> int:
         """Multiply-accumulates of the matrix products in `change` for one token; elementwise products count none."""
         return 0
 
-    def calibrator(self, cfg: Any) -> Callable[[Tensor], Calibrator] | None:
+    def calibrator(self, cfg: BasisConfigT) -> Callable[[Tensor], Calibrator] | None:
         return BASES[cfg.basis].calibrator(cfg)
 
-    def param_specs(self, d_in: int, d_out: int, cfg: Any) -> dict[str, ParamSpec]:
+    def param_specs(self, d_in: int, d_out: int, cfg: BasisConfigT) -> dict[str, ParamSpec]:
         r = cfg.rank(d_in, d_out)
         return {
             "lora_U": ParamSpec((d_out, r), trained=False),
@@ -86,44 +94,44 @@ class FrozenBasisVariant(Variant):
             **self.core_specs(r, cfg),
         }
 
-    def init(self, layer: Layer, cfg: Any, W: Tensor, gathered: Any) -> None:
+    def init(self, layer: Layer, cfg: BasisConfigT, W: Tensor, gathered: Any) -> None:
         self._set_basis(layer, BASES[cfg.basis].choose(W, len(layer.lora_S), cfg, gathered))
 
-    def saved(self, layer: Layer, cfg: Any) -> dict[str, Tensor]:
-        found = super().saved(layer, cfg)
+    def tensors_to_save(self, layer: Layer, cfg: BasisConfigT) -> dict[str, Tensor]:
+        tensors = super().tensors_to_save(layer, cfg)
         if not self.needs_data(cfg):
-            found["lora_anchor"] = anchor_of(layer.lora_Vh)
-        if self.needs_data(cfg) or not determined(layer.lora_S):
-            found |= {"lora_U": layer.lora_U, "lora_S": layer.lora_S, "lora_Vh": layer.lora_Vh}
-        return found
+            tensors["lora_anchor"] = sign_anchor(layer.lora_Vh)
+        if self.needs_data(cfg) or not directions_are_unique(layer.lora_S):
+            tensors |= {"lora_U": layer.lora_U, "lora_S": layer.lora_S, "lora_Vh": layer.lora_Vh}
+        return tensors
 
-    def needed(self, layer: Layer, cfg: Any) -> set[str]:
+    def required_names(self, layer: Layer, cfg: BasisConfigT) -> set[str]:
         basis = {"lora_U", "lora_S", "lora_Vh"} if self.needs_data(cfg) else {"lora_anchor"}
-        return set(super().saved(layer, cfg)) | basis
+        return set(super().tensors_to_save(layer, cfg)) | basis
 
-    def restore(self, layer: Layer, cfg: Any, tensors: dict[str, Tensor]) -> None:
+    def restore(self, layer: Layer, cfg: BasisConfigT, tensors: dict[str, Tensor]) -> None:
         tensors = dict(tensors)
         anchor = tensors.pop("lora_anchor", None)
         if anchor is not None and "lora_Vh" not in tensors:
-            found = FrozenBasis(layer.lora_U, layer.lora_S, layer.lora_Vh)
-            self._set_basis(layer, align_signs(found, anchor.to(layer.lora_S.device)))
+            basis = FrozenBasis(layer.lora_U, layer.lora_S, layer.lora_Vh)
+            self._set_basis(layer, align_signs(basis, anchor.to(layer.lora_S.device)))
         super().restore(layer, cfg, tensors)
 
     def _set_basis(self, layer: Layer, basis: FrozenBasis) -> None:
         for name, tensor in zip(("lora_U", "lora_S", "lora_Vh"), basis, strict=True):
             getattr(layer, name).copy_(tensor)
 
-    def forward(self, layer: Layer, cfg: Any, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, layer: Layer, cfg: BasisConfigT, x: Tensor, y: Tensor) -> Tensor:
         h = linear(x, layer.lora_Vh.to(x.dtype))  # (..., r)
-        return plus(y, self.change(layer, cfg, h), layer.lora_U)
+        return add_low_rank(y, self.change(layer, cfg, h), layer.lora_U)
 
-    def factors(self, layer: Layer, cfg: Any, dtype: torch.dtype) -> Factors:
+    def factors(self, layer: Layer, cfg: BasisConfigT, dtype: torch.dtype) -> Factors:
         # The core is linear: fed the identity, it returns its own matrix, transposed.
         eye = torch.eye(len(layer.lora_S), dtype=dtype, device=layer.lora_S.device)
-        with apart(layer):
+        with computed_alone(layer):
             core = self.change(layer, cfg, eye).T  # (r, r)
         return Factors(A=layer.lora_Vh.to(dtype), B=layer.lora_U.to(dtype) @ core)
 
-    def added_macs(self, d_in: int, d_out: int, cfg: Any) -> int:
+    def added_macs(self, d_in: int, d_out: int, cfg: BasisConfigT) -> int:
         r = cfg.rank(d_in, d_out)
         return r * (d_in + d_out) + self.core_macs(r, cfg)

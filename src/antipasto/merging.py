@@ -1,4 +1,4 @@
-"""Fold an adapter into the weights, so that the plain layers compute it at no extra cost, and unfold it."""
+"""Merge an adapter into the weights, so that the plain layers compute it at no extra cost, and undo that."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from torch import nn
 
 from .attachment import Weights, attachment
 from .config import AdapterError
+from .layer import bias_of
 from .quantised import quantisation
-from .variant import at_least_float32, bias_of
+from .variant import at_least_float32
 
 
 @torch.no_grad()
 def merge(model: nn.Module) -> nn.Module:
-    """Fold the adapter into the weights.
+    """Merge the adapter into the weights.
 
-    The layers' own tensors are set aside, not overwritten: `unmerge` puts the very same ones back.
+    The layers' own tensors are stored, not overwritten: `unmerge` puts the same tensors back.
 
     Raises:
         AdapterError: there is no adapter, it is merged already, its variant is not a change of W, or a target is
@@ -25,9 +26,9 @@ def merge(model: nn.Module) -> nn.Module:
     state.require_enabled("merging")
     if state.merged:
         raise AdapterError("this adapter is merged already; call unmerge(model) first")
-    why_not = merge_refusal(model)
-    if why_not:
-        raise AdapterError(why_not)
+    refusal = merge_refusal(model)
+    if refusal:
+        raise AdapterError(refusal)
     merged = {}
     for name, layer in state.targets.items():
         weight = state.variant.merged_weight(layer, state.cfg, at_least_float32(layer.weight.data))

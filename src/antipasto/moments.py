@@ -1,13 +1,17 @@
-"""What layers gather from calibration tokens: running sums, never the activations themselves."""
+"""Calibrators: running sums over calibration tokens; no activation is stored."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .svd_cache import SVDFactors
-from .variant import at_least_float32, wide
+from .variant import accumulation_dtype, at_least_float32
+
+ActPool = Literal["rms", "mean_abs"]
 
 
 class Mean:
@@ -38,13 +42,13 @@ class ChannelPower(Mean):
 class DirectionPower(Mean):
     """E[(x . v_i)^2], or E[|x . v_i|], of each right singular vector v_i."""
 
-    def __init__(self, svd: SVDFactors, pool: str) -> None:
-        super().__init__(len(svd.Vh), like=svd.Vh)
-        self.svd = svd
+    def __init__(self, svd_factors: SVDFactors, pool: ActPool) -> None:
+        super().__init__(len(svd_factors.Vh), like=svd_factors.Vh)
+        self.svd_factors = svd_factors
         self.pool = pool
 
     def moment(self, x: Tensor) -> Tensor:
-        h = x.to(self.svd.Vh.dtype) @ self.svd.Vh.T  # (tokens, k)
+        h = x.to(self.svd_factors.Vh.dtype) @ self.svd_factors.Vh.T  # (tokens, k)
         return h.square() if self.pool == "rms" else h.abs()
 
     def pooled(self) -> Float[Tensor, " k"]:
@@ -55,7 +59,7 @@ class Covariance:
     """E[x x^T], not centred, summed in at least float32."""
 
     def __init__(self, W: Float[Tensor, "d_out d_in"]) -> None:
-        dtype = wide(W.dtype)
+        dtype = accumulation_dtype(W.dtype)
         self.sum = torch.zeros(W.shape[1], W.shape[1], dtype=dtype, device=W.device)
         self.tokens = 0
 
@@ -69,7 +73,7 @@ class Covariance:
 
 
 class OutputCovariance(Covariance):
-    """E[(W x)(W x)^T]: W C W^T, of the outputs' size, where C itself would be of the inputs'."""
+    """E[(W x)(W x)^T] = W C W^T, a (d_out, d_out) matrix, where C = E[x x^T] is (d_in, d_in)."""
 
     def __init__(self, W: Float[Tensor, "d_out d_in"]) -> None:
         super().__init__(W.T)

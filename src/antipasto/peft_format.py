@@ -1,8 +1,8 @@
 """Write an adapter as a PEFT LoRA folder, which every tool that reads LoRA reads.
 
 Where a variant's change of W is a thin product B A, that product is a LoRA of scale 1. For the frozen-basis family
-A = P and B = U (core - diag S); for PiSSA, whose W_res is no longer the base, what W_res lacks is subtracted again and
-the rank doubles. PEFT itself is not needed to write the folder.
+A = P and B = U (core - diag S). PiSSA's change is relative to W_res, not to the base model's W = W_res + B0 A0: so
+B0 A0 is subtracted, and the rank doubles. PEFT itself is not needed to write the folder.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from .attachment import attachment
 from .config import AdapterError
+from .tensor_bytes import safetensors_bytes
 from .variant import Factors
 
 
 @torch.no_grad()
 def change_as_product(model: nn.Module) -> dict[str, Factors]:
-    """The change of each target's weight against the base model's, as float32 factors: A (k, d_in), B (d_out, k).
+    """The difference of each target's weight to the base model's, as float32 factors: A (k, d_in), B (d_out, k).
 
     Raises:
-        AdapterError: there is no adapter, or its change is no such product.
+        AdapterError: there is no adapter, or the difference is no such product.
     """
     state = attachment(model)
-    found = {}
+    factors = {}
     for name, layer in state.targets.items():
         thin = state.variant.factors(layer, state.cfg, torch.float32)
         if thin is None:
@@ -40,11 +40,11 @@ def change_as_product(model: nn.Module) -> dict[str, Factors]:
                 f"{state.cfg.variant} does not change W by a product of rank r, so it cannot be written as a LoRA; "
                 "write the merged model instead"
             )
-        lacking = state.taken_out.get(name)
-        if lacking is not None:
-            thin = Factors(A=torch.cat([thin.A, lacking.A.to(thin.A)]), B=torch.cat([thin.B, -lacking.B.to(thin.B)], 1))
-        found[name] = thin
-    return found
+        start = state.extracted_factors.get(name)
+        if start is not None:
+            thin = Factors(A=torch.cat([thin.A, start.A.to(thin.A)]), B=torch.cat([thin.B, -start.B.to(thin.B)], 1))
+        factors[name] = thin
+    return factors
 
 
 def save_peft(
@@ -58,7 +58,7 @@ def save_peft(
         revision: of the base model on the hub.
 
     Raises:
-        AdapterError: there is no adapter, it is not a low-rank change of W, or the folder is in the way.
+        AdapterError: there is no adapter, it is not a low-rank change of W, or the folder exists and is not empty.
         OSError: it could not be written.
     """
     factors = change_as_product(model)
@@ -82,20 +82,22 @@ def save_peft(
     }
     tensors: dict[str, Tensor] = {}
     for name, thin in factors.items():
-        tensors[f"base_model.model.{name}.lora_A.weight"] = thin.A.cpu().contiguous()
-        tensors[f"base_model.model.{name}.lora_B.weight"] = thin.B.cpu().contiguous()
+        tensors[f"base_model.model.{name}.lora_A.weight"] = thin.A
+        tensors[f"base_model.model.{name}.lora_B.weight"] = thin.B
     with new_folder(folder) as partial:
         (partial / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        (partial / "adapter_model.safetensors").write_bytes(to_bytes(tensors, {"format": "pt"}))
+        (partial / "adapter_model.safetensors").write_bytes(safetensors_bytes(tensors, {"format": "pt"}))
     return Path(folder).resolve()
 
 
 @contextmanager
 def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to fill beside `folder`; on leaving, it takes its place in one step, or is removed on an error.
+    """Create a folder in one step: yields a temporary folder to fill, which is renamed to `folder` at the end.
+
+    On an error it is removed, and `folder` is as it was before.
 
     Raises:
-        AdapterError: there is something in the way.
+        AdapterError: `folder` exists and is not an empty folder.
     """
     place = Path(folder).resolve()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):

@@ -1,21 +1,21 @@
-"""Quantised layers: what of them an adapter needs to know.
+"""Quantised layers: what an adapter needs to know of them.
 
 bitsandbytes is an optional extra; it is imported only where a layer of its own is met.
 
-On some CPUs a 4-bit layer repacks its weight for good the first time that it is called in eval mode: from then on no
-gradient passes through it, and its codes mean something else. So nothing here calls one in eval mode, and a layer
-that was repacked already is not adapted.
+On some CPUs a 4-bit layer repacks its weight for good the first time that it is called in eval mode. From then on no
+gradient passes through the layer, and its codes are read by other rules. So nothing here calls such a layer in eval
+mode, and no adapter is attached to a layer that was repacked before.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from .compat import dequantised_4bit, dequantised_8bit, is_4bit, is_repacked
 
 
 def quantisation(layer: Any) -> str | None:
@@ -23,13 +23,13 @@ def quantisation(layer: Any) -> str | None:
     if not any(cls.__module__.startswith("bitsandbytes") for cls in type(layer).__mro__):
         return None
     if not hasattr(layer, "weight") or layer.weight.is_floating_point():
-        return None  # another of its modules, or a layer that keeps its weight as it is
-    return "4-bit" if hasattr(layer.weight, "quant_state") else "8-bit"
+        return None  # another of its modules, or a layer whose weight is not quantised
+    return "4-bit" if is_4bit(layer.weight) else "8-bit"
 
 
 def repacked(layer: Any) -> bool:
-    """Whether a 4-bit layer has turned into one that can only be evaluated."""
-    return bool(getattr(getattr(layer.weight, "quant_state", None), "packing_format_for_cpu", False))
+    """Whether a 4-bit layer was repacked, so that it can only be evaluated."""
+    return is_repacked(layer.weight)
 
 
 @contextmanager
@@ -48,22 +48,17 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def weight_of(layer: Any) -> Tensor:
-    """The layer's weight (d_out, d_in): its own data, or what its quantised data stand for.
+    """The layer's weight (d_out, d_in); of a quantised layer, the dequantised weight.
 
     A 4-bit weight comes back in the dtype that it was quantised from, an 8-bit one in float32.
-    """
-    bits = quantisation(layer)
-    if bits is None:
-        return layer.weight.detach()
-    if bits == "4-bit":
-        from bitsandbytes import functional
 
-        codes, state = layer.weight.data, layer.weight.quant_state
-        if repacked(layer):  # trained before, evaluated now: read it back, and leave the layer as it is
-            codes, state = functional._convert_weight_packed_for_cpu_inverse(codes, copy.copy(state))
-        return functional.dequantize_4bit(codes, state)
-    # Before its first forward the layer keeps codes and scales on the weight, afterwards in its state.
-    codes, scales = layer.weight.CB, layer.weight.SCB
-    if codes is None:
-        codes, scales = layer.state.CB, layer.state.SCB
-    return codes.to(torch.float32) * (scales.to(torch.float32) / 127)[:, None]
+    Raises:
+        AdapterError: the installed bitsandbytes stores the weight in another way than this library can read.
+    """
+    match quantisation(layer):
+        case "4-bit":
+            return dequantised_4bit(layer.weight)
+        case "8-bit":
+            return dequantised_8bit(layer)
+    weight: Tensor = layer.weight.detach()
+    return weight

@@ -7,18 +7,21 @@
 R is orthogonal for every theta, exactly I at theta = 0. Blocks of 2 and 4 are solved in closed form: by
 Cayley-Hamilton a 4x4 skew X satisfies X^4 + n X^2 + p^2 I = 0, with n the sum of its squared entries above
 the diagonal and p its Pfaffian, so (I - X)^-1 = ((1 + n)(I + X) + X^2 + X^3) / (1 + n + p^2).
-What is built is R - I = 2 X (I - X)^-1, which loses no digits where R is near I. Its gradient needs nothing else:
+The functions compute R - I = 2 X (I - X)^-1, which loses no digits where R is near I. Its gradient follows from R:
 dR = 2 N dX N with N = (I - X)^-1 = (R + I) / 2.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from .variant import at_least_float32
 
 
 def rotation_minus_identity(
@@ -29,11 +32,12 @@ def rotation_minus_identity(
     Every entry of A saturates at 2 tan(max_angle / 2), so a 2x2 block turns by less than `max_angle`; in a
     larger block that bound holds for each pair of directions by itself.
     """
-    return _Rotation.apply(theta, block_size, 2 * math.tan(max_angle / 2))
+    apply: Callable[..., Tensor] = _Rotation.apply
+    return apply(theta, block_size, 2 * math.tan(max_angle / 2))
 
 
 class _Rotation(torch.autograd.Function):
-    """As one step of autograd: of some twenty operations on a few numbers, what costs is to follow each back."""
+    """One step of autograd in place of about twenty, each of which would cost more than its few numbers do."""
 
     @staticmethod
     def forward(
@@ -50,14 +54,14 @@ class _Rotation(torch.autograd.Function):
         saturated, Q = ctx.saved_tensors
         block_size = Q.shape[-1]
         N = (Q / 2 + torch.eye(block_size, dtype=Q.dtype, device=Q.device)).mT
-        for_X = 2 * (N @ grad @ N)
+        grad_X = 2 * (N @ grad @ N)
         rows, cols = torch.triu_indices(block_size, block_size, offset=1, device=Q.device)
-        for_upper = (for_X - for_X.mT)[:, rows, cols]
-        return for_upper * (1 - saturated.square()) / 4, None, None
+        grad_upper = (grad_X - grad_X.mT)[:, rows, cols]
+        return grad_upper * (1 - saturated.square()) / 4, None, None
 
 
 def _cayley(upper: Float[Tensor, "blocks pairs"], block_size: int) -> Float[Tensor, "blocks bs bs"]:
-    """R - I from what stands above the diagonal of X."""
+    """R - I from the entries of X above its diagonal."""
     X = _skew(upper, block_size)
     n = upper.square().sum(-1)[:, None, None]
     if block_size == 2:
@@ -70,9 +74,10 @@ def _cayley(upper: Float[Tensor, "blocks pairs"], block_size: int) -> Float[Tens
         p2 = p.square()[:, :, None]
         # X (I-X)^-1 expanded, with X^3 = p X~ - n X:
         return 2 * (_skew(upper + p * dual, 4) + X @ X - p2 * eye) / (1 + n + p2)
-    wide = torch.promote_types(X.dtype, torch.float32)  # LAPACK knows no shorter
-    # Never singular, as X is skew; a check that it is not would wait for a GPU.
-    return 2 * torch.linalg.solve_ex((eye - X).to(wide), X.to(wide)).result.to(X.dtype)
+    # solve_ex checks nothing, and so does not wait for a GPU: X is skew, so I - X is never singular.
+    # LAPACK has no shorter dtype than float32.
+    solved: Tensor = torch.linalg.solve_ex(at_least_float32(eye - X), at_least_float32(X)).result
+    return 2 * solved.to(X.dtype)
 
 
 def _skew(upper: Float[Tensor, "blocks pairs"], block_size: int) -> Float[Tensor, "blocks bs bs"]:

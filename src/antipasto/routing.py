@@ -1,8 +1,8 @@
-"""Gradient routing and what it needs: parameters set aside, and the base model's opinion without a second copy.
+"""Gradient routing and what it needs: parameters set to zero, and the base model's logprobs without a second copy.
 
-    with routed(model, "lora_delta_s_hack"):     # the gradient of this half of the batch goes there alone
+    with routed(model, "lora_delta_s_hack"):     # only this tensor gets the gradient of this half of the batch
         loss_of_one_half.backward()
-    with zeroed(model, "lora_delta_s_hack"):     # the model without what that half taught
+    with zeroed(model, "lora_delta_s_hack"):     # the model without what it learned from that half
         ...
 
 Cloud et al., Gradient routing, 2410.04332.
@@ -26,7 +26,7 @@ from .quantised import evaluating
 
 @contextmanager
 def zeroed(model: nn.Module, *names: str) -> Iterator[nn.Module]:
-    """The adapter without some of its trained tensors, for the length of a `with` block; they come back bit for bit.
+    """Some trained tensors set to zero for the length of a `with` block; they come back bit for bit.
 
     Args:
         names: of tensors on every target, such as "lora_delta_s_hack".
@@ -38,23 +38,23 @@ def zeroed(model: nn.Module, *names: str) -> Iterator[nn.Module]:
     merged = state.merged
     if merged:
         unmerge(model)
-    kept: list[tuple[nn.Parameter, Tensor]] = []
+    replaced: list[tuple[nn.Parameter, Tensor]] = []
     try:
         for parameter in chosen:
             zeros = torch.zeros_like(parameter)
-            kept.append((parameter, parameter.data))
+            replaced.append((parameter, parameter.data))
             parameter.data = zeros
         if merged:
             merge(model)
-        torch.clear_autocast_cache()  # it may hold the values of a moment ago in another dtype
+        torch.clear_autocast_cache()  # it may hold the old values in another dtype
         try:
             yield model
         finally:
-            merged = state.merged  # who merged or unmerged inside, meant it
+            merged = state.merged  # a merge or unmerge inside the block stays in force
     finally:
         if state.merged:
             unmerge(model)
-        for parameter, data in kept:
+        for parameter, data in replaced:
             parameter.data = data
         if merged:
             merge(model)
@@ -63,7 +63,7 @@ def zeroed(model: nn.Module, *names: str) -> Iterator[nn.Module]:
 
 @contextmanager
 def routed(model: nn.Module, *names: str) -> Iterator[nn.Module]:
-    """Only the named trained tensors receive a gradient, for the length of a `with` block: put forward and backward in.
+    """Only the named tensors receive a gradient from a forward and backward pass inside the `with` block.
 
     Raises:
         AdapterError: no adapter is attached, or it trains no tensor of that name.
@@ -94,12 +94,12 @@ def reference_logprobs(
 ) -> Float[Tensor, "B T-1"]:
     """The base model's log p(token t+1 | tokens to t), in nats and float32, from the adapted model itself.
 
-    The adapter is off and the model in eval mode while it answers; both are restored.
+    The adapter is disabled and the model in eval mode during the call; both are restored.
 
     Raises:
         AdapterError: no adapter is attached.
     """
-    given = {} if attention_mask is None else {"attention_mask": attention_mask}
+    kwargs = {} if attention_mask is None else {"attention_mask": attention_mask}
     with evaluating(model), disabled(model):
-        logits = model(input_ids=input_ids, **given).logits[:, :-1]
+        logits = model(input_ids=input_ids, **kwargs).logits[:, :-1]
     return -nn.functional.cross_entropy(logits.mT.float(), input_ids[:, 1:], reduction="none")

@@ -1,10 +1,10 @@
-"""Singular value decompositions, kept on disk.
+"""Singular value decompositions, cached on disk.
 
-An entry is found by the sha256 of the matrix's own bytes with its dtype and shape, so that a stale one cannot be
-hit. It is written atomically and checked against its own digest when it is read: many processes can share a cache,
-and a damaged entry is computed again, with a warning. Beyond its bound the cache forgets what was used least recently.
+The key of an entry is the sha256 of the matrix's own bytes with its dtype and shape, so that a stale entry cannot be
+read. It is written atomically, and checked against its own digest when it is read: many processes can share a cache,
+and a damaged entry is computed again, with a warning. Above its size limit the least recently used entries are removed.
 
-ANTIPASTO_CACHE names its folder (`off`: nothing is kept); ANTIPASTO_CACHE_GB is its bound, 8 unless set.
+ANTIPASTO_CACHE names its folder (`off` for no cache); ANTIPASTO_CACHE_GB is its size limit in gigabytes, by default 8.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from .config import AdapterError
+from .tensor_bytes import memory_of, safetensors_bytes
 from .variant import at_least_float32
 
-_OURS = re.compile(r"[0-9a-f]{64}")
-STALE_S = 3600  # what a killed writer left behind goes after an hour
+_ENTRY = re.compile(r"[0-9a-f]{64}")
+STALE_S = 3600  # partial files of killed writers are removed after an hour
 
 
 class SVDFactors(NamedTuple):
@@ -39,42 +39,42 @@ class SVDFactors(NamedTuple):
 
 
 def svd(W: Float[Tensor, "d_out d_in"]) -> SVDFactors:
-    """The thin SVD of a matrix, computed in at least float32, on its device; from the cache where it is there."""
+    """The thin SVD of a matrix, computed in at least float32, on its device; read from the cache where it holds it."""
     folder = cache_folder()
     if folder is None or W.is_meta:
         return _compute(W)
     entry = folder / f"{_key(W)}.safetensors"
-    found = _read(entry)
-    if found is None:
-        found = _compute(W)
-        _write(entry, found)
-    return SVDFactors(*(tensor.to(W.device) for tensor in found))
+    factors = _read(entry)
+    if factors is None:
+        factors = _compute(W)
+        _write(entry, factors)
+    return SVDFactors(*(tensor.to(W.device) for tensor in factors))
 
 
 def cache_folder() -> Path | None:
-    """Where entries lie; None where nothing is kept."""
-    named = os.environ.get("ANTIPASTO_CACHE")
-    if named == "off":
+    """The folder of the entries; None where nothing is cached."""
+    folder = os.environ.get("ANTIPASTO_CACHE")
+    if folder == "off":
         return None
-    if named:
-        return Path(os.path.expanduser(named))
+    if folder:
+        return Path(os.path.expanduser(folder))
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "antipasto" / "svd"
 
 
 def cache_limit() -> int:
-    """The most bytes that entries may take.
+    """The size limit of all entries, in bytes.
 
     Raises:
         AdapterError: ANTIPASTO_CACHE_GB is not a number of at least 0.
     """
-    given = os.environ.get("ANTIPASTO_CACHE_GB", "8")
+    gigabytes = os.environ.get("ANTIPASTO_CACHE_GB", "8")
     try:
-        limit = float(given)
+        limit = float(gigabytes)
     except ValueError:
         limit = -1
     if not 0 <= limit < float("inf"):
-        raise AdapterError(f"ANTIPASTO_CACHE_GB={given!r}: expected a number of gigabytes, such as 8")
+        raise AdapterError(f"ANTIPASTO_CACHE_GB={gigabytes!r}: expected a number of gigabytes, such as 8")
     return int(limit * 1e9)
 
 
@@ -100,48 +100,48 @@ def _compute(W: Tensor) -> SVDFactors:
 def _key(W: Tensor) -> str:
     data = W.detach().contiguous().cpu()
     digest = hashlib.sha256(f"{data.dtype} {tuple(data.shape)} ".encode())
-    digest.update(data.view(torch.uint8).numpy().data)
+    digest.update(memory_of(data))
     return digest.hexdigest()
 
 
-def _digest(key: str, found: SVDFactors) -> Tensor:
-    digest = hashlib.sha256(key.encode())  # an entry under another's name is as good as damaged
-    for tensor in found:
+def _digest(key: str, factors: SVDFactors) -> Tensor:
+    digest = hashlib.sha256(key.encode())  # so that a file renamed to another key counts as damaged
+    for tensor in factors:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        digest.update(memory_of(tensor.contiguous()))
     return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
 
 
 def _read(entry: Path) -> SVDFactors | None:
     try:
-        # Whole, at once: a file that is mapped could be gone, in another process making room, before it is read.
+        # Read at once, not mapped: another process may remove the file at any time.
         tensors = from_bytes(entry.read_bytes())
-        said = tensors.pop("sha256")
-        found = SVDFactors(**tensors)
-        if not torch.equal(said, _digest(entry.stem, found)):
+        digest = tensors.pop("sha256")
+        factors = SVDFactors(**tensors)
+        if not torch.equal(digest, _digest(entry.stem, factors)):
             raise ValueError("its content does not match its digest")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         warnings.warn(f"{entry} is damaged and will be computed again: {error}", stacklevel=3)
         return None
-    with suppress(OSError):  # another process made room, or the cache is read-only
-        os.utime(entry)  # used now
-    return found
+    with suppress(OSError):  # another process removed it, or the cache is read-only
+        os.utime(entry)  # the time of its last use
+    return factors
 
 
-def _write(entry: Path, found: SVDFactors) -> None:
-    found = SVDFactors(*(tensor.detach().cpu().contiguous() for tensor in found))
+def _write(entry: Path, factors: SVDFactors) -> None:
+    factors = SVDFactors(*(tensor.detach().cpu().contiguous() for tensor in factors))
     limit = cache_limit()
-    if sum(tensor.nbytes for tensor in found) > limit:
+    if sum(tensor.nbytes for tensor in factors) > limit:
         return
     partial = entry.with_name(f".{entry.stem}.{os.getpid()}.{time.monotonic_ns()}.partial")
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(to_bytes(found._asdict() | {"sha256": _digest(entry.stem, found)}))
+        partial.write_bytes(safetensors_bytes(factors._asdict() | {"sha256": _digest(entry.stem, factors)}))
         os.replace(partial, entry)
-        _make_room(entry.parent, limit)
-    except OSError as error:  # a cache that cannot be written costs time, not the run
+        _remove_oldest(entry.parent, limit)
+    except OSError as error:  # without a cache everything still works, only slower
         warnings.warn(f"an SVD could not be kept in {entry.parent}: {error.strerror}", stacklevel=4)
     finally:
         with suppress(OSError):
@@ -149,19 +149,19 @@ def _write(entry: Path, found: SVDFactors) -> None:
 
 
 def _by_age(folder: Path) -> list[tuple[float, int, Path]]:
-    found = []
+    entries = []
     for path in folder.glob("*.safetensors"):
-        if not _OURS.fullmatch(path.stem):
-            continue  # the folder may hold other things, that are not ours to remove
+        if not _ENTRY.fullmatch(path.stem):
+            continue  # not an entry: the folder may hold other files
         try:
             status = path.stat()
         except FileNotFoundError:
-            continue  # another process made room
-        found.append((status.st_mtime, status.st_size, path))
-    return sorted(found)
+            continue  # another process removed it
+        entries.append((status.st_mtime, status.st_size, path))
+    return sorted(entries)
 
 
-def _make_room(folder: Path, limit: int) -> None:
+def _remove_oldest(folder: Path, limit: int) -> None:
     entries = _by_age(folder)
     total = sum(size for _, size, _ in entries)
     for _, size, path in entries:
@@ -169,11 +169,11 @@ def _make_room(folder: Path, limit: int) -> None:
             break
         path.unlink(missing_ok=True)
         total -= size
-    for leftover in folder.glob(".*.partial"):
-        if not _OURS.match(leftover.name[1:]):
+    for partial in folder.glob(".*.partial"):
+        if not _ENTRY.match(partial.name[1:]):
             continue
         try:
-            if time.time() - leftover.stat().st_mtime > STALE_S:
-                leftover.unlink()
+            if time.time() - partial.stat().st_mtime > STALE_S:
+                partial.unlink()
         except FileNotFoundError:
             continue

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from torch import nn
 
 from .config import AdapterConfig, AdapterError
+from .layer import Layer
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Whether a module acts like nn.Linear; quantised layers do without being one."""
+    """Whether a module acts like nn.Linear; quantised layers do, and are none."""
     return all(hasattr(module, name) for name in ("in_features", "out_features", "weight"))
 
 
-def find_targets(model: nn.Module, cfg: AdapterConfig) -> dict[str, Any]:
+def find_targets(model: nn.Module, cfg: AdapterConfig) -> dict[str, Layer]:
     """The layers that a config names, by dotted path, in the model's order.
 
     Raises:
-        AdapterError: nothing matched; the message lists the names that could have been meant.
+        AdapterError: nothing matched; the message lists the names of the model's linear layers.
     """
     linears = {name: module for name, module in model.named_modules() if is_linear(module)}
     targets = {
-        name: module
+        name: cast(Layer, module)
         for name, module in linears.items()
         if _matches(name, cfg.target_names)
         and not _matches(name, cfg.exclude_names)

@@ -6,30 +6,27 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from .config import AdapterConfig, AdapterError
+from .layer import Layer as Layer  # what a variant's file needs is imported from here
+from .layer import bias_of as bias_of
+from .layer import lora_parameters
 
-# A target: an nn.Linear, or a layer that acts like one, with this variant's `lora_*` tensors on it.
-Layer = Any
-Init = Callable[[Tensor, Generator], Any]
+Init = Callable[[Tensor, Generator], Tensor]
+ConfigT = TypeVar("ConfigT", bound=AdapterConfig)
 
 
-def plus(
+def add_low_rank(
     y: Float[Tensor, "*batch d_out"], h: Float[Tensor, "*batch k"], B: Float[Tensor, "d_out k"], scale: float = 1.0
 ) -> Float[Tensor, "*batch d_out"]:
-    """y + scale * h B^T, in one pass over y, which is left as it is."""
+    """y + scale * h B^T as one operation; y itself is not changed."""
     rows = y.reshape(-1, y.shape[-1]), h.reshape(-1, h.shape[-1])
     return torch.addmm(*rows, B.to(y.dtype).T, alpha=scale).view(y.shape)
-
-
-def bias_of(layer: Layer) -> Tensor | None:
-    """A target's bias, if it has one."""
-    return getattr(layer, "bias", None)
 
 
 def constant(value: float) -> Init:
@@ -87,8 +84,8 @@ class Calibrator(Protocol):
         """Add the inputs of some (non-padding) tokens to the running moments."""
 
 
-class Variant(ABC):
-    """Base of every adapter: stateless; all tensors live on the layer, all settings in the config.
+class Variant(ABC, Generic[ConfigT]):
+    """Base of every adapter: stateless; all tensors live on the layer, all settings in its config, a ConfigT.
 
     A variant is its `param_specs` (what it adds), its `forward` (its equation) and the same equation folded into
     the weight: `factors` where the change of W is a product of two thin matrices, else `merged_weight`.
@@ -96,91 +93,97 @@ class Variant(ABC):
 
     config: ClassVar[type[AdapterConfig]]
     mergeable: ClassVar[bool] = True
-    contrastive: ClassVar[bool] = False  # whether its data are a Contrast of two sides
-    trains: ClassVar[bool] = True  # False where all is found from data and nothing is left to train
-    quantised: ClassVar[bool] = True  # whether the base may be quantised: no, where W itself is written
+    contrastive: ClassVar[bool] = False  # whether its calibration data are a Contrast of two sides
+    trains: ClassVar[bool] = True  # False where everything is computed from data, and there is nothing to train
+    quantised: ClassVar[bool] = True  # whether the base may be quantised; False where another weight replaces W
 
-    def calibrator(self, cfg: Any) -> Callable[[Float[Tensor, "d_out d_in"]], Calibrator] | None:
-        """What makes a layer's calibrator, from its weight; None where this config looks at no data."""
+    def calibrator(self, cfg: ConfigT) -> Callable[[Float[Tensor, "d_out d_in"]], Calibrator] | None:
+        """The function that makes a layer's calibrator from its weight; None where this config needs no data."""
         return None
 
-    def needs_data(self, cfg: Any) -> bool:
+    def needs_data(self, cfg: ConfigT) -> bool:
         """Whether `attach` must be given calibration data."""
         return self.calibrator(cfg) is not None
 
-    def check(self, d_in: int, d_out: int, cfg: Any) -> None:
+    def check(self, d_in: int, d_out: int, cfg: ConfigT) -> None:
         """Raise AdapterError where this config is impossible on a (d_out, d_in) layer."""
-        if "r" not in cfg.inert() and cfg.rank(d_in, d_out) > min(d_in, d_out):
+        if "r" not in cfg.unused_fields() and cfg.rank(d_in, d_out) > min(d_in, d_out):
             raise AdapterError(f"r={cfg.r} is above min(d_in, d_out)={min(d_in, d_out)}; lower the rank")
 
     @abstractmethod
-    def param_specs(self, d_in: int, d_out: int, cfg: Any) -> dict[str, ParamSpec]:
+    def param_specs(self, d_in: int, d_out: int, cfg: ConfigT) -> dict[str, ParamSpec]:
         """The tensors to add to a (d_out, d_in) layer, by name; each name begins with `lora_`."""
 
-    def tokens_needed(self, d_in: int, d_out: int, cfg: Any) -> int:
-        """The fewest calibration tokens that a (d_out, d_in) layer can choose by."""
+    def tokens_needed(self, d_in: int, d_out: int, cfg: ConfigT) -> int:
+        """The fewest calibration tokens that a (d_out, d_in) layer needs."""
         return cfg.rank(d_in, d_out)
 
-    def init(self, layer: Layer, cfg: Any, W: Float[Tensor, "d_out d_in"], gathered: Any) -> None:  # noqa: B027
-        """Fill tensors from the layer's weight W (in its own dtype; dequantised) and from what was gathered."""
+    def init(self, layer: Layer, cfg: ConfigT, W: Float[Tensor, "d_out d_in"], gathered: Any) -> None:
+        """Fill the tensors from the layer's weight W and from its calibrator.
 
-    def displaced(self, layer: Layer, cfg: Any) -> Factors | None:
-        """Right after `init`: the part of W that the adapter takes out of the layer and trains itself."""
+        Args:
+            W: the weight in its own dtype; of a quantised layer, dequantised.
+            gathered: the layer's calibrator after the calibration data; for a Contrast, the two calibrators of its
+                sides; None where the config needs no data.
+        """
+
+    def extracted_factors(self, layer: Layer, cfg: ConfigT) -> Factors | None:
+        """Called right after `init`: the part of W that moves out of the layer's weight into trained tensors."""
         return None
 
-    def saved(self, layer: Layer, cfg: Any) -> dict[str, Tensor]:
-        """The tensors of a layer that a file must hold to rebuild it beside the same base model."""
-        return {name: p.detach() for name, p in layer.named_parameters(recurse=False) if name.startswith("lora_")}
+    def tensors_to_save(self, layer: Layer, cfg: ConfigT) -> dict[str, Tensor]:
+        """The tensors of a layer that a file must hold to rebuild it on the same base model."""
+        return {name: p.detach() for name, p in lora_parameters(layer).items()}
 
-    def needed(self, layer: Layer, cfg: Any) -> set[str]:
-        """The names without which a file cannot rebuild the layer."""
-        return set(self.saved(layer, cfg))
+    def required_names(self, layer: Layer, cfg: ConfigT) -> set[str]:
+        """The names of the tensors without which a file cannot rebuild the layer."""
+        return set(self.tensors_to_save(layer, cfg))
 
-    def restore(self, layer: Layer, cfg: Any, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `saved`, on a layer that was initialised (unless its variant needs data)."""
+    def restore(self, layer: Layer, cfg: ConfigT, tensors: dict[str, Tensor]) -> None:
+        """Put the tensors of a file back on a layer; `init` has run before, unless this config needs data."""
         with torch.no_grad():
             for name, tensor in tensors.items():
                 getattr(layer, name).copy_(tensor)
 
     @abstractmethod
     def forward(
-        self, layer: Layer, cfg: Any, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
+        self, layer: Layer, cfg: ConfigT, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
     ) -> Float[Tensor, "*batch d_out"]:
         """The adapted output, from the layer's input x and its own output y."""
 
-    def factors(self, layer: Layer, cfg: Any, dtype: torch.dtype) -> Factors | None:
-        """The adapter's term of the weight as a thin product, computed in `dtype`; None where it is none."""
+    def factors(self, layer: Layer, cfg: ConfigT, dtype: torch.dtype) -> Factors | None:
+        """What the adapter adds to the layer's weight, as a thin product in `dtype`; None where it is no product."""
         return None
 
-    def merged_weight(self, layer: Layer, cfg: Any, W: Float[Tensor, "d_out d_in"]) -> Float[Tensor, "d_out d_in"]:
-        """The weight that makes the plain layer compute `forward`, from the layer's own in at least float32."""
+    def merged_weight(self, layer: Layer, cfg: ConfigT, W: Float[Tensor, "d_out d_in"]) -> Float[Tensor, "d_out d_in"]:
+        """The weight with which the plain layer computes `forward`. W is the layer's own, in at least float32."""
         thin = self.factors(layer, cfg, W.dtype)
         if thin is None:
             raise AdapterError(f"{cfg.variant} is not a change of the weight and cannot be merged")
         return W + thin.B @ thin.A
 
-    def merged_bias(self, layer: Layer, cfg: Any, b: Float[Tensor, " d_out"]) -> Float[Tensor, " d_out"]:
+    def merged_bias(self, layer: Layer, cfg: ConfigT, b: Float[Tensor, " d_out"]) -> Float[Tensor, " d_out"]:
         """The bias that goes with `merged_weight`."""
         return b
 
     @abstractmethod
-    def added_macs(self, d_in: int, d_out: int, cfg: Any) -> int:
+    def added_macs(self, d_in: int, d_out: int, cfg: ConfigT) -> int:
         """Multiply-accumulates of matrix products that each further token adds to those of the base layer."""
 
 
-class InputVariant(Variant):
+class InputVariant(Variant[ConfigT]):
     """An adapter that acts before the layer: it turns x into another x, and leaves y alone."""
 
     @abstractmethod
-    def adapt_input(self, layer: Layer, cfg: Any, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+    def adapt_input(self, layer: Layer, cfg: ConfigT, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """What the layer is given in place of x."""
 
-    def forward(self, layer: Layer, cfg: Any, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, layer: Layer, cfg: ConfigT, x: Tensor, y: Tensor) -> Tensor:
         return y
 
 
-REGISTRY: dict[str, Variant] = {}
-V = TypeVar("V", bound=type[Variant])
+REGISTRY: dict[str, Variant[Any]] = {}
+V = TypeVar("V", bound=type[Variant[Any]])
 
 
 def register(cls: V) -> V:
@@ -189,7 +192,7 @@ def register(cls: V) -> V:
     return cls
 
 
-def trained_parameters(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
+def count_parameters(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
     """Trained parameters on one (d_out, d_in) target, from shapes alone."""
     specs = REGISTRY[cfg.variant].param_specs(d_in, d_out, cfg)
     return sum(spec.numel for spec in specs.values() if spec.trained)
@@ -200,11 +203,11 @@ def added_macs(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
     return REGISTRY[cfg.variant].added_macs(d_in, d_out, cfg)
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """float32, or float64 where the dtype is that already: what sums and small differences are computed in."""
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float32, or float64 for float64: the dtype for sums and for differences of nearly equal numbers."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The same numbers in float32, or in float64 where they already are."""
-    return tensor.to(wide(tensor.dtype))
+    """The tensor in its accumulation dtype: float64 stays, every other dtype becomes float32."""
+    return tensor.to(accumulation_dtype(tensor.dtype))

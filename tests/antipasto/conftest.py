@@ -4,8 +4,8 @@ from tiny_model import Tiny
 
 
 @pytest.fixture(autouse=True)
-def no_svd_cache(monkeypatch):
-    """Tests decompose hundreds of tiny matrices: the user's own cache is not the place for them."""
+def no_svd_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests decompose hundreds of tiny matrices, which would fill the user's own cache."""
     monkeypatch.setenv("ANTIPASTO_CACHE", "off")
 
 

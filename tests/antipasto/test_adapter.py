@@ -149,17 +149,17 @@ def test_only_lora_parameters_train_and_each_gets_a_gradient_within_two_steps(ti
 
 @every_variant
 def test_the_same_generator_gives_the_same_adapter(cfg):
-    made = []
+    states = []
     for _ in range(2):
         torch.manual_seed(0)
-        made.append(attach(Tiny(), cfg, seed=7).state_dict())
-    assert all(torch.equal(value, made[1][name]) for name, value in made[0].items())
+        states.append(attach(Tiny(), cfg, seed=7).state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 @every_variant
 def test_analytic_parameter_count_is_what_attach_adds(tiny, cfg):
     attach(tiny, cfg)
-    counted = sum(antipasto.trained_parameters(cfg, m.in_features, m.out_features) for m in (tiny.lin1, tiny.lin2))
+    counted = sum(antipasto.count_parameters(cfg, m.in_features, m.out_features) for m in (tiny.lin1, tiny.lin2))
     assert counted == sum(p.numel() for p in antipasto.trainable_parameters(tiny).values())
 
 
@@ -193,7 +193,7 @@ def test_known_counts_on_24_layers_of_3584_to_1024(cfg, parameters, macs):
         model = nn.ModuleDict({f"layers_{i}": nn.ModuleDict({"down_proj": nn.Linear(3584, 1024)}) for i in range(24)})
     antipasto.attach(model, cfg)
     assert sum(p.numel() for p in antipasto.trainable_parameters(model).values()) == parameters
-    assert 24 * antipasto.trained_parameters(cfg, 3584, 1024) == parameters
+    assert 24 * antipasto.count_parameters(cfg, 3584, 1024) == parameters
     assert 24 * antipasto.added_macs(cfg, 3584, 1024) == macs
 
 
@@ -201,19 +201,19 @@ def test_targets_are_chosen_by_regex_layer_and_exclusion():
     blocks = nn.ModuleList(nn.ModuleDict({"up_proj": nn.Linear(8, 8), "down_proj": nn.Linear(8, 8)}) for _ in range(3))
     model = nn.ModuleDict({"layers": blocks, "lm_head": nn.Linear(8, 8)})
 
-    def found(**given):
+    def targets(**given):
         return list(antipasto.find_targets(model, LoRAConfig(r=2, **given)))
 
-    assert found() == ["layers.0.down_proj", "layers.1.down_proj", "layers.2.down_proj"]
-    assert len(found(target_names=[".*_proj"])) == 6
-    assert found(target_names=[".*"], layers=[1]) == ["layers.1.up_proj", "layers.1.down_proj"]
-    assert found(target_names=[".*_proj"], exclude_names=["up_proj", r"layers\.[02]\..*"]) == ["layers.1.down_proj"]
-    assert len(found(target_names=["proj|down_.*"])) == 3
-    assert "lm_head" not in found(target_names=[".*"])
+    assert targets() == ["layers.0.down_proj", "layers.1.down_proj", "layers.2.down_proj"]
+    assert len(targets(target_names=[".*_proj"])) == 6
+    assert targets(target_names=[".*"], layers=[1]) == ["layers.1.up_proj", "layers.1.down_proj"]
+    assert targets(target_names=[".*_proj"], exclude_names=["up_proj", r"layers\.[02]\..*"]) == ["layers.1.down_proj"]
+    assert len(targets(target_names=["proj|down_.*"])) == 3
+    assert "lm_head" not in targets(target_names=[".*"])
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (lambda m: attach(m, LoRAConfig(r=17, target_names=ALL)), "lin2: r=17 is above min.*16"),
         (lambda m: attach(m, LoRAConfig(target_names=["down_proj"])), "no linear layer matches.*lin1, lin2"),
@@ -233,9 +233,9 @@ def test_targets_are_chosen_by_regex_layer_and_exclusion():
         (lambda m: antipasto.unmerge(attach(m, LoRAConfig(r=2, target_names=ALL))), "not merged"),
     ],
 )
-def test_a_mistake_is_one_clear_error_and_leaves_the_model_alone(tiny, wrong, said):
+def test_a_mistake_is_one_clear_error_and_leaves_the_model_alone(tiny, wrong, message):
     before = {name: value.clone() for name, value in tiny.state_dict().items()}
-    with pytest.raises(AdapterError, match=said):
+    with pytest.raises(AdapterError, match=message):
         wrong(tiny)
     assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items() if name in before)
 
@@ -312,9 +312,9 @@ def test_without_an_alpha_the_scale_is_one_at_every_rank():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_bits_notice_one_changed_value(dtype):
     model = Tiny().to(dtype)
-    before = antipasto.bits_of(dict(model.named_parameters()))
+    before = antipasto.tensor_checksums(dict(model.named_parameters()))
     model.lin2.weight.data.view(-1)[11] *= 1.01
-    after = antipasto.bits_of(dict(model.named_parameters()))
+    after = antipasto.tensor_checksums(dict(model.named_parameters()))
     assert [name for name in before if before[name] != after[name]] == ["lin2.weight"]
 
 
@@ -364,7 +364,7 @@ def test_files_that_lack_or_add_or_misshape_a_tensor_are_refused(tiny, tmp_path)
         "config": json.dumps(AntiPaSTOConfig(r=8, target_names=ALL).to_dict()),
     }
     whole = load_file(path)
-    for change, said in (
+    for change, message in (
         (lambda t: t.pop("lin1.lora_delta_s"), "has no lora_delta_s"),
         (lambda t: t.pop("lin2.lora_anchor"), "has no lora_anchor"),
         (lambda t: t.update({"lin1.lora_delta_s": torch.zeros(1)}), r"lora_delta_s is \(1,\) in the file, \(8,\) here"),
@@ -373,7 +373,7 @@ def test_files_that_lack_or_add_or_misshape_a_tensor_are_refused(tiny, tmp_path)
         tensors = dict(whole)
         change(tensors)
         save_file(tensors, tmp_path / "b.safetensors", metadata)
-        with pytest.raises(AdapterError, match=said):
+        with pytest.raises(AdapterError, match=message):
             antipasto.load(tiny, tmp_path / "b.safetensors")
     for wrong in ({"format": "antipasto-1"}, {"format": "antipasto-1", "config": "{"}):
         save_file(whole, tmp_path / "b.safetensors", wrong)
@@ -417,7 +417,7 @@ def test_a_layer_without_a_bias_that_is_called_by_keyword_adapts_and_merges(cfg)
 
 
 @pytest.mark.parametrize(
-    ("layer", "said"),
+    ("layer", "message"),
     [
         (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), "not a parameter of its own"),
         (
@@ -426,8 +426,8 @@ def test_a_layer_without_a_bias_that_is_called_by_keyword_adapts_and_merges(cfg)
         ),
     ],
 )
-def test_a_layer_that_cannot_be_adapted_is_named(layer, said):
-    with pytest.raises(AdapterError, match=said):
+def test_a_layer_that_cannot_be_adapted_is_named(layer, message):
+    with pytest.raises(AdapterError, match=message):
         antipasto.attach(nn.ModuleDict({"lin1": layer()}), LoRAConfig(r=2, target_names=ALL))
 
 

@@ -120,13 +120,13 @@ def test_asvd_is_corda_where_the_covariance_is_diagonal(tiny):
     tiny.double()
     torch.manual_seed(1)
     x = second_moment(torch.linspace(0.1, 4, 20, dtype=torch.float64).diag())
-    found = {}
+    bases = {}
     for basis in ("asvd", "corda"):
         antipasto.attach(tiny, LoRAXSConfig(r=6, basis=basis, target_names=["lin1"]), [x])
-        found[basis] = (tiny.lin1.lora_U * tiny.lin1.lora_S) @ tiny.lin1.lora_Vh, tiny.lin1.lora_S.clone()
+        bases[basis] = (tiny.lin1.lora_U * tiny.lin1.lora_S) @ tiny.lin1.lora_Vh, tiny.lin1.lora_S.clone()
         antipasto.detach(tiny)
-    assert torch.allclose(found["asvd"][0], found["corda"][0], atol=1e-10)
-    assert torch.allclose(found["asvd"][1], found["corda"][1], atol=1e-10)
+    assert torch.allclose(bases["asvd"][0], bases["corda"][0], atol=1e-10)
+    assert torch.allclose(bases["asvd"][1], bases["corda"][1], atol=1e-10)
 
 
 @settings(deadline=None, max_examples=20)
@@ -141,8 +141,8 @@ def test_corda_is_the_best_of_its_rank_under_its_covariance(seed, r):
     missed = {}
     for basis in ("svd", "wanda", "asvd", "corda"):
         antipasto.attach(layer, LoRAXSConfig(r=r, basis=basis, cov_eps=1e-9, target_names=["0"]), [x])
-        kept = (layer[0].lora_U * layer[0].lora_S) @ layer[0].lora_Vh
-        missed[basis] = ((layer[0].weight - kept) @ torch.linalg.cholesky(C)).square().sum().item()
+        frozen = (layer[0].lora_U * layer[0].lora_S) @ layer[0].lora_Vh
+        missed[basis] = ((layer[0].weight - frozen) @ torch.linalg.cholesky(C)).square().sum().item()
         antipasto.detach(layer)
     assert missed["corda"] <= min(missed.values()) * (1 + 1e-6)
     whitened = torch.linalg.svdvals(layer[0].weight.detach() @ torch.linalg.cholesky(C))
@@ -350,10 +350,10 @@ def test_wanda_keeps_the_directions_of_largest_weight_times_activation(tiny, poo
     _, S, Vh = torch.linalg.svd(tiny.lin1.weight, full_matrices=False)
     h = x @ Vh.T
     score = S * (h.square().mean(0).sqrt() if pool == "rms" else h.abs().mean(0))
-    kept = score.argsort(descending=True)[:4].sort().values
-    assert not torch.equal(kept, torch.arange(4)), "this input should prefer other directions than the largest"
-    assert torch.allclose(tiny.lin1.lora_S, S[kept])
-    assert torch.allclose(tiny.lin1.lora_Vh.abs(), Vh[kept].abs(), atol=1e-5)
+    chosen = score.argsort(descending=True)[:4].sort().values
+    assert not torch.equal(chosen, torch.arange(4)), "this input should prefer other directions than the largest"
+    assert torch.allclose(tiny.lin1.lora_S, S[chosen])
+    assert torch.allclose(tiny.lin1.lora_Vh.abs(), Vh[chosen].abs(), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_calibration_counts_no_padding_and_restores_each_modules_mode(tiny, cfg)
     texts = [torch.randn(n, 20) for n in (9, 5, 7)]
     tiny.train()
     tiny.lin2.eval()
-    found = []
+    states = []
     for side in ("none", "left", "right"):
         if side == "none":
             data = [text[None] for text in texts]
@@ -380,11 +380,11 @@ def test_calibration_counts_no_padding_and_restores_each_modules_mode(tiny, cfg)
                 x[row, place], mask[row, place] = text, 1
             data = [{"x": x, "attention_mask": mask}]
         antipasto.attach(tiny, cfg, data)
-        found.append(tiny.lin1.lora_A.detach().clone() if cfg.variant == "eva" else tiny.lin1.lora_Vh.clone())
+        states.append(tiny.lin1.lora_A.detach().clone() if cfg.variant == "eva" else tiny.lin1.lora_Vh.clone())
         antipasto.detach(tiny)
-    for other in found[1:]:
-        sign = (found[0] * other).sum(1, keepdim=True).sign()
-        assert torch.allclose(found[0], sign * other, atol=2e-5 * found[0].abs().max())
+    for other in states[1:]:
+        sign = (states[0] * other).sum(1, keepdim=True).sign()
+        assert torch.allclose(states[0], sign * other, atol=2e-5 * states[0].abs().max())
     assert tiny.training
     assert not tiny.lin2.training
 
@@ -393,19 +393,19 @@ def test_nothing_frozen_but_h_is_kept_for_backward():
     """P is frozen, so autograd needs no input x of the layer: what it keeps grows with r, not with d_in."""
     layer = nn.Sequential(nn.Linear(512, 64, bias=False))
     antipasto.attach(layer, AntiPaSTOConfig(r=8, target_names=["0"]))
-    kept = 0
+    saved_numbers = 0
 
     def pack(tensor):
-        nonlocal kept
+        nonlocal saved_numbers
         if tensor.untyped_storage().data_ptr() not in frozen:
-            kept += tensor.numel()
+            saved_numbers += tensor.numel()
         return tensor
 
     frozen = {t.untyped_storage().data_ptr() for t in layer.state_dict().values()}
     x = torch.randn(100, 512)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         layer(x)
-    assert kept <= 3 * 100 * 8 + 500
+    assert saved_numbers <= 3 * 100 * 8 + 500
 
 
 @pytest.mark.parametrize("shape", [(40, 90), (90, 40)])

@@ -47,5 +47,5 @@ def test_a_variant_trains_on_the_linear_attention_projections(model, name):
 
 
 def test_delta_s_names_every_projection_of_both_kinds_of_layer(model):
-    found = {name.rpartition(".")[2] for name in antipasto.find_targets(model, antipasto.DeltaSConfig())}
-    assert found == {*LINEAR, "q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "gate_proj", "down_proj"}
+    names = {name.rpartition(".")[2] for name in antipasto.find_targets(model, antipasto.DeltaSConfig())}
+    assert names == {*LINEAR, "q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "gate_proj", "down_proj"}

@@ -48,4 +48,4 @@ def test_a_new_core_attaches_merges_and_saves(gated, tmp_path):
     assert torch.allclose(model(x), y, atol=1e-5)
     antipasto.detach(model)
     assert torch.equal(antipasto.load(model, path)(x), y)
-    assert antipasto.trained_parameters(gated, 20, 28) == 8
+    assert antipasto.count_parameters(gated, 20, 28) == 8

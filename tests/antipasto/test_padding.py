@@ -40,17 +40,17 @@ def batches(texts: list[torch.Tensor], side: str) -> list[dict[str, torch.Tensor
 def test_left_right_and_unpadded_batches_of_one_text_choose_the_same(model, cfg):
     torch.manual_seed(1)
     texts, others = ([torch.randint(50, (n,)) for n in (17, 9, 23, 12)] for _ in range(2))
-    found = []
+    states = []
     for side in ("none", "left", "right"):
         data = batches(texts, side)
         if cfg.variant == "sspace":
             data = antipasto.Contrast(data, batches(others, side))
         antipasto.attach(model, cfg, data, generator=torch.Generator().manual_seed(0))
         name = {"eva": "lora_A", "sspace": "lora_d"}.get(cfg.variant, "lora_Vh")
-        found.append({key: value.clone() for key, value in model.state_dict().items() if key.endswith(name)})
+        states.append({key: value.clone() for key, value in model.state_dict().items() if key.endswith(name)})
         antipasto.detach(model)
-    for other in found[1:]:
-        for key, value in found[0].items():
+    for other in states[1:]:
+        for key, value in states[0].items():
             rows, others_rows = value.reshape(-1, value.shape[-1]), other[key].reshape(-1, value.shape[-1])
             sign = (rows * others_rows).sum(1, keepdim=True).sign()  # of a singular vector: LAPACK's whim
             assert torch.allclose(rows, sign * others_rows, atol=1e-5 * float(rows.abs().max())), key

@@ -79,7 +79,7 @@ def test_a_variant_attaches_trains_saves_and_loads_on_a_quantised_base(cfg, bits
 
 
 def test_a_4bit_layer_that_was_repacked_for_inference_is_refused_and_still_read_right():
-    """Where this CPU makes bitsandbytes repack: adapted codes would be garbage, and no gradient would pass."""
+    """On CPUs where bitsandbytes repacks: an adapter would read wrong codes, and no gradient would pass."""
     model, x = Quantised("4-bit"), torch.randn(6, 64)
     before = weight_of(model.lin1)
     attach(model, antipasto.DoRAConfig(r=4, target_names=ALL))  # DoRA reads the weight at every forward

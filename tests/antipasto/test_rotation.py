@@ -70,6 +70,6 @@ def test_closed_form_gradient_is_that_of_the_solve(block_size):
 def test_parameters_of_a_model_that_was_cast_still_rotate(block_size, dtype):
     theta = torch.randn(3, block_size * (block_size - 1) // 2, generator=torch.Generator().manual_seed(0))
     theta = theta.to(dtype)
-    found, wide = (rotation_minus_identity(t, block_size, 0.5) for t in (theta, theta.double()))
-    assert found.dtype == dtype
-    assert (found.double() - wide).norm() <= 2e-2 * wide.norm()
+    short, long = (rotation_minus_identity(t, block_size, 0.5) for t in (theta, theta.double()))
+    assert short.dtype == dtype
+    assert (short.double() - long).norm() <= 2e-2 * long.norm()

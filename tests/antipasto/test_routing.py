@@ -16,7 +16,7 @@ def test_zeroed_is_the_model_without_it_and_comes_back_bit_for_bit(tiny):
     base = tiny(x)
     attach(tiny, DeltaSConfig(target_names=ALL))
     randomise(tiny)
-    full, kept = tiny(x), {n: p.detach().clone() for n, p in antipasto.trainable_parameters(tiny).items()}
+    full, before = tiny(x), {n: p.detach().clone() for n, p in antipasto.trainable_parameters(tiny).items()}
     with antipasto.zeroed(tiny, "lora_delta_s_hack"):
         part = tiny(x)
         assert not torch.equal(part, full)
@@ -24,7 +24,7 @@ def test_zeroed_is_the_model_without_it_and_comes_back_bit_for_bit(tiny):
     with antipasto.zeroed(tiny, "lora_delta_s", "lora_delta_s_hack"):
         assert torch.equal(tiny(x), base), "with both at zero it is the base model"
     assert torch.equal(tiny(x), full)
-    assert all(torch.equal(p, kept[n]) for n, p in antipasto.trainable_parameters(tiny).items())
+    assert all(torch.equal(p, before[n]) for n, p in antipasto.trainable_parameters(tiny).items())
     antipasto.merge(tiny)
     with antipasto.zeroed(tiny, "lora_delta_s_hack"):
         assert torch.allclose(tiny(x), part, atol=1e-5)
@@ -34,10 +34,10 @@ def test_zeroed_is_the_model_without_it_and_comes_back_bit_for_bit(tiny):
 def test_zeroed_comes_back_after_an_error(tiny):
     attach(tiny, DeltaSConfig(target_names=ALL))
     randomise(tiny)
-    kept = tiny.lin1.lora_delta_s.detach().clone()
+    before = tiny.lin1.lora_delta_s.detach().clone()
     with pytest.raises(RuntimeError, match="inside"), antipasto.zeroed(tiny, "lora_delta_s"):
         raise RuntimeError("inside")
-    assert torch.equal(tiny.lin1.lora_delta_s, kept)
+    assert torch.equal(tiny.lin1.lora_delta_s, before)
 
 
 def test_routed_sends_the_gradient_of_one_half_to_the_quarantine_alone(tiny):
@@ -78,11 +78,11 @@ def test_reference_logprobs_are_those_of_an_untouched_copy(cfg):
     ids = torch.randint(50, (3, 9))
     mask = torch.ones_like(ids)
     mask[1, 6:] = 0
-    found = antipasto.reference_logprobs(model, ids, mask)
+    logprobs = antipasto.reference_logprobs(model, ids, mask)
     with torch.no_grad():
         logits = copied(ids, attention_mask=mask).logits
     expected = logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-    assert found.shape == (3, 8)
-    assert torch.allclose(found, expected, atol=1e-6)
-    assert not found.requires_grad
+    assert logprobs.shape == (3, 8)
+    assert torch.allclose(logprobs, expected, atol=1e-6)
+    assert not logprobs.requires_grad
     assert model.training, "the mode it was in is back"

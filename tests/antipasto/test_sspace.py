@@ -38,11 +38,11 @@ def test_padding_takes_no_part_in_either_mean(tiny):
     antipasto.detach(tiny)
 
     def padded(x):
-        wide = torch.full((2, 9, 20), 50.0)
-        wide[:, 2:] = x
+        x_padded = torch.full((2, 9, 20), 50.0)
+        x_padded[:, 2:] = x
         mask = torch.ones(2, 9)
         mask[:, :2] = 0
-        return {"x": wide, "attention_mask": mask}
+        return {"x": x_padded, "attention_mask": mask}
 
     antipasto.attach(tiny, SSpaceConfig(target_names=ALL), Contrast([padded(good)], [padded(bad)]))
     assert torch.allclose(tiny.lin2.lora_d, d, atol=1e-5)

@@ -1,5 +1,8 @@
 """A tiny model and the configs that claims about every variant are tested with."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -17,11 +20,12 @@ class Tiny(nn.Module):
         self.lin2 = nn.Linear(d_hidden, d_out, bias=False)
 
     def forward(self, x: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        return self.lin2(torch.tanh(self.lin1(x)))
+        y: torch.Tensor = self.lin2(torch.tanh(self.lin1(x)))
+        return y
 
 
 # The settings of a variant that change what it computes, beyond its defaults.
-SETTINGS: dict[str, list[dict]] = {
+SETTINGS: dict[str, list[dict[str, Any]]] = {
     "antipasto": [
         {"rotate_basis": "U"},
         {"rotate_basis": "both"},
@@ -36,7 +40,7 @@ SETTINGS: dict[str, list[dict]] = {
     "delta_s": [{"r": None}],
     "road": [{"road_variant": "road_2"}, {"road_variant": "road_4"}],
 }
-NEEDED: dict[str, dict] = {
+NEEDED: dict[str, dict[str, Any]] = {
     "antipasto_arrow": {"block": 3},
     "antipasto_dplr": {"lora_rank": 2},
     "road": {"group_size": 4},
@@ -45,11 +49,12 @@ NEEDED: dict[str, dict] = {
 
 def configs(r: int = 8) -> list[antipasto.AdapterConfig]:
     """Every registered variant, with each setting that changes what it computes."""
-    made = []
+    every: list[antipasto.AdapterConfig] = []
     for name, cls in antipasto.CONFIGS.items():
         for setting in [{}, *SETTINGS.get(name, [])]:
-            made.append(cls(**{"r": r, "target_names": ALL} | NEEDED.get(name, {}) | setting))
-    return made
+            values: Mapping[str, Any] = {"r": r, "target_names": ALL} | NEEDED.get(name, {}) | setting
+            every.append(cls(**values))
+    return every
 
 
 def trained_configs(r: int = 8) -> list[antipasto.AdapterConfig]:
@@ -58,21 +63,23 @@ def trained_configs(r: int = 8) -> list[antipasto.AdapterConfig]:
 
 
 def name_of(cfg: antipasto.AdapterConfig) -> str:
+    """The variant, and the values that are neither its defaults nor the same in all of `configs`."""
     default = antipasto.CONFIGS[cfg.variant]
-    told = {k: v for k, v in cfg.to_dict().items() if k not in ("variant", "target_names", "exclude_names", "layers")}
-    told = {k: v for k, v in told.items() if v != getattr(default, k) and k not in (*NEEDED.get(cfg.variant, {}), "r")}
-    return "-".join([cfg.variant, *map(str, told.values())])
+    common = ("variant", "target_names", "exclude_names", "layers", "r", *NEEDED.get(cfg.variant, {}))
+    values = {k: v for k, v in cfg.to_dict().items() if k not in common and v != getattr(default, k)}
+    return "-".join([cfg.variant, *map(str, values.values())])
 
 
 def attach(model: nn.Module, cfg: antipasto.AdapterConfig, seed: int = 0) -> nn.Module:
-    """Attach with calibration data at hand, as a variant may need them."""
-    width = next(m.in_features for m in model.modules() if isinstance(m, nn.Linear))
+    """Attach with random calibration data of the kind that the variant needs."""
+    d_in = next(m.in_features for m in model.modules() if isinstance(m, nn.Linear))
     dtype = next(model.parameters()).dtype
     generator = torch.Generator().manual_seed(seed)
-    data: object = [torch.randn(4, 16, width, generator=generator).to(dtype) for _ in range(2)]
+    batches = [torch.randn(4, 16, d_in, generator=generator).to(dtype) for _ in range(2)]
     if antipasto.REGISTRY[cfg.variant].contrastive:
-        data = antipasto.Contrast(data, [torch.randn(4, 16, width, generator=generator).to(dtype)])
-    return antipasto.attach(model, cfg, data, generator=generator)
+        contrast = antipasto.Contrast(batches, [torch.randn(4, 16, d_in, generator=generator).to(dtype)])
+        return antipasto.attach(model, cfg, contrast, generator=generator)
+    return antipasto.attach(model, cfg, batches, generator=generator)
 
 
 def randomise(model: nn.Module, scale: float = 0.3, seed: int = 1) -> None:
@@ -80,5 +87,5 @@ def randomise(model: nn.Module, scale: float = 0.3, seed: int = 1) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in antipasto.trainable_parameters(model).items():
         parameter.data += scale * torch.randn(parameter.shape, generator=generator)
-        if name.endswith("lora_alpha"):  # a share: below 0 it would be clamped, and do nothing
+        if name.endswith("lora_alpha"):  # clamped at 0: a negative one would do nothing
             parameter.data.abs_()

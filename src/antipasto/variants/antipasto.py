@@ -14,18 +14,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..block_product import BlockProduct, times_blocks
-from ..config import AdapterError, choice, register_config
+from ..batched import batched
+from ..block_product import add_block_product, times_blocks
+from ..config import AdapterError, register_config, require_choice
 from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
 from ..rotation import rotation_minus_identity
-from ..together import together
 from ..variant import Layer, ParamSpec, normal, register
+
+RotateBasis = Literal["V", "U", "both", "none"]
 
 
 @register_config
@@ -33,8 +35,8 @@ from ..variant import Layer, ParamSpec, normal, register
 class AntiPaSTOConfig(FrozenBasisConfig):
     """
     Args:
-        block_size: directions that rotate among themselves; r must be a multiple of it.
-        max_rotation_angle: bound on a rotation, in radians.
+        block_size: number of directions in one block; r must be a multiple of it.
+        max_rotation_angle: bound on the angle of a rotation, in radians.
         rotate_basis: V (input side), U (output side), both or none.
     """
 
@@ -42,11 +44,11 @@ class AntiPaSTOConfig(FrozenBasisConfig):
 
     block_size: int = 4
     max_rotation_angle: float = 0.5
-    rotate_basis: str = "V"
+    rotate_basis: RotateBasis = "V"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choice("rotate_basis", self.rotate_basis, ("V", "U", "both", "none"))
+        require_choice("rotate_basis", self.rotate_basis, get_args(RotateBasis))
         if not 0 < self.max_rotation_angle < 3.14:
             raise AdapterError(f"max_rotation_angle must lie in (0, 3.14) radians, got {self.max_rotation_angle}")
         if self.block_size < 2:
@@ -56,12 +58,13 @@ class AntiPaSTOConfig(FrozenBasisConfig):
         if self.rotate_basis != "none" and self.r is not None and self.r % self.block_size:
             raise AdapterError(f"r={self.r} is not a multiple of block_size={self.block_size}")
 
-    def inert(self) -> set[str]:
-        return super().inert() | ({"block_size", "max_rotation_angle"} if self.rotate_basis == "none" else set())
+    def unused_fields(self) -> set[str]:
+        rotation = {"block_size", "max_rotation_angle"}
+        return super().unused_fields() | (rotation if self.rotate_basis == "none" else set())
 
 
 @register
-class AntiPaSTO(FrozenBasisVariant):
+class AntiPaSTO(FrozenBasisVariant[AntiPaSTOConfig]):
     config = AntiPaSTOConfig
 
     def core_specs(self, r: int, cfg: AntiPaSTOConfig) -> dict[str, ParamSpec]:
@@ -77,7 +80,7 @@ class AntiPaSTO(FrozenBasisVariant):
         if cfg.rotate_basis == "none":
             return super().forward(layer, cfg, x, y)
         x = x.to(y.dtype)  # under autocast it may be wider
-        return BlockProduct.apply(y, x, layer.lora_Vh, self.blocks(layer, cfg, y.dtype), layer.lora_U)
+        return add_block_product(y, x, layer.lora_Vh, self.blocks(layer, cfg, y.dtype), layer.lora_U)
 
     def change(self, layer: Layer, cfg: AntiPaSTOConfig, h: Tensor) -> Tensor:
         if cfg.rotate_basis == "none":
@@ -85,23 +88,23 @@ class AntiPaSTO(FrozenBasisVariant):
         return times_blocks(h.reshape(-1, h.shape[-1]), self.blocks(layer, cfg, h.dtype)).reshape(h.shape)
 
     def blocks(self, layer: Layer, cfg: AntiPaSTOConfig, dtype: torch.dtype) -> Float[Tensor, "n bs bs"]:
-        """`core_blocks` of this layer, found with those of all other targets."""
+        """`core_blocks` of this layer, computed in one batch with those of all other targets."""
         angles = ("lora_rot_T", "lora_rot_T_u") if cfg.rotate_basis == "both" else ("lora_rot_T",)
-        return together(layer, (*angles, "lora_delta_s", "lora_S"), partial(self.core_blocks, cfg), dtype)
+        return batched(layer, (*angles, "lora_delta_s", "lora_S"), partial(self.core_blocks, cfg), dtype)
 
     def core_blocks(self, cfg: AntiPaSTOConfig, *tensors: Tensor) -> Float[Tensor, "n bs bs"]:
         """R_U^T diag(S + delta) R_V - diag(S) of each block, from its angles, delta and S.
 
-        With Q = R - I it is  diag(delta) + diag(S + delta) Q_V  and so on: no term of size S is subtracted.
+        Written with Q = R - I, for V  diag(delta) + diag(S + delta) Q_V, so that no terms of size S are subtracted.
         """
-        *angles, delta, S = tensors
+        *thetas, delta, S = tensors
         delta, S = (values.view(-1, cfg.block_size).to(S.dtype) for values in (delta, S))
-        turns = [rotation_minus_identity(theta.to(S.dtype), cfg.block_size, cfg.max_rotation_angle) for theta in angles]
+        Q = [rotation_minus_identity(theta.to(S.dtype), cfg.block_size, cfg.max_rotation_angle) for theta in thetas]
         change, scaled = delta.diag_embed(), (S + delta)  # (n, bs, bs), (n, bs)
         if cfg.rotate_basis in ("V", "both"):
-            change = change + scaled[:, :, None] * turns[0]  # (S + delta) R_V - S
+            change = change + scaled[:, :, None] * Q[0]  # (S + delta) R_V - S
         if cfg.rotate_basis in ("U", "both"):
-            change = change + turns[-1].mT @ (change + S.diag_embed())  # R_U^T (change + S) - S
+            change = change + Q[-1].mT @ (change + S.diag_embed())  # R_U^T (change + S) - S
         return change
 
     def core_macs(self, r: int, cfg: AntiPaSTOConfig) -> int:

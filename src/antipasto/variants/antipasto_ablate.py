@@ -3,8 +3,8 @@
     z = S * h,   core(h) = z - coeff C (alpha * (C^T z))        in the frozen basis W ~ U diag(S) P
 
 C (r, k) is `lora_c` with its columns made orthonormal, alpha `lora_alpha` clamped to [0, 1]. With coeff in [0, 1]
-what it does to z has eigenvalues in [0, 1]: it can only take away. The idea of directional ablation (Arditi et al.,
-2406.11717), inside the singular basis and trained.
+the matrix that acts on z has eigenvalues in [0, 1]: it can only take away. The idea of directional ablation (Arditi et
+al., 2406.11717), inside the singular basis and trained.
 
 Frame: Clark, 2601.07473; core after lora-lite (wassname, 2026).
 Identity at the start: not exact, since alpha starts at init_alpha; exact at coeff = 0.
@@ -32,10 +32,11 @@ from ..variant import Layer, ParamSpec, at_least_float32, constant, normal, regi
 class AntiPaSTOAblateConfig(FrozenBasisConfig):
     """
     Args:
-        k: directions to take out, at most r.
+        k: number of directions to take out, at most r.
         init_alpha: share of each direction that is taken out at the start, in [0, 1].
-        coeff: how much of what was learnt is applied, in [0, 1].
-        allow_amplify: allow a negative coeff, which adds the directions instead.
+        coeff: scales alpha, in [0, 1]; `set_coeff` changes it on an attached adapter.
+        allow_amplify: allow a negative coeff, which amplifies the directions. It computes nothing by itself, but it is
+            no unused field: it says what `set_coeff` accepts after training.
         cov_orient: another way to write basis=corda.
     """
 
@@ -61,12 +62,12 @@ class AntiPaSTOAblateConfig(FrozenBasisConfig):
             hint = "; a negative one needs allow_amplify=True" if self.coeff < 0 else ""
             raise AdapterError(f"coeff must lie in [0, 1] for antipasto_ablate, got {self.coeff}{hint}")
 
-    def inert(self) -> set[str]:
-        return super().inert() | {"cov_orient"}  # what it says, basis says
+    def unused_fields(self) -> set[str]:
+        return super().unused_fields() | {"cov_orient"}  # basis says the same
 
 
 @register
-class AntiPaSTOAblate(FrozenBasisVariant):
+class AntiPaSTOAblate(FrozenBasisVariant[AntiPaSTOAblateConfig]):
     config = AntiPaSTOAblateConfig
 
     def core_specs(self, r: int, cfg: AntiPaSTOAblateConfig) -> dict[str, ParamSpec]:

@@ -28,7 +28,7 @@ from .antipasto_gain import AntiPaSTOGainConfig, extra_gain
 class AntiPaSTOArrowConfig(AntiPaSTOGainConfig):
     """
     Args:
-        block: leading directions that mix among themselves, below r.
+        block: number of leading directions with a dense block; below r.
     """
 
     variant: ClassVar[str] = "antipasto_arrow"
@@ -42,17 +42,17 @@ class AntiPaSTOArrowConfig(AntiPaSTOGainConfig):
 
 
 @register
-class AntiPaSTOArrow(FrozenBasisVariant):
+class AntiPaSTOArrow(FrozenBasisVariant[AntiPaSTOArrowConfig]):
     config = AntiPaSTOArrowConfig
 
     def core_specs(self, r: int, cfg: AntiPaSTOArrowConfig) -> dict[str, ParamSpec]:
         return {"lora_M": ParamSpec((cfg.block, cfg.block)), "lora_g": ParamSpec((r - cfg.block,))}
 
     def change(self, layer: Layer, cfg: AntiPaSTOArrowConfig, h: Tensor) -> Tensor:
-        S_b, S_rest = layer.lora_S.split([cfg.block, len(layer.lora_S) - cfg.block])
+        S_b, S_rest = torch.split(layer.lora_S, [cfg.block, len(layer.lora_S) - cfg.block])
         M = cfg.coeff * layer.lora_M.to(S_b.dtype) * S_b  # (b, b): reads h, not z
         gain = S_rest * extra_gain(layer, cfg)
-        h_b, h_rest = h.split([cfg.block, len(S_rest)], dim=-1)
+        h_b, h_rest = torch.split(h, [cfg.block, len(S_rest)], dim=-1)
         return torch.cat([linear(h_b, M.to(h.dtype)), h_rest * gain.to(h.dtype)], dim=-1)
 
     def core_macs(self, r: int, cfg: AntiPaSTOArrowConfig) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..bases import BasisName
 from ..config import register_config
 from ..variant import register
 from .antipasto_gain import AntiPaSTOGain, AntiPaSTOGainConfig
@@ -23,7 +24,7 @@ from .antipasto_gain import AntiPaSTOGain, AntiPaSTOGainConfig
 class AntiPaSTOASVDConfig(AntiPaSTOGainConfig):
     variant: ClassVar[str] = "antipasto_asvd"
 
-    basis: str = "asvd"
+    basis: BasisName = "asvd"
 
 
 @register

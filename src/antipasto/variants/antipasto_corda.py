@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..bases import BasisName
 from ..config import register_config
 from ..variant import register
 from .antipasto_gain import AntiPaSTOGain, AntiPaSTOGainConfig
@@ -23,7 +24,7 @@ from .antipasto_gain import AntiPaSTOGain, AntiPaSTOGainConfig
 class AntiPaSTOCorDAConfig(AntiPaSTOGainConfig):
     variant: ClassVar[str] = "antipasto_corda"
 
-    basis: str = "corda"
+    basis: BasisName = "corda"
 
 
 @register

@@ -27,7 +27,7 @@ from .antipasto_gain import AntiPaSTOGainConfig, extra_gain
 class AntiPaSTODPLRConfig(AntiPaSTOGainConfig):
     """
     Args:
-        lora_rank: k, the rank of what mixes the directions, at most r.
+        lora_rank: k, the rank of B A, at most r.
     """
 
     variant: ClassVar[str] = "antipasto_dplr"
@@ -41,7 +41,7 @@ class AntiPaSTODPLRConfig(AntiPaSTOGainConfig):
 
 
 @register
-class AntiPaSTODPLR(FrozenBasisVariant):
+class AntiPaSTODPLR(FrozenBasisVariant[AntiPaSTODPLRConfig]):
     config = AntiPaSTODPLRConfig
 
     def core_specs(self, r: int, cfg: AntiPaSTODPLRConfig) -> dict[str, ParamSpec]:

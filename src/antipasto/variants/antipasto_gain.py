@@ -2,7 +2,7 @@
 
     core(h) = S * (1 + ELU(coeff g)) * h            g (r,) = 0, in the frozen basis W ~ U diag(S) P
 
-ELU keeps each gain above 0, and linear above 1. `coeff` is a knob to turn on a trained adapter, 0 = off.
+ELU keeps each gain above 0, and linear above 1. `coeff` scales g on a trained adapter; 0 turns it off.
 
 Frame: Clark, 2601.07473; core after lora-lite (wassname, 2026). Identity at the start: exact, since g = 0.
 Trained parameters a target: r.
@@ -22,15 +22,17 @@ from ..config import AdapterError, register_config
 from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
 from ..variant import Layer, ParamSpec, register
 
+DEDICATED = {"asvd": "antipasto_asvd", "corda": "antipasto_corda"}  # the variant that is this core on a basis
+
 
 @register_config
 @dataclass(frozen=True, kw_only=True)
 class AntiPaSTOGainConfig(FrozenBasisConfig):
     """
     Args:
-        coeff: multiplies what was learnt; `set_coeff` turns it on an attached adapter.
-        suppress_only: clamp g at 0 from above, so that a direction can only be turned down. A g that an optimiser
-            step carries above 0 gets no gradient any more, and stays at rest.
+        coeff: multiplies g; `set_coeff` changes it on an attached adapter.
+        suppress_only: compute with min(g, 0), so that a direction can only be turned down. Once an optimizer step
+            has made a g positive, its gradient is 0 and it stays where it is.
     """
 
     variant: ClassVar[str] = "antipasto_gain"
@@ -43,6 +45,11 @@ class AntiPaSTOGainConfig(FrozenBasisConfig):
         if not math.isfinite(self.coeff):
             raise AdapterError(f"coeff must be a finite number, got {self.coeff}")
 
+    def dedicated_variant(self) -> str:
+        if self.variant not in ("antipasto_gain", *DEDICATED.values()):
+            return self.variant  # another core, with the fields of this one
+        return DEDICATED.get(self.basis, "antipasto_gain")
+
 
 def extra_gain(layer: Layer, cfg: AntiPaSTOGainConfig) -> Float[Tensor, " n"]:
     """ELU(coeff g), in the dtype of S."""
@@ -51,8 +58,8 @@ def extra_gain(layer: Layer, cfg: AntiPaSTOGainConfig) -> Float[Tensor, " n"]:
 
 
 @register
-class AntiPaSTOGain(FrozenBasisVariant):
-    config: ClassVar[type[FrozenBasisConfig]] = AntiPaSTOGainConfig
+class AntiPaSTOGain(FrozenBasisVariant[AntiPaSTOGainConfig]):
+    config = AntiPaSTOGainConfig
 
     def core_specs(self, r: int, cfg: AntiPaSTOGainConfig) -> dict[str, ParamSpec]:
         return {"lora_g": ParamSpec((r,))}

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ..config import AdapterConfig, register_config
-from ..variant import Factors, Layer, ParamSpec, Variant, at_least_float32, constant, kaiming, plus, register
+from ..variant import Factors, Layer, ParamSpec, Variant, add_low_rank, at_least_float32, constant, kaiming, register
 
 FLOOR = 1e-4
 
@@ -30,19 +30,19 @@ FLOOR = 1e-4
 class DeLoRAConfig(AdapterConfig):
     """
     Args:
-        lambda0: where the trained length starts.
+        lambda0: initial value of the trained length.
     """
 
     variant: ClassVar[str] = "delora"
 
     lambda0: float = 15.0
 
-    def inert(self) -> set[str]:
-        return super().inert() | {"alpha"}
+    def unused_fields(self) -> set[str]:
+        return super().unused_fields() | {"alpha"}
 
 
 @register
-class DeLoRA(Variant):
+class DeLoRA(Variant[DeLoRAConfig]):
     config = DeLoRAConfig
 
     def param_specs(self, d_in: int, d_out: int, cfg: DeLoRAConfig) -> dict[str, ParamSpec]:
@@ -61,13 +61,14 @@ class DeLoRA(Variant):
         """lambda / (r ||a_i|| ||b_i||)"""
         A, B = layer.lora_A.to(dtype), layer.lora_B.to(dtype)
         a, b = A.norm(dim=1).clamp(min=FLOOR), B.norm(dim=0).clamp(min=FLOOR)
-        return layer.lora_lambda.to(dtype) / (len(A) * a * b)
+        lengths: Float[Tensor, " r"] = layer.lora_lambda.to(dtype) / (len(A) * a * b)
+        return lengths
 
     def forward(self, layer: Layer, cfg: DeLoRAConfig, x: Tensor, y: Tensor) -> Tensor:
         # The lengths are huge while B is tiny: only their product fits a small dtype.
         B = layer.lora_B * self.lengths(layer, layer.lora_w.dtype)  # (d_out, r)
         h = linear(x, (layer.lora_A * layer.lora_w).to(x.dtype))  # (..., r)
-        return plus(y, h, B)
+        return add_low_rank(y, h, B)
 
     def factors(self, layer: Layer, cfg: DeLoRAConfig, dtype: torch.dtype) -> Factors:
         return Factors(

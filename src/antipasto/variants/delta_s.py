@@ -39,7 +39,7 @@ class DeltaSConfig(FrozenBasisConfig):
 
 
 @register
-class DeltaS(FrozenBasisVariant):
+class DeltaS(FrozenBasisVariant[DeltaSConfig]):
     config = DeltaSConfig
 
     def core_specs(self, r: int, cfg: DeltaSConfig) -> dict[str, ParamSpec]:

@@ -22,7 +22,7 @@ from torch.nn.functional import linear
 
 from ..config import AdapterConfig, register_config
 from ..quantised import weight_of
-from ..variant import Layer, ParamSpec, at_least_float32, bias_of, plus, register
+from ..variant import Layer, ParamSpec, add_low_rank, at_least_float32, bias_of, register
 from .lora import LoRA
 
 
@@ -58,7 +58,7 @@ class DoRA(LoRA):
         bias = bias_of(layer)
         plain = y if bias is None else y - bias.to(y.dtype)
         h = linear(x, layer.lora_A.to(x.dtype))  # (..., r)
-        return plus(torch.addcmul(y, plain, (c - 1).to(y.dtype)), h, c[:, None] * layer.lora_B, cfg.scale)
+        return add_low_rank(torch.addcmul(y, plain, (c - 1).to(y.dtype)), h, c[:, None] * layer.lora_B, cfg.scale)
 
     def factors(self, layer: Layer, cfg: AdapterConfig, dtype: torch.dtype) -> None:
         return None  # scaled rows of W are no thin product

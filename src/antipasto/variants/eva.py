@@ -34,9 +34,9 @@ class EVAConfig(AdapterConfig):
 class EVA(LoRA):
     config = EVAConfig
 
-    def calibrator(self, cfg: EVAConfig) -> Callable[[Tensor], Covariance]:
+    def calibrator(self, cfg: AdapterConfig) -> Callable[[Tensor], Covariance]:
         return Covariance
 
-    def init(self, layer: Layer, cfg: EVAConfig, W: Tensor, gathered: Covariance) -> None:
+    def init(self, layer: Layer, cfg: AdapterConfig, W: Tensor, gathered: Covariance) -> None:
         _, vectors = torch.linalg.eigh(gathered.mean())  # eigenvalues ascending, (d_in, d_in)
         layer.lora_A.copy_(vectors[:, -len(layer.lora_A) :].flip(1).T)

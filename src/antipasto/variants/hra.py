@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import linear, normalize
 
 from ..config import AdapterConfig, AdapterError, register_config
-from ..variant import Factors, InputVariant, Layer, ParamSpec, kaiming, register, wide
+from ..variant import Factors, InputVariant, Layer, ParamSpec, accumulation_dtype, kaiming, register
 
 
 @register_config
@@ -37,8 +37,8 @@ class HRAConfig(AdapterConfig):
         if self.r is not None and self.r % 2:
             raise AdapterError(f"r={self.r} is odd; reflections start in pairs that cancel, so r must be even")
 
-    def inert(self) -> set[str]:
-        return super().inert() | {"alpha"}
+    def unused_fields(self) -> set[str]:
+        return super().unused_fields() | {"alpha"}
 
 
 def paired(tensor: Tensor, generator: Generator) -> Tensor:
@@ -48,7 +48,7 @@ def paired(tensor: Tensor, generator: Generator) -> Tensor:
 
 
 @register
-class HRA(InputVariant):
+class HRA(InputVariant[HRAConfig]):
     config = HRAConfig
 
     def check(self, d_in: int, d_out: int, cfg: HRAConfig) -> None:
@@ -65,7 +65,7 @@ class HRA(InputVariant):
         return Factors(A=V, B=torch.linalg.solve_triangular(L, V, upper=False).T)
 
     def adapt_input(self, layer: Layer, cfg: HRAConfig, x: Tensor) -> Tensor:
-        thin = self.wy(layer, wide(x.dtype))
+        thin = self.wy(layer, accumulation_dtype(x.dtype))
         return x - linear(linear(x, thin.A.to(x.dtype)), thin.B.to(x.dtype))
 
     def merged_weight(self, layer: Layer, cfg: HRAConfig, W: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..config import AdapterConfig, register_config
-from ..variant import Layer, ParamSpec, Variant, constant, register, wide
+from ..variant import Layer, ParamSpec, Variant, accumulation_dtype, constant, register
 
 
 @register_config
@@ -28,19 +28,19 @@ class IA3Config(AdapterConfig):
 
     target_names: Sequence[str] = ("k_proj", "v_proj")
 
-    def inert(self) -> set[str]:
-        return super().inert() | {"r", "alpha"}
+    def unused_fields(self) -> set[str]:
+        return super().unused_fields() | {"r", "alpha"}
 
 
 @register
-class IA3(Variant):
+class IA3(Variant[IA3Config]):
     config = IA3Config
 
     def param_specs(self, d_in: int, d_out: int, cfg: IA3Config) -> dict[str, ParamSpec]:
         return {"lora_g": ParamSpec((d_out,), constant(1.0))}
 
     def forward(self, layer: Layer, cfg: IA3Config, x: Tensor, y: Tensor) -> Tensor:
-        return torch.addcmul(y, y, (layer.lora_g.to(wide(y.dtype)) - 1).to(y.dtype))
+        return torch.addcmul(y, y, (layer.lora_g.to(accumulation_dtype(y.dtype)) - 1).to(y.dtype))
 
     def merged_weight(self, layer: Layer, cfg: IA3Config, W: Tensor) -> Tensor:
         return W * layer.lora_g[:, None]

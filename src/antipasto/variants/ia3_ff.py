@@ -16,7 +16,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..config import AdapterConfig, register_config
-from ..variant import InputVariant, Layer, ParamSpec, constant, register, wide
+from ..variant import InputVariant, Layer, ParamSpec, accumulation_dtype, constant, register
 
 
 @register_config
@@ -24,19 +24,19 @@ from ..variant import InputVariant, Layer, ParamSpec, constant, register, wide
 class IA3FFConfig(AdapterConfig):
     variant: ClassVar[str] = "ia3_ff"
 
-    def inert(self) -> set[str]:
-        return super().inert() | {"r", "alpha"}
+    def unused_fields(self) -> set[str]:
+        return super().unused_fields() | {"r", "alpha"}
 
 
 @register
-class IA3FF(InputVariant):
+class IA3FF(InputVariant[IA3FFConfig]):
     config = IA3FFConfig
 
     def param_specs(self, d_in: int, d_out: int, cfg: IA3FFConfig) -> dict[str, ParamSpec]:
         return {"lora_g": ParamSpec((d_in,), constant(1.0))}
 
     def adapt_input(self, layer: Layer, cfg: IA3FFConfig, x: Tensor) -> Tensor:
-        return x + x * (layer.lora_g.to(wide(x.dtype)) - 1).to(x.dtype)
+        return x + x * (layer.lora_g.to(accumulation_dtype(x.dtype)) - 1).to(x.dtype)
 
     def merged_weight(self, layer: Layer, cfg: IA3FFConfig, W: Tensor) -> Tensor:
         return W * layer.lora_g

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ..config import AdapterConfig, register_config
-from ..variant import Factors, Layer, ParamSpec, Variant, kaiming, plus, register
+from ..variant import Factors, Layer, ParamSpec, Variant, add_low_rank, kaiming, register
 
 
 @register_config
@@ -26,7 +26,7 @@ class LoRAConfig(AdapterConfig):
 
 
 @register
-class LoRA(Variant):
+class LoRA(Variant[AdapterConfig]):
     config: ClassVar[type[AdapterConfig]] = LoRAConfig
 
     def param_specs(self, d_in: int, d_out: int, cfg: AdapterConfig) -> dict[str, ParamSpec]:
@@ -35,7 +35,7 @@ class LoRA(Variant):
 
     def forward(self, layer: Layer, cfg: AdapterConfig, x: Tensor, y: Tensor) -> Tensor:
         h = linear(x, layer.lora_A.to(x.dtype))  # (..., r)
-        return plus(y, h, layer.lora_B, cfg.scale)
+        return add_low_rank(y, h, layer.lora_B, cfg.scale)
 
     def factors(self, layer: Layer, cfg: AdapterConfig, dtype: torch.dtype) -> Factors | None:
         return Factors(A=layer.lora_A.to(dtype), B=cfg.scale * layer.lora_B.to(dtype))

@@ -27,12 +27,12 @@ class LoRAXSConfig(FrozenBasisConfig):
     r: int | None = 32
     alpha: float | None = None
 
-    def inert(self) -> set[str]:
-        return super().inert() - {"alpha"}
+    def unused_fields(self) -> set[str]:
+        return super().unused_fields() - {"alpha"}
 
 
 @register
-class LoRAXS(FrozenBasisVariant):
+class LoRAXS(FrozenBasisVariant[LoRAXSConfig]):
     config = LoRAXSConfig
 
     def core_specs(self, r: int, cfg: LoRAXSConfig) -> dict[str, ParamSpec]:

@@ -29,23 +29,23 @@ from .lora import LoRA
 class PiSSAConfig(AdapterConfig):
     variant: ClassVar[str] = "pissa"
 
-    def inert(self) -> set[str]:
-        return super().inert() | {"alpha"}  # alpha = r: the scale is 1, and B A is a part of W
+    def unused_fields(self) -> set[str]:
+        return super().unused_fields() | {"alpha"}  # alpha = r: the scale is 1, and B A is a part of W
 
 
 @register
 class PiSSA(LoRA):
     config = PiSSAConfig
-    quantised = False  # W_res would have to be quantised anew
+    quantised = False  # W_res would have to be quantised again
 
-    def init(self, layer: Layer, cfg: PiSSAConfig, W: Tensor, gathered: None) -> None:
+    def init(self, layer: Layer, cfg: AdapterConfig, W: Tensor, gathered: None) -> None:
         r = len(layer.lora_A)
         U, S, Vh = svd(W)
         root = S[:r].sqrt()
         layer.lora_A.copy_(root[:, None] * Vh[:r])
         layer.lora_B.copy_(U[:, :r] * root)
 
-    def displaced(self, layer: Layer, cfg: PiSSAConfig) -> Factors:
+    def extracted_factors(self, layer: Layer, cfg: AdapterConfig) -> Factors:
         return Factors(A=layer.lora_A.detach().clone(), B=layer.lora_B.detach().clone())
 
     def forward(self, layer: Layer, cfg: AdapterConfig, x: Tensor, y: Tensor) -> Tensor:

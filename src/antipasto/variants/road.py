@@ -14,16 +14,17 @@ Trained parameters a target: d_out (road_1), 2 d_out (road_2) or 4 d_out (road_4
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..config import AdapterConfig, AdapterError, choice, register_config
-from ..variant import Layer, ParamSpec, Variant, constant, register, wide
+from ..config import AdapterConfig, AdapterError, register_config, require_choice
+from ..variant import Layer, ParamSpec, Variant, accumulation_dtype, constant, register
 
-VALUES_PER_OUTPUT = {"road_1": 0.5, "road_2": 1, "road_4": 2}  # of angles, and as many scales
+RoadVariant = Literal["road_1", "road_2", "road_4"]
+ANGLES_PER_OUTPUT: dict[RoadVariant, float] = {"road_1": 0.5, "road_2": 1, "road_4": 2}  # and as many scales
 
 
 @register_config
@@ -31,27 +32,27 @@ VALUES_PER_OUTPUT = {"road_1": 0.5, "road_2": 1, "road_4": 2}  # of angles, and 
 class RoadConfig(AdapterConfig):
     """
     Args:
-        road_variant: road_1, road_2 or road_4: how many of a pair's numbers are free.
+        road_variant: road_1, road_2 or road_4: how many of the angles and scales of a pair are trained separately.
         group_size: outputs that pair among themselves; even, and a divisor of every target's d_out.
     """
 
     variant: ClassVar[str] = "road"
 
-    road_variant: str = "road_1"
+    road_variant: RoadVariant = "road_1"
     group_size: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choice("road_variant", self.road_variant, tuple(VALUES_PER_OUTPUT))
+        require_choice("road_variant", self.road_variant, get_args(RoadVariant))
         if self.group_size < 2 or self.group_size % 2:
             raise AdapterError(f"group_size must be even and at least 2, got {self.group_size}")
 
-    def inert(self) -> set[str]:
-        return super().inert() | {"r", "alpha"}
+    def unused_fields(self) -> set[str]:
+        return super().unused_fields() | {"r", "alpha"}
 
 
 @register
-class Road(Variant):
+class Road(Variant[RoadConfig]):
     config = RoadConfig
 
     def check(self, d_in: int, d_out: int, cfg: RoadConfig) -> None:
@@ -59,26 +60,26 @@ class Road(Variant):
             raise AdapterError(f"d_out={d_out} is not a multiple of group_size={cfg.group_size}; give another")
 
     def param_specs(self, d_in: int, d_out: int, cfg: RoadConfig) -> dict[str, ParamSpec]:
-        size = (int(d_out * VALUES_PER_OUTPUT[cfg.road_variant]),)
+        size = (int(d_out * ANGLES_PER_OUTPUT[cfg.road_variant]),)
         return {"lora_road_theta": ParamSpec(size), "lora_road_alpha": ParamSpec(size, constant(1.0))}
 
     def turn(self, layer: Layer, cfg: RoadConfig, y: Float[Tensor, "*batch d_out"]) -> Float[Tensor, "*batch d_out"]:
         """R y."""
-        dtype = wide(y.dtype)
+        dtype = accumulation_dtype(y.dtype)
         theta, alpha = layer.lora_road_theta.to(dtype), layer.lora_road_alpha.to(dtype)
-        if cfg.road_variant == "road_4":  # in each group: the numbers of the cosines, then those of the sines
+        if cfg.road_variant == "road_4":  # each group holds the values of the cosines, then those of the sines
             (theta, phi), (alpha, beta) = (
                 (halves.flatten() for halves in values.view(-1, 2, cfg.group_size).unbind(1))
                 for values in (theta, alpha)
             )
         else:
-            if cfg.road_variant == "road_1":  # both of a pair, in either half of the group, share theirs
+            if cfg.road_variant == "road_1":  # the two outputs of a pair share one angle and one scale
                 theta, alpha = (
                     values.view(-1, 1, cfg.group_size // 2).expand(-1, 2, -1).flatten() for values in (theta, alpha)
                 )
             phi, beta = theta, alpha
         halves = (-1, 2, cfg.group_size // 2)
-        partner = y.unflatten(-1, halves).flip(-2).flatten(-3)  # (..., d_out), each half in the other's place
+        partner = torch.unflatten(y, -1, halves).flip(-2).flatten(-3)  # (..., d_out), each half in the other's place
         first, second = (beta * phi.sin()).view(halves).unbind(1)
         sine = torch.stack((-first, second), 1)
         near = torch.addcmul(y, y, (alpha * theta.cos() - 1).to(y.dtype))

@@ -48,7 +48,7 @@ class SSpaceConfig(AdapterConfig):
 
 
 @register
-class SSpace(Variant):
+class SSpace(Variant[SSpaceConfig]):
     config = SSpaceConfig
     mergeable = False
     contrastive = True
@@ -79,7 +79,7 @@ class SSpace(Variant):
         layer.lora_S.copy_(S[:r])
         layer.lora_d.copy_(normalize(contrast * S[:r] / (S[:r].sqrt() + EPS), dim=0))
 
-    def saved(self, layer: Layer, cfg: SSpaceConfig) -> dict[str, Tensor]:
+    def tensors_to_save(self, layer: Layer, cfg: SSpaceConfig) -> dict[str, Tensor]:
         return {"lora_U": layer.lora_U, "lora_S": layer.lora_S, "lora_d": layer.lora_d}
 
     def forward(self, layer: Layer, cfg: SSpaceConfig, x: Tensor, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What each variant says of itself: read from the docstring of its file, so that nothing is said twice.
+"""A description of each variant, read from the docstring of its file, so that no text is written twice.
 
 A variant's file opens with `Name: what it is`, its equation indented by four spaces, and a last paragraph of
 source, `Identity at the start:` and `Trained parameters a target:`.
@@ -15,7 +15,7 @@ from .config import resolve
 from .frozen_basis import FrozenBasisConfig
 from .variant import REGISTRY
 
-_LAST = re.compile(
+_LAST_PARAGRAPH = re.compile(
     r"(?P<source>[^\n].*?)\s*Identity at the start: (?P<identity>.+?)\.\s*"
     r"Trained parameters a target: (?P<count>.+?)\.?$",
     flags=re.DOTALL,
@@ -24,7 +24,7 @@ _LAST = re.compile(
 
 @dataclass(frozen=True)
 class Description:
-    """A variant in words. What its file leaves unsaid is empty."""
+    """A variant in words. Where its file lacks a part, that field is empty."""
 
     variant: str
     summary: str
@@ -32,7 +32,7 @@ class Description:
     source: str
     identity: str
     parameters: str  # as a formula
-    data: str  # what it must be shown before it can be attached
+    data: str  # the calibration data that `attach` needs
     quantised: bool  # whether the base may be quantised
     merges: bool
 
@@ -45,18 +45,18 @@ def describe(name: str) -> Description:
     """
     name = resolve(name)
     variant = REGISTRY[name]
-    said = inspect.getdoc(inspect.getmodule(type(variant))) or ""
-    summary = said.partition("\n")[0].partition(": ")[2]
-    equation = [line for line in said.splitlines() if line.startswith("    ")]
-    last = _LAST.search(said.split("\n\n")[-1])
-    told = {key: " ".join(value.split()) for key, value in last.groupdict().items()} if last else {}
+    docstring = inspect.getdoc(inspect.getmodule(type(variant))) or ""
+    summary = docstring.partition("\n")[0].partition(": ")[2]
+    equation = [line for line in docstring.splitlines() if line.startswith("    ")]
+    last = _LAST_PARAGRAPH.search(docstring.split("\n\n")[-1])
+    parts = {key: " ".join(value.split()) for key, value in last.groupdict().items()} if last else {}
     return Description(
         variant=name,
         summary=summary,
         equation=inspect.cleandoc("\n".join(equation)),
-        source=told.get("source", ""),
-        identity=told.get("identity", ""),
-        parameters=told.get("count", ""),
+        source=parts.get("source", ""),
+        identity=parts.get("identity", ""),
+        parameters=parts.get("count", ""),
         data=_data(name),
         quantised=variant.quantised,
         merges=variant.mergeable,
