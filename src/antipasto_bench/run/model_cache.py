@@ -90,4 +90,4 @@ class ModelCache:
 
 
 def _checksums(model: nn.Module) -> dict[str, int]:
-    return antipasto.bits_of(dict(model.named_parameters()) | dict(model.named_buffers()))
+    return antipasto.tensor_checksums(dict(model.named_parameters()) | dict(model.named_buffers()))

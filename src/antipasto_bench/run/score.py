@@ -29,7 +29,7 @@ def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evalu
     run, context = active.run, active.context
     splits = ["test", *(["valid"] if evaluation.valid else [])]
     merges = run.variant != BASE and antipasto.merge_refusal(model) is None
-    before = antipasto.bits_of(dict(model.named_parameters())) if merges else {}
+    before = antipasto.tensor_checksums(dict(model.named_parameters())) if merges else {}
     if merges:
         antipasto.merge(model)
     scores: dict[str, SplitScores] = {}
@@ -41,7 +41,7 @@ def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evalu
             scores[split] = result
     if merges:
         antipasto.unmerge(model)
-        if antipasto.bits_of(dict(model.named_parameters())) != before:
+        if antipasto.tensor_checksums(dict(model.named_parameters())) != before:
             raise RunFailure("the weights after scoring are not those before it; unmerging was not exact")
     if scores:
         _record(scores, active.record)

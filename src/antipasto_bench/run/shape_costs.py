@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import torch
 from pydantic import BaseModel
 from torch import nn
 
 import antipasto
+from antipasto.layer import bias_of
 
 from ..core.errors import UserError, first_line
 from ..core.paths import EMBEDDED, benchmark_dir, locate
@@ -59,15 +61,16 @@ def cost_of_shapes(run: RunConfig) -> ShapeCosts:
     except antipasto.AdapterError as error:
         raise UserError(f"{run.variant}: {error}") from error
     dtype = getattr(torch, run.dtype)
-    for layer in targets.values():
-        d_in, d_out = int(layer.in_features), int(layer.out_features)
-        scratch = nn.Linear(d_in, d_out, bias=layer.bias is not None, device="meta", dtype=dtype)
-        antipasto.add_tensors(scratch, variant.param_specs(d_in, d_out, cfg), dtype)
+    for target in targets.values():
+        d_in, d_out = int(target.in_features), int(target.out_features)
+        scratch = nn.Linear(d_in, d_out, bias=bias_of(target) is not None, device="meta", dtype=dtype)
+        layer = cast("antipasto.Layer", scratch)
+        antipasto.add_tensors(layer, variant.param_specs(d_in, d_out, cfg), dtype)
         trained = [p for name, p in scratch.named_parameters() if name.startswith("lora_")]
         frozen = [b for name, b in scratch.named_buffers() if name.startswith("lora_")]
         costs.trainable_params += sum(p.numel() for p in trained)
         costs.added_macs_per_token += variant.added_macs(d_in, d_out, cfg)
-        costs.adapter_bytes += sum(t.nbytes for t in variant.saved(scratch, cfg).values())
+        costs.adapter_bytes += sum(t.nbytes for t in variant.tensors_to_save(layer, cfg).values())
         costs.frozen_bytes += sum(b.nbytes for b in frozen)
     costs.targets = len(targets)
     return costs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from antipasto import bits_of
+from antipasto import tensor_checksums
 
 from ..core.errors import RunFailure
 from ..core.signals import Interrupted, StopRequest
@@ -110,7 +110,7 @@ def train(
     optimizer = AdapterOptimizer(model, run, control.group)
     trained = {id(p) for p in optimizer.parameters}
     base = {name: p for name, p in model.named_parameters() if id(p) not in trained}
-    checksums = bits_of(base)
+    checksums = tensor_checksums(base)
     model.train()
     torch.manual_seed(run.seed)  # a base model may have dropout
     state = _State.of(control.resume_from)
@@ -122,7 +122,7 @@ def train(
     model.eval()
     if any(p.grad is not None or p.requires_grad for p in base.values()):
         raise RunFailure("the base model received a gradient; the adapter did not freeze all of it")
-    if bits_of(base) != checksums:
+    if tensor_checksums(base) != checksums:
         raise RunFailure("the base model's weights changed while the adapter was trained")
     last = state.losses[-max(1, len(state.losses) // 10) :]
     mean_norm = sum(state.norms) / len(state.norms)

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from antipasto import ALIASES, CONFIGS, REGISTRY, AdapterError, FrozenBasisConfig
+from antipasto import ALIASES, CONFIGS, REGISTRY, AdapterConfig, AdapterError, FrozenBasisConfig
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
@@ -105,7 +105,10 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
         elif key in RunConfig.model_fields:
             run[key] = value
     if variant != BASE:
-        run["adapter"] = _adapter(variant, flat)
+        config = _adapter_config(variant, flat)
+        if config.variant != variant:  # antipasto_gain basis=corda is antipasto_corda, with the settings of that
+            return compose(config.variant, {**given, "basis": getattr(config, "basis", None)}, preset)
+        run["adapter"] = {key: value for key, value in config.to_dict().items() if key != "variant"}
     else:
         run["seed"] = 0
     if variant == BASE or not REGISTRY[variant].trains:
@@ -149,8 +152,8 @@ def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _adapter(variant: str, flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The adapter's own fields, typed, checked by its config class, and complete."""
+def _adapter_config(variant: str, flat: Mapping[str, Any]) -> AdapterConfig:
+    """The adapter's own fields, typed and checked by its config class, in their canonical form."""
     cls = CONFIGS[variant]
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
@@ -165,16 +168,17 @@ def _adapter(variant: str, flat: Mapping[str, Any]) -> dict[str, Any]:
         try:
             values[name] = TypeAdapter(hints[name], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
         except ValidationError as error:
-            word = words.get(name, name)
-            raise UserError(f"{word}={value}: {error.errors()[0]['msg'].lower()}") from error
+            word, problem = words.get(name, name), error.errors()[0]
+            if problem["type"] == "literal_error":
+                allowed = ", ".join(map(str, typing.get_args(hints[name])))
+                raise UserError(f"{variant}: {word} must be one of {allowed}; got {value!r}") from error
+            raise UserError(f"{word}={value}: {problem['msg'].lower()}") from error
     try:
         config = cls(**values)
     except AdapterError as error:
         raise UserError(f"{variant}: {error}") from error
-    # A setting that changes nothing under the others collapses, as an axis does that the variant lacks.
-    inert = config.inert()
-    defaults = {field.name: field.default for field in dataclasses.fields(cls) if field.name in inert}
-    return {k: v for k, v in (config.to_dict() | defaults).items() if k != "variant"}
+    # One computation, one spelling: an unused setting collapses, as an axis does that the variant lacks.
+    return config.canonical()
 
 
 DEFAULT_PRESET = "nano"

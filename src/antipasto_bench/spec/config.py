@@ -129,7 +129,7 @@ class RunConfig(_Strict):
     @property
     def rank(self) -> int | Literal["full"] | None:
         """`full` is min(d_in, d_out) of each target; None where the variant has no rank."""
-        if self.variant == BASE or "r" in self.adapter_config.inert():
+        if self.variant == BASE or "r" in self.adapter_config.unused_fields():
             return None
         return self.adapter["r"] or "full"
 

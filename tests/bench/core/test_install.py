@@ -11,8 +11,8 @@ from antipasto_bench.core import install
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.install import install_hint
 from antipasto_bench.run import evaluate
-from antipasto_bench.spec.config import compose
-from antipasto_bench.speed import harness
+from antipasto_bench.spec.compose import compose
+from antipasto_bench.speed import running
 
 ROOT = Path(__file__).parents[3]
 
@@ -46,7 +46,7 @@ def test_without_a_checkout_or_outside_its_venv_the_hint_names_no_venv(checkout,
 
 def test_every_missing_extra_is_an_error_that_ends_in_a_hint_for_a_declared_one(monkeypatch):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for module in (evaluate, harness):
+    for module in (evaluate, running):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
     for name in ("ray", "bitsandbytes"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it raises ImportError
@@ -63,7 +63,7 @@ def test_every_missing_extra_is_an_error_that_ends_in_a_hint_for_a_declared_one(
 
     for extra, missing in {
         "vllm": lambda: evaluate.check_backend(compose("lora", {"eval.backend": "vllm"}, "nano")),
-        "peft": lambda: harness.measure_suites(["memory"]),
+        "peft": lambda: running.run_suites(["memory"], Path("unused"), False),
         "ray": connect,
         "quant": quantised,
     }.items():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.paths import benchmark_dir
 from antipasto_bench.spec.compose import compose, expand, load_preset, preset_names, variant_names
@@ -168,3 +169,30 @@ def test_a_mistake_names_itself_and_the_nearest_right_word(words, said):
         many(words)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("antipasto_gain", {"basis": "corda"}), ("antipasto_corda", {})),
+        (("antipasto_gain", {"basis": "asvd"}), ("antipasto_asvd", {})),
+        (("antipasto_corda", {"basis": "svd"}), ("antipasto_gain", {})),
+        (("antipasto_asvd", {"basis": "corda", "lr": 0.05}), ("antipasto_corda", {"lr": 0.05})),
+        (("antipasto_ablate", {"cov_orient": True}), ("antipasto_ablate", {"basis": "corda"})),
+        (("antipasto_rot", {}), ("antipasto", {})),
+        (("lora_xs", {"alpha": None}), ("lora_xs", {"alpha": 32})),
+        (("lora", {"alpha": None}), ("lora", {"alpha": 16})),
+        (("lora", {"targets": ["v_proj", "k_proj", "v_proj"]}), ("lora", {"targets": ["k_proj", "v_proj"]})),
+        (("lora", {"layers": [1, 0, 1]}), ("lora", {"layers": [0, 1]})),
+        (("antipasto", {"rotate_basis": "none", "block_size": 2}), ("antipasto", {"rotate_basis": "none"})),
+    ],
+)
+def test_one_run_said_in_two_ways_has_one_id(one, other):
+    first, second = (compose(variant, given, "nano") for variant, given in (one, other))
+    assert first.run_id == second.run_id
+    assert first.model_dump() == second.model_dump()
+
+
+def test_bases_of_one_core_stay_apart_where_they_are_not_one_computation():
+    ids = {compose("antipasto_gain", {"basis": basis, "lr": 0.1}, "nano").run_id for basis in antipasto.bases.BASES}
+    assert len(ids) == 4
