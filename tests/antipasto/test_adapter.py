@@ -1,26 +1,18 @@
 """Claims that hold for every variant: what attach adds, what detach leaves, and that merged, saved and loaded
 adapters compute the same."""
 
-import copy
 import json
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
 from tiny_model import ALL, Tiny, attach, configs, name_of, randomise, trained_configs
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import antipasto
 from antipasto import AdapterError, AntiPaSTOConfig, LoRAConfig
-
-
-def tied(model: Tiny) -> Tiny:
-    model.twin = nn.Linear(20, 28)
-    model.twin.weight = model.lin1.weight
-    return model
 
 
 def mergeable(cfg: antipasto.AdapterConfig) -> bool:
@@ -212,95 +204,6 @@ def test_targets_are_chosen_by_regex_layer_and_exclusion():
     assert "lm_head" not in targets(target_names=[".*"])
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (lambda m: attach(m, LoRAConfig(r=17, target_names=ALL)), "lin2: r=17 is above min.*16"),
-        (lambda m: attach(m, LoRAConfig(target_names=["down_proj"])), "no linear layer matches.*lin1, lin2"),
-        (lambda m: attach(attach(m, LoRAConfig(r=2, target_names=ALL)), LoRAConfig(r=2)), "already has an adapter"),
-        (lambda m: AntiPaSTOConfig(r=10, block_size=4), "r=10 is not a multiple of block_size=4"),
-        (lambda m: AntiPaSTOConfig(rotate_basis="W"), "rotate_basis must be one of V, U, both, none; got 'W'"),
-        (lambda m: AntiPaSTOConfig(basis="svdd"), "basis must be one of svd, wanda, asvd, corda"),
-        (lambda m: LoRAConfig(target_names=["("]), "not a valid regex"),
-        (lambda m: LoRAConfig(target_names="q_proj"), "must be a list"),
-        (lambda m: LoRAConfig(r=0), "r must be a whole number of at least 1"),
-        (lambda m: antipasto.AdapterConfig.from_dict({"variant": "lore"}), "did you mean 'lora'"),
-        (lambda m: antipasto.AdapterConfig.from_dict({"variant": "lora", "alpa": 1}), "did you mean 'alpha'"),
-        (lambda m: antipasto.attach(m, AntiPaSTOConfig(r=8, basis="wanda", target_names=ALL)), "calibration_data"),
-        (lambda m: attach(tied(m), LoRAConfig(r=2, target_names=["lin1"])), "lin1 shares its weight with twin.weight"),
-        (lambda m: antipasto.detach(m), "no adapter is attached"),
-        (lambda m: antipasto.merge(m), "no adapter is attached"),
-        (lambda m: antipasto.unmerge(attach(m, LoRAConfig(r=2, target_names=ALL))), "not merged"),
-    ],
-)
-def test_a_mistake_is_one_clear_error_and_leaves_the_model_alone(tiny, wrong, message):
-    before = {name: value.clone() for name, value in tiny.state_dict().items()}
-    with pytest.raises(AdapterError, match=message):
-        wrong(tiny)
-    assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items() if name in before)
-
-
-def test_a_failed_attach_can_be_tried_again(tiny):
-    with pytest.raises(AdapterError, match="4 calibration tokens"):
-        antipasto.attach(tiny, AntiPaSTOConfig(r=8, basis="wanda", target_names=ALL), [torch.randn(1, 4, 20)])
-    assert all(p.requires_grad for p in tiny.parameters())
-    assert not any("lora_" in name for name in tiny.state_dict())
-    attach(tiny, LoRAConfig(r=4, target_names=ALL))
-
-
-def test_loading_says_what_is_wrong(tiny, tmp_path):
-    junk = tmp_path / "junk.safetensors"
-    junk.write_bytes(b"not an adapter")
-    with pytest.raises(AdapterError, match="cannot be read"):
-        antipasto.load(tiny, junk)
-    with pytest.raises(AdapterError, match="cannot be read"):
-        antipasto.load(tiny, tmp_path / "absent.safetensors")
-    attach(tiny, LoRAConfig(r=4, target_names=ALL))
-    path = antipasto.save(tiny, tmp_path / "a.safetensors")
-    with pytest.raises(AdapterError, match=r"does not fit|no linear layer"):
-        antipasto.load(Tiny(20, 12, 16), path)
-    with pytest.raises(AdapterError, match="no layer 'lin1'"):
-        antipasto.load(nn.Sequential(nn.Linear(4, 4)), path)
-
-
-@pytest.mark.parametrize("cfg", [cfg for cfg in configs() if mergeable(cfg)], ids=name_of)
-def test_kept_merged_is_a_plain_model_that_computes_the_same(tiny, cfg):
-    x = torch.randn(3, 20)
-    keys = tiny.state_dict().keys()
-    attach(tiny, cfg)
-    randomise(tiny)
-    y = tiny(x)
-    antipasto.detach(antipasto.merge(tiny), keep_merged=True)
-    assert tiny.state_dict().keys() == keys
-    assert torch.allclose(tiny(x), y, atol=1e-5)
-
-
-@pytest.mark.parametrize("cfg", [cfg for cfg in configs() if mergeable(cfg)], ids=name_of)
-def test_a_merged_layer_is_called_as_a_plain_one_and_its_copies_can_be_unmerged(cfg):
-    model, x, _, adapted = base_and_adapted(cfg)
-    antipasto.merge(model)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    twin = copy.deepcopy(model)
-    antipasto.unmerge(twin)
-    assert torch.equal(twin(x), adapted)
-    assert torch.allclose(model(x), adapted, atol=1e-5)
-    assert torch.equal(antipasto.detach(twin)(x), antipasto.detach(model)(x))
-
-
-def test_a_hook_of_ones_own_sees_the_adapted_output_also_after_merging_and_back(tiny):
-    seen = []
-    tiny.lin1.register_forward_hook(lambda module, args, out: seen.append(out))
-    antipasto.attach(tiny, LoRAConfig(r=2, target_names=("lin1",)))
-    tiny.lin1.register_forward_hook(lambda module, args, out: seen.append(out))
-    randomise(tiny)
-    x = torch.randn(3, 20)
-    for change in (lambda model: model, lambda model: antipasto.unmerge(antipasto.merge(model))):
-        y = change(tiny).lin1(x)
-        assert all(torch.equal(out, y) for out in seen)
-        assert len(seen) == 2
-        seen.clear()
-
-
 def test_without_an_alpha_the_scale_is_one_at_every_rank():
     for cls in (LoRAConfig, antipasto.LoRAXSConfig):
         assert cls(r=8, alpha=None).scale == cls(r=3, alpha=3.0).scale == 1
@@ -316,70 +219,6 @@ def test_bits_notice_one_changed_value(dtype):
     model.lin2.weight.data.view(-1)[11] *= 1.01
     after = antipasto.tensor_checksums(dict(model.named_parameters()))
     assert [name for name in before if before[name] != after[name]] == ["lin2.weight"]
-
-
-def base_and_adapted(cfg):
-    torch.manual_seed(0)
-    model, x = Tiny(), torch.randn(3, 20)
-    base = model(x)
-    attach(model, cfg)
-    randomise(model)
-    return model, x, base, model(x)
-
-
-@pytest.mark.parametrize("cfg", [LoRAConfig(r=4, target_names=ALL), antipasto.PiSSAConfig(r=4, target_names=ALL)])
-@pytest.mark.parametrize("merged", [False, True])
-def test_inside_disabled_nothing_can_be_moved_that_its_end_would_undo(cfg, merged):
-    model, x, base, adapted = base_and_adapted(cfg)
-    if merged:
-        antipasto.merge(model)
-    with antipasto.disabled(model), antipasto.disabled(model):
-        for change in (antipasto.merge, antipasto.unmerge, antipasto.detach, antipasto.recalibrate):
-            with pytest.raises(AdapterError, match="inside disabled"):
-                change(model)
-        assert torch.equal(model(x), base)
-    assert torch.allclose(model(x), adapted, atol=1e-5)
-    antipasto.detach(model)
-    assert torch.equal(model(x), base)
-
-
-@pytest.mark.parametrize("inside", [antipasto.merge, antipasto.unmerge])
-def test_merging_or_unmerging_inside_zeroed_loses_no_trained_tensor(inside):
-    model, x, base, adapted = base_and_adapted(LoRAConfig(r=4, target_names=ALL))
-    if inside is antipasto.unmerge:
-        antipasto.merge(model)
-    with antipasto.zeroed(model, "lora_B"):
-        inside(model)
-        assert torch.allclose(model(x), base, atol=1e-6)
-    assert antipasto.attachment(model).merged == (inside is antipasto.merge)
-    assert torch.allclose(model(x), adapted, atol=1e-5)
-
-
-def test_files_that_lack_or_add_or_misshape_a_tensor_are_refused(tiny, tmp_path):
-    attach(tiny, AntiPaSTOConfig(r=8, target_names=ALL))
-    path = antipasto.save(tiny, tmp_path / "a.safetensors")
-    antipasto.detach(tiny)
-    metadata = {
-        "format": "antipasto-1",
-        "config": json.dumps(AntiPaSTOConfig(r=8, target_names=ALL).to_dict()),
-    }
-    whole = load_file(path)
-    for change, message in (
-        (lambda t: t.pop("lin1.lora_delta_s"), "has no lora_delta_s"),
-        (lambda t: t.pop("lin2.lora_anchor"), "has no lora_anchor"),
-        (lambda t: t.update({"lin1.lora_delta_s": torch.zeros(1)}), r"lora_delta_s is \(1,\) in the file, \(8,\) here"),
-        (lambda t: t.update({"lin1.lora_odd": torch.zeros(1)}), "has a lora_odd, which antipasto has not"),
-    ):
-        tensors = dict(whole)
-        change(tensors)
-        save_file(tensors, tmp_path / "b.safetensors", metadata)
-        with pytest.raises(AdapterError, match=message):
-            antipasto.load(tiny, tmp_path / "b.safetensors")
-    for wrong in ({"format": "antipasto-1"}, {"format": "antipasto-1", "config": "{"}):
-        save_file(whole, tmp_path / "b.safetensors", wrong)
-        with pytest.raises(AdapterError, match="cannot be read as an adapter"):
-            antipasto.load(tiny, tmp_path / "b.safetensors")
-    assert not any("lora_" in name for name in tiny.state_dict())
 
 
 class Bare(nn.Module):
@@ -414,27 +253,6 @@ def test_a_layer_without_a_bias_that_is_called_by_keyword_adapts_and_merges(cfg)
     y = model(x)
     if mergeable(cfg):
         assert torch.allclose(antipasto.merge(model)(x), y, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), "not a parameter of its own"),
-        (
-            lambda: attach(nn.Sequential(nn.Linear(8, 8)), LoRAConfig(r=2, target_names=["0"]))[0],
-            "has an adapter already",
-        ),
-    ],
-)
-def test_a_layer_that_cannot_be_adapted_is_named(layer, message):
-    with pytest.raises(AdapterError, match=message):
-        antipasto.attach(nn.ModuleDict({"lin1": layer()}), LoRAConfig(r=2, target_names=ALL))
-
-
-def test_one_batch_in_place_of_a_list_is_one_clear_error(tiny):
-    for batch in (torch.randn(40, 20), {"x": torch.randn(40, 20)}):
-        with pytest.raises(AdapterError, match=r"a list of batches.*write \[batch\]"):
-            antipasto.attach(tiny, AntiPaSTOConfig(r=8, basis="wanda", target_names=ALL), batch)
 
 
 def test_dora_keeps_a_row_of_zeros(tiny):
