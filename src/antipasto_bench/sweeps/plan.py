@@ -120,9 +120,7 @@ def _apply_choice(planned: list[Planned], records: Mapping[str, RunRecord]) -> l
     return [remaining[p.run_id] for p in planned if p.run_id in remaining]
 
 
-def _chosen_rate(
-    members: list[Planned], trials: list[Planned], records: Mapping[str, RunRecord]
-) -> float | None:
+def _chosen_rate(members: list[Planned], trials: list[Planned], records: Mapping[str, RunRecord]) -> float | None:
     """The learning rate of a family's other seeds; None while its trials, all of one seed, are not all made."""
     rates = {p.run.lr for p in members}
     if len(rates) == 1:

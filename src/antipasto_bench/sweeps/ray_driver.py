@@ -70,9 +70,7 @@ def make_all_on_ray(
 
 
 class _Driver:
-    def __init__(
-        self, sweep: Sweep, store: Store, cluster: RayCluster, report: Report, log: Log, order: Order
-    ) -> None:
+    def __init__(self, sweep: Sweep, store: Store, cluster: RayCluster, report: Report, log: Log, order: Order) -> None:
         self.sweep, self.store, self.cluster = sweep, store, cluster
         self.report, self.log, self.order = report, log, order
         self.running: dict[Any, RunningTask] = {}  # by Ray's reference to the result

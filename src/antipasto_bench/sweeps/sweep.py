@@ -80,9 +80,7 @@ def run_sweep(sweep: Sweep, store: Store, engine: Engine, command: SweepCommand,
     if count > 1:
         commands = worker_commands(command, store, count)
         try:
-            ended = run_workers(
-                commands, sweep, store, order, {SWEEP_BEGAN: began}, output.log, output.worker_line
-            )
+            ended = run_workers(commands, sweep, store, order, {SWEEP_BEGAN: began}, output.log, output.worker_line)
         except Interrupted as error:
             output.log("interrupted; the workers have stopped, and the same command goes on from what is kept")
             return error.exit_code
