@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable
+from importlib import metadata
 from typing import Annotated, NoReturn
 
 import typer
@@ -34,25 +35,30 @@ app = typer.Typer(
 )
 results_app = typer.Typer(help="Look after the results.", no_args_is_help=True)
 
-for command in (run, sweep, status, demo, report):
-    app.command()(command)
-app.command("list")(list_runs)
-for command in (show, export, variants, compare, speed, measure, cost, cache, presets):
-    app.command()(command)
-for command in (verify, rebuild):
-    results_app.command()(command)
+COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
+    "run": run,
+    "sweep": sweep,
+    "status": status,
+    "demo": demo,
+    "report": report,
+    "list": list_runs,
+    "show": show,
+    "export": export,
+    "variants": variants,
+    "compare": compare,
+    "speed": speed,
+    "measure": measure,
+    "cost": cost,
+    "cache": cache,
+    "presets": presets,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+results_app.command("verify")(verify)
+results_app.command("rebuild")(rebuild)
 app.add_typer(results_app, name="results")
 
 DISTRIBUTIONS = ("antipasto-bench", "antipasto-adapters", "torch")  # the second one is the library `antipasto`
-
-
-@app.callback()
-def common(
-    show_version: Annotated[bool, typer.Option("--version", help="Print versions and stop.", is_eager=True)] = False,
-) -> None:
-    if show_version:
-        typer.echo(version_line())
-        raise typer.Exit
 
 
 def version_line() -> str:
@@ -61,10 +67,25 @@ def version_line() -> str:
     return f"{bench} ({', '.join(others)})"
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print versions and stop.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 def _installed(distribution: str) -> str | None:
     try:
-        return version(distribution)
-    except PackageNotFoundError:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
         return None
 
 

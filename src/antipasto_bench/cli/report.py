@@ -12,7 +12,12 @@ from ..store.folders import Store
 from . import options
 from .output import comparison_json, comparison_text, print_json, print_notice, print_outcome
 
-DEMO = ("base", {}), ("lora", {}), ("antipasto", {"rotate_basis": "V"}), ("antipasto", {"rotate_basis": "none"})
+DEMO: list[tuple[str, dict[str, str]]] = [
+    ("base", {}),
+    ("lora", {}),
+    ("antipasto", {"rotate_basis": "V"}),
+    ("antipasto", {"rotate_basis": "none"}),
+]
 
 
 def demo(results: options.Results = None, outputs: options.Outputs = None) -> None:

@@ -32,7 +32,7 @@ from .engine import Engine
 from .plan import Planned
 from .ray_cluster import RayCluster
 from .ray_node import NodeProgress, TaskResult
-from .scheduler import MOST_DEATHS, Log, Order, Report, Tally, describe_error, owed, record_full_disk
+from .scheduler import MOST_DEATHS, Log, Order, Report, Tally, describe_error, owed, record_full_disk, recorded_outcome
 
 MOST_LOST_NODES = 5  # of one run, after which it is recorded as failed
 POLL_S = 1.0
@@ -154,7 +154,7 @@ class _Driver:
                 return False
         lease = locks.enter_context(leased(p.run_id, self.store))
         if unpublished(self.store.run_folder(p.run_id)):
-            self._count(Outcome("ok", p.run_id, publish(p.run_id, self.store)))
+            self._count(recorded_outcome(publish(p.run_id, self.store)))
             return False
         self.log(f"[{len(self.attempted)}] {p.run_id}")
         self.running[self.cluster.submit(p)] = RunningTask(p, locks, lease)
@@ -202,12 +202,12 @@ class _Driver:
         if record.status == "ok":
             if result.files is not None:
                 self._unpack(run_id, result.files)
-            self._count(Outcome("ok", run_id, publish(run_id, self.store)))
+            self._count(recorded_outcome(publish(run_id, self.store)))
         else:
             with suppress(OSError):
                 write_record(self.store.run_folder(run_id), record)
             put(self.store.table, record)
-            self._count(Outcome("failed", run_id, record))
+            self._count(recorded_outcome(record))
         return True
 
     def _unpack(self, run_id: str, files: dict[str, bytes]) -> None:
@@ -234,7 +234,7 @@ class _Driver:
             return False
         error = RunFailure(f"its {what} was lost {most} times{cause and ', the last time'}{cause}")
         try:
-            self._count(record_dead_run(p.run, error, self.store))
+            self._count(recorded_outcome(record_dead_run(p.run, error, self.store)))
         except OSError as unwritten:
             self._refuse(p, unwritten)
         return True

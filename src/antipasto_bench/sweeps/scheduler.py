@@ -16,6 +16,7 @@ from ..run.failures import record_dead_run
 from ..spec.config import RunConfig
 from ..spec.sweep import Sweep
 from ..store.folders import Store
+from ..store.record import RunRecord
 from .plan import Planned, due, plan
 
 WAIT_S = 2.0  # before the plan is read again, where other processes have the runs that the rest waits for
@@ -113,6 +114,11 @@ def describe_error(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
+def recorded_outcome(record: RunRecord) -> Outcome:
+    """The outcome of a run that was recorded just now."""
+    return Outcome("ok" if record.status == "ok" else "failed", record.run_id, record)
+
+
 def record_full_disk(run: RunConfig, error: Exception, store: Store) -> Outcome | None:
     """Record a run as failed if a full disk ended it and the table can still be written; None otherwise.
 
@@ -121,7 +127,7 @@ def record_full_disk(run: RunConfig, error: Exception, store: Store) -> Outcome 
     if not disk_is_full(error):
         return None
     try:
-        return record_dead_run(run, error, store)
+        return recorded_outcome(record_dead_run(run, error, store))
     except OSError:
         return None
 
