@@ -26,7 +26,7 @@ def test_help_and_version_come_without_loading_torch_or_the_table(tmp_path, word
     assert said in helped.stdout
     loaded = {line.rpartition("|")[2].strip() for line in helped.stderr.splitlines()}
     assert "typer" in loaded
-    assert not loaded & {"torch", "transformers", "lm_eval", "polars", "datasets", "pydantic"}
+    assert not loaded & {"torch", "transformers", "lm_eval", "polars", "datasets"}
 
 
 def test_the_version_is_that_of_the_installed_packages(tmp_path):
