@@ -23,7 +23,7 @@ def cost(
     Example: `antipasto-bench cost lora,antipasto rank=32,256 --meta --preset qwen3.5-0.8b`, or without `--meta` on the
     machine in question: `antipasto-bench cost lora,antipasto --preset nano`
     """
-    from ..report.cost_text import card
+    from ..report.cost_text import card, cost_json
     from ..run.shape_costs import cost_of_shapes
     from ..spec.compose import expand
     from ..spec.grammar import parse_words
@@ -33,17 +33,17 @@ def cost(
         raise UserError("name at least one variant, such as: antipasto-bench cost lora,antipasto --meta")
     runs = expand(variants, axes, preset)
     shapes = [cost_of_shapes(run) for run in runs]  # all of them first: a mistake costs no measurement
-    for run, from_shapes in zip(runs, shapes, strict=True):
-        costs = from_shapes.model_dump(mode="json")
+    for run, counted in zip(runs, shapes, strict=True):
+        costs = None
         if not meta:
             from ..run.costs import measure_alone
 
             measured = measure_alone(run)
-            costs |= measured.model_dump(mode="json") if measured.measured else {}
+            costs = measured if measured.measured else None
         if as_json:
-            print_json(costs)
+            print_json(cost_json(counted, costs))
         else:
-            typer.echo(card(costs))
+            typer.echo(card(counted, costs))
 
 
 def measure(
@@ -73,7 +73,7 @@ def measure(
         raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
     if costs:
         for record in remeasure_costs(chosen, store):
-            typer.echo(f"{record.run_id}: {measured_line(record)}")
+            typer.echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
         return
     for run_id in chosen:
         record = remeasure(run_id, store, general)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from ..analysis.compare import Duel
+    from ..analysis.arms import Arm
+    from ..analysis.compare import ArmComparison, TwoAnswers
     from ..analysis.stats import Summary
     from ..run.execute import Outcome
-    from ..store.record import RunRecord
+    from ..store.record import Json, RunRecord
     from ..sweeps.plan import Planned
 
 NESTED = ("metrics", "config", "provenance")  # columns that a row has as JSON text
@@ -73,7 +74,7 @@ def outcome_line(outcome: Outcome) -> str:
     )
 
 
-def _outcome_json(outcome: Outcome) -> dict[str, Any]:
+def _outcome_json(outcome: Outcome) -> Json:
     if outcome.record is None:
         return {}
     return row_json(outcome.record) if outcome.status == "done" else outcome.record.to_json()
@@ -93,7 +94,7 @@ def print_plan(planned: Sequence[Planned], overview: str, as_json: bool) -> None
 # ------------------------------------------------------------------ records
 
 
-def row_json(record: RunRecord) -> dict[str, Any]:
+def row_json(record: RunRecord) -> Json:
     """Every column of the table, null where the record has no value; nested ones as objects."""
     row = record.to_row()
     return {name: json.loads(value) if name in NESTED and value is not None else value for name, value in row.items()}
@@ -161,38 +162,45 @@ def cache_text(folder: Path | None, sizes: Sequence[int], limit: int, *, cleared
 # ------------------------------------------------------------------ comparisons
 
 
-def comparison_json(duel: Duel, answers: Mapping[str, Sequence[Mapping[str, str]]]) -> dict[str, Any]:
-    """Run ids, numbers and counts of a comparison, and the answers that are shown."""
+def comparison_json(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAnswers]]) -> Json:
+    """Run ids, numbers and counts of a comparison, and the answers that are shown.
+
+    Args:
+        shown: answers to questions of `only_a` and `only_b`.
+    """
     names = ("difference", "stderr", "low", "high", "p", "questions")
     return {
-        **{name: [row["run_id"] for row in arm.rows] for name, arm in (("a", duel.a), ("b", duel.b))},
-        **{name: getattr(duel.found, name) for name in names},
-        "only_a": len(duel.only_a),
-        "only_b": len(duel.only_b),
-        "shown": answers,
+        **{name: [record.run_id for record in arm.records] for name, arm in (("a", compared.a), ("b", compared.b))},
+        **{name: getattr(compared.comparison, name) for name in names},
+        "only_a": len(compared.only_a),
+        "only_b": len(compared.only_b),
+        "shown": shown,
     }
 
 
-def comparison_text(duel: Duel, answers: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
-    """The accuracy of each arm, their difference, and the answers that are shown."""
-    c = duel.found
+def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAnswers]]) -> str:
+    """The accuracy of each arm, their difference, and the answers that are shown.
+
+    Args:
+        shown: answers to questions of `only_a` and `only_b`.
+    """
+    c = compared.comparison
     lines = [
-        _arm_line(name, arm.label, arm.rows[0]["lr"], summary)
-        for name, arm, summary in (("A", duel.a, duel.summaries[0]), ("B", duel.b, duel.summaries[1]))
-    ]
-    lines += [
+        _arm_line("A", compared.a, compared.summaries[0]),
+        _arm_line("B", compared.b, compared.summaries[1]),
         f"A - B  {100 * c.difference:+.1f} points (95 %: {100 * c.low:+.1f} to {100 * c.high:+.1f}), p = {c.p:.2g}, "
         f"{c.questions} questions",
-        f"right in A and wrong in B: {len(duel.only_a)}; right in B and wrong in A: {len(duel.only_b)}",
+        f"right in A and wrong in B: {len(compared.only_a)}; right in B and wrong in A: {len(compared.only_b)}",
     ]
     for side, heading in (("only_a", "right in A, wrong in B"), ("only_b", "right in B, wrong in A")):
-        for answer in answers[side]:
+        for answer in shown[side]:
             lines.append(f"\n--- {heading}\n{answer['prompt']}\n[right] {answer['target']}")
             lines.append(f"[A]{answer['a'].rstrip()}\n[B]{answer['b'].rstrip()}")
     return "\n".join(lines)
 
 
-def _arm_line(name: str, label: str, lr: float | None, s: Summary) -> str:
-    rate = f" lr={lr:g}" if lr else ""
+def _arm_line(name: str, arm: Arm, s: Summary) -> str:
+    rate = f" lr={arm.lr:g}" if arm.lr else ""
     interval = f"95 %: {100 * s.low:.1f} to {100 * s.high:.1f}"
-    return f"{name}      {label}{rate}: {100 * s.mean:.1f} % ({interval}), {s.seeds} seed{'s' if s.seeds > 1 else ''}"
+    seeds = f"{s.seeds} seed{'s' if s.seeds > 1 else ''}"
+    return f"{name}      {arm.label}{rate}: {100 * s.mean:.1f} % ({interval}), {seeds}"

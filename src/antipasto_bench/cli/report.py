@@ -73,10 +73,10 @@ def compare(
 
     Example: `antipasto-bench compare lora "antipasto rotate_basis=V" --show 5`
     """
-    from ..analysis.compare import answers, duel
+    from ..analysis.compare import answers, compare_two
 
     store = Store.of(results, outputs)
-    compared = duel(a, b, store)
+    compared = compare_two(a, b, store)
     shown = {
         side: answers(compared, questions[:show], store) if show else []
         for side, questions in (("only_a", compared.only_a), ("only_b", compared.only_b))

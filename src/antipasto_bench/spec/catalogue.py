@@ -14,6 +14,7 @@ from antipasto.config import did_you_mean
 from ..core.errors import UserError
 from .compose import compose, variant_names
 from .config import BASE, RunConfig
+from .identity import Json
 
 SHOWN_PRESET = "qwen3.5-0.8b"  # whose settings are shown
 
@@ -37,7 +38,7 @@ class Entry:
     settings: Mapping[str, object]  # the benchmark's
     counts: Mapping[str, ShapeCounts | str]  # by shape; in words why the variant does not fit it
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         counts = {shape: asdict(c) if isinstance(c, ShapeCounts) else c for shape, c in self.counts.items()}
         return asdict(self.about) | {"settings": dict(self.settings), "counts": counts}
 
