@@ -1,5 +1,5 @@
 """`python -m antipasto_bench` is `antipasto-bench`."""
 
-from .cli.app import main
+from .cli import main
 
 main()

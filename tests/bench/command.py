@@ -8,10 +8,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
-from antipasto_bench.cli.app import main
-from antipasto_bench.core.quiet import quieten
+from antipasto_bench.cli import main
+from antipasto_bench.core.quiet import silence_libraries
 
 SHARED = Path(__file__).parents[3] / "shared"  # real GSM8K, where a checkout has it beside it
 QUICK = [
@@ -33,7 +35,7 @@ IMPORTED = [
 ]
 
 
-def start(*words: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+def start(*words: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "antipasto_bench", *map(str, words)],
         cwd=cwd,
@@ -44,32 +46,32 @@ def start(*words: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def bench(*words: str, cwd: Path, expect: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process that has no imports to wait for, unless it is told how to import."""
-    words = tuple(map(str, words))
+def bench(*words: object, cwd: Path, expect: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that has imported what a run needs, or a new one where `environment` sets PYTHON..."""
+    arguments = tuple(map(str, words))
     if any(name.startswith("PYTHON") for name in environment):
-        process = start(*words, cwd=cwd, **environment)
+        process = start(*arguments, cwd=cwd, **environment)
         out, err = process.communicate(timeout=280)
         code = process.returncode
     else:
-        with tempfile.TemporaryDirectory() as said:
-            forked = fork(_command, words, cwd, Path(said), environment)
+        with tempfile.TemporaryDirectory() as streams:
+            forked = fork(_command, arguments, cwd, Path(streams), environment)
             forked.join(280)
-            assert forked.exitcode is not None, f"{words} took too long"
-            out, err = ((Path(said) / name).read_text() for name in ("out", "err"))
+            assert forked.exitcode is not None, f"{arguments} took too long"
+            out, err = ((Path(streams) / name).read_text() for name in ("out", "err"))
             code = forked.exitcode
     assert code == expect, f"exit {code}\n{out}\n{err}"
-    return subprocess.CompletedProcess(words, code, out, err)
+    return subprocess.CompletedProcess(arguments, code, out, err)
 
 
-def fork(work: Callable[..., None], *arguments: object) -> multiprocessing.Process:
-    """A started process that has imported what a run needs."""
+def fork(work: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """Start a process that has imported what a run needs."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
     before = dict(os.environ)
     try:
         os.environ.update(ENVIRONMENT)
-        quieten()
+        silence_libraries()
         forkserver.ensure_running()  # once
     finally:
         os.environ.clear()
@@ -79,18 +81,20 @@ def fork(work: Callable[..., None], *arguments: object) -> multiprocessing.Proce
     return process
 
 
-def _command(words: tuple[str, ...], cwd: Path, said: Path, environment: dict[str, str]) -> None:
+def _command(words: tuple[str, ...], cwd: Path, streams: Path, environment: dict[str, str]) -> None:
     os.chdir(cwd)
     os.environ.update(environment)
     for name, stream in (("out", sys.stdout), ("err", sys.stderr)):
-        file = os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        file = os.open(streams / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, stream.fileno())
     sys.argv = ["antipasto-bench", *words]
     main()
 
 
-def row_of(done: subprocess.CompletedProcess[str]) -> dict:
-    return json.loads(done.stdout.splitlines()[-1])
+def row_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The JSON that a command printed last."""
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
 
 
 def files_below(folder: Path) -> set[str]:

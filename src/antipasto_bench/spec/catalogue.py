@@ -1,9 +1,10 @@
-"""The variants as a user sees them: what each says of itself, counted on given shapes at its benchmark settings."""
+"""The variants and presets as a user sees them: what each says of itself, counted on given shapes."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,21 @@ from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
 from .compose import compose, variant_names
-from .config import BASE
+from .config import BASE, RunConfig
+from .identity import Json
+
+SHOWN_PRESET = "qwen3.5-0.8b"  # whose settings are shown
+
+
+@dataclass(frozen=True)
+class ShapeCounts:
+    """Of one target of a shape."""
+
+    trained_parameters: int
+    added_macs: int  # multiply-accumulates a token
+
+    def __str__(self) -> str:
+        return f"{self.trained_parameters:,} parameters, {self.added_macs:,} MACs a token"
 
 
 @dataclass(frozen=True)
@@ -20,24 +35,19 @@ class Entry:
     """One variant of the catalogue."""
 
     about: antipasto.Description
-    settings: dict[str, Any]  # the benchmark's
-    counts: dict[str, dict[str, int] | str]  # by shape: trained parameters and added MACs, or why it does not fit
+    settings: Mapping[str, object]  # the benchmark's
+    counts: Mapping[str, ShapeCounts | str]  # by shape; in words why the variant does not fit it
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self.about) | {"settings": self.settings, "counts": self.counts}
+    def to_json(self) -> Json:
+        counts = {shape: asdict(c) if isinstance(c, ShapeCounts) else c for shape, c in self.counts.items()}
+        return asdict(self.about) | {"settings": dict(self.settings), "counts": counts}
 
     def card(self) -> str:
         """A few lines for people."""
         about = self.about
-        counts = "; ".join(
-            f"{shape}: {found}"
-            if isinstance(found, str)
-            else f"{shape}: {found['trained_parameters']:,} parameters, {found['added_macs']:,} MACs a token"
-            for shape, found in self.counts.items()
-        )
         lines = {
             "trains": about.parameters,
-            "costs": counts,
+            "costs": "; ".join(f"{shape}: {counts}" for shape, counts in self.counts.items()),
             "identity": about.identity,
             "data": about.data,
             "quantised": "yes" if about.quantised else "no, it changes W itself",
@@ -54,20 +64,24 @@ class Entry:
         return "\n".join([f"{about.variant}: {about.summary}", *([equation] if equation else []), *wrapped])
 
 
-def shape_of(text: str) -> tuple[int, int]:
+def parse_shape(text: str) -> tuple[int, int]:
     """(d_out, d_in) from `1024x3584`.
 
     Raises:
         UserError: it is not of that form.
     """
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not found:
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
         raise UserError(f"--shape {text}: write d_out x d_in, such as --shape 1024x3584")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def entries(names: list[str] | None, shapes: list[tuple[int, int]], preset: str | None) -> list[Entry]:
     """The catalogue, or some of it.
+
+    Args:
+        shapes: (d_out, d_in) of the targets to count on.
+        preset: whose settings are shown.
 
     Raises:
         UserError: an unknown variant or preset.
@@ -80,23 +94,38 @@ def entries(names: list[str] | None, shapes: list[tuple[int, int]], preset: str 
 
 
 def _entry(name: str, shapes: list[tuple[int, int]], preset: str | None) -> Entry:
-    run = compose(name, {}, preset or "qwen3.5-0.8b")
-    cfg, inert = run.adapter_config, run.adapter_config.inert()
-    settings: dict[str, Any] = {} if run.rank is None else {"rank": run.rank}
-    settings |= {key: value for key, value in run.adapter.items() if key not in (*inert, "r", "layers")}
-    settings["targets"] = ", ".join(settings.pop("target_names"))
-    settings.pop("exclude_names")
+    run = compose(name, {}, preset or SHOWN_PRESET)
+    counts = {f"{d_out}x{d_in}": _counts(run, d_out, d_in) for d_out, d_in in shapes}
+    return Entry(antipasto.describe(name), _settings(run), counts)
+
+
+def _settings(run: RunConfig) -> dict[str, object]:
+    hidden = {*run.adapter_config.inert(), "r", "layers", "exclude_names"}
+    settings: dict[str, object] = {} if run.rank is None else {"rank": run.rank}
+    settings |= {key: value for key, value in run.adapter.items() if key not in hidden and key != "target_names"}
+    settings["targets"] = ", ".join(run.adapter["target_names"])
     if run.trains:
         settings["lr"] = f"{run.lr:g}"
-    counts: dict[str, dict[str, int] | str] = {}
-    for d_out, d_in in shapes:
-        try:
-            antipasto.REGISTRY[name].check(d_in, d_out, cfg)
-        except antipasto.AdapterError as error:
-            counts[f"{d_out}x{d_in}"] = f"does not fit ({error})"
-            continue
-        counts[f"{d_out}x{d_in}"] = {
-            "trained_parameters": antipasto.trained_parameters(cfg, d_in, d_out),
-            "added_macs": antipasto.added_macs(cfg, d_in, d_out),
-        }
-    return Entry(antipasto.describe(name), settings, counts)
+    return settings
+
+
+def _counts(run: RunConfig, d_out: int, d_in: int) -> ShapeCounts | str:
+    cfg = run.adapter_config
+    try:
+        antipasto.REGISTRY[run.variant].check(d_in, d_out, cfg)
+    except antipasto.AdapterError as error:
+        return f"does not fit ({error})"
+    return ShapeCounts(antipasto.trained_parameters(cfg, d_in, d_out), antipasto.added_macs(cfg, d_in, d_out))
+
+
+def preset_line(name: str, values: Mapping[str, Any]) -> str:
+    """What a preset stands for, in a line.
+
+    Args:
+        values: as `load_preset` gives them.
+    """
+    batch = values["batch_size"] * values.get("grad_accum", 1)
+    return (
+        f"{name:14}{values['model']}, {values['data']['train']}, {', '.join(values['eval']['tasks'])}, "
+        f"{values['steps']} steps x {batch}, {values['dtype']}"
+    )

@@ -1,1 +1,1 @@
-"""Many runs: what is owed, and who makes it: this process, several, or a Ray cluster."""
+"""Many runs: which are owed, and where they are made: in this process, in several, or on a Ray cluster."""

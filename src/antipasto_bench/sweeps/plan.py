@@ -1,18 +1,20 @@
-"""Which of the runs that were asked for are done, being made, failed before, still owed, or waiting for a choice."""
+"""The state of each run of a sweep: done, running, failed, owed, or waiting for the choice of a learning rate."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 from ..spec.config import RunConfig
-from ..spec.selection import chosen, family_of
+from ..spec.selection import choose_rate, rate_family
 from ..spec.sweep import Sweep
 from ..store.folders import Store
-from ..store.leases import Claim, claim_on
-from ..store.table import read_table
+from ..store.leases import Lease, live_lease
+from ..store.record import RunRecord
+from ..store.table import read_records
 
 State = Literal["done", "running", "failed", "owed", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "owed", "waiting")
@@ -20,31 +22,37 @@ STATES: tuple[State, ...] = ("done", "running", "failed", "owed", "waiting")
 
 @dataclass(frozen=True)
 class Planned:
+    """A run of a sweep, and its state."""
+
     run: RunConfig
     run_id: str
     state: State
-    claim: Claim | None = None  # whoever is making it
+    lease: Lease | None = None  # of the process that makes it now
     failed_at: str | None = None  # UTC, ISO 8601
 
 
 def plan(sweep: Sweep, store: Store) -> list[Planned]:
-    """The state of each run, in the order asked for; those that a choice has ruled out are left out."""
-    rows = {row["run_id"]: row for row in read_table(store.table).iter_rows(named=True)}
-    states: dict[str | None, State] = {"ok": "done", "failed": "failed", None: "owed"}
-    planned = []
-    for run in sweep.runs:
-        run_id = run.run_id
-        state, claim = states[rows.get(run_id, {}).get("status")], None
-        if state != "done":
-            claim = claim_on(run_id, store)
-            state = state if claim is None else "running"
-        failed_at = rows[run_id]["finished_at"] if state == "failed" else None
-        planned.append(Planned(run, run_id, state, claim, failed_at))
-    return _with_choice(planned, rows) if sweep.choose else planned
+    """The state of each run, in the sweep's order; runs that the choice of a learning rate ruled out are left out."""
+    records = {record.run_id: record for record in read_records(store.table)}
+    planned = [_planned(run, records, store) for run in sweep.runs]
+    return _apply_choice(planned, records) if sweep.choose else planned
+
+
+def _planned(run: RunConfig, records: Mapping[str, RunRecord], store: Store) -> Planned:
+    run_id = run.run_id
+    record = records.get(run_id)
+    if record is not None and record.status == "ok":
+        return Planned(run, run_id, "done")
+    lease = live_lease(run_id, store)
+    if lease is not None:
+        return Planned(run, run_id, "running", lease)
+    if record is not None:
+        return Planned(run, run_id, "failed", failed_at=record.finished_at)
+    return Planned(run, run_id, "owed")
 
 
 def due(planned: list[Planned], retry_before: str | None = None) -> list[Planned]:
-    """What is to be made now: what is owed, and failures recorded before a time (UTC, ISO 8601)."""
+    """The runs to make now: those that are owed, and failures recorded before `retry_before` (UTC, ISO 8601)."""
 
     def retried(p: Planned) -> bool:
         return retry_before is not None and p.state == "failed" and (p.failed_at or "") < retry_before
@@ -58,50 +66,66 @@ def summary(planned: list[Planned]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
 
+def overview(planned: list[Planned], store: Store) -> str:
+    """How many runs there are in each state, and how long one process would take for what is owed."""
+    seconds = estimate(planned, store)
+    work = f", about {format_duration(seconds)} of one process" if seconds else ""
+    return f"{len(planned)} runs: {summary(planned)}{work}"
+
+
 def estimate(planned: list[Planned], store: Store) -> float | None:
     """Seconds that one process would take for what is owed, by the median of finished runs of the same kind.
 
-    Of the same variant, model and number of steps; else of the same model and steps; None where there is no such run.
-    Runs that wait for a choice count as owed: some of them will not have to be made.
+    The same kind is the same variant, model and number of steps; else the same model and steps. None where no such run
+    has finished. Runs that wait for a choice count as owed, though some of them will not have to be made.
     """
-    kinds: dict[tuple[Any, ...], list[float]] = {}
-    for row in read_table(store.table).filter(status="ok").iter_rows(named=True):
-        if row["total_s"] is not None:
-            for kind in ((row["model"], row["steps"], row["variant"]), (row["model"], row["steps"])):
-                kinds.setdefault(kind, []).append(row["total_s"])
+    seconds: dict[Hashable, list[float]] = {}
+    for record in read_records(store.table):
+        if record.status == "ok" and record.total_s is not None:
+            for kind in ((record.model, record.steps, record.variant), (record.model, record.steps)):
+                seconds.setdefault(kind, []).append(record.total_s)
     total, known = 0.0, False
     for p in planned:
         if p.state in ("owed", "waiting"):
             steps = p.run.steps if p.run.trains else None
-            past = kinds.get((p.run.model, steps, p.run.variant)) or kinds.get((p.run.model, steps)) or []
+            past = seconds.get((p.run.model, steps, p.run.variant)) or seconds.get((p.run.model, steps)) or []
             known = known or bool(past)
             total += median(past) if past else 0.0
     return total if known else None
 
 
-def told(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time in words: 40 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _with_choice(planned: list[Planned], rows: dict[str, dict[str, Any]]) -> list[Planned]:
-    """Beyond the first seed of each family, keep only the learning rate that the first seed chose."""
-    families: dict[Any, list[Planned]] = {}
+def _apply_choice(planned: list[Planned], records: Mapping[str, RunRecord]) -> list[Planned]:
+    """The plan where the first seed of each family tries every learning rate, and the other seeds use the best one."""
+    families: dict[Hashable, list[Planned]] = {}
     for p in planned:
-        families.setdefault(family_of(p.run), []).append(p)
-    kept: dict[str, Planned] = {}
+        families.setdefault(rate_family(p.run.protocol, p.run), []).append(p)
+    remaining: dict[str, Planned] = {}
     for members in families.values():
         first = members[0].run.seed
-        trial = [p for p in members if p.run.seed == first]
-        rest = [p for p in members if p.run.seed != first]
-        rates = {p.run.lr for p in members}
-        lr = next(iter(rates)) if len(rates) == 1 else None
-        if lr is None and all(p.state in ("done", "failed") for p in trial):
-            scores = {p.run.lr: {first: rows[p.run_id]["valid_accuracy"]} for p in trial}
-            lr = chosen({rate: by_seed for rate, by_seed in scores.items() if by_seed[first] is not None})
+        trials = [p for p in members if p.run.seed == first]
+        others = [p for p in members if p.run.seed != first]
+        lr = _chosen_rate(members, trials, records)
         if lr is None:
-            rest = [Planned(p.run, p.run_id, "waiting") if p.state == "owed" else p for p in rest]
-        kept |= {p.run_id: p for p in [*trial, *(p for p in rest if lr is None or p.run.lr == lr)]}
-    return [kept[p.run_id] for p in planned if p.run_id in kept]
+            others = [replace(p, state="waiting") if p.state == "owed" else p for p in others]
+        else:
+            others = [p for p in others if p.run.lr == lr]
+        remaining |= {p.run_id: p for p in [*trials, *others]}
+    return [remaining[p.run_id] for p in planned if p.run_id in remaining]
+
+
+def _chosen_rate(members: list[Planned], trials: list[Planned], records: Mapping[str, RunRecord]) -> float | None:
+    """The learning rate of a family's other seeds; None while its trials, all of one seed, are not all made."""
+    rates = {p.run.lr for p in members}
+    if len(rates) == 1:
+        return next(iter(rates))
+    if not all(p.state in ("done", "failed") for p in trials):
+        return None
+    scores = {p.run.lr: records[p.run_id].valid_accuracy for p in trials}
+    return choose_rate({lr: {trials[0].run.seed: score} for lr, score in scores.items() if score is not None})

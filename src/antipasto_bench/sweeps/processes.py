@@ -1,8 +1,8 @@
-"""Several processes on one machine that share a sweep: one a GPU, or some on a CPU with the cores shared out.
+"""Worker processes on one machine that share a sweep: one for each GPU, or several on a CPU that divide its cores.
 
-Each is a `sweep` of its own, in a session of its own; the locks on the runs share the work out. One that dies takes
-nothing along: another takes its place and goes on from the last checkpoint. A run whose worker died twice is recorded
-as failed.
+Each is a `sweep` command of its own, in a session of its own; the locks on the runs divide the work. When one dies the
+others go on, and another takes its place, which continues the run from its last checkpoint. A run over which two
+workers died is recorded as failed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from filelock import FileLock, Timeout
 
 from ..core.errors import RunFailure, UserError
 from ..core.machine import cores
-from ..core.signals import stoppable
-from ..run.execute import record_loss
+from ..core.signals import handle_signals
+from ..run.failures import record_dead_run
 from ..spec.sweep import Sweep
 from ..store.folders import Store
-from ..store.leases import lock_of, note_on
+from ..store.leases import noted_lease
 from .plan import plan
-from .scheduler import DEATHS, Order
+from .scheduler import MOST_DEATHS, Log, Order
 
-IDLE_DEATHS = 3  # of one worker before it had begun a run, after which the sweep gives up
+MOST_IDLE_DEATHS = 3  # of one worker before it had begun a run, after which the sweep gives up
 POLL_S = 0.05
+
+WorkerLine = Callable[[int, str], None]  # given the number of a worker, and a line that it printed
 
 
 @dataclass
@@ -43,16 +45,29 @@ class Worker:
     reader: threading.Thread
 
 
+@dataclass(frozen=True)
+class WorkersEnded:
+    """How the workers of a sweep ended."""
+
+    exit_codes: list[int]  # of the workers that were not killed
+    failed: int  # runs that were recorded as failed because workers died over them
+
+    @property
+    def exit_code(self) -> int:
+        """Of the whole sweep: the highest."""
+        return max([*self.exit_codes, 1 if self.failed else 0])
+
+
 def visible_gpus() -> list[str]:
-    """Those that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name for name in named.split(",") if name.strip()] if torch.cuda.is_available() else []
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def environments(count: int) -> list[dict[str, str]]:
-    """What each worker sees: one GPU of its own, or its share of the cores.
+def worker_environments(count: int) -> list[dict[str, str]]:
+    """The environment variables that give each worker a GPU of its own, or its share of the cores.
 
     Raises:
         UserError: more workers than GPUs.
@@ -65,41 +80,34 @@ def environments(count: int) -> list[dict[str, str]]:
     return [shared | ({"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {}) for i in range(count)]
 
 
-@dataclass(frozen=True)
-class Shared:
-    """How it went."""
-
-    codes: list[int]  # of the workers that ended by themselves
-    failed: int  # runs that were recorded as failed because workers died over them
-
-
-def share(
+def run_workers(
     commands: list[list[str]],
-    asked: Sweep,
+    sweep: Sweep,
     store: Store,
     order: Order,
     environment: dict[str, str],
-    say: Callable[[str], None],
-) -> Shared:
-    """Run the commands beside each other until the sweep owes nothing more.
+    log: Log,
+    worker_line: WorkerLine,
+) -> WorkersEnded:
+    """Run the commands at the same time until the sweep owes nothing more.
 
     Args:
-        commands: one a worker.
+        commands: one for each worker.
         environment: of every worker, beside its threads and its GPU.
 
     Raises:
-        Interrupted: somebody asked to stop; the workers were asked, too, and have ended.
+        Interrupted: SIGINT or SIGTERM came; the workers were sent SIGTERM and have ended.
         UserError: more workers than GPUs, or one that dies again and again before it has begun a run.
     """
-    seen = [own | environment for own in environments(len(commands))]
-    deaths: Counter[str] = Counter()  # by run, or by worker where it had none
-    codes: list[int] = []
+    environments = [own | environment for own in worker_environments(len(commands))]
+    deaths: Counter[str] = Counter()  # by run id, or by worker where it had no run
+    exit_codes: list[int] = []
     workers: list[Worker] = []
     failed = 0
     try:
-        with stoppable():
+        with handle_signals():
             for number, command in enumerate(commands):
-                workers.append(_start(number, command, seen[number], say))
+                workers.append(_start(number, command, environments[number], worker_line))
             while workers:
                 time.sleep(POLL_S)
                 for worker in [w for w in workers if w.process.poll() is not None]:
@@ -107,25 +115,52 @@ def share(
                     worker.reader.join()
                     number, code = worker.number, int(worker.process.returncode)
                     if code >= 0:
-                        codes.append(code)
+                        exit_codes.append(code)
                         continue
-                    failed += _mourn(worker, signal.Signals(-code).name, deaths, asked, store, say)
-                    if deaths[f"worker {number}"] >= IDLE_DEATHS:
+                    failed += handle_worker_death(worker, signal.Signals(-code).name, deaths, sweep, store, log)
+                    if deaths[f"worker {number}"] >= MOST_IDLE_DEATHS:
                         raise UserError(
-                            f"worker {number} died {IDLE_DEATHS} times before it had begun a run; see above"
+                            f"worker {number} died {MOST_IDLE_DEATHS} times before it had begun a run; see above"
                         )
-                    if order.of(plan(asked, store)):
-                        workers.append(_start(number, commands[number], seen[number], say))
+                    if order.select(plan(sweep, store)):
+                        workers.append(_start(number, commands[number], environments[number], worker_line))
     finally:
         for worker in workers:
             worker.process.send_signal(signal.SIGTERM)
         for worker in workers:
             worker.process.wait()
             worker.reader.join()
-    return Shared(codes, failed)
+    return WorkersEnded(exit_codes, failed)
 
 
-def _start(number: int, command: list[str], environment: dict[str, str], say: Callable[[str], None]) -> Worker:
+def handle_worker_death(
+    worker: Worker, signal_name: str, deaths: Counter[str], sweep: Sweep, store: Store, log: Log
+) -> bool:
+    """Count the death, and remove the lease of the run that the dead worker was making.
+
+    Returns:
+        whether workers have died over that run so often that it was recorded as failed.
+    """
+    for run in sweep.runs:
+        run_id = run.run_id
+        lease = noted_lease(run_id, store)
+        if lease is None or (lease.holder.pid, lease.holder.host) != (worker.process.pid, socket.gethostname()):
+            continue
+        deaths[run_id] += 1
+        log(f"worker {worker.number} died of {signal_name} while making {run_id}")
+        give_up = deaths[run_id] >= MOST_DEATHS
+        with suppress(Timeout), FileLock(store.lock(run_id), timeout=0):  # else another process makes it already
+            if give_up:
+                reason = f"its worker died {MOST_DEATHS} times, the last time of {signal_name}"
+                record_dead_run(run, RunFailure(reason), store)
+            store.lease(run_id).unlink(missing_ok=True)
+        return give_up
+    deaths[f"worker {worker.number}"] += 1
+    log(f"worker {worker.number} died of {signal_name}")
+    return False
+
+
+def _start(number: int, command: list[str], environment: dict[str, str], worker_line: WorkerLine) -> Worker:
     process = subprocess.Popen(
         command,
         env=os.environ | environment,
@@ -134,44 +169,22 @@ def _start(number: int, command: list[str], environment: dict[str, str], say: Ca
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,  # Ctrl-C reaches this process alone, which asks the workers to stop
+        start_new_session=True,  # Ctrl-C reaches this process alone, which sends SIGTERM to the workers
         preexec_fn=_end_with_parent,
     )
 
     def read() -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            with suppress(OSError, ValueError):  # nobody listens: the pipe is emptied all the same
-                say(f"worker {number}: {line.rstrip()}")
+            with suppress(OSError, ValueError):  # where our own output is closed, the pipe is emptied all the same
+                worker_line(number, line.rstrip())
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     return Worker(number, process, reader)
 
 
-def _mourn(
-    worker: Worker, name: str, deaths: Counter[str], asked: Sweep, store: Store, say: Callable[[str], None]
-) -> bool:
-    """Find the run that a dead worker was making; record it as failed where others had died over it before."""
-    for run in asked.runs:
-        run_id = run.run_id
-        claim = note_on(run_id, store)
-        if claim is None or (claim.pid, claim.host) != (worker.process.pid, socket.gethostname()):
-            continue
-        deaths[run_id] += 1
-        say(f"worker {worker.number} died of {name} while making {run_id}")
-        lost = deaths[run_id] >= DEATHS
-        with suppress(Timeout), FileLock(lock_of(run_id, store), timeout=0):  # else somebody has taken it up already
-            if lost:
-                record_loss(run, RunFailure(f"its worker died {DEATHS} times, the last time of {name}"), store)
-            lock_of(run_id, store).with_suffix(".json").unlink(missing_ok=True)
-        return lost
-    deaths[f"worker {worker.number}"] += 1
-    say(f"worker {worker.number} died of {name}")
-    return False
-
-
 def _end_with_parent() -> None:
-    """Ask the kernel, where it is Linux, to send a worker SIGTERM when the sweep that started it is gone."""
+    """Have Linux send this process SIGTERM when its parent has ended; elsewhere do nothing."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)

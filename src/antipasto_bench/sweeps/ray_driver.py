@@ -1,21 +1,16 @@
-"""Make what a sweep owes on a Ray cluster: `sweep ... engine=ray address=auto`.
+"""Make the runs that a sweep owes on a Ray cluster: `sweep ... engine=ray address=auto`.
 
-A run is a task of one GPU, or of a CPU where the cluster has no GPU. The process that was started, the driver, hands
-out the runs and alone writes results. Where the nodes see its outputs/ folder, runs grow there, and one whose node is
-lost goes on elsewhere from its last checkpoint; where they do not, each node has a folder of its own, what was made
-comes back over the network, and a lost run starts over.
+A run is a Ray task of one GPU, or of a CPU where the cluster has no GPU. The driver is the process that was started: it
+submits the tasks, and it alone writes results/. Where the nodes share its outputs/ folder, runs are made there, and a
+run whose node was lost continues on another node from its last checkpoint. Where they do not, each node has a folder of
+its own, the files of a finished run come back over the network, and a run whose node was lost starts over.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,337 +18,255 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..core.errors import RunFailure, UserError
-from ..core.install import install_hint
-from ..core.signals import SIGNALS, Interrupted, Stop
-from ..run.execute import Outcome, record_loss
-from ..run.workspace import Making, versions
+from ..core.signals import Interrupted, StopRequest
+from ..run.execute import Outcome
+from ..run.failures import record_dead_run
+from ..run.workspace import Workspace
 from ..spec.sweep import Sweep
 from ..store.folders import Store
-from ..store.leases import claimed, lock_of, making_of
-from ..store.recording import record, unrecorded, write_record
+from ..store.leases import HeldLease, leased
+from ..store.record import read_record
+from ..store.recording import publish, unpublished, write_record
 from ..store.table import find, put
+from .engine import Engine
 from .plan import Planned
-from .ray_node import Board, Job, Made, task
-from .scheduler import DEATHS, Engine, Order, Tally, owed, recorded_as_full
+from .ray_cluster import RayCluster
+from .ray_node import NodeProgress, TaskResult
+from .scheduler import MOST_DEATHS, Log, Order, Report, Tally, describe_error, owed, record_full_disk, recorded_outcome
 
-LOSSES = 5  # of its nodes, after which a run counts as failed
+MOST_LOST_NODES = 5  # of one run, after which it is recorded as failed
 POLL_S = 1.0
 STOP_S = 120.0  # for the nodes to end their steps and write checkpoints
 
 
 @dataclass
-class _Flight:
-    """A run that is being made somewhere."""
+class RunningTask:
+    """A run that a node is making."""
 
     planned: Planned
-    hold: ExitStack  # its lock, and the note of who makes it
-    say: Callable[[dict[str, Any]], None]
-    told: dict[str, Any]
-
-
-class _Cluster:
-    """The driver's side of a Ray cluster.
-
-    Raises:
-        UserError: Ray is not installed, or there is no cluster.
-    """
-
-    def __init__(self, how: Engine, store: Store) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise UserError(f"engine=ray needs Ray; install it with: {install_hint('ray')}") from error
-        self.ray, self.how, self.store = ray, how, store
-        _connect(ray, how.address)
-        self.unfit: set[str] = set()  # ids of nodes that cannot make our runs
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=False
-        )
-        self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
-        self.task = ray.remote(task)
-        self.token = store.outputs / f".shared.{uuid.uuid4().hex}"
-        self.token.parent.mkdir(parents=True, exist_ok=True)
-        self.token.touch()
-
-    def close(self) -> None:
-        self.token.unlink(missing_ok=True)
-        self.ray.shutdown()
-
-    @property
-    def room(self) -> int:
-        """How many runs the nodes can make at once, as they are now: each on one node."""
-        room = 0
-        for has in self._resources():
-            cpus = has.get("CPU", 0) // self.how.cpus
-            room += int(min(cpus, has.get("GPU", 0) // self.how.gpus) if self.on_gpu else cpus)
-        return room if self.how.workers is None else min(room, self.how.workers)
-
-    @property
-    def on_gpu(self) -> bool:
-        return any(has.get("GPU") for has in self._resources())
-
-    def _resources(self) -> list[dict[str, float]]:
-        nodes = [node for node in self.ray.nodes() if node["Alive"] and node["NodeID"] not in self.unfit]
-        return [node["Resources"] for node in nodes]
-
-    def require_room(self) -> None:
-        """Raise UserError where no node could ever make a run."""
-        if not self.room:
-            needs = f"{self.how.gpus:g} GPU and {self.how.cpus} CPUs" if self.on_gpu else f"{self.how.cpus} CPUs"
-            raise UserError(f"the cluster has no node that has room for a run: each needs {needs}; see `ray status`")
-
-    def submit(self, p: Planned) -> Any:
-        job = Job(
-            p.run.model_dump(mode="json"), str(self.store.outputs), str(self.token), self.how.scratch, self.how.cpus,
-            versions(), p.run_id,
-        )  # fmt: skip
-        needs: dict[str, Any] = {"num_gpus": self.how.gpus} if self.on_gpu else {}
-        if self.unfit:
-            needs["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(self.unfit))})"}
-        return self.task.options(num_cpus=self.how.cpus, max_retries=0, **needs).remote(job, self.board)
-
-    def told(self) -> dict[str, dict[str, Any]]:
-        """What the nodes have said of their runs."""
-        try:
-            return dict(self.ray.get(self.board.told.remote(), timeout=10))
-        except self.ray.exceptions.RayError:
-            return {}
-
-
-def _connect(ray: Any, address: str) -> None:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its announcement of a new default
-    host, _, port = address.rpartition(":")
-    try:
-        if host and port.isdigit():
-            socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
-        elif address != "auto":
-            raise UserError(f"address={address}: write address=HOST:PORT, or address=auto on a node of the cluster")
-        ours = {number: signal.getsignal(number) for number in SIGNALS}
-        ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
-        for number, handler in ours.items():  # Ray has put its own there
-            signal.signal(number, handler)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-        raise UserError(
-            f"address={address}: no Ray cluster answers ({reason}); `ray start --head` starts one, see docs/cluster.md"
-        ) from error
+    locks: ExitStack  # holds the run's lock and lease until it is closed
+    lease: HeldLease
+    progress: NodeProgress | None = None  # as the lease has it
 
 
 def make_all_on_ray(
-    asked: Sweep,
-    store: Store,
-    how: Engine,
-    report: Callable[[Outcome], None],
-    say: Callable[[str], None],
-    order: Order,
-    stop: Stop,
+    sweep: Sweep, store: Store, engine: Engine, report: Report, log: Log, order: Order, stop: StopRequest
 ) -> Tally:
-    """Have every run made that is owed and that nobody else makes, until none is left.
-
-    Args:
-        report: given what came of each run.
-        say: told what goes on.
+    """Make every run that is owed and that no other process makes, until none is left.
 
     Raises:
         UserError: there is no cluster, or it has no room for a run.
-        Interrupted: somebody asked to stop; the nodes have written checkpoints, as far as they could.
+        Interrupted: SIGINT or SIGTERM came; the nodes have written checkpoints, as far as they could.
     """
-    cluster = _Cluster(how, store)
-    flights: dict[Any, _Flight] = {}
+    cluster = RayCluster(engine, store)
+    driver = _Driver(sweep, store, cluster, report, log, order)
     try:
-        cluster.require_room()
-        with stop.after_this():
-            return _Driver(asked, store, cluster, flights, report, say, order).drive(stop)
+        cluster.require_capacity()
+        with stop.deferred():
+            return driver.run(stop)
     finally:
-        for flight in flights.values():
-            flight.hold.close()
+        driver.release_locks()
         cluster.close()
 
 
 class _Driver:
-    def __init__(
-        self,
-        asked: Sweep,
-        store: Store,
-        cluster: _Cluster,
-        flights: dict[Any, _Flight],
-        report: Callable[[Outcome], None],
-        say: Callable[[str], None],
-        order: Order,
-    ) -> None:
-        self.asked, self.store, self.cluster, self.flights = asked, store, cluster, flights
-        self.report, self.say, self.order = report, say, order
-        self.tally, self.tried = Tally(), set[str]()
-        self.deaths: Counter[str] = Counter()
-        self.losses: Counter[str] = Counter()
+    def __init__(self, sweep: Sweep, store: Store, cluster: RayCluster, report: Report, log: Log, order: Order) -> None:
+        self.sweep, self.store, self.cluster = sweep, store, cluster
+        self.report, self.log, self.order = report, log, order
+        self.running: dict[Any, RunningTask] = {}  # by Ray's reference to the result
+        self.tally, self.attempted = Tally(), set[str]()
+        self.worker_deaths: Counter[str] = Counter()  # by run id
+        self.lost_nodes: Counter[str] = Counter()
 
-    def drive(self, stop: Stop) -> Tally:
+    def run(self, stop: StopRequest) -> Tally:
         while True:
-            if stop.asked is not None:
-                self._land(stop.asked)
-            waits = self._hand_out()
-            if not self.flights:
-                if not waits:
+            if stop.signum is not None:
+                self._stop_nodes(stop.signum)
+            more_may_come = self._submit_owed()
+            if not self.running:
+                if not more_may_come:
                     return self.tally
                 time.sleep(POLL_S)
                 continue
-            done, _ = self.cluster.ray.wait(list(self.flights), timeout=POLL_S)
-            for ref in done:
-                self._take(ref, self.flights.pop(ref))
-            if self.cluster.unfit:
-                self.cluster.require_room()
-            told = self.cluster.told()
-            for flight in self.flights.values():
-                note = told.get(flight.planned.run_id)
-                if note is not None and note != flight.told:
-                    flight.told = note
-                    flight.say(note)
+            finished, _ = self.cluster.ray.wait(list(self.running), timeout=POLL_S)
+            for reference in finished:
+                self._collect(reference, self.running.pop(reference))
+            if self.cluster.excluded:
+                self.cluster.require_capacity()
+            self._note_progress()
 
-    def _hand_out(self) -> bool:
-        """Give the cluster as many runs as it has room for; whether more may come: of a
-        choice that is being made elsewhere, or once there is room."""
-        free = self.cluster.room - len(self.flights)
-        taken = self.tally.made + self.tally.refused + len(self.flights)
-        if (free <= 0 and self.flights) or taken == self.order.limit:
+    def release_locks(self) -> None:
+        for task in self.running.values():
+            task.locks.close()
+
+    def _note_progress(self) -> None:
+        """Write what the nodes report into the leases, where `status` reads it."""
+        reported = self.cluster.progress()
+        for task in self.running.values():
+            progress = reported.get(task.planned.run_id)
+            if progress is not None and progress != task.progress:
+                task.progress = progress
+                task.lease.report(progress.node, progress.step)
+
+    def _submit_owed(self) -> bool:
+        """Submit as many runs as the cluster has room for.
+
+        Returns:
+            whether more may be submitted later, though none is running: a learning rate is being tried elsewhere, or
+            there was no room.
+        """
+        free = self.cluster.capacity - len(self.running)
+        taken = self.tally.taken + len(self.running)
+        if (free <= 0 and self.running) or taken == self.order.limit:
             return False
-        left, waits = owed(self.asked, self.store, self.order, self.tried)
-        for p in left if self.order.limit is None else left[: self.order.limit - taken]:
+        pending, more_may_come = owed(self.sweep, self.store, self.order, self.attempted)
+        for p in pending if self.order.limit is None else pending[: self.order.limit - taken]:
             if free <= 0:
                 return True
-            free -= self._hand(p)
-        return waits
+            free -= self._submit(p)
+        return more_may_come
 
-    def _hand(self, p: Planned) -> bool:
-        """Take a run's lock and have it made; false where somebody else makes it, or has made it."""
-        hold = ExitStack()
+    def _submit(self, p: Planned) -> bool:
+        """Lock a run and submit it; False where another process makes it or has made it, or where that failed."""
+        locks = ExitStack()
         try:
-            flying = self._begin(p, hold)
+            submitted = self._lock_and_submit(p, locks)
         except Exception as error:  # of this run alone: the others go on
-            self.tried.add(p.run_id)
+            self.attempted.add(p.run_id)
             self._refuse(p, error)
-            flying = False
-        if not flying:
-            hold.close()
-        return flying
+            submitted = False
+        if not submitted:
+            locks.close()
+        return submitted
 
-    def _begin(self, p: Planned, hold: ExitStack) -> bool:
-        lock = lock_of(p.run_id, self.store)
+    def _lock_and_submit(self, p: Planned, locks: ExitStack) -> bool:
+        lock = self.store.lock(p.run_id)
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            hold.enter_context(FileLock(lock, timeout=0))
+            locks.enter_context(FileLock(lock, timeout=0))
         except Timeout:
             return False
-        self.tried.add(p.run_id)
+        self.attempted.add(p.run_id)
         earlier = find(self.store.table, p.run_id)
-        if earlier is not None and not (
-            p.state == earlier["status"] == "failed" and earlier["finished_at"] == p.failed_at
-        ):
+        if earlier is not None:
+            same_failure = p.state == earlier.status == "failed" and earlier.finished_at == p.failed_at
+            if not same_failure:  # made by another process since it was planned
+                return False
+        lease = locks.enter_context(leased(p.run_id, self.store))
+        if unpublished(self.store.run_folder(p.run_id)):
+            self._count(recorded_outcome(publish(p.run_id, self.store)))
             return False
-        note = hold.enter_context(claimed(p.run_id, self.store))
-        if unrecorded(self.store.run_dir(p.run_id)):
-            self._finish(Outcome("ok", p.run_id, record(p.run_id, self.store)))
-            return False
-        self.say(f"[{len(self.tried)}] {p.run_id}")
-        self.flights[self.cluster.submit(p)] = _Flight(p, hold, note, {})
+        self.log(f"[{len(self.attempted)}] {p.run_id}")
+        self.running[self.cluster.submit(p)] = RunningTask(p, locks, lease)
         return True
 
-    def _take(self, ref: Any, flight: _Flight) -> None:
-        """What became of a run; one whose node was lost is handed out again."""
-        errors, p, landed = self.cluster.ray.exceptions, flight.planned, True
+    def _collect(self, reference: Any, task: RunningTask) -> None:
+        """Record the result of a task that has ended; submit its run again where its node or its worker was lost."""
+        errors, p, settled = self.cluster.ray.exceptions, task.planned, True
         try:
-            landed = self._record(p, self.cluster.ray.get(ref))
-        except (errors.NodeDiedError, errors.ObjectLostError):  # in the making, or on the way back
-            landed = self._lost(p, "node", self.losses, LOSSES)
+            settled = self._record(p, self.cluster.ray.get(reference))
+        except (errors.NodeDiedError, errors.ObjectLostError):  # before the run was made, or on its way back
+            settled = self._count_loss(p, "node", self.lost_nodes, MOST_LOST_NODES)
         except errors.WorkerCrashedError:
-            landed = self._lost(p, "worker", self.deaths, DEATHS)
+            settled = self._count_loss(p, "worker", self.worker_deaths, MOST_DEATHS)
         except errors.OutOfMemoryError:
-            landed = self._lost(p, "worker", self.deaths, DEATHS, " for want of memory on its node")
+            cause = " for want of memory on its node"
+            settled = self._count_loss(p, "worker", self.worker_deaths, MOST_DEATHS, cause)
         except errors.TaskCancelledError:
-            landed = True
+            settled = True
         except Exception as error:  # of this run alone: the others go on
-            cause = getattr(error, "cause", error)
-            self._refuse(p, cause if isinstance(cause, Exception) else error)
+            cause_on_node = getattr(error, "cause", error)
+            self._refuse(p, cause_on_node if isinstance(cause_on_node, Exception) else error)
         finally:
-            if landed:
-                flight.hold.close()
+            if settled:
+                task.locks.close()
             else:
-                self.flights[self.cluster.submit(p)] = flight
+                self.running[self.cluster.submit(p)] = task
 
-    def _record(self, p: Planned, made: Made) -> bool:
-        """Whether that was all: else it is to be made by another node."""
-        run_id, row = p.run_id, made.row
-        if made.unfit is not None:
-            self.say(f"{made.node} makes no more of these runs: {made.unfit}")
-            self.cluster.unfit.add(made.node_id)
+    def _record(self, p: Planned, result: TaskResult) -> bool:
+        """Record what a node sent; False where another node has to make the run.
+
+        Raises:
+            UserError: the node refused the run.
+        """
+        run_id = p.run_id
+        if result.mismatch is not None:
+            self.log(f"{result.node} makes no more of these runs: {result.mismatch}")
+            self.cluster.excluded.add(result.node_id)
             return False
-        if made.refused is not None:
-            raise UserError(f"on {made.node}: {made.refused}")
-        if row is None:  # asked to stop, but not by this process: its node is being put away
-            return self._lost(p, "node", self.losses, LOSSES)
-        if row["status"] == "ok":
-            if made.files is not None:
-                self._unpack(run_id, made.files)
-            self._finish(Outcome("ok", run_id, record(run_id, self.store)))
+        if result.refused is not None:
+            raise UserError(f"on {result.node}: {result.refused}")
+        if result.record is None:  # stopped by a signal, not by this driver: its node is being shut down
+            return self._count_loss(p, "node", self.lost_nodes, MOST_LOST_NODES)
+        record = read_record(result.record)
+        if record.status == "ok":
+            if result.files is not None:
+                self._unpack(run_id, result.files)
+            self._count(recorded_outcome(publish(run_id, self.store)))
         else:
             with suppress(OSError):
-                write_record(self.store.run_dir(run_id), row)
-            put(self.store.table, row)
-            self._finish(Outcome("failed", run_id, row))
+                write_record(self.store.run_folder(run_id), record)
+            put(self.store.table, record)
+            self._count(recorded_outcome(record))
         return True
 
     def _unpack(self, run_id: str, files: dict[str, bytes]) -> None:
-        folder, place = making_of(run_id, self.store), self.store.run_dir(run_id)
-        for old in (folder, place):
-            shutil.rmtree(old, ignore_errors=True)
-        folder.mkdir(parents=True)
+        """Write the files of a run that a node made in a folder of its own, in one step."""
+        workspace, folder = self.store.workspace(run_id).path, self.store.run_folder(run_id).path
+        for stale in (workspace, folder):
+            shutil.rmtree(stale, ignore_errors=True)
+        workspace.mkdir(parents=True)
         for name, content in files.items():
-            (folder / name).write_bytes(content)
-        folder.rename(place)
+            (workspace / name).write_bytes(content)
+        workspace.rename(folder)
 
-    def _lost(self, p: Planned, what: str, count: Counter[str], most: int, why: str = "") -> bool:
-        """Whether what made a run was lost once too often; it is recorded as failed then."""
-        count[p.run_id] += 1
-        if count[p.run_id] < most:
-            kept = Making(making_of(p.run_id, self.store), p.run).holds_work
-            then = "goes on from what is kept" if kept else "is made again"
-            self.say(f"{p.run_id}: its {what} was lost{why}; it {then}")
+    def _count_loss(self, p: Planned, what: str, losses: Counter[str], most: int, cause: str = "") -> bool:
+        """Count that the node or the worker of a run was lost.
+
+        Returns:
+            whether that happened so often that the run was recorded as failed.
+        """
+        losses[p.run_id] += 1
+        if losses[p.run_id] < most:
+            has_work = Workspace(self.store.workspace(p.run_id), p.run).holds_work
+            then = "goes on from what is kept" if has_work else "is made again"
+            self.log(f"{p.run_id}: its {what} was lost{cause}; it {then}")
             return False
-        error = RunFailure(f"its {what} was lost {most} times{why and ', the last time'}{why}")
+        error = RunFailure(f"its {what} was lost {most} times{cause and ', the last time'}{cause}")
         try:
-            self._finish(record_loss(p.run, error, self.store))
+            self._count(recorded_outcome(record_dead_run(p.run, error, self.store)))
         except OSError as unwritten:
             self._refuse(p, unwritten)
         return True
 
     def _refuse(self, p: Planned, error: Exception) -> None:
-        told = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        self.say(f"error: {p.run_id}: {told}")
-        full = recorded_as_full(p.run, error, self.store)
-        if full is None:
+        """Print why a run cannot be made; record it as failed where a full disk is why."""
+        self.log(f"error: {p.run_id}: {describe_error(error)}")
+        outcome = record_full_disk(p.run, error, self.store)
+        if outcome is None:
             self.tally.refused += 1
         else:
-            self._finish(full)
+            self._count(outcome)
 
-    def _finish(self, outcome: Outcome) -> None:
-        self.tally.made += 1
-        self.tally.failed += outcome.status == "failed"
+    def _count(self, outcome: Outcome) -> None:
+        self.tally.count(outcome)
         self.report(outcome)
 
-    def _land(self, signum: int) -> None:
-        """Ask the nodes to stop after the step in hand, and wait until they have.
+    def _stop_nodes(self, signum: int) -> None:
+        """Have the nodes stop after the step in hand, wait for that, and record the runs that were just finished.
 
         Raises:
             Interrupted: always.
         """
-        for ref in self.flights:
-            self.cluster.ray.cancel(ref)
+        for reference in self.running:
+            self.cluster.ray.cancel(reference)
         deadline = time.monotonic() + STOP_S
-        flying = list(self.flights)
-        while flying and time.monotonic() < deadline:
-            done, flying = self.cluster.ray.wait(flying, num_returns=len(flying), timeout=POLL_S)
-            for ref in done:  # some were just finished
-                with suppress(Exception):
-                    made = self.cluster.ray.get(ref)
-                    if made.row is not None:
-                        self._record(self.flights[ref].planned, made)
+        unfinished = list(self.running)
+        while unfinished and time.monotonic() < deadline:
+            finished, unfinished = self.cluster.ray.wait(unfinished, num_returns=len(unfinished), timeout=POLL_S)
+            for reference in finished:
+                with suppress(Exception):  # cancelled, or lost
+                    result = self.cluster.ray.get(reference)
+                    if result.record is not None:
+                        self._record(self.running[reference].planned, result)
         raise Interrupted(signum)

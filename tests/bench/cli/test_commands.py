@@ -1,6 +1,7 @@
 """Claims about what the command line tells."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 from command import QUICK, bench
@@ -10,16 +11,28 @@ from antipasto import CONFIGS
 pytestmark = pytest.mark.slow
 
 
-def test_help_names_every_command_and_comes_without_loading_torch(tmp_path):
+def test_help_names_every_command(tmp_path):
     shown = bench("--help", cwd=tmp_path).stdout
-    names = "run sweep demo report list show export variants cost cache compare measure presets"
+    names = "run sweep status demo report list show export variants compare speed measure cost cache presets results"
     for command in names.split():
         assert f" {command} " in shown
-    helped = bench("run", "--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
-    assert "KEY=VALUE" in helped.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--help"], "--version"), (["run", "--help"], "KEY=VALUE"), (["--version"], "torch")]
+)
+def test_help_and_version_come_without_loading_torch_or_the_table(tmp_path, words, said):
+    helped = bench(*words, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    assert said in helped.stdout
     loaded = {line.rpartition("|")[2].strip() for line in helped.stderr.splitlines()}
     assert "typer" in loaded
-    assert not loaded & {"torch", "transformers", "lm_eval", "polars"}
+    assert not loaded & {"torch", "transformers", "lm_eval", "polars", "datasets"}
+
+
+def test_the_version_is_that_of_the_installed_packages(tmp_path):
+    shown = bench("--version", cwd=tmp_path).stdout
+    assert shown.startswith(f"antipasto-bench {version('antipasto-bench')} (")
+    assert shown.endswith(f"torch {version('torch')})\n")
 
 
 def test_the_catalogue_shows_every_variant_with_its_equation(tmp_path):

@@ -59,13 +59,14 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(tmp_path):
 
 FILL = """
 import resource, sys
-from antipasto_bench.cli import app as cli
+from antipasto_bench.cli import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))
 sys.argv = ["antipasto-bench", *sys.argv[1:]]
-cli.main()
+main()
 """
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_during_a_run_costs_one_line_and_leaves_no_row(tmp_path):
     """A file-size limit stands in for the disk: there is room to begin, none for the adapter or the samples."""
     words = ["run", "lora", *QUICK]
@@ -80,6 +81,7 @@ def test_a_disk_that_fills_during_a_run_costs_one_line_and_leaves_no_row(tmp_pat
     assert (tmp_path / "results/table.ndjson").read_bytes().count(b"\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_small_file_system_that_fills_up_loses_nothing(tmp_path):
     small = tmp_path / "small"

@@ -10,19 +10,16 @@ from pathlib import Path
 
 import pytest
 from command import QUICK, bench, start
-from small_runs import SAME, result_of, store_in
+from small_runs import SAME, make, result_of, store_in
 
 import antipasto
-from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.paths import benchmark_dir
-from antipasto_bench.run.execute import execute
-from antipasto_bench.run.model_cache import Bases
-from antipasto_bench.run.progress import Progress
+from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.spec.sweep import sweep_of
-from antipasto_bench.store.leases import making_of
-from antipasto_bench.store.table import SCHEMA, read_table
-from antipasto_bench.sweeps.scheduler import Order, engine_of, make_all
-from antipasto_bench.sweeps.status import lines
+from antipasto_bench.store.record import SCHEMA
+from antipasto_bench.store.table import read_table
+from antipasto_bench.sweeps.scheduler import Order, make_all
+from antipasto_bench.sweeps.status import status_lines
 
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed")
 pytestmark = pytest.mark.slow
@@ -38,11 +35,11 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in HERE.items():
             patch.setenv(name, value)
-        made = cluster_utils.Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
+        nodes = cluster_utils.Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
         for _ in range(2):
-            made.add_node(**NODE)
-        yield made
-        made.shutdown()
+            nodes.add_node(**NODE)
+        yield nodes
+        nodes.shutdown()
 
 
 def on(cluster, *words, cwd, store):
@@ -50,13 +47,9 @@ def on(cluster, *words, cwd, store):
     return start("sweep", *words, "engine=ray", f"address={cluster.address}", *folders, cwd=cwd, **HERE)
 
 
-def made_locally(asked, store):
-    bases = Bases()
-
-    def make(run, failed_before):
-        return execute(run, store, Progress(quiet=True), bases=bases)
-
-    make_all(asked, store, make, lambda _: None, Order())
+def make_locally(sweep, store):
+    models = ModelCache()
+    make_all(sweep, store, lambda run, _: make(run, store, models=models), lambda _: None, Order())
 
 
 def until(happens, process):
@@ -66,14 +59,15 @@ def until(happens, process):
     assert happens()
 
 
+@pytest.mark.long
 def test_a_sweep_that_loses_a_node_makes_the_table_of_one_process_alone(cluster, tmp_path):
     words = ["lora", "lr=1e-3,1e30", "seed=0,1,2,3", *LONG]
-    asked = sweep_of(words, None)
+    sweep = sweep_of(words, None)
     there, here = store_in(tmp_path / "there"), store_in(tmp_path / "here")
     process = on(cluster, *words, cwd=tmp_path, store=there)
-    begun = there.outputs / ".making"
-    until(lambda: len({path.parts[-3] for path in begun.glob("*/checkpoints/step-*")}) == 3, process)
-    said = "\n".join(lines(there, asked))
+    workspaces = there.workspace("x").path.parent
+    until(lambda: len({path.parts[-3] for path in workspaces.glob("*/checkpoints/step-*")}) == 3, process)
+    said = "\n".join(status_lines(there, sweep))
     cluster.remove_node(sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0], allow_graceful=False)
     _, err = process.communicate(timeout=280)
     assert process.returncode == 1, err
@@ -82,48 +76,50 @@ def test_a_sweep_that_loses_a_node_makes_the_table_of_one_process_alone(cluster,
     assert re.search(r"step \d+ of 100, \d+ s, \S+ for process \d+", said), said
     assert there.table.read_bytes().count(b"\n") == 8
 
-    made_locally(asked, here)
+    make_locally(sweep, here)
     columns = [name for name in SCHEMA if not TIMED.match(name)]
     tables = [read_table(store.table).sort("run_id").select(columns) for store in (there, here)]
     assert tables[0].equals(tables[1], null_equal=True)
     failed = set(read_table(there.table).filter(status="failed")["run_id"])
     assert 2 <= len(failed) < 8
-    for run in (run for run in asked.runs if run.run_id not in failed):
+    for run in (run for run in sweep.runs if run.run_id not in failed):
         assert result_of(run, there) == result_of(run, here)
 
 
+@pytest.mark.long
 def test_a_sweep_that_is_asked_to_stop_is_gone_on_with_by_another_engine(cluster, tmp_path):
     words = ["lora", "steps=80", *QUICK[1:], "eval.general=none"]
     (run,) = sweep_of(words, None).runs
     there, here = store_in(tmp_path / "there"), store_in(tmp_path / "here")
     process = on(cluster, *words, cwd=tmp_path, store=there)
-    log = making_of(run.run_id, there) / "log.jsonl"
+    log = there.workspace(run.run_id).log
     until(lambda: log.exists() and log.stat().st_size > 0, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert err.splitlines()[-1].startswith("interrupted; the same command goes on")
-    assert list((making_of(run.run_id, there) / "checkpoints").glob("step-*"))
+    assert list(there.workspace(run.run_id).checkpoints.glob("step-*"))
     assert not list(there.locks.glob("*.json"))
     assert not list(there.outputs.glob(".shared*"))
     for store in (there, here):
-        made_locally(sweep_of(words, None), store)
+        make_locally(sweep_of(words, None), store)
     assert result_of(run, there) == result_of(run, here)
 
 
+@pytest.mark.long
 def test_what_nodes_make_in_folders_of_their_own_comes_back(cluster, tmp_path):
     words = ["ia3,base", *QUICK, "eval.general=none"]
-    asked = sweep_of(words, None)
+    sweep = sweep_of(words, None)
     there, here = store_in(tmp_path / "there"), store_in(tmp_path / "here")
     process = on(cluster, *words, f"scratch={tmp_path / 'scratch'}", cwd=tmp_path, store=there)
-    trained = next(run for run in asked.runs if run.trains)
+    trained = next(run for run in sweep.runs if run.trains)
     until(lambda: list((tmp_path / "scratch").glob(f"*/.locks/nodes/{trained.run_id}.json")), process)
     (note,) = (tmp_path / "scratch").glob(f"*/.locks/nodes/{trained.run_id}.json")
     os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert f"{trained.run_id}: its worker was lost; it is made again" in err
-    made_locally(asked, here)
+    make_locally(sweep, here)
     assert result_of(trained, there) == result_of(trained, here)
     tables = [read_table(store.table).sort("run_id").select("run_id", *SAME) for store in (there, here)]
     assert tables[0].equals(tables[1], null_equal=True)
@@ -131,11 +127,12 @@ def test_what_nodes_make_in_folders_of_their_own_comes_back(cluster, tmp_path):
     assert [path for path in left if path.suffix != ".json"] == [], "but for the note of the process that was killed"
 
 
+@pytest.mark.long
 def test_nodes_that_have_other_code_make_no_run(cluster, tmp_path):
     src = tmp_path / "src"
     shutil.copytree(Path(antipasto.__file__).parents[1], src, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "benchmark").symlink_to(benchmark_dir())
-    with open(src / "antipasto_bench" / "errors.py", "a") as file:
+    with open(src / "antipasto_bench" / "core" / "errors.py", "a") as file:
         file.write("# another version\n")
     there = store_in(tmp_path / "there")
     words = ["ia3", *QUICK, "engine=ray", f"address={cluster.address}"]
@@ -150,25 +147,3 @@ def test_mistakes_about_a_cluster_are_told_in_one_line(tmp_path):
     said = bench("sweep", "lora", *QUICK, "engine=ray", "address=127.0.0.1:1", cwd=tmp_path, expect=2, **HERE).stderr
     assert "error: address=127.0.0.1:1: no Ray cluster answers (" in said.splitlines()[-1]
     assert not (tmp_path / "results").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["engine=rya"], "engine=rya: input should be 'local' or 'ray'"),
-        (["engine=ray,local"], "takes one value"),
-        (["workers=0"], "workers=0: input should be greater than or equal to 1"),
-        (["engine=ray", "gpus=1.5"], "gpus=1.5: a run takes a part of one GPU, or whole ones"),
-        (["address=head:6379"], "address is for a Ray cluster; write engine=ray beside it"),
-    ],
-)
-def test_words_about_the_engine_are_checked(words, message):
-    with pytest.raises(UserError, match=re.escape(message)):
-        engine_of(words)
-
-
-def test_words_about_the_engine_are_no_part_of_a_run():
-    how, words = engine_of(["lora", "engine=ray", "address=head:6379", "seed=0,1", "gpus=0.5", "workers=3"])
-    assert words == ["lora", "seed=0,1"]
-    assert (how.engine, how.address, how.gpus, how.workers) == ("ray", "head:6379", 0.5, 3)
-    assert engine_of(["lora"])[0].engine == "local"

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antipasto_bench.core.errors import UserError
-from antipasto_bench.spec.selection import chosen
+from antipasto_bench.spec.config import RunConfig
+from antipasto_bench.spec.selection import choose_rate
 from antipasto_bench.spec.sweep import find_sweep, read_sweep, sweep_of
 from antipasto_bench.store.folders import Store
+from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append
 from antipasto_bench.sweeps.plan import due, plan
 
@@ -19,7 +21,7 @@ LINES = ["lora lr=5e-3,1e-2,2e-2 seed=0,1,2", "hra lr=1e-3,1e-2 seed=0,1,2", "ba
 
 
 @pytest.fixture
-def sweep(tmp_path):
+def sweep_path(tmp_path):
     return write(tmp_path, {"preset": "nano", "choose": "lr", "runs": LINES})
 
 
@@ -29,36 +31,39 @@ def write(folder: Path, values) -> Path:
     return path
 
 
-def record(store: Store, run, valid: float | None) -> None:
-    status = "ok" if valid is not None else "failed"
-    append(store.table, {"run_id": run.run_id, "status": status, "valid_accuracy": valid, "config": {}, "metrics": {}})
+def record(store: Store, run: RunConfig, valid: float | None) -> None:
+    """Put a run into the table, as failed where it has no score."""
+    done = RunRecord.of(run, run.run_id)
+    done.status = "failed" if valid is None else "ok"
+    done.valid_accuracy = valid
+    append(store.table, done)
 
 
 def names(planned) -> list[tuple]:
     return [(p.run.variant, p.run.lr, p.run.seed) for p in planned]
 
 
-def test_a_choice_spends_the_other_seeds_on_the_best_rate_alone(sweep, tmp_path):
-    store, asked = Store(tmp_path / "results", tmp_path / "outputs"), read_sweep(sweep)
-    first = due(plan(asked, store))
+def test_a_choice_spends_the_other_seeds_on_the_best_rate_alone(sweep_path, tmp_path):
+    store, sweep = Store(tmp_path / "results", tmp_path / "outputs"), read_sweep(sweep_path)
+    first = due(plan(sweep, store))
     assert names(first) == [("lora", lr, 0) for lr in (5e-3, 1e-2, 2e-2)] + [("hra", lr, 0) for lr in (1e-3, 1e-2)] + [
         ("base", 1.0, 0), ("sspace", 1.0, 0), ("sspace", 1.0, 1),
     ]  # fmt: skip
-    waiting = [p for p in plan(asked, store) if p.state == "waiting"]
+    waiting = [p for p in plan(sweep, store) if p.state == "waiting"]
     assert {p.run.seed for p in waiting} == {1, 2}
     for p, valid in zip(first[:3], (0.4, 0.6, 0.5), strict=True):
         record(store, p.run, valid)
-    now = plan(asked, store)
+    now = plan(sweep, store)
     assert [n for n in names(due(now)) if n[0] == "lora"] == [("lora", 1e-2, 1), ("lora", 1e-2, 2)]
     assert all(p.run.lr == 1e-2 for p in now if p.run.variant == "lora" and p.run.seed > 0)
     assert [n for n in names(due(now)) if n[0] == "hra"] == [("hra", 1e-3, 0), ("hra", 1e-2, 0)]
 
 
-def test_a_rate_whose_run_failed_is_never_chosen(sweep, tmp_path):
-    store, asked = Store(tmp_path / "results", tmp_path / "outputs"), read_sweep(sweep)
-    for p, valid in zip(due(plan(asked, store))[:3], (0.1, None, 0.05), strict=True):
+def test_a_rate_whose_run_failed_is_never_chosen(sweep_path, tmp_path):
+    store, sweep = Store(tmp_path / "results", tmp_path / "outputs"), read_sweep(sweep_path)
+    for p, valid in zip(due(plan(sweep, store))[:3], (0.1, None, 0.05), strict=True):
         record(store, p.run, valid)
-    assert [n for n in names(due(plan(asked, store))) if n[0] == "lora"] == [("lora", 5e-3, 1), ("lora", 5e-3, 2)]
+    assert [n for n in names(due(plan(sweep, store))) if n[0] == "lora"] == [("lora", 5e-3, 1), ("lora", 5e-3, 2)]
 
 
 def test_what_has_one_rate_waits_for_no_choice(tmp_path):
@@ -67,9 +72,9 @@ def test_what_has_one_rate_waits_for_no_choice(tmp_path):
     assert len(due(plan(read_sweep(path), store))) == 4
 
 
-def test_a_rate_added_later_reopens_the_choice_and_remakes_nothing(sweep, tmp_path):
+def test_a_rate_added_later_reopens_the_choice_and_remakes_nothing(sweep_path, tmp_path):
     store = Store(tmp_path / "results", tmp_path / "outputs")
-    for p, valid in zip(due(plan(read_sweep(sweep), store))[:3], (0.4, 0.5, 0.6), strict=True):
+    for p, valid in zip(due(plan(read_sweep(sweep_path), store))[:3], (0.4, 0.5, 0.6), strict=True):
         record(store, p.run, valid)
     wider = read_sweep(write(tmp_path, {"preset": "nano", "choose": "lr", "runs": ["lora lr=1e-2,2e-2,4e-2 seed=0,1"]}))
     assert names(due(plan(wider, store))) == [("lora", 4e-2, 0)]
@@ -77,16 +82,16 @@ def test_a_rate_added_later_reopens_the_choice_and_remakes_nothing(sweep, tmp_pa
 
 @given(st.dictionaries(st.floats(1e-5, 1), st.floats(0, 1), min_size=1, max_size=6))
 def test_the_chosen_rate_is_the_best_one_and_the_lowest_of_equals(valid):
-    lr = chosen({rate: {0: value} for rate, value in valid.items()})
+    lr = choose_rate({rate: {0: value} for rate, value in valid.items()})
     assert valid[lr] == max(valid.values())
     assert all(other >= lr for other in valid if valid[other] == valid[lr])
 
 
 def test_a_choice_looks_only_at_seeds_that_every_rate_has():
-    assert chosen({1e-2: {0: 0.5, 1: 0.9, 2: 0.9}, 1e-1: {0: 0.6}}) == 1e-1
-    assert chosen({1e-2: {0: 0.5}, 1e-1: {1: 0.6}}) is None
-    assert chosen({1e-2: {0: None}, 1e-1: {0: 0.1}}) == 1e-1
-    assert chosen({}) is None
+    assert choose_rate({1e-2: {0: 0.5, 1: 0.9, 2: 0.9}, 1e-1: {0: 0.6}}) == 1e-1
+    assert choose_rate({1e-2: {0: 0.5}, 1e-1: {1: 0.6}}) is None
+    assert choose_rate({1e-2: {0: None}, 1e-1: {0: 0.1}}) == 1e-1
+    assert choose_rate({}) is None
 
 
 @pytest.mark.parametrize(
@@ -147,6 +152,7 @@ def test_an_unknown_sweep_file_names_the_nearest_shipped_one(tmp_path, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_file_is_made_from_choice_to_last_seed(tmp_path):
     """Real runs: two rates, one of them hopeless, on one seed; then the other seed at the better one."""
     words = " ".join(QUICK)

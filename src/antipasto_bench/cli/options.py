@@ -1,0 +1,24 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Variant = Annotated[str, typer.Argument(help="A variant's name; `antipasto-bench variants` lists them.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="`key=value` settings, such as rotate_basis=V rank=64 lr=5e-3 seed=0."),
+]
+RunId = Annotated[str, typer.Argument(help="As `list` prints it.")]
+Preset = Annotated[str | None, typer.Option("--preset", "-p", help="nano, a hub preset, or a YAML file.")]
+Results = Annotated[
+    Path | None, typer.Option(help="Folder of the table and the items [results, in the project or the current folder].")
+]
+Outputs = Annotated[Path | None, typer.Option(help="Folder of logs, adapters and samples [outputs, beside results].")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts: the last line, or one line a row.")]
+Force = Annotated[bool, typer.Option("--force", help="Make runs again that the table already has.")]
+
+SWEEP_WORDS = "VARIANT,... KEY=VALUE,..."  # how help names the words of a sweep

@@ -1,0 +1,206 @@
+"""What the commands print: text for people on stdout, or one line of JSON for each thing; notices on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ..analysis.arms import Arm
+    from ..analysis.compare import ArmComparison, TwoAnswers
+    from ..analysis.stats import Summary
+    from ..run.execute import Outcome
+    from ..store.record import Json, RunRecord
+    from ..sweeps.plan import Planned
+
+NESTED = ("metrics", "config", "provenance")  # columns that a row has as JSON text
+
+
+def print_notice(text: str) -> None:
+    """A line on what goes on, apart from the results on stdout."""
+    typer.echo(text, err=True)
+
+
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(value))
+
+
+# ------------------------------------------------------------------ runs and sweeps
+
+
+class SweepPrinter:
+    """Prints what goes on in a sweep."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def log(self, text: str) -> None:
+        print_notice(text)
+
+    def outcome(self, outcome: Outcome) -> None:
+        print_outcome(outcome, self.as_json)
+
+    def worker_line(self, number: int, line: str) -> None:
+        """Pass a worker's JSON on as it is; name the worker before any other line."""
+        if self.as_json and line.startswith("{"):
+            typer.echo(line)
+        else:
+            print_notice(f"worker {number}: {line}")
+
+
+def print_outcome(outcome: Outcome, as_json: bool) -> None:
+    """What came of a run, in a line; with JSON of its record last where that is wanted."""
+    typer.echo(outcome_line(outcome), err=as_json)
+    if as_json:
+        print_json({"outcome": outcome.status, "run_id": outcome.run_id} | _outcome_json(outcome))
+
+
+def outcome_line(outcome: Outcome) -> str:
+    record, earlier = outcome.record, outcome.status == "done"
+    if record is None:
+        return f"running in another process: {outcome.run_id}"
+    if record.status == "failed":
+        again = " (recorded earlier; --force makes it again)" if earlier else ""
+        return f"failed: {outcome.run_id}: {record.error}{again}"
+    word = "done already" if earlier else "done"
+    seconds = "" if earlier or record.total_s is None else f", {record.total_s:.0f} s"
+    return (
+        f"{word}: {outcome.run_id}: test {percent(record.test_accuracy, record.test_stderr)}, "
+        f"{record.trained_parameters or 0:,} parameters{seconds}"
+    )
+
+
+def _outcome_json(outcome: Outcome) -> Json:
+    if outcome.record is None:
+        return {}
+    return row_json(outcome.record) if outcome.status == "done" else outcome.record.to_json()
+
+
+def print_plan(planned: Sequence[Planned], overview: str, as_json: bool) -> None:
+    """A line for each run of a sweep, and how many there are in each state."""
+    for p in planned:
+        if as_json:
+            print_json({"run_id": p.run_id, "state": p.state} | ({} if p.lease is None else {"by": p.lease.who}))
+        else:
+            typer.echo(f"{p.state:8}{p.run_id}" + ("" if p.lease is None else f"  {p.lease.who}"))
+    if not as_json:
+        typer.echo(overview)
+
+
+# ------------------------------------------------------------------ records
+
+
+def row_json(record: RunRecord) -> Json:
+    """Every column of the table, null where the record has no value; nested ones as objects."""
+    row = record.to_row()
+    return {name: json.loads(value) if name in NESTED and value is not None else value for name, value in row.items()}
+
+
+def print_records(records: Sequence[RunRecord], as_json: bool) -> None:
+    """A line for each record: its id, its status, and its accuracy or why it failed."""
+    width = max((len(record.run_id) for record in records), default=0)
+    for record in records:
+        if as_json:
+            print_json(row_json(record))
+        else:
+            failed = record.status == "failed"
+            score = record.error if failed else percent(record.test_accuracy, record.test_stderr)
+            typer.echo(f"{record.run_id:{width}}  {record.status:6}  {score}")
+
+
+def print_record(record: RunRecord, as_json: bool) -> None:
+    """All that is recorded of a run, as YAML or JSON."""
+    row = row_json(record)
+    if as_json:
+        print_json(row)
+        return
+    import yaml
+
+    recorded = {name: value for name, value in row.items() if value is not None}
+    typer.echo(yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def percent(value: float | None, stderr: float | None) -> str:
+    """A share in percent with its standard error, as in `43.2 ± 1.4 %`."""
+    if value is None:
+        return "no score"
+    return f"{100 * value:.1f} %" if stderr is None else f"{100 * value:.1f} ± {100 * stderr:.1f} %"
+
+
+# ------------------------------------------------------------------ costs
+
+
+def forgetting_text(before: float | None, after: float | None) -> str:
+    """The rise of the loss on general text; where that was not measured, that the excerpts were written.
+
+    Args:
+        before, after: nats a token, without and with the adapter.
+    """
+    if before is None or after is None:
+        return "excerpts written"
+    return f"{after - before:+.3f} nats a token"
+
+
+def cache_text(folder: Path | None, sizes: Sequence[int], limit: int, *, cleared: bool) -> str:
+    """How many SVDs are on disk, and how large they are.
+
+    Args:
+        folder: None where none are kept.
+        sizes: of the entries, in bytes.
+        limit: of them all, in bytes.
+    """
+    if folder is None:
+        return "ANTIPASTO_CACHE=off: nothing is kept"
+    text = f"{folder}: {len(sizes)} SVDs, {sum(sizes) / 1e6:,.1f} MB of at most {limit / 1e6:,.0f} MB"
+    return f"{text}; removed" if cleared else text
+
+
+# ------------------------------------------------------------------ comparisons
+
+
+def comparison_json(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAnswers]]) -> Json:
+    """Run ids, numbers and counts of a comparison, and the answers that are shown.
+
+    Args:
+        shown: answers to questions of `only_a` and `only_b`.
+    """
+    names = ("difference", "stderr", "low", "high", "p", "questions")
+    return {
+        **{name: [record.run_id for record in arm.records] for name, arm in (("a", compared.a), ("b", compared.b))},
+        **{name: getattr(compared.comparison, name) for name in names},
+        "only_a": len(compared.only_a),
+        "only_b": len(compared.only_b),
+        "shown": shown,
+    }
+
+
+def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAnswers]]) -> str:
+    """The accuracy of each arm, their difference, and the answers that are shown.
+
+    Args:
+        shown: answers to questions of `only_a` and `only_b`.
+    """
+    c = compared.comparison
+    lines = [
+        _arm_line("A", compared.a, compared.summaries[0]),
+        _arm_line("B", compared.b, compared.summaries[1]),
+        f"A - B  {100 * c.difference:+.1f} points (95 %: {100 * c.low:+.1f} to {100 * c.high:+.1f}), p = {c.p:.2g}, "
+        f"{c.questions} questions",
+        f"right in A and wrong in B: {len(compared.only_a)}; right in B and wrong in A: {len(compared.only_b)}",
+    ]
+    for side, heading in (("only_a", "right in A, wrong in B"), ("only_b", "right in B, wrong in A")):
+        for answer in shown[side]:
+            lines.append(f"\n--- {heading}\n{answer['prompt']}\n[right] {answer['target']}")
+            lines.append(f"[A]{answer['a'].rstrip()}\n[B]{answer['b'].rstrip()}")
+    return "\n".join(lines)
+
+
+def _arm_line(name: str, arm: Arm, s: Summary) -> str:
+    rate = f" lr={arm.lr:g}" if arm.lr else ""
+    interval = f"95 %: {100 * s.low:.1f} to {100 * s.high:.1f}"
+    seeds = f"{s.seeds} seed{'s' if s.seeds > 1 else ''}"
+    return f"{name}      {arm.label}{rate}: {100 * s.mean:.1f} % ({interval}), {seeds}"

@@ -1,0 +1,90 @@
+"""`report`, `demo` and `compare`: what the results say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..store.folders import Store
+from . import options
+from .output import comparison_json, comparison_text, print_json, print_notice, print_outcome
+
+DEMO: list[tuple[str, dict[str, str]]] = [
+    ("base", {}),
+    ("lora", {}),
+    ("antipasto", {"rotate_basis": "V"}),
+    ("antipasto", {"rotate_basis": "none"}),
+]
+
+
+def demo(results: options.Results = None, outputs: options.Outputs = None) -> None:
+    """Compare three adapters and the untuned model on the embedded preset; a few minutes on two cores.
+
+    Keeps its runs under outputs/demo, apart from the project's own results.
+    """
+    from ..spec.compose import compose
+    from ..sweeps.distributed import execute_one
+
+    home = Store.of().outputs / "demo"
+    store = Store.of(results or home / "results", outputs or home / "outputs")
+    for variant, settings in DEMO:
+        print_outcome(execute_one(compose(variant, settings, "nano"), store), as_json=False)
+    typer.echo()
+    _write_report(store, (home if results is None else store.results) / "README.md")
+
+
+def report(
+    readme: Annotated[
+        Path | None, typer.Option(help="The page to write into [README.md of the project, else of results].")
+    ] = None,
+    reference: Annotated[
+        list[Path] | None, typer.Option(metavar="CSV", help="Published rows to show below, marked as such.")
+    ] = None,
+    results: options.Results = None,
+) -> None:
+    """Render the results: tables into the README, drawings beside them, and results/report.html for a browser.
+
+    The tables are printed, too. What has not changed is not written.
+    """
+    from ..core.paths import find_project
+
+    store = Store.of(results)
+    _write_report(store, readme or (find_project() or store.results) / "README.md", reference or [])
+
+
+def _write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -> None:
+    from ..report.write import HTML, write_report
+
+    text, changed = write_report(store, readme, references)
+    typer.echo(text)
+    for path in (readme, store.results / HTML):
+        print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A run id, or a quoted arm: 'lora lr=1e-2'.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    show: Annotated[int, typer.Option(min=0, help="Show this many questions that flipped each way.")] = 0,
+    as_json: options.Json = False,
+    results: options.Results = None,
+    outputs: options.Outputs = None,
+) -> None:
+    """Compare two arms or runs on the same questions: difference, interval, p, and what flipped.
+
+    Example: `antipasto-bench compare lora "antipasto rotate_basis=V" --show 5`
+    """
+    from ..analysis.compare import answers, compare_two
+
+    store = Store.of(results, outputs)
+    compared = compare_two(a, b, store)
+    shown = {
+        side: answers(compared, questions[:show], store) if show else []
+        for side, questions in (("only_a", compared.only_a), ("only_b", compared.only_b))
+    }
+    if as_json:
+        print_json(comparison_json(compared, shown))
+    else:
+        typer.echo(comparison_text(compared, shown))

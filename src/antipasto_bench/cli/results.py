@@ -1,0 +1,55 @@
+"""`list`, `show`, `results verify` and `results rebuild`: what is recorded."""
+
+from __future__ import annotations
+
+import typer
+
+from ..core.errors import UserError
+from ..store.folders import Store
+from . import options
+from .output import print_record, print_records
+
+
+def list_runs(as_json: options.Json = False, results: options.Results = None) -> None:
+    """List every recorded run."""
+    from ..store.table import read_records
+
+    store = Store.of(results)
+    records = read_records(store.table)
+    if not records and not as_json:
+        typer.echo(f"{store.table} holds no run yet; make one with: antipasto-bench demo")
+    print_records(records, as_json)
+
+
+def show(run_id: options.RunId, as_json: options.Json = False, results: options.Results = None) -> None:
+    """Show all that is recorded of a run."""
+    from ..store.table import find
+
+    store = Store.of(results)
+    record = find(store.table, run_id)
+    if record is None:
+        raise UserError(f"no run {run_id!r} in {store.table}; `antipasto-bench list` shows them all")
+    print_record(record, as_json)
+
+
+def verify(results: options.Results = None) -> None:
+    """Check that every row is whole and has its questions, and that they give what it says."""
+    from ..store.integrity import verify as find_problems
+
+    store = Store.of(results)
+    problems = find_problems(store)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{store.results}: whole")
+
+
+def rebuild(results: options.Results = None, outputs: options.Outputs = None) -> None:
+    """Bring finished runs of outputs/ back that results/ lack: rows, questions, excerpts. The rest stays as it is."""
+    from ..store.integrity import rebuild as bring_back
+
+    run_ids = bring_back(Store.of(results, outputs))
+    for run_id in run_ids:
+        typer.echo(f"brought back: {run_id}")
+    typer.echo(f"{len(run_ids)} runs brought back")

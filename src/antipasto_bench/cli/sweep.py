@@ -1,0 +1,87 @@
+"""`sweep` and `status`: many runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..core.errors import UserError
+from ..store.folders import Store
+from . import options
+from .output import SweepPrinter, print_plan
+
+
+def sweep(
+    words: Annotated[
+        list[str], typer.Argument(metavar=options.SWEEP_WORDS, help="What to multiply out; or a sweep file.")
+    ],
+    preset: options.Preset = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also make runs again that failed.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Make no more than so many runs.")] = None,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="In random order, the same each time.")] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, help="Processes [one a visible GPU; else one].")
+    ] = None,
+    as_json: options.Json = False,
+    results: options.Results = None,
+    outputs: options.Outputs = None,
+) -> None:
+    """Make every run of a product of settings, or of a sweep file, leaving out those that are done.
+
+    Processes share a sweep: neither makes a run that another is making, be they `--workers` or started by hand. One
+    that is stopped or dies loses nothing: its run goes on from the last checkpoint.
+
+    Example: `antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2`, or
+    `antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2`, or on a Ray cluster (docs/cluster.md)
+    `antipasto-bench sweep benchmark/sweeps/nano.yaml engine=ray address=auto`
+    """
+    from ..run.process_group import launched
+    from ..spec.sweep import sweep_of
+    from ..sweeps.engine import parse_engine
+    from ..sweeps.plan import overview, plan
+    from ..sweeps.sweep import SweepCommand, run_sweep
+
+    if launched():
+        raise UserError(
+            "torchrun makes one run: `torchrun ... -m antipasto_bench run`; a sweep has --workers of its own"
+        )
+    store = Store.of(results, outputs)
+    engine, words = parse_engine(words)
+    if workers is not None:
+        engine = engine.model_copy(update={"workers": workers})
+    runs = sweep_of(words, preset)
+    if dry_run:
+        planned = plan(runs, store)
+        print_plan(planned, overview(planned, store), as_json)
+        return
+    command = SweepCommand(words, preset, retry_failed, limit, shuffle, as_json)
+    raise typer.Exit(run_sweep(runs, store, engine, command, SweepPrinter(as_json)))
+
+
+def status(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar=options.SWEEP_WORDS, help="A sweep, to see its plan.")
+    ] = None,
+    preset: options.Preset = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    results: options.Results = None,
+    outputs: options.Outputs = None,
+) -> None:
+    """Say which runs are being made, by whom and how far they are; of a sweep also what is done, failed and owed.
+
+    Example: `antipasto-bench status benchmark/sweeps/nano.yaml --watch`
+    """
+    from ..spec.sweep import sweep_of
+    from ..sweeps.engine import parse_engine
+    from ..sweeps.status import status_lines
+    from ..sweeps.status import watch as watch_lines
+
+    store = Store.of(results, outputs)
+    runs = sweep_of(parse_engine(words)[1], preset) if words else None
+    if watch:
+        watch_lines(lambda: status_lines(store, runs))
+        return
+    for line in status_lines(store, runs):
+        typer.echo(line)

@@ -1,0 +1,140 @@
+"""Make a sweep: in this process, in worker processes, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from ..core.errors import UserError
+from ..core.signals import Interrupted, handle_signals
+from ..run.context import RunContext
+from ..run.execute import Outcome, execute
+from ..spec.config import RunConfig
+from ..spec.sweep import Sweep
+from ..store.folders import Store
+from .engine import Engine
+from .plan import overview, plan
+from .processes import run_workers, visible_gpus
+from .scheduler import Order, Tally, make_all
+
+SWEEP_BEGAN = "ANTIPASTO_SWEEP_BEGAN"  # set for workers: when their sweep began (UTC, ISO 8601)
+SHUFFLE_SEED = 0
+
+
+@dataclass(frozen=True)
+class SweepCommand:
+    """What `antipasto-bench sweep` was given, but for the engine: what its workers are given, too.
+
+    Args:
+        words: a sweep file, or variants and `key=value,...` settings.
+        retry_failed: make runs again that failed before the sweep began.
+        limit: make no more than so many runs.
+        as_json: print outcomes as JSON.
+    """
+
+    words: list[str]
+    preset: str | None = None
+    retry_failed: bool = False
+    limit: int | None = None
+    shuffle: bool = False
+    as_json: bool = False
+
+
+class SweepOutput(Protocol):
+    """Prints what goes on in a sweep."""
+
+    def log(self, text: str) -> None:
+        """A line about the sweep itself."""
+
+    def outcome(self, outcome: Outcome) -> None:
+        """What came of a run."""
+
+    def worker_line(self, number: int, line: str) -> None:
+        """A line that a worker process printed."""
+
+
+def run_sweep(sweep: Sweep, store: Store, engine: Engine, command: SweepCommand, output: SweepOutput) -> int:
+    """Make every run that is owed and that no other process makes, until none is left.
+
+    Args:
+        command: the command that `sweep` was read from; workers are started with it.
+
+    Returns:
+        the exit code of the command: 0, or 1 where a run failed; 128 + the signal's number where one came that was
+        passed on to workers.
+
+    Raises:
+        UserError: runs that could not be made, more workers than GPUs, or no cluster.
+        Interrupted: SIGINT or SIGTERM came; what was trained and answered is kept for the next try.
+    """
+    began = os.environ.get(SWEEP_BEGAN)
+    is_worker = began is not None
+    began = began or datetime.now(UTC).isoformat(timespec="seconds")
+    order = Order(began if command.retry_failed else None, command.limit, SHUFFLE_SEED if command.shuffle else None)
+    if not is_worker:  # the process that started the workers has printed it
+        output.log(overview(plan(sweep, store), store))
+    count = 1 if is_worker or engine.engine == "ray" else worker_count(sweep, engine.workers, command.limit)
+    if count > 1:
+        commands = worker_commands(command, store, count)
+        try:
+            ended = run_workers(commands, sweep, store, order, {SWEEP_BEGAN: began}, output.log, output.worker_line)
+        except Interrupted as error:
+            output.log("interrupted; the workers have stopped, and the same command goes on from what is kept")
+            return error.exit_code
+        return ended.exit_code
+    return _exit_code(_make_runs(sweep, store, engine, order, output), sweep, store, output)
+
+
+def worker_count(sweep: Sweep, wanted: int | None, limit: int | None) -> int:
+    """Worker processes on this machine: as many as wanted, else one for each visible GPU; no more than runs."""
+    uses_all_gpus = any(run.device_map == "auto" for run in sweep.runs)
+    count = wanted or (1 if uses_all_gpus else max(1, len(visible_gpus())))
+    return count if limit is None else min(count, limit)
+
+
+def worker_commands(command: SweepCommand, store: Store, count: int) -> list[list[str]]:
+    """The command line of each worker; a limit on runs is divided among them."""
+    flags = {"--retry-failed": command.retry_failed, "--shuffle": command.shuffle, "--json": command.as_json}
+    values = {"--preset": command.preset, "--results": store.results, "--outputs": store.outputs}
+    options = [flag for flag, given in flags.items() if given]
+    options += [word for name, value in values.items() if value is not None for word in (name, str(value))]
+    line = [sys.executable, "-m", "antipasto_bench", "sweep", *command.words, *options]
+    if command.limit is None:
+        return [line] * count
+    share, rest = divmod(command.limit, count)
+    return [[*line, "--limit", str(share + (number < rest))] for number in range(count)]
+
+
+def _make_runs(sweep: Sweep, store: Store, engine: Engine, order: Order, output: SweepOutput) -> Tally:
+    """Make the runs in this process, or on the cluster that it drives."""
+    with handle_signals() as stop:
+        if engine.engine == "ray":
+            from .ray_driver import make_all_on_ray
+
+            return make_all_on_ray(sweep, store, engine, output.outcome, output.log, order, stop)
+        context = RunContext(store, stop=stop)
+
+        def make_run(run: RunConfig, failed_before: bool) -> Outcome:
+            # Another worker may have made it again since it was planned: the table says when it failed.
+            outcome = execute(run, context, retry_before=order.retry_before if failed_before else None)
+            output.outcome(outcome)
+            return outcome
+
+        return make_all(sweep, store, make_run, output.log, order)
+
+
+def _exit_code(tally: Tally, sweep: Sweep, store: Store, output: SweepOutput) -> int:
+    waiting = sum(p.state == "waiting" for p in plan(sweep, store))
+    if waiting:
+        output.log(
+            f"{waiting} runs wait for the choice of a learning rate: its runs are being made elsewhere, or all failed"
+        )
+    if tally.refused:
+        raise UserError(f"{tally.refused} of {tally.taken} runs could not be made, see above")
+    if tally.failed:
+        output.log(f"{tally.failed} of {tally.recorded} runs failed; `antipasto-bench list` says why")
+        return 1
+    return 0

@@ -1,0 +1,36 @@
+"""Claims about what one run of a process leaves to the next."""
+
+import pytest
+from small_runs import SAME, make, result_of, small, store_in
+
+from antipasto_bench.run.model_cache import ModelCache
+from antipasto_bench.store.table import read_table
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_base_model_that_served_other_runs_gives_the_bits_of_a_fresh_one(tmp_path):
+    runs = [small(name) for name in ("lora", "pissa", "antipasto", "base")]
+    fresh, reused, models = store_in(tmp_path / "fresh"), store_in(tmp_path / "reused"), ModelCache()
+    for run in [*runs, runs[0]]:
+        make(run, fresh)
+    model = None
+    for run in [*runs[::-1], runs[0]]:
+        make(run, reused, models=models)
+        lent, _ = models.model(run)
+        models.drop_lent() if model is not None and lent is not model else setattr(models, "_lent", False)
+        assert model is None or lent is model, "loaded once"
+        model = lent
+    for run in runs[:3]:
+        assert result_of(run, reused) == result_of(run, fresh)
+    tables = [read_table(store.table).sort("run_id").select("run_id", *SAME) for store in (fresh, reused)]
+    assert tables[0].equals(tables[1], null_equal=True)
+
+
+def test_a_base_model_that_was_changed_is_not_lent_again(tmp_path):
+    run, models = small("base"), ModelCache()
+    model, _ = models.model(run)
+    next(model.parameters()).data[0] += 1
+    with pytest.warns(UserWarning, match="is not as it was before base; it is loaded anew"):
+        models.give_back(run, model)
+    assert models.model(run)[0] is not model
