@@ -59,7 +59,7 @@ def cost_json(
     """
     listed = [entry for entry in quantities if entry.cost_json]
     counted = {name for entry in listed if entry.shapes for name in (entry.shapes.field, entry.shapes.base)}
-    measured = {name for entry in listed if not entry.shapes for name in (entry.field, entry.base)}
+    measured = {name for entry in listed for name in (entry.field, entry.base)} - counted
     values = {
         name: value
         for name, value in shapes.model_dump().items()

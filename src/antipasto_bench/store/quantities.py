@@ -75,8 +75,8 @@ class Quantity:
     """A number of a run, and the places that show it; a place that is None does not."""
 
     field: str  # of the record, or a property of it; of ShapeCosts where no place but `shapes` shows it
-    label: str  # for people; with the shown unit, as `scale` gives it
-    unit: str  # of what the record holds
+    label: str  # for people, with the unit of the shown value
+    unit: str  # of the recorded value
     better: Literal["lower", "higher"] | None = None
     scale: float = 1.0  # from the recorded value to the shown one
     format: str = ""  # of the shown value, in Python's format language
@@ -91,7 +91,7 @@ class Quantity:
 
     def __post_init__(self) -> None:
         if self.axis is not None and self.better != "lower":
-            raise ValueError(f"{self.field}: the frontier of accuracy against cost takes a lower cost for the better")
+            raise ValueError(f"{self.field} has an axis: of the costs that are drawn, lower must be better")
 
     def text(
         self,
