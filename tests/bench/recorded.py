@@ -62,4 +62,4 @@ def record(
 
 def failed(store: Store, variant: str, error: str, **given: object) -> RunRecord:
     """The record of a run that failed."""
-    return record(store, variant, [0], fields={"status": "failed", "error": error, "test_accuracy": None}, **given)
+    return record(store, variant, [0], 8, {"status": "failed", "error": error, "test_accuracy": None}, **given)

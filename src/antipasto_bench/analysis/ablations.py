@@ -99,7 +99,7 @@ def _along(field: str, section: Section, noise: SeedNoise | None) -> Ablation | 
 
 
 def _groups(field: str, arms: list[Arm], tied: str | None = None) -> list[list[Arm]]:
-    """Arms that differ in a field alone, in its order.
+    """Groups of arms that differ in a field alone, each sorted by it.
 
     Args:
         tied: another field, which may differ in proportion to the first.
@@ -127,13 +127,13 @@ def _value(arm: Arm, field: str) -> Any:
 
 
 def _rates(section: Section, noise: SeedNoise | None) -> Ablation | None:
-    """The learning rates of each family that have as many seeds as its most seeded rate, two or more of them."""
+    """The learning rates with as many seeds as any of their family has, where there are two or more of them."""
     named = []
     for arms in section.rates:
         most = max(len(arm.records) for arm in arms)
-        seeded = [arm for arm in arms if len(arm.records) == most]
-        if len(seeded) > 1:
-            named.append((arms[0].name, seeded, [arm.lr for arm in seeded]))
+        members = [arm for arm in arms if len(arm.records) == most]
+        if len(members) > 1:
+            named.append((arms[0].name, members, [arm.lr for arm in members]))
     return _ablation(LR, sorted(named, key=lambda entry: entry[0]), noise)
 
 

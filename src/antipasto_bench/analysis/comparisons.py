@@ -26,7 +26,7 @@ Pair = tuple[int, int]
 class Comparisons:
     """How some arms compare, in their order."""
 
-    arms: int  # how many
+    arm_count: int
     pairs: dict[Pair, Comparison]  # (i, j) with i < j: arm i less arm j
     p: dict[Pair, float]  # corrected for how many pairs there are
     noise: SeedNoise
@@ -35,7 +35,7 @@ class Comparisons:
     @cached_property
     def groups(self) -> list[str]:
         """Letters: two arms share one if and only if they are not separated. Only where all pairs were compared."""
-        matrix = np.zeros((self.arms, self.arms), dtype=bool)
+        matrix = np.zeros((self.arm_count, self.arm_count), dtype=bool)
         for i, j in self.separated_pairs():
             matrix[i, j] = matrix[j, i] = True
         return letters(matrix)
@@ -49,8 +49,8 @@ class Comparisons:
     @property
     def leading(self) -> set[int]:
         """The first arm and those not separated from it; none where no arm is separated from the first."""
-        tied = {i for i in range(self.arms) if not self.separated(0, i)}
-        return tied if len(tied) < self.arms else set()
+        tied = {i for i in range(self.arm_count) if not self.separated(0, i)}
+        return tied if len(tied) < self.arm_count else set()
 
 
 def comparable(arms: Sequence[Arm]) -> bool:
@@ -82,7 +82,7 @@ def compare_all(
 
 
 def _smallest(arms: Sequence[Arm], comparisons: dict[Pair, Comparison], noise: SeedNoise) -> float | None:
-    """For two arms of as many seeds as most have."""
+    """The smallest detectable difference between two arms of as many seeds as the median arm has."""
     compared = sorted({i for pair in comparisons for i in pair})
     seeds = median_low([len(arms[i].records) for i in compared if arms[i].trained_on_seeds] or [1])
     if not comparisons or (seeds > 1 and not noise.df):

@@ -158,14 +158,14 @@ def all_columns(quantities: Sequence[Quantity] = QUANTITIES) -> tuple[Column, ..
         if entry.column is None:
             continue
         cell = IN_PLACE.get(entry.field) or _cell_of(entry, entry.column)
-        columns = costs if entry.column.table == "costs" else scores
-        columns.append(Column(entry.column.header, entry.column.meaning, cell, entry.column.table))
-        columns += BESIDE.get(entry.field, ())
+        table = costs if entry.column.table == "costs" else scores
+        table.append(Column(entry.column.header, entry.column.meaning, cell, entry.column.table))
+        table += BESIDE.get(entry.field, ())
     return (*IDENTITY, *scores, SEEDS, *costs)
 
 
 def _cell_of(entry: Quantity, column: TableColumn) -> CellOf:
-    """The mean over seeds, with its ratio to the base's where that was measured."""
+    """What shows the mean over seeds, with its ratio to the base's where that was measured; or a count as it is."""
 
     def counted(row: ComparedArm) -> Cell:
         value = getattr(row.arm.first, entry.field) or 0
