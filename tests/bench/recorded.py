@@ -1,39 +1,65 @@
-"""Rows and items as a run leaves them, for tests of what reads them."""
+"""Records and items as a run leaves them, for tests of what reads them."""
+
+from collections.abc import Mapping
 
 import polars as pl
 
+from antipasto_bench.core.provenance import GitState
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.items import ITEMS_SCHEMA, items_digest
+from antipasto_bench.store.record import Provenance, RunRecord
 
-PROVENANCE = {
-    "hardware": "cpu-of-a-test",
-    "device": "cpu",
-    "threads": 2,
-    "git": {"commit": "0123456789abcdef", "dirty": False},
-}
+PROVENANCE = Provenance(
+    git=GitState(commit="0123456789abcdef", dirty=False), hardware="cpu-of-a-test", device="cpu", threads=2
+)
 
 
-def record(store: Store, variant: str, right: list[int], n: int = 8, costs: dict | None = None, **given):
-    """A row and its items as a run leaves them, with the given questions answered right out of n."""
+def record(
+    store: Store,
+    variant: str,
+    right: list[int],
+    n: int = 8,
+    fields: Mapping[str, object] | None = None,
+    **given: object,
+) -> RunRecord:
+    """A finished run's record, its items written: it answered the given questions of n right.
+
+    Args:
+        fields: of the record, in place of those that such a run has.
+        given: settings of the run, as users type them.
+    """
     run = compose(variant, given, "nano")
     scores = [1.0 if i in set(right) else 0.0 for i in range(n)]
-    items = [
-        {"split": "test", "task": "nano_metamath", "doc_id": i, "sha1": str(i), "filter": name,
-         "metric": "exact_match", "score": score}
-        for name in ("strict-match", "flexible-extract") for i, score in enumerate(scores)
-    ]  # fmt: skip
+    items = pl.DataFrame(
+        [
+            {"split": "test", "task": "nano_metamath", "doc_id": i, "sha1": str(i), "filter": name,
+             "metric": "exact_match", "score": score}
+            for name in ("strict-match", "flexible-extract") for i, score in enumerate(scores)
+        ],
+        schema=ITEMS_SCHEMA,
+    )  # fmt: skip
     store.items(run.run_id).parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(items, schema=ITEMS_SCHEMA).write_parquet(store.items(run.run_id))
-    trained = variant != "base"
-    return {
-        "items_sha256": items_digest(pl.DataFrame(items, schema=ITEMS_SCHEMA)),
+    items.write_parquet(store.items(run.run_id))
+    made = RunRecord.of(run, run.run_id)
+    values: dict[str, object] = {
+        "status": "ok",
+        "items_sha256": items_digest(items),
         "metrics": {"test": {"nano_metamath": {}}},
-        "run_id": run.run_id, "status": "ok", "model": run.model, "variant": variant, "rank": run.rank,
-        "lr": run.lr if trained else None, "seed": run.seed if trained else None,
-        "protocol": run.protocol, "scoring": run.scoring, "arm": run.arm, "config": run.model_dump(mode="json"),
-        "test_accuracy": sum(scores) / n, "test_strict": sum(scores) / n, "test_n": n, "valid_accuracy": 0.25,
-        "trained_parameters": 1234 if trained else 0, "train_s": 30.0 if trained else None, "eval_s": 5.0,
+        "test_accuracy": sum(scores) / n,
+        "test_strict": sum(scores) / n,
+        "test_n": n,
+        "valid_accuracy": 0.25,
+        "trained_parameters": 0 if made.untuned else 1234,
+        "train_s": None if made.untuned else 30.0,
+        "eval_s": 5.0,
         "provenance": PROVENANCE,
-        **(costs or {}),
-    }  # fmt: skip
+    }
+    for name, value in (values | dict(fields or {})).items():
+        setattr(made, name, value)
+    return made
+
+
+def failed(store: Store, variant: str, error: str, **given: object) -> RunRecord:
+    """The record of a run that failed."""
+    return record(store, variant, [0], 8, {"status": "failed", "error": error, "test_accuracy": None}, **given)

@@ -4,51 +4,70 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import UserError
-from ..spec.config import ADAPTER_WORDS, BASE
+from ..spec.config import ADAPTER_WORDS
 from ..spec.grammar import parse_words
 from ..store.folders import Store
 from ..store.items import items_of
-from .arms import Arm, arm_of, finished, sections
+from ..store.record import RunRecord
+from .arms import Arm, arm_of
+from .sections import finished, sections
 from .stats import Comparison, Summary, compare, summarise
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Duel:
-    """A comparison with its questions. Where an arm has several seeds, a question counts as most of them have it."""
+class ArmComparison:
+    """Two arms with their questions. A question is right in an arm where most of its seeds have it right."""
 
     a: Arm
     b: Arm
-    found: Comparison
+    comparison: Comparison
     summaries: tuple[Summary, Summary]
     only_a: list[str]  # sha1 of the questions that A has right and B wrong
     only_b: list[str]
 
 
-def duel(a: str, b: str, store: Store) -> Duel:
-    """Compare what two texts name, each a run id, or a variant with settings as in `lora lr=1e-2`.
+class TwoAnswers(TypedDict):
+    """A question with the right answer, and those of both arms."""
+
+    prompt: str
+    target: str
+    a: str
+    b: str
+
+
+def compare_two(a: str, b: str, store: Store) -> ArmComparison:
+    """Compare the arms of two texts, each a run id, or a variant with settings as in `lora lr=1e-2`.
 
     Raises:
         UserError: one of them names nothing, or several things; or their questions are not the same.
     """
-    arms = [select(text, store) for text in (a, b)]
-    questions = [_questions(arm, store) for arm in arms]
-    if questions[0] != questions[1]:
+    first, second = (select(text, store) for text in (a, b))
+    questions = _questions(first, store)
+    if questions != _questions(second, store):
         raise UserError(f"{a!r} and {b!r} were scored on different questions; compare runs of one table of the report")
-    if not all(arm.binary for arm in arms):
+    if not (first.binary and second.binary):
         raise UserError("only scores that are right or wrong can be compared question by question")
-    found = compare(arms[0].scores, arms[1].scores)
-    right = [arm.scores.mean(0) for arm in arms]
+    right = first.scores.mean(0), second.scores.mean(0)
 
-    def only(mine: Any, other: Any) -> list[str]:
-        return [sha1 for sha1, m, o in zip(questions[0], mine, other, strict=True) if m > 0.5 and o < 0.5]
+    def only(own: NDArray[np.float64], other: NDArray[np.float64]) -> list[str]:
+        return [sha1 for sha1, x, y in zip(questions, own, other, strict=True) if x > 0.5 and y < 0.5]
 
-    summaries = (summarise(arms[0].scores), summarise(arms[1].scores))
-    return Duel(arms[0], arms[1], found, summaries, only(right[0], right[1]), only(right[1], right[0]))
+    return ArmComparison(
+        first,
+        second,
+        compare(first.scores, second.scores),
+        (summarise(first.scores), summarise(second.scores)),
+        only_a=only(right[0], right[1]),
+        only_b=only(right[1], right[0]),
+    )
 
 
 def select(text: str, store: Store) -> Arm:
@@ -57,72 +76,75 @@ def select(text: str, store: Store) -> Arm:
     Raises:
         UserError: there is none, or more than one.
     """
-    rows = finished(store)
-    by_id = [row for row in rows if row["run_id"] == text]
+    records = finished(store)
+    by_id = [record for record in records if record.run_id == text]
     if by_id:
-        return arm_of(by_id, rows, store)
+        return arm_of(by_id, records, store)
     variants, axes = parse_words(text.split())
     if len(variants) != 1 or any(len(values) != 1 for values in axes.values()):
         raise UserError(f"cannot read {text!r}; write a run id, or one variant with settings, such as 'lora lr=1e-2'")
     wanted = {ADAPTER_WORDS.get(key, key): values[0] for key, values in axes.items()}
-
-    def matches(row: dict[str, Any]) -> bool:
-        known = row["config"]["adapter"] | {key: row[key] for key in ("model", "protocol", "lr", "seed")}
-        known["steps"] = row["config"]["steps"]
-        if row["variant"] == BASE:
-            known |= {"lr": None, "seed": None}
-        return row["variant"] == variants[0] and all(
-            key in known and _same(known[key], value) for key, value in wanted.items()
-        )
-
-    chosen = [row for row in rows if matches(row)]
+    matching = [record for record in records if record.variant == variants[0] and _has(record, wanted)]
     if "lr" not in wanted:  # the one that the report shows
-        shown = {row["run_id"] for section in sections(store) for arm in section.arms for row in arm.rows}
-        chosen = [row for row in chosen if row["run_id"] in shown]
-    arms: dict[str, list[dict[str, Any]]] = {}
-    for row in chosen:
-        arms.setdefault(row["arm"], []).append(row)
-    if not arms:
+        shown = {record.run_id for section in sections(store) for arm in section.arms for record in arm.records}
+        matching = [record for record in matching if record.run_id in shown]
+    by_arm: dict[str, list[RunRecord]] = {}
+    for record in matching:
+        by_arm.setdefault(record.arm, []).append(record)
+    if not by_arm:
         raise UserError(f"no finished run is {text!r}; `antipasto-bench list` shows them all")
-    found = [arm_of(members, chosen, store) for members in arms.values()]
-    if len(found) > 1:
-        raise UserError(f"{text!r} names {len(found)} arms ({', '.join(arm.label for arm in found)}); add a setting")
-    return found[0]
+    arms = [arm_of(members, matching, store) for members in by_arm.values()]
+    if len(arms) > 1:
+        raise UserError(f"{text!r} names {len(arms)} arms ({', '.join(arm.label for arm in arms)}); add a setting")
+    return arms[0]
 
 
-def answers(duel: Duel, shas: list[str], store: Store) -> list[dict[str, str]]:
-    """Question, right answer and both answers, from the samples of each arm's first run.
+def _has(record: RunRecord, wanted: dict[str, Any]) -> bool:
+    """Whether a run has all of the wanted settings."""
+    settings = record.config.adapter | {
+        "model": record.model,
+        "protocol": record.protocol,
+        "lr": record.lr,
+        "seed": record.seed,
+        "steps": record.config.steps,
+    }
+    return all(key in settings and _same(settings[key], value) for key, value in wanted.items())
+
+
+def answers(comparison: ArmComparison, sha1s: list[str], store: Store) -> list[TwoAnswers]:
+    """Some questions with the right answer and both arms' own, from the samples of each arm's first run.
 
     Raises:
         UserError: those samples are not on this machine.
     """
-    samples = [_samples(arm.rows[0]["run_id"], store) for arm in (duel.a, duel.b)]
+    a, b = (_samples(arm.first.run_id, store) for arm in (comparison.a, comparison.b))
     return [
         {
-            "prompt": samples[0][sha1]["prompt"],
-            "target": samples[0][sha1]["target"],
-            "a": samples[0][sha1]["response"],
-            "b": samples[1][sha1]["response"],
+            "prompt": a[sha1]["prompt"],
+            "target": a[sha1]["target"],
+            "a": a[sha1]["response"],
+            "b": b[sha1]["response"],
         }
-        for sha1 in shas
+        for sha1 in sha1s
     ]
 
 
-def _samples(run_id: str, store: Store) -> dict[str, dict[str, Any]]:
-    path = store.run_dir(run_id) / "samples.jsonl"
+def _samples(run_id: str, store: Store) -> dict[str, Json]:
+    """The samples of the test questions, by the questions' sha1."""
+    path = store.run_folder(run_id).samples
     if not path.exists():
-        raise UserError(f"{path} is not on this machine: what was answered can be shown only where the run was made")
+        raise UserError(f"{path} is not on this machine: answers can be shown only where the run was made")
     with open(path, encoding="utf-8") as file:
         return {sample["sha1"]: sample for sample in map(json.loads, file) if sample["split"] == "test"}
 
 
 def _questions(arm: Arm, store: Store) -> list[str]:
-    items = items_of(arm.rows[0], store, "test").unique("doc_id").sort("doc_id")
-    return items["sha1"].to_list()
+    items = items_of(arm.first, store, "test").unique("doc_id").sort("doc_id")
+    return list(items["sha1"])
 
 
-def _same(known: Any, wanted: Any) -> bool:
+def _same(value: Any, wanted: Any) -> bool:
     try:
-        return bool(np.isclose(float(known), float(wanted), rtol=1e-9, atol=0))
+        return bool(np.isclose(float(value), float(wanted), rtol=1e-9, atol=0))
     except (TypeError, ValueError):
-        return str(known) == str(wanted)
+        return str(value) == str(wanted)

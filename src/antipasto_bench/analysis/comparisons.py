@@ -1,4 +1,4 @@
-"""What the data can tell apart: every pair of a family of arms, corrected for how many pairs there are."""
+"""Which arms the data tell apart: many pairs compared at once, corrected for how many there are."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from statistics import median, median_low
-from typing import Any
 
 import numpy as np
 
 from .arms import Arm
-from .stats import Comparison, SeedNoise, Summary, compare, detectable, holm, letters, seed_noise, summarise
+from .multiplicity import holm, letters
+from .power import detectable
+from .stats import Comparison, Summary, compare, seed_noise, summarise
+from .variance import SeedNoise
 
 LEVEL = 0.05  # of the whole family of pairs
 POWER = 0.8
@@ -21,34 +23,34 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparisons:
     """How some arms compare, in their order."""
 
-    count: int  # of arms
+    arm_count: int
     pairs: dict[Pair, Comparison]  # (i, j) with i < j: arm i less arm j
     p: dict[Pair, float]  # corrected for how many pairs there are
     noise: SeedNoise
-    smallest: float | None  # the least true difference that would be found; None where that cannot be told
+    smallest: float | None  # the smallest true difference that would be detected; None where that cannot be known
 
     @cached_property
     def groups(self) -> list[str]:
-        """Letters: two arms share one if and only if they are not separated. Made where all pairs were compared."""
-        matrix = np.zeros((self.count, self.count), dtype=bool)
-        for i, j in self.apart():
+        """Letters: two arms share one if and only if they are not separated. Only where all pairs were compared."""
+        matrix = np.zeros((self.arm_count, self.arm_count), dtype=bool)
+        for i, j in self.separated_pairs():
             matrix[i, j] = matrix[j, i] = True
         return letters(matrix)
 
     def separated(self, i: int, j: int) -> bool:
         return self.p.get((min(i, j), max(i, j)), 1.0) < LEVEL
 
-    def apart(self) -> list[Pair]:
+    def separated_pairs(self) -> list[Pair]:
         return [pair for pair, value in self.p.items() if value < LEVEL]
 
     @property
     def leading(self) -> set[int]:
-        """The first arm and those not separated from it, where any is; nobody leads a table that separates nothing."""
-        tied = {i for i in range(self.count) if not self.separated(0, i)}
-        return tied if len(tied) < self.count else set()
+        """The first arm and those not separated from it; none where no arm is separated from the first."""
+        tied = {i for i in range(self.arm_count) if not self.separated(0, i)}
+        return tied if len(tied) < self.arm_count else set()
 
 
 def comparable(arms: Sequence[Arm]) -> bool:
@@ -56,38 +58,40 @@ def comparable(arms: Sequence[Arm]) -> bool:
     return all(arm.binary for arm in arms) and len({arm.scores.shape[1] for arm in arms}) == 1
 
 
-def verdict(arms: Sequence[Arm], pairs: Sequence[Pair] | None = None, noise: SeedNoise | None = None) -> Verdict:
+def compare_all(
+    arms: Sequence[Arm], pairs: Sequence[Pair] | None = None, noise: SeedNoise | None = None
+) -> Comparisons:
     """Arms compared on the questions that they share.
 
     Args:
         arms: the best first: letters are given out in their order.
-        pairs: the comparisons that are asked for; all where None.
-        noise: what seeds do, where more arms than these tell of it.
+        pairs: of indices of arms, i < j, to compare; all pairs where None.
+        noise: how much runs vary with their seeds, where it is known from more arms than these.
 
     Raises:
         ValueError: a score is neither right nor wrong.
     """
     noise = noise or seed_noise([arm.scores for arm in arms])
-    asked = list(combinations(range(len(arms)), 2)) if pairs is None else list(pairs)
-    found = {
+    comparisons = {
         (i, j): compare(arms[i].scores, arms[j].scores, noise, (arms[i].trained_on_seeds, arms[j].trained_on_seeds))
-        for i, j in asked
+        for i, j in (combinations(range(len(arms)), 2) if pairs is None else pairs)
     }
-    p = dict(zip(found, holm([pair.p for pair in found.values()]).tolist(), strict=True)) if found else {}
-    return Verdict(len(arms), found, p, noise, _smallest(arms, found, noise))
+    corrected = holm([pair.p for pair in comparisons.values()]).tolist() if comparisons else []
+    p = dict(zip(comparisons, corrected, strict=True))
+    return Comparisons(len(arms), comparisons, p, noise, _smallest(arms, comparisons, noise))
 
 
-def _smallest(arms: Sequence[Arm], found: dict[Pair, Comparison], noise: SeedNoise) -> float | None:
-    """For two arms of as many seeds as most have."""
-    compared = sorted({i for pair in found for i in pair})
-    seeds = median_low([len(arms[i].rows) for i in compared if arms[i].trained_on_seeds] or [1])
-    if not found or (seeds > 1 and not noise.df):
+def _smallest(arms: Sequence[Arm], comparisons: dict[Pair, Comparison], noise: SeedNoise) -> float | None:
+    """The smallest detectable difference between two arms of as many seeds as the median arm has."""
+    compared = sorted({i for pair in comparisons for i in pair})
+    seeds = median_low([len(arms[i].records) for i in compared if arms[i].trained_on_seeds] or [1])
+    if not comparisons or (seeds > 1 and not noise.df):
         return None
-    spread = median(pair.spread for pair in found.values())
+    spread = median(pair.spread for pair in comparisons.values())
     questions = arms[0].scores.shape[1]
     if not spread >= 0:  # one question: nan
         return None
-    return detectable(questions, spread, seeds, noise if noise.df else None, LEVEL / len(found), POWER)
+    return detectable(questions, spread, seeds, noise if noise.df else None, LEVEL / len(comparisons), POWER)
 
 
 def points(value: float) -> str:
@@ -96,29 +100,23 @@ def points(value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
-    """An arm with all that its cells are made from."""
+class ComparedArm:
+    """An arm with all that its cells in a table are made from."""
 
     arm: Arm
-    summary: Summary | None
-    index: int
-    arms: list[Arm]
-    found: Verdict | None
-
-    def mean(self, name: str) -> float | None:
-        return self.arm.mean(name)
-
-    @property
-    def first(self) -> dict[str, Any]:
-        return self.arm.rows[0]
+    summary: Summary | None  # None where the arms of the table are not compared; so below
+    index: int  # in the table's arms
+    arms: list[Arm]  # of the table
+    comparisons: Comparisons | None
 
 
-def rows_of(arms: list[Arm], found: Verdict | None) -> list[Row]:
+def compared_arms(arms: list[Arm], comparisons: Comparisons | None) -> list[ComparedArm]:
     return [
-        Row(arm, None if found is None else summary_of(arm, found), index, arms, found)
+        ComparedArm(arm, None if comparisons is None else summary_of(arm, comparisons), index, arms, comparisons)
         for index, arm in enumerate(arms)
     ]
 
 
-def summary_of(arm: Arm, found: Verdict) -> Summary:
-    return summarise(arm.scores, found.noise if arm.trained_on_seeds else None)
+def summary_of(arm: Arm, comparisons: Comparisons) -> Summary:
+    """An arm's accuracy with its interval, by the seed noise of all arms that it was compared with."""
+    return summarise(arm.scores, comparisons.noise if arm.trained_on_seeds else None)

@@ -1,46 +1,91 @@
-"""Costs in words: one line from shapes, one of what was measured."""
+"""Costs in words and as JSON: what is counted on shapes, and what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Protocol
 
 from ..spec.config import BASE
+from ..store.quantities import QUANTITIES, Phrase, Quantity, quantity
+from ..store.record import Costs
 
 
-def card(row: Mapping[str, Any]) -> str:
+class Shapes(Protocol):
+    """What `cost` counts on the shapes of a model: the fields that quantities name as `shapes.field`, and these."""
+
+    @property
+    def variant(self) -> str: ...
+
+    @property
+    def rank(self) -> int | Literal["full"] | None: ...
+
+    def model_dump(self) -> dict[str, Any]: ...
+
+
+def card(shapes: Shapes, costs: Costs | None = None, quantities: Sequence[Quantity] = QUANTITIES) -> str:
     """Costs for people: a line from shapes, and below it one of what was measured, where it was."""
-    name = row["variant"] + (f" r={row['rank']}" if row["rank"] else "")
-    macs, base = row["added_macs_per_token"], row["base_macs_per_token"]
-    lines = [
-        f"{name:24} {row['trainable_params']:>13,} parameters  {macs / 1e6:8.2f}M MACs/token "
-        f"(+{100 * macs / base:.1f} %)  {row['adapter_bytes'] / 1e6:8.2f} MB on disk  {row['targets']} layers"
-    ]
-    if row.get("base_forward_ms") is not None:
-        lines.append(f"    {measured_line(row)}")
+    name = shapes.variant + (f" r={shapes.rank}" if shapes.rank else "")
+    lines = [f"{name:24} {'  '.join(_in_order(_counted(shapes, quantities)))}"]
+    if costs is not None and costs.measured:
+        lines.append(f"    {measured_line(costs, untuned=shapes.variant == BASE, quantities=quantities)}")
     return "\n".join(lines)
 
 
-def measured_line(row: Mapping[str, Any]) -> str:
-    """What was measured of an adapter, in one line."""
-    if row["base_forward_ms"] is None:
+def measured_line(costs: Costs, *, untuned: bool, quantities: Sequence[Quantity] = QUANTITIES) -> str:
+    """What was measured of an adapter, in one line.
+
+    Args:
+        costs: of an adapter, or of the base model.
+        untuned: whether they are of the base model; its own measurements are then shown.
+    """
+    if not costs.measured:
         return "not measured"
-    told = [f"{k} {ms} ms" for k in ("forward", "backward") if (ms := against_base(row, f"{k}_ms"))]
-    told += [f"peak {row['peak_bytes'] / 1e6:,.0f} MB"] if row["peak_bytes"] is not None else []
-    told += [f"keeps {mb} MB for backward"] if (mb := against_base(row, "saved_bytes", 1e-6)) else []
-    if row["attach_cold_s"] is not None:
-        told += [f"attach {row['attach_cold_s']:.2f} s cold, {row['attach_warm_s']:.2f} s warm"]
-    told += [f"merge {row['merge_s']:.3f} s"] if row["merge_s"] is not None else []
-    told += [f"generates {against_base(row, 'generated_tokens_per_s')} tokens/s"]
-    return f"{row['priced_tokens']:,} tokens: {', '.join(told)}"
+    texts = []
+    for entry in quantities:
+        if entry.phrase is not None and (value := _value(costs, entry.own(untuned))) is not None:
+            text = entry.text(value, entry.phrase, None if untuned else _value(costs, entry.base))
+            texts.append((entry.phrase, entry.phrase.words.format(text)))
+    tokens = "" if costs.priced_tokens is None else f"{quantity('priced_tokens').text(costs.priced_tokens)} tokens: "
+    return f"{tokens}{', '.join(_in_order(texts))}"
 
 
-def against_base(row: Mapping[str, Any], name: str, scale: float = 1) -> str:
-    """A measured cost with its ratio to the base's, as in `41.2 (1.21x)`; empty where the variant has no such cost."""
-    base = row[f"base_{name}"]
-    own = base if row["variant"] == BASE else row[name]
-    if own is None:
-        return ""
-    if row["variant"] == BASE:
-        return f"{own * scale:,.1f}"
-    return f"{own * scale:,.1f} ({own / base:.2f}x)" if base else f"{own * scale:,.1f}"
+def cost_json(
+    shapes: Shapes, costs: Costs | None = None, quantities: Sequence[Quantity] = QUANTITIES
+) -> dict[str, Any]:
+    """What `cost --json` prints of an adapter.
+
+    Args:
+        costs: what was measured; None where nothing was.
+    """
+    listed = [entry for entry in quantities if entry.cost_json]
+    counted = {name for entry in listed if entry.shapes for name in (entry.shapes.field, entry.shapes.base)}
+    measured = {name for entry in listed for name in (entry.field, entry.base)} - counted
+    values = {
+        name: value
+        for name, value in shapes.model_dump().items()
+        if name in ("variant", "rank", "model") or name in counted
+    }
+    if costs is not None:
+        values |= {name: getattr(costs, name) for name in type(costs).model_fields if name in measured}
+    return values
+
+
+def _counted(shapes: Shapes, quantities: Iterable[Quantity]) -> list[tuple[Phrase, str]]:
+    texts = []
+    for entry in quantities:
+        if entry.shapes is not None and entry.shapes.phrase is not None:
+            value: int = getattr(shapes, entry.shapes.field)
+            text = entry.shapes.phrase.words.format(entry.text(value, entry.shapes.phrase))
+            if entry.shapes.base is not None:
+                text += f" (+{100 * value / getattr(shapes, entry.shapes.base):.1f} %)"
+            texts.append((entry.shapes.phrase, text))
+    return texts
+
+
+def _in_order(texts: Iterable[tuple[Phrase, str]]) -> list[str]:
+    return [text for _, text in sorted(texts, key=lambda pair: not pair[0].first)]
+
+
+def _value(costs: Costs, field: str | None) -> float | None:
+    value: float | None = None if field is None else getattr(costs, field)
+    return value

@@ -6,58 +6,52 @@ Bytes depend on the numbers alone: the font is one that the renderer carries wit
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import log
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 
+from antipasto import CONFIGS, FrozenBasisConfig
+
 from ..analysis.ablations import Ablation, order_of
 from ..analysis.arms import compact
-from ..analysis.compared_sections import Study
-from ..analysis.comparisons import Row
-from ..spec.config import BASE
+from ..analysis.compared_sections import ComparedSection
+from ..analysis.comparisons import ComparedArm, summary_of
+from ..store.quantities import QUANTITIES, Quantity
+
+VegaLite = dict[str, Any]  # a specification, or a part of one
+Theme = Literal["light", "dark"]
+Drawing = alt.LayerChart | alt.FacetChart
 
 FONT = "Liberation Sans"
-INK = {"light": "#24292f", "dark": "#d7dde3"}
-RULES = {"light": "#d8dee4", "dark": "#3a424c"}
+INK: dict[Theme, str] = {"light": "#24292f", "dark": "#d7dde3"}
+RULES: dict[Theme, str] = {"light": "#d8dee4", "dark": "#3a424c"}
 FROZEN, OTHERS, UNTUNED = "frozen basis", "other adapters", "untuned model"
-COLOURS = {
+COLOURS: dict[Theme, dict[str, str]] = {
     "light": {FROZEN: "#0b62c4", OTHERS: "#bf5410", UNTUNED: "#57606a"},
     "dark": {FROZEN: "#6cb2ff", OTHERS: "#ffa25c", UNTUNED: "#9aa4ae"},
 }
-HUES = {  # of series side by side; apart for readers who see few colours, too
+HUES: dict[Theme, list[str]] = {  # of series side by side; apart for readers who see few colours, too
     "light": ["#0b62c4", "#bf5410", "#0a7c53", "#8a3fbf", "#b3123f", "#6b5b00", "#3d6b78", "#57606a"],
     "dark": ["#6cb2ff", "#ffa25c", "#5fd4a5", "#cfa0f5", "#ff8aa5", "#d9c24e", "#8cc7d6", "#9aa4ae"],
 }
-THEMES = tuple(INK)
-
-# What accuracy can be drawn against: the columns of costs, as numbers of an arm.
-COST_AXES = (
-    ("trained parameters", "trained_parameters", 1.0),
-    ("adapter file, kB", "adapter_bytes", 1e-3),
-    ("added MACs a token", "added_macs_per_token", 1.0),
-    ("forward ms", "forward_ms", 1.0),
-    ("backward ms", "backward_ms", 1.0),
-    ("kept for backward, MB", "saved_bytes", 1e-6),
-    ("peak memory, MB", "peak_bytes", 1e-6),
-    ("init seconds", "attach_cold_s", 1.0),
-    ("training seconds", "train_s", 1.0),
-)
+THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
-def svg(chart: Any, theme: str) -> str:
+def svg(chart: Drawing, theme: Theme) -> str:
     """The drawing as an SVG file for a light or a dark page."""
     import vl_convert
 
     text = vl_convert.vegalite_to_svg(
-        chart.to_dict() | {"config": config(theme)}, vl_version=vl_convert.get_vegalite_versions()[-1]
+        chart.to_dict() | {"config": theme_config(theme)}, vl_version=vl_convert.get_vegalite_versions()[-1]
     )
     return f"{text}\n"
 
 
-def config(theme: str) -> dict[str, Any]:
-    """Vega-Lite's settings for a theme; colours that a drawing gives by name are the theme's, too."""
+def theme_config(theme: Theme) -> VegaLite:
+    """Vega-Lite's settings for a theme, the colours of series among them."""
     ink, rule = INK[theme], RULES[theme]
     axis = {"labelColor": ink, "titleColor": ink, "domainColor": rule, "tickColor": rule, "gridColor": rule}
     return {
@@ -73,85 +67,120 @@ def config(theme: str) -> dict[str, Any]:
     }
 
 
-def points_of(study: Study, costs: Sequence[tuple[str, str, float]] = COST_AXES) -> list[dict[str, Any]]:
-    """Each arm against each cost, and whether it is on the frontier: no cheaper arm has its accuracy or more.
+@dataclass
+class ParetoPoint:
+    """An arm against a cost."""
+
+    arm: str
+    kind: str
+    test: float  # accuracy in percent; so low and high, its interval
+    seeds: int
+    cost: str  # the title of the axis
+    value: float
+    frontier: bool  # whether no cheaper arm has its accuracy or more
+    low: float | None = None
+    high: float | None = None
+    name: str | None = None  # written beside it
+
+    def data(self) -> VegaLite:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def axes(quantities: Sequence[Quantity] = QUANTITIES) -> list[Quantity]:
+    """The costs that accuracy can be drawn against."""
+    return [entry for entry in quantities if entry.axis is not None]
+
+
+def points_of(section: ComparedSection, costs: Sequence[Quantity]) -> list[ParetoPoint]:
+    """Each arm against each cost.
 
     Costs that an arm lacks, or that are 0 and have no place on a logarithmic axis, leave it out.
     """
-    found = []
-    for name, column, scale in costs:
-        placed = [(row, value) for row in study.rows if (value := row.mean(column)) is not None and value > 0]
-        for row, value in placed:
+    points = []
+    for cost in costs:
+        priced = [(row, value) for row in section.arms if (value := row.arm.mean(cost.field)) is not None and value > 0]
+        for row, value in priced:
             mean = row.arm.scores.mean()
             beaten = any(
-                (other.arm.scores.mean() >= mean and cost < value) or (other.arm.scores.mean() > mean and cost <= value)
-                for other, cost in placed
+                (other.arm.scores.mean() >= mean and price < value)
+                or (other.arm.scores.mean() > mean and price <= value)
+                for other, price in priced
             )
-            found.append(_point(row) | {"cost": name, "value": value * scale, "frontier": not beaten})
-    return found
+            points.append(_point(row, cost.axis_title, value * cost.scale, frontier=not beaten))
+    return points
 
 
-def _point(row: Row) -> dict[str, Any]:
-    from antipasto import CONFIGS, FrozenBasisConfig
-
-    variant = row.arm.variant
-    frozen = variant in CONFIGS and issubclass(CONFIGS[variant], FrozenBasisConfig)
-    point = {
-        "arm": row.arm.name.replace("rotate_basis=", "").replace("road_variant=", ""),
-        "kind": UNTUNED if variant == BASE else FROZEN if frozen else OTHERS,
-        "test": 100 * float(row.arm.scores.mean()),
-        "seeds": len(row.arm.rows),
-    }
-    if row.summary is not None:
-        point |= {"low": 100 * row.summary.low, "high": 100 * row.summary.high}
-    return point
+def _point(row: ComparedArm, cost: str, value: float, frontier: bool) -> ParetoPoint:
+    frozen = row.arm.variant in CONFIGS and issubclass(CONFIGS[row.arm.variant], FrozenBasisConfig)
+    return ParetoPoint(
+        arm=row.arm.name.replace("rotate_basis=", "").replace("road_variant=", ""),
+        kind=UNTUNED if row.arm.untuned else FROZEN if frozen else OTHERS,
+        test=100 * float(row.arm.scores.mean()),
+        seeds=len(row.arm.records),
+        cost=cost,
+        value=value,
+        frontier=frontier,
+        low=None if row.summary is None else 100 * row.summary.low,
+        high=None if row.summary is None else 100 * row.summary.high,
+    )
 
 
 WIDTH, HEIGHT = 680, 380  # of the drawing in README
 
 
-def pareto(study: Study, theme: str, cost: str = COST_AXES[0][0]) -> Any:
-    """Test accuracy against one cost, with intervals and frontier; names on the frontier where there is room."""
-    values = points_of(study, [axis for axis in COST_AXES if axis[0] == cost])
-    domain = _name_some(values)
+def pareto(section: ComparedSection, theme: Theme, cost: Quantity | None = None) -> Drawing:
+    """Test accuracy against one cost, with intervals and frontier; names on the frontier where there is room.
+
+    Args:
+        cost: one of `axes()`; the first where None.
+    """
+    cost = cost or axes()[0]
+    points = points_of(section, [cost])
+    domain = _name_some(points)
     scale = alt.Scale(type="log", domain=domain, nice=False)
-    base = alt.Chart(alt.InlineData(values=values)).encode(
-        x=alt.X("value:Q", scale=scale, title=cost, axis=alt.Axis(grid=False, format="~s", labelOverlap=True))
+    base = alt.Chart(_inline(points)).encode(
+        x=alt.X(
+            "value:Q", scale=scale, title=cost.axis_title, axis=alt.Axis(grid=False, format="~s", labelOverlap=True)
+        )
     )
     layers = [*_pareto_layers(base, theme), _names(base.transform_filter("isValid(datum.name)"))]
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
-def _name_some(values: list[dict[str, Any]]) -> list[float]:
+def _inline(points: Sequence[ParetoPoint]) -> alt.InlineData:
+    return alt.InlineData(values=[point.data() for point in points])
+
+
+def _name_some(points: list[ParetoPoint]) -> list[float]:
     """Give a name to frontier points, the most accurate first, unless it would run into one that has it already.
 
     Names stand to the upper left of their points, where no other point can be: it would be cheaper and better.
 
     Returns:
-        the ends of the axis that this was reckoned on.
+        the ends of the axis that this was computed for.
     """
-    domain = [min(value["value"] for value in values) / 2, max(value["value"] for value in values) * 1.5]
+    domain = [min(point.value for point in points) / 2, max(point.value for point in points) * 1.5]
     taken: list[tuple[float, float, float]] = []  # right end, width and baseline, in pixels
-    for value in sorted((v for v in values if v["frontier"]), key=lambda v: (-v["test"], v["value"], v["arm"])):
-        right = WIDTH * log(value["value"] / domain[0]) / log(domain[1] / domain[0])
-        width, baseline = 6.2 * len(value["arm"]) + 8, HEIGHT * (1 - value["test"] / 100)
+    for point in sorted((p for p in points if p.frontier), key=lambda p: (-p.test, p.value, p.arm)):
+        right = WIDTH * log(point.value / domain[0]) / log(domain[1] / domain[0])
+        width, baseline = 6.2 * len(point.arm) + 8, HEIGHT * (1 - point.test / 100)
         if width <= right and all(abs(baseline - y) > 13 or right < x - w or right - width > x for x, w, y in taken):
-            value["name"] = value["arm"]
+            point.name = point.arm
             taken.append((right, width, baseline))
     return domain
 
 
-def pareto_explorer(study: Study) -> dict[str, Any]:
-    """The same with a menu of costs, as a specification for the page."""
-    values = points_of(study)
-    names = [name for name, *_ in COST_AXES if any(value["cost"] == name for value in values)]
+def pareto_explorer(section: ComparedSection) -> VegaLite:
+    """The same with a menu of costs, as a specification for the page; empty where no arm has a cost."""
+    points = points_of(section, axes())
+    names = list(dict.fromkeys(point.cost for point in points))
     if not names:
         return {}
     for name in names:
-        _name_some([value for value in values if value["cost"] == name])
+        _name_some([point for point in points if point.cost == name])
     menu = alt.param(name="cost", value=names[0], bind=alt.binding_select(options=names, name="Cost "))
     base = (
-        alt.Chart(alt.InlineData(values=values))
+        alt.Chart(_inline(points))
         .transform_filter("datum.cost == cost")
         .encode(
             x=alt.X("value:Q", scale=alt.Scale(type="log"), title="cost", axis=alt.Axis(grid=False, format="~s")),
@@ -169,17 +198,18 @@ def pareto_explorer(study: Study) -> dict[str, Any]:
     return alt.layer(*layers).add_params(menu).properties(width="container", height=420).to_dict()
 
 
-def _names(base: Any) -> Any:
+def _names(base: alt.Chart) -> alt.Chart:
     room = alt.condition("width > 500", alt.value(1), alt.value(0))
-    return base.mark_text(dx=-5, dy=-6, fontSize=11, align="right", baseline="bottom").encode(
+    texts: alt.Chart = base.mark_text(dx=-5, dy=-6, fontSize=11, align="right", baseline="bottom").encode(
         y=_TEST, text="name:N", opacity=room
     )
+    return texts
 
 
 _TEST = alt.Y("test:Q", title="test %", scale=alt.Scale(domain=[0, 100]))
 
 
-def _pareto_layers(base: Any, theme: str | None) -> list[Any]:
+def _pareto_layers(base: alt.Chart, theme: Theme | None) -> list[alt.Chart]:
     kinds = [FROZEN, OTHERS, UNTUNED]
     hues = alt.Scale(domain=kinds, range=[COLOURS[theme][kind] for kind in kinds]) if theme else alt.Scale(domain=kinds)
     colour = alt.Color("kind:N", scale=hues, title=None, legend=alt.Legend(orient="top", symbolOpacity=1))
@@ -192,36 +222,38 @@ def _pareto_layers(base: Any, theme: str | None) -> list[Any]:
     ]
 
 
-def ablation(found: Ablation, theme: str | None) -> Any:
-    """Test accuracy along an axis, a line a series, with intervals."""
-    from ..analysis.comparisons import summary_of
+def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
+    """Test accuracy along an axis, a line a series, with intervals.
 
+    Args:
+        theme: None for the page, which gives the colours itself.
+    """
     values = []
-    for series in found.series:
+    for series in swept.series:
         for value, index in zip(series.values, series.members, strict=True):
-            summary = summary_of(found.arms[index], found.found)
+            summary = summary_of(swept.arms[index], swept.comparisons)
             values.append(
-                {"series": series.name, "value": value if found.numeric else compact(value), "test": 100 * summary.mean,
+                {"series": series.name, "value": value if swept.numeric else compact(value), "test": 100 * summary.mean,
                  "low": 100 * summary.low, "high": 100 * summary.high, "seeds": summary.seeds}
             )  # fmt: skip
-    kept = {json.dumps(value): value for series in found.series for value in series.values}.values()
-    drawn: Any = [value if found.numeric else compact(value) for value in sorted(kept, key=order_of)]
-    if found.numeric:
-        axis = alt.Axis(values=drawn, grid=False, format="~g")
-        x = alt.X("value:Q", title=found.axis, scale=alt.Scale(type="log", nice=False, padding=20), axis=axis)
+    distinct = {json.dumps(value): value for series in swept.series for value in series.values}.values()
+    ticks: Any = [value if swept.numeric else compact(value) for value in sorted(distinct, key=order_of)]
+    if swept.numeric:
+        axis = alt.Axis(values=ticks, grid=False, format="~g")
+        x = alt.X("value:Q", title=swept.axis, scale=alt.Scale(type="log", nice=False, padding=20), axis=axis)
     else:
         axis = alt.Axis(labelAngle=0, grid=False)
-        x = alt.X("value:N", title=found.axis, sort=drawn, axis=axis, scale=alt.Scale(padding=0.5))
+        x = alt.X("value:N", title=swept.axis, sort=ticks, axis=axis, scale=alt.Scale(padding=0.5))
     hues = alt.Scale(range=HUES[theme]) if theme else alt.Undefined
     colour = alt.Color("series:N", title=None, scale=hues, legend=alt.Legend(orient="top", columns=3, symbolOpacity=1))
     base = alt.Chart(alt.InlineData(values=values)).encode(
         x=x,
         color=colour,
-        tooltip=["series:N", alt.Tooltip("value:N", title=found.axis), alt.Tooltip("test:Q", format=".1f"),
+        tooltip=["series:N", alt.Tooltip("value:N", title=swept.axis), alt.Tooltip("test:Q", format=".1f"),
                  alt.Tooltip("low:Q", format=".1f"), alt.Tooltip("high:Q", format=".1f"), "seeds:Q"],
     )  # fmt: skip
     layers = [base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q"), y2="high:Q")]
-    if found.numeric:
+    if swept.numeric:
         layers.append(base.mark_line(opacity=0.8).encode(y=_TEST))
     layers.append(
         base.mark_point(filled=True, size=60, opacity=1).encode(y=_TEST, shape=alt.Shape("series:N", legend=None))
@@ -229,9 +261,15 @@ def ablation(found: Ablation, theme: str | None) -> Any:
     return alt.layer(*layers).properties(width=560 if theme else "container", height=240)
 
 
-def learning_curves(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Training loss of each arm, the mean over its seeds, as a specification for the page; a menu names one."""
-    values = [{"arm": arm} | point for arm, points in curves.items() for point in points]
+def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
+    """Training loss of each arm as a specification for the page, with a menu that names one; empty where none has any.
+
+    Args:
+        curves: of each arm, by its name: the mean loss over its seeds, by step.
+    """
+    values = [
+        {"arm": arm, "step": step, "loss": loss} for arm, losses in curves.items() for step, loss in losses.items()
+    ]
     if not values:
         return {}
     names = list(curves)
@@ -251,18 +289,19 @@ def learning_curves(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         .add_params(menu)
         .properties(width="container", height=320)
     )
-    return chart.to_dict()
+    specification: VegaLite = chart.to_dict()
+    return specification
 
 
-def drawings(study: Study) -> dict[str, str]:
-    """The SVG files of a study, by file name."""
-    found: dict[str, str] = {}
-    if study.found is None:
-        return found
+def drawings(section: ComparedSection) -> dict[str, str]:
+    """The SVG files of a section, by file name."""
+    files: dict[str, str] = {}
+    if section.comparisons is None:
+        return files
     for theme in THEMES:
         end = "" if theme == "light" else f"-{theme}"
-        if study.priced:
-            found[f"{study.slug}-pareto{end}.svg"] = svg(pareto(study, theme), theme)
-        for each in study.ablations:
-            found[f"{study.slug}-{each.axis}{end}.svg"] = svg(ablation(each, theme), theme)
-    return found
+        if section.has_sizes:
+            files[f"{section.slug}-pareto{end}.svg"] = svg(pareto(section, theme), theme)
+        for swept in section.ablations:
+            files[f"{section.slug}-{swept.axis}{end}.svg"] = svg(ablation_chart(swept, theme), theme)
+    return files

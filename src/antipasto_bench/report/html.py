@@ -5,74 +5,117 @@ Nothing that a model wrote is taken for markup: the template escapes every value
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..analysis.compared_sections import Study
+from ..analysis.arms import Arm
+from ..analysis.compared_sections import ComparedSection, FailedRun
 from ..analysis.comparisons import LEVEL
-from ..core.errors import UserError
+from ..store.excerpts import Answer, CurvePoint, Excerpts, read_excerpts
 from ..store.folders import Store
-from .columns import COLUMNS, Cell, p_text
-from .figures import THEMES, ablation, config, learning_curves, pareto_explorer
-from .markdown import TRIED, conclusions, made_on, prices, published
+from ..store.quantities import QUANTITIES, Quantity
+from ..store.record import RunRecord
+from .columns import COLUMNS, Cell, Column, p_text
+from .figures import THEMES, VegaLite, ablation_chart, learning_curves, pareto_explorer, theme_config
+from .markdown import TRIED, conclusions, costs_note, published, trained_on
 
 TEMPLATES = Path(__file__).parent / "templates"
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90  # of the small drawing on a run's page
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+@dataclass(frozen=True)
+class TableRow:
+    cells: list[Cell]
+    arm: Arm
 
 
-NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("test %", "test_accuracy", _percent),
-    ("± one standard error", "test_stderr", _percent),
-    ("strict %", "test_strict", _percent),
-    ("valid %", "valid_accuracy", _percent),
-    ("loss on general text, before", "general_loss_base", "{:.3f}".format),
-    ("after", "general_loss", "{:.3f}".format),
-    ("trained parameters", "trained_parameters", "{:,}".format),
-    ("adapter, bytes", "adapter_bytes", "{:,}".format),
-    ("first training loss", "first_loss", "{:.3f}".format),
-    ("last training loss", "last_loss", "{:.3f}".format),
-    ("mean gradient norm", "mean_grad_norm", "{:.3g}".format),
-    ("training, s", "train_s", "{:.0f}".format),
-    ("scoring, s", "eval_s", "{:.0f}".format),
-    ("in all, s", "total_s", "{:.0f}".format),
-    ("finished", "finished_at", str),
-)
+@dataclass(frozen=True)
+class SweptAxis:
+    axis: str
+    conclusion: str
+    chart: str  # the id of its place; so below
 
 
-def page(found: list[Study], failed: list[tuple[str, str]], store: Store, references: Sequence[Path] = ()) -> str:
+@dataclass(frozen=True)
+class MatrixRow:
+    name: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class PagePart:
+    """What the template shows of one section; empty where there is nothing to show."""
+
+    slug: str
+    title: str
+    columns: list[Column]
+    rows: list[TableRow]
+    notes: list[str]
+    costs_note: str
+    trained_on: str
+    pareto: str
+    curves: str
+    ablations: list[SweptAxis]
+    matrix: list[MatrixRow]
+    tried: list[str]
+
+
+@dataclass(frozen=True)
+class Polyline:
+    """A small drawing of a loss curve."""
+
+    points: str  # of an SVG, the highest loss at the top
+    low: str
+    high: str
+    width: int = CURVE_WIDTH
+    height: int = CURVE_HEIGHT
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """What the template shows of one run."""
+
+    id: str
+    cells: list[Cell]  # in the list of every run
+    numbers: list[tuple[str, str]]
+    config: str
+    trained_on: str
+    curve: Polyline | None
+    answers: list[Answer]
+
+
+def page(
+    sections: Sequence[ComparedSection], failed: Sequence[FailedRun], store: Store, references: Sequence[Path] = ()
+) -> str:
     """The page as HTML.
 
     Raises:
-        UserError: a dossier or a reference file cannot be read.
+        UserError: the excerpts of a run or a reference file cannot be read.
     """
-    dossiers = {row["run_id"]: _dossier(row["run_id"], store) for study in found for row in study.section.rows}
-    charts: dict[str, Any] = {}
-    parts = [_part(study, dossiers, charts) for study in found]
-    runs = {row["run_id"]: row for study in found for row in study.section.rows}  # a base may stand in several tables
+    runs = {record.run_id: record for section in sections for record in section.section.records}  # once: bases repeat
+    excerpts = {run_id: read_excerpts(run_id, store) for run_id in runs}
+    charts: dict[str, VegaLite] = {}
+    parts = [_part(section, excerpts, charts) for section in sections]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template("report.html.j2").render(
         parts=parts,
-        runs=[_run(runs[run_id], dossiers[run_id]) for run_id in sorted(runs)],
+        run_headers=[entry.run_list.header for entry in QUANTITIES if entry.run_list is not None],
+        runs=[_run_page(runs[run_id], excerpts[run_id]) for run_id in sorted(runs)],
         failed=failed,
         references=[published(path) for path in references],
         tried=TRIED,
         charts=charts,
-        themes={theme: config(theme) for theme in THEMES},
+        themes={theme: theme_config(theme) for theme in THEMES},
         style=_asset("report.css"),
         script=_asset("report.js"),
         vega=_vega() if charts else "",
@@ -92,99 +135,109 @@ def _vega() -> Markup:
     return Markup(bundle.replace("</script", "<\\/script"))
 
 
-def _part(study: Study, dossiers: dict[str, Any], charts: dict[str, Any]) -> dict[str, Any]:
-    """What the template shows of one table; drawings are added to `charts` under the names of their places."""
-    arms = study.section.arms
+def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[str, VegaLite]) -> PagePart:
+    """What the template shows of one section; drawings are added to `charts` under the ids of their places."""
 
-    def drawn(name: str, specification: dict[str, Any]) -> str:
-        place = f"chart-{study.slug}-{name}"
-        if specification:
-            charts[place] = specification
-        return place if specification else ""
+    def place(name: str, specification: VegaLite) -> str:
+        if not specification:
+            return ""
+        chart_id = f"chart-{section.slug}-{name}"
+        charts[chart_id] = specification
+        return chart_id
 
-    table = [[(column.name, column.cell(row)) for column in COLUMNS] for row in study.rows]
-    kept = [i for i in range(len(COLUMNS)) if any(line[i][1].text for line in table)]
-    curves = {arm.name: curve for arm in arms if (curve := _mean_curve(dossiers[row["run_id"]] for row in arm.rows))}
-    return {
-        "slug": study.slug,
-        "title": study.title,
-        "columns": [COLUMNS[i] for i in kept],
-        "rows": [{"cells": [line[i][1] for i in kept], "arm": arm} for line, arm in zip(table, arms, strict=True)],
-        "notes": [unescape(note) for note in conclusions(study) if note],
-        "prices": prices(study),
-        "made_on": f"{made_on(study.section.rows)}; protocol {study.section.protocol}.",
-        "pareto": drawn("pareto", pareto_explorer(study) if study.found else {}),
-        "curves": drawn("curves", learning_curves(curves)),
-        "ablations": [
-            {"axis": each.axis, "said": each.conclusion(), "chart": drawn(each.axis, ablation(each, None).to_dict())}
-            for each in study.ablations
-        ],
-        "matrix": _matrix(study),
-        "tried": [line.removeprefix("- ").replace("**", "") for line in study.section.tried],
+    cells = [[column.cell(row) for column in COLUMNS] for row in section.arms]
+    filled = [i for i in range(len(COLUMNS)) if any(line[i].text for line in cells)]
+    arms = section.section.arms
+    curves = {
+        arm.name: curve
+        for arm in arms
+        if (curve := _mean_curve(excerpts[record.run_id].curve for record in arm.records))
     }
+    return PagePart(
+        slug=section.slug,
+        title=section.title,
+        columns=[COLUMNS[i] for i in filled],
+        rows=[TableRow([line[i] for i in filled], arm) for line, arm in zip(cells, arms, strict=True)],
+        notes=[unescape(note) for note in conclusions(section) if note],
+        costs_note=costs_note(section),
+        trained_on=f"{trained_on(section.section.records)}; protocol {section.section.protocol}.",
+        pareto=place("pareto", pareto_explorer(section) if section.comparisons else {}),
+        curves=place("curves", learning_curves(curves)),
+        ablations=[
+            SweptAxis(swept.axis, swept.conclusion(), place(swept.axis, ablation_chart(swept, None).to_dict()))
+            for swept in section.ablations
+        ],
+        matrix=_matrix(section),
+        tried=[line.removeprefix("- ").replace("**", "") for line in section.section.tried],
+    )
 
 
-def _matrix(study: Study) -> list[dict[str, Any]]:
+def _matrix(section: ComparedSection) -> list[MatrixRow]:
     """Corrected p of every pair: a line an arm, in the order of the table."""
-    if study.found is None:
+    if section.comparisons is None:
         return []
-    count = len(study.section.arms)
-    lines = []
-    for i, arm in enumerate(study.section.arms):
+    arms, lines = section.section.arms, []
+    for i, arm in enumerate(arms):
         cells = []
-        for j in range(count):
-            p = study.found.p.get((min(i, j), max(i, j)))
-            cells.append(
-                Cell("")
-                if p is None
-                else Cell(p_text(p).replace("< 0.001", "0"), f"{arm.name} and {study.section.arms[j].name}: "
-                          f"p {p_text(p)}", p < LEVEL)
-            )  # fmt: skip
-        lines.append({"name": arm.name, "cells": cells})
+        for j, other in enumerate(arms):
+            p = section.comparisons.p.get((min(i, j), max(i, j)))
+            if p is None:
+                cells.append(Cell(""))
+            else:
+                title = f"{arm.name} and {other.name}: p {p_text(p)}"
+                cells.append(Cell(p_text(p).replace("< 0.001", "0"), title, p < LEVEL))
+        lines.append(MatrixRow(arm.name, cells))
     return lines
 
 
-def _dossier(run_id: str, store: Store) -> dict[str, Any]:
-    path = store.dossier(run_id)
-    if not path.exists():
-        return {"curve": [], "answers": []}
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return {"curve": list(kept["curve"]), "answers": list(kept["answers"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged; restore it, or write it anew: antipasto-bench measure {run_id}") from error
-
-
-def _mean_curve(dossiers: Iterable[dict[str, Any]]) -> list[dict[str, float]]:
+def _mean_curve(curves: Iterable[Sequence[CurvePoint]]) -> dict[int, float]:
     """The mean loss over seeds at the steps that all of them have."""
-    losses = [{point["step"]: point["loss"] for point in each["curve"]} for each in dossiers if each["curve"]]
+    losses = [{point.step: point.loss for point in curve} for curve in curves if curve]
     if not losses:
-        return []
+        return {}
     steps = sorted(set.intersection(*map(set, losses)))
-    return [{"step": step, "loss": round(sum(loss[step] for loss in losses) / len(losses), 4)} for step in steps]
+    return {step: round(sum(loss[step] for loss in losses) / len(losses), 4) for step in steps}
 
 
-def _run(row: dict[str, Any], dossier: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": row["run_id"],
-        "row": row,
-        "numbers": [(name, told(row[column])) for name, column, told in NUMBERS if row[column] is not None],
-        "config": yaml.safe_dump(row["config"], sort_keys=False),
-        "made": made_on([row]),
-        "curve": _polyline(dossier["curve"]),
-        "answers": dossier["answers"],
-    }
+def _run_page(record: RunRecord, excerpts: Excerpts) -> RunPage:
+    return RunPage(
+        id=record.run_id,
+        cells=run_cells(record),
+        numbers=run_card(record),
+        config=yaml.safe_dump(record.config_as_recorded(), sort_keys=False),
+        trained_on=trained_on([record]),
+        curve=_polyline(excerpts.curve),
+        answers=excerpts.answers,
+    )
 
 
-def _polyline(curve: list[dict[str, float]]) -> dict[str, Any] | None:
-    """The loss as points of an SVG, highest at the top; None where there are fewer than two."""
+def run_card(record: RunRecord, quantities: Sequence[Quantity] = QUANTITIES) -> list[tuple[str, str]]:
+    """What the page says of a single run: labels and numbers."""
+    return [
+        (entry.run_card.label or entry.label, entry.text(value, entry.run_card))
+        for entry in quantities
+        if entry.run_card is not None and (value := getattr(record, entry.field)) is not None
+    ]
+
+
+def run_cells(record: RunRecord, quantities: Sequence[Quantity] = QUANTITIES) -> list[Cell]:
+    """A run's line in the list of every run."""
+    cells = []
+    for entry in quantities:
+        if entry.run_list is not None:
+            value = getattr(record, entry.field)
+            cells.append(Cell("") if value is None else Cell(entry.text(value, entry.run_list), value))
+    return cells
+
+
+def _polyline(curve: Sequence[CurvePoint]) -> Polyline | None:
+    """The loss by step; None where there are fewer than two points."""
     if len(curve) < 2:
         return None
-    losses = [point["loss"] for point in curve]
+    losses = [point.loss for point in curve]
     low, high = min(losses), max(losses)
-    span, last = (high - low) or 1.0, curve[-1]["step"]
+    span, last = (high - low) or 1.0, curve[-1].step
     points = " ".join(
-        f"{CURVE_WIDTH * point['step'] / last:.1f},{CURVE_HEIGHT * (high - point['loss']) / span:.1f}"
-        for point in curve
+        f"{CURVE_WIDTH * point.step / last:.1f},{CURVE_HEIGHT * (high - point.loss) / span:.1f}" for point in curve
     )
-    return {"points": points, "width": CURVE_WIDTH, "height": CURVE_HEIGHT, "low": f"{low:.3g}", "high": f"{high:.3g}"}
+    return Polyline(points, low=f"{low:.3g}", high=f"{high:.3g}")

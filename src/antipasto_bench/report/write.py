@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..analysis.compared_sections import failures, studies
+from ..analysis.compared_sections import compared_sections, failures
 from ..core.files import write_bytes
 from ..store.folders import Store
 from .figures import drawings
@@ -16,7 +16,7 @@ from .markdown import markdown, write_into
 HTML, FIGURES = "report.html", "figures"
 
 
-def publish(store: Store, readme: Path, references: Sequence[Path] = ()) -> tuple[str, list[Path]]:
+def write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -> tuple[str, list[Path]]:
     """Render results into the readme, results/figures and results/report.html; each is written only where it changed.
 
     Returns:
@@ -26,11 +26,11 @@ def publish(store: Store, readme: Path, references: Sequence[Path] = ()) -> tupl
         UserError: no run has been recorded, one cannot be backed, a reference cannot be read, or the readme has no
             place for the tables. Nothing is written then.
     """
-    found, failed = studies(store), failures(store)
+    sections, failed = compared_sections(store), failures(store)
     folder = store.results / FIGURES
-    text = markdown(found, failed, references, os.path.relpath(folder, readme.resolve().parent))
-    files = {folder / name: drawn for study in found for name, drawn in drawings(study).items()}
-    files[store.results / HTML] = page(found, failed, store, references)
+    text = markdown(sections, failed, references, os.path.relpath(folder, readme.resolve().parent))
+    files = {folder / name: svg for section in sections for name, svg in drawings(section).items()}
+    files[store.results / HTML] = page(sections, failed, store, references)
     changed = [readme] if write_into(readme, text) else []
     for stale in sorted(set(folder.glob("*.svg")) - set(files)) if folder.is_dir() else []:
         stale.unlink()

@@ -3,8 +3,9 @@
 import pytest
 from recorded import record
 
-from antipasto_bench.analysis.compared_sections import studies
-from antipasto_bench.report.figures import ablation, drawings, pareto_explorer, points_of
+from antipasto_bench.analysis.ablations import Ablation
+from antipasto_bench.analysis.compared_sections import ComparedSection, compared_sections
+from antipasto_bench.report.figures import ablation_chart, axes, drawings, pareto_explorer, points_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 
@@ -21,13 +22,13 @@ def add(store, variant, count, seeds=3, **given):
         append(store.table, record(store, variant, EASY[: count + seed], n=300, seed=seed, **given))
 
 
-def only(store):
-    (study,) = studies(store)
-    return study
+def only(store) -> ComparedSection:
+    (section,) = compared_sections(store)
+    return section
 
 
-def by_axis(study) -> dict:
-    return {each.axis: each for each in study.ablations}
+def by_axis(section) -> dict[str, Ablation]:
+    return {each.axis: each for each in section.ablations}
 
 
 def test_arms_that_differ_in_one_setting_alone_make_an_axis_of_it(store):
@@ -37,29 +38,29 @@ def test_arms_that_differ_in_one_setting_alone_make_an_axis_of_it(store):
     add(store, "lora", 250)
     add(store, "lora", 120, rank=4, alpha=8)
     add(store, "dora", 251)
-    study = only(store)
-    found = by_axis(study)
-    assert list(found) == ["rotate_basis", "rank"]
-    (bases,) = found["rotate_basis"].series
+    section = only(store)
+    swept = by_axis(section)
+    assert list(swept) == ["rotate_basis", "rank"]
+    (bases,) = swept["rotate_basis"].series
     assert bases.values == ["V", "U", "both", "none"]
     assert bases.name == "antipasto r=64"
-    ranks = {series.name: series.values for series in found["rank"].series}
+    ranks = {series.name: series.values for series in swept["rank"].series}
     assert ranks == {"antipasto rotate_basis=V": [8, 64], "lora": [4, 16]}, "alpha may follow the rank"
-    assert len(found["rank"].found.pairs) == 2, "only pairs within a series are compared"
-    assert len(found["rotate_basis"].found.pairs) == 6
-    said = found["rotate_basis"].conclusion()
-    assert said.startswith("antipasto r=64: rotate_basis both beats none; U beats none; V beats none; no other two")
-    assert "n = 300, 3 seeds" in said
-    assert "corrected for 6 comparisons" in said
-    assert found["rotate_basis"].found.smallest < study.found.smallest, "fewer questions find smaller differences"
+    assert len(swept["rank"].comparisons.pairs) == 2, "only pairs within a series are compared"
+    assert len(swept["rotate_basis"].comparisons.pairs) == 6
+    text = swept["rotate_basis"].conclusion()
+    assert text.startswith("antipasto r=64: rotate_basis both beats none; U beats none; V beats none; no other two")
+    assert "n = 300, 3 seeds" in text
+    assert "corrected for 6 comparisons" in text
+    assert swept["rotate_basis"].comparisons.smallest < section.comparisons.smallest, "fewer pairs, smaller differences"
 
 
 def test_what_is_not_separated_is_said_to_be_so(store):
     for basis, count in (("V", 200), ("U", 201)):
         add(store, "antipasto", count, rotate_basis=basis)
-    said = by_axis(only(store))["rotate_basis"].conclusion()
-    assert "no rotate_basis separates from another (V, U)" in said
-    assert "Smallest difference found four times in five: " in said
+    text = by_axis(only(store))["rotate_basis"].conclusion()
+    assert "no rotate_basis separates from another (V, U)" in text
+    assert "Smallest difference found four times in five: " in text
 
 
 def test_learning_rates_are_an_axis_where_several_were_given_the_seeds_of_the_best(store):
@@ -79,31 +80,33 @@ def test_one_arm_a_variant_is_no_axis(store):
 
 def test_the_frontier_is_what_nothing_cheaper_reaches(store):
     for variant, count, size in (("lora", 200, 1000), ("dora", 180, 1200), ("hra", 150, 500), ("ia3", 150, 600)):
-        append(store.table, record(store, variant, EASY[:count], n=300) | {"trained_parameters": size})
+        append(store.table, record(store, variant, EASY[:count], n=300, fields={"trained_parameters": size}))
     append(store.table, record(store, "base", EASY[:10], n=300))
-    placed = {p["arm"].split()[0]: p for p in points_of(only(store)) if p["cost"] == "trained parameters"}
-    assert {name for name, p in placed.items() if p["frontier"]} == {"lora", "hra"}
-    assert "base" not in placed, "zero has no place on a logarithmic axis"
-    assert placed["lora"]["low"] < placed["lora"]["test"] < placed["lora"]["high"]
+    points = {p.arm.split()[0]: p for p in points_of(only(store), axes()) if p.cost == "trained parameters"}
+    assert {name for name, p in points.items() if p.frontier} == {"lora", "hra"}
+    assert "base" not in points, "zero has no place on a logarithmic axis"
+    assert points["lora"].low < points["lora"].test < points["lora"].high
 
 
 def test_drawings_are_svg_for_both_schemes_and_the_same_whatever_the_order_of_rows(store):
-    rows = [record(store, "antipasto", EASY[:200], n=300, rotate_basis=basis, seed=s) for basis in "VU" for s in (0, 1)]
-    rows += [record(store, "lora", EASY[:250], n=300, lr=lr) for lr in (1e-2, 1e-3)]
+    records = [
+        record(store, "antipasto", EASY[:200], n=300, rotate_basis=basis, seed=s) for basis in "VU" for s in (0, 1)
+    ]
+    records += [record(store, "lora", EASY[:250], n=300, lr=lr) for lr in (1e-2, 1e-3)]
     drawn = []
-    for order in (rows, rows[::-1]):
+    for order in (records, records[::-1]):
         store.table.unlink(missing_ok=True)
-        for row in order:
-            append(store.table, row)
+        for each in order:
+            append(store.table, each)
         drawn.append(drawings(only(store)))
     assert drawn[0] == drawn[1]
     kinds = {name.split("-", 2)[2] for name in drawn[0]}
     assert kinds == {f"{axis}{end}.svg" for axis in ("pareto", "rotate_basis", "lr") for end in ("", "-dark")}
     for text in drawn[0].values():
         assert text.startswith("<svg ")
-    study = only(store)
-    assert pareto_explorer(study)["params"], "a menu of costs"
-    assert ablation(study.ablations[0], None).to_dict()["layer"]
+    section = only(store)
+    assert pareto_explorer(section)["params"], "a menu of costs"
+    assert ablation_chart(section.ablations[0], None).to_dict()["layer"]
 
 
 def test_many_series_that_separate_throughout_take_no_time(store):
@@ -112,35 +115,35 @@ def test_many_series_that_separate_throughout_take_no_time(store):
     for variant, rank in arms:
         for lr, count in ((1e-3, 20), (1e-2, 150), (1e-1, 280)):
             append(store.table, record(store, variant, EASY[:count], n=300, rank=rank, lr=lr))
-    found = by_axis(only(store))["lr"]
-    assert len(found.series) == 20
-    assert len(found.found.apart()) == 60
+    rates = by_axis(only(store))["lr"]
+    assert len(rates.series) == 20
+    assert len(rates.comparisons.separated_pairs()) == 60
 
 
 def test_one_arm_with_one_seed_does_not_make_differences_seem_easier_to_find(store):
     for variant, count in (("lora", 200), ("dora", 190), ("hra", 150)):
         for seed in range(3):
             append(store.table, record(store, variant, EASY[: count + 10 * seed], n=300, seed=seed))
-    whole = only(store).found.smallest
+    whole = only(store).comparisons.smallest
     append(store.table, record(store, "ia3", EASY[:100], n=300))
-    assert only(store).found.smallest == pytest.approx(whole, rel=0.3)
+    assert only(store).comparisons.smallest == pytest.approx(whole, rel=0.3)
 
 
 def test_rank_and_alpha_that_differ_freely_are_two_axes_and_not_one(store):
     for rank, alpha, count in ((4, 8, 100), (16, 8, 150), (4, 32, 120), (16, 32, 200)):
         add(store, "lora", count, rank=rank, alpha=alpha)
-    found = by_axis(only(store))
-    assert {series.name for series in found["rank"].series} == {"lora alpha=8", "lora alpha=32"}
-    assert {series.name for series in found["alpha"].series} == {"lora r=4", "lora r=16"}
+    swept = by_axis(only(store))
+    assert {series.name for series in swept["rank"].series} == {"lora alpha=8", "lora alpha=32"}
+    assert {series.name for series in swept["alpha"].series} == {"lora r=4", "lora r=16"}
 
 
 def test_arms_that_were_shown_other_data_are_told_apart(store):
     for calibration in (16, 64):
         for rank in (8, 32):
             add(store, "antipasto_asvd", 100 + rank, rank=rank, **{"data.calibration": calibration})
-    study = only(store)
-    assert len({arm.name for arm in study.section.arms}) == 4
-    names = {series.name for series in by_axis(study)["rank"].series}
+    section = only(store)
+    assert len({arm.name for arm in section.section.arms}) == 4
+    names = {series.name for series in by_axis(section)["rank"].series}
     assert names == {"antipasto_asvd calibration=16", "antipasto_asvd calibration=64"}
 
 
@@ -150,7 +153,8 @@ def test_the_untuned_model_brings_no_luck_of_seeds_into_a_comparison(store):
             right = EASY[: count + 40 * (seed - 1) * (variant != "ia3")]
             append(store.table, record(store, variant, right, n=300, seed=seed))
     append(store.table, record(store, "base", EASY[:5], n=300))
-    study = only(store)
-    index = {arm.variant: i for i, arm in enumerate(study.section.arms)}
-    against = {name: study.found.pairs[tuple(sorted((index["ia3"], index[name])))].stderr for name in ("base", "dora")}
+    section = only(store)
+    index = {arm.variant: i for i, arm in enumerate(section.section.arms)}
+    pairs = section.comparisons.pairs
+    against = {name: pairs[tuple(sorted((index["ia3"], index[name])))].stderr for name in ("base", "dora")}
     assert against["base"] < against["dora"] / 1.3

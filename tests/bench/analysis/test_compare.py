@@ -6,7 +6,7 @@ import pytest
 from command import bench
 from recorded import record
 
-from antipasto_bench.analysis.compare import duel, select
+from antipasto_bench.analysis.compare import answers, compare_two, select
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
@@ -19,29 +19,29 @@ def store(tmp_path):
         append(store.table, record(store, "lora", [0, 1, 2, 3, 4], seed=seed))
         append(store.table, record(store, "antipasto", [0, 5], seed=seed))
         append(store.table, record(store, "antipasto", [0], seed=seed, rotate_basis="U"))
-    append(store.table, record(store, "lora", [7], seed=0, lr=1e-3) | {"valid_accuracy": 0.1})
+    append(store.table, record(store, "lora", [7], fields={"valid_accuracy": 0.1}, seed=0, lr=1e-3))
     return store
 
 
 def test_questions_that_flip_are_counted_each_way(store):
-    found = duel("lora", "antipasto rotate_basis=V", store)
-    assert found.only_a == ["1", "2", "3", "4"]
-    assert found.only_b == ["5"]
-    assert found.found.difference == pytest.approx(3 / 8)
-    assert found.found.low < 3 / 8 < found.found.high
-    back = duel("antipasto rotate_basis=V", "lora", store)
-    assert (back.only_a, back.only_b) == (found.only_b, found.only_a)
-    assert back.found.difference == -found.found.difference
-    assert back.found.p == found.found.p
+    forth = compare_two("lora", "antipasto rotate_basis=V", store)
+    assert forth.only_a == ["1", "2", "3", "4"]
+    assert forth.only_b == ["5"]
+    assert forth.comparison.difference == pytest.approx(3 / 8)
+    assert forth.comparison.low < 3 / 8 < forth.comparison.high
+    back = compare_two("antipasto rotate_basis=V", "lora", store)
+    assert (back.only_a, back.only_b) == (forth.only_b, forth.only_a)
+    assert back.comparison.difference == -forth.comparison.difference
+    assert back.comparison.p == forth.comparison.p
 
 
 def test_an_arm_is_named_by_its_settings_and_a_run_by_its_id(store):
-    assert len(select("lora", store).rows) == 3, "the learning rate that the report shows"
-    assert len(select("lora lr=1e-3", store).rows) == 1
-    assert len(select("antipasto rotate_basis=U rank=64", store).rows) == 3
-    one = select("antipasto rotate_basis=U seed=1", store).rows
-    assert [row["seed"] for row in one] == [1]
-    assert select(one[0]["run_id"], store).rows[0]["run_id"] == one[0]["run_id"]
+    assert len(select("lora", store).records) == 3, "the learning rate that the report shows"
+    assert len(select("lora lr=1e-3", store).records) == 1
+    assert len(select("antipasto rotate_basis=U rank=64", store).records) == 3
+    (one,) = select("antipasto rotate_basis=U seed=1", store).records
+    assert one.seed == 1
+    assert select(one.run_id, store).records == [one]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,25 @@ def test_what_names_nothing_or_too_much_is_one_clear_error(store, text, said):
 def test_runs_on_different_questions_are_not_compared(store):
     append(store.table, record(store, "lora", [0], n=9, steps=7))
     with pytest.raises(UserError, match="different questions"):
-        duel("lora lr=1e-2 steps=300", "lora steps=7", store)
+        compare_two("lora lr=1e-2 steps=300", "lora steps=7", store)
+
+
+def test_both_answers_to_a_question_that_flipped_come_from_the_samples_of_each_arms_first_run(store):
+    pair = compare_two("lora", "antipasto rotate_basis=V", store)
+    with pytest.raises(UserError, match="is not on this machine"):
+        answers(pair, pair.only_a, store)
+    for arm, response in ((pair.a, "is 8"), (pair.b, "is 9")):
+        folder = store.run_folder(arm.first.run_id)
+        folder.path.mkdir(parents=True)
+        samples = [
+            {"split": split, "sha1": sha1, "prompt": f"{split} {sha1}?", "target": "#### 8", "response": response}
+            for sha1 in map(str, range(8))
+            for split in ("test", "valid")
+        ]
+        folder.samples.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    assert answers(pair, pair.only_a[:1], store) == [
+        {"prompt": "test 1?", "target": "#### 8", "a": "is 8", "b": "is 9"}
+    ]
 
 
 @pytest.mark.slow

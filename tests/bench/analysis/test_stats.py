@@ -22,18 +22,10 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from antipasto_bench.analysis.stats import (
-    SeedNoise,
-    accuracy_over_seeds,
-    compare,
-    detectable,
-    gap,
-    holm,
-    letters,
-    seed_noise,
-    summarise,
-    wilson,
-)
+from antipasto_bench.analysis.multiplicity import holm, letters
+from antipasto_bench.analysis.power import detectable
+from antipasto_bench.analysis.stats import accuracy_over_seeds, compare, gap, seed_noise, summarise, wilson
+from antipasto_bench.analysis.variance import SeedNoise
 
 BENCHMARKS = 2000
 nan = math.nan

@@ -1,15 +1,18 @@
 """Claims about the page, in a real browser without network: it draws, sorts, filters, opens runs, trusts no model."""
 
-import json
 import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from recorded import record
+from recorded import failed, record
 
-from antipasto_bench.report.write import publish
+from antipasto_bench.analysis.compared_sections import compared_sections
+from antipasto_bench.core.files import write_json
+from antipasto_bench.report.figures import pareto_explorer
+from antipasto_bench.report.write import write_report
+from antipasto_bench.store.excerpts import Answer, CurvePoint, Excerpts
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 
@@ -32,18 +35,17 @@ def store(tmp_path_factory) -> Store:
     arms += [("antipasto", {"rotate_basis": basis}, count) for basis, count in (("V", 150), ("none", 90))]
     for variant, given, count in arms:
         for seed in range(3 if variant != "base" else 1):
-            costs = {"adapter_bytes": 1000 * count, "train_s": 100.0 - seed}
-            row = record(store, variant, EASY[: count + seed], n=300, seed=seed, costs=costs, **given)
-            append(store.table, row | {"trained_parameters": 4000 + count if variant != "base" else 0})
+            fields = {"adapter_bytes": 1000 * count, "train_s": 100.0 - seed}
+            fields["trained_parameters"] = 4000 + count if variant != "base" else 0
+            run = record(store, variant, EASY[: count + seed], n=300, fields=fields, seed=seed, **given)
+            append(store.table, run)
             answers = [
-                {"right": right, "prompt": HOSTILE, "target": "#### 7", "response": HOSTILE} for right in (True, False)
+                Answer(right=right, prompt=HOSTILE, target="#### 7", response=HOSTILE) for right in (True, False)
             ]
-            dossier = {"curve": [{"step": s, "loss": 1 / s, "grad_norm": 1.0} for s in range(1, 30)]}
-            store.dossier(row["run_id"]).parent.mkdir(parents=True, exist_ok=True)
-            store.dossier(row["run_id"]).write_text(json.dumps(dossier | {"answers": answers}))
-    failed = record(store, "lora", [0], lr=1e9) | {"status": "failed", "error": HOSTILE, "test_accuracy": None}
-    append(store.table, failed)
-    publish(store, home / "README.md")
+            curve = [CurvePoint(step=s, loss=1 / s, grad_norm=1.0) for s in range(1, 30)]
+            write_json(store.excerpts(run.run_id), Excerpts(curve=curve, answers=answers).model_dump())
+    append(store.table, failed(store, "lora", HOSTILE, lr=1e9))
+    write_report(store, home / "README.md")
     return store
 
 
@@ -166,21 +168,53 @@ def test_accuracy_is_drawn_against_whichever_cost_is_chosen(browser, store):
 
 
 class Tags(HTMLParser):
+    """What the page's markup says, as a browser would parse it."""
+
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.tags: list[str] = []
         self.references: list[str] = []
+        self.sort_keys: list[str] = []  # of cells
+        self.texts: dict[str, list[str]] = {}  # by tag
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        self.found.append(tag)
+        self.tags.append(tag)
         self.references += [value for name, value in attrs if name in ("src", "href", "srcset") and value]
+        self.sort_keys += [value for name, value in attrs if name == "data-sort"]
+
+    def handle_data(self, data):
+        self.texts.setdefault(self.tags[-1] if self.tags else "", []).append(data)
 
 
-def test_it_is_one_file_that_refers_to_nothing_else(store):
-    tags = Tags((store.results / "report.html").read_text())
+@pytest.fixture(scope="module")
+def tags(store) -> Tags:
+    return Tags((store.results / "report.html").read_text())
+
+
+def test_it_is_one_file_that_refers_to_nothing_else(tags):
     assert all(reference.startswith(("#", "data:")) for reference in tags.references)
-    assert "img" not in tags.found, "no model's markup is markup"
+    assert "img" not in tags.tags, "no model's markup is markup"
+
+
+def test_what_a_model_answered_is_text_of_the_page_and_no_markup(tags):
+    shown = [text for text in tags.texts["pre"] if text == HOSTILE]
+    assert len(shown) == 13 * 2 * 2, "prompt and response of two answers of every run"
+    assert tags.tags.count("script") == 3, "the charts, Vega, and our own"
+
+
+def test_numbers_that_columns_are_sorted_by_are_not_rounded(store, tags):
+    (section,) = compared_sections(store)
+    for arm in section.section.arms:
+        assert str(float(arm.scores.mean())) in tags.sort_keys
+    for run in section.section.records:
+        assert str(run.test_accuracy) in tags.sort_keys
+
+
+def test_the_menu_of_costs_has_those_that_an_arm_was_measured_for(store):
+    (section,) = compared_sections(store)
+    (menu,) = pareto_explorer(section)["params"]
+    assert menu["bind"]["options"] == ["trained parameters", "adapter file, kB", "training seconds"]
 
 
 def test_a_second_report_changes_no_byte_and_takes_what_is_stale_away(store):
@@ -188,7 +222,7 @@ def test_a_second_report_changes_no_byte_and_takes_what_is_stale_away(store):
     stale = store.results / "figures" / "gone.svg"
     stale.write_text("<svg/>")
     before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and path != stale}
-    _, changed = publish(store, home / "README.md")
+    _, changed = write_report(store, home / "README.md")
     assert changed == [stale]
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
     drawn = {str(path.relative_to(home)) for path in before if path.suffix == ".svg"}
@@ -199,6 +233,6 @@ def test_a_second_report_changes_no_byte_and_takes_what_is_stale_away(store):
 def test_the_readme_names_drawings_from_where_it_lies(store, tmp_path):
     page = tmp_path / "elsewhere" / "table.md"
     page.parent.mkdir()
-    publish(store, page)
+    write_report(store, page)
     (first, *_) = re.findall(r'src="([^"]+)"', page.read_text())
     assert (page.parent / Path(first)).resolve().is_file()

@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from recorded import record
+from recorded import failed, record
 
-from antipasto_bench.analysis.compared_sections import failures, studies
+from antipasto_bench.analysis.compared_sections import compared_sections, failures
 from antipasto_bench.analysis.stats import seed_noise, summarise
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.report.markdown import BEGIN, END, markdown, write_into
@@ -19,7 +19,7 @@ def store(tmp_path):
 
 
 def render(store: Store, references=()) -> str:
-    return markdown(studies(store), failures(store), references)
+    return markdown(compared_sections(store), failures(store), references)
 
 
 def cells(text: str) -> dict[str, list[str]]:
@@ -113,12 +113,12 @@ def test_order_of_rows_and_repetition_change_no_byte(store, tmp_path):
 
 def test_costs_stand_beside_their_ratio_to_the_base(store):
     costs = {
-        "forward_ms": 30.0, "base_forward_ms": 20.0, "backward_ms": None, "base_backward_ms": 25.0, "peak_bytes": 512e6,
+        "forward_ms": 30.0, "base_forward_ms": 20.0, "base_backward_ms": 25.0, "peak_bytes": 512_000_000,
         "saved_bytes": 12_300_000, "base_saved_bytes": 10_000_000, "attach_cold_s": 0.5, "attach_warm_s": 0.25,
         "merge_s": 0.001, "generated_tokens_per_s": 900.0, "base_generated_tokens_per_s": 1000.0, "priced_tokens": 64,
     }  # fmt: skip
-    append(store.table, record(store, "lora", [0, 1], costs=costs))
-    append(store.table, record(store, "base", [0], costs={"base_forward_ms": 21.0, "priced_tokens": 64}))
+    append(store.table, record(store, "lora", [0, 1], fields=costs))
+    append(store.table, record(store, "base", [0], fields={"base_forward_ms": 21.0, "priced_tokens": 64}))
     text = render(store)
     header, _, lora, base = (
         [cell.strip() for cell in line.split("|")[1:-1]]
@@ -152,8 +152,8 @@ def test_of_several_ranks_of_lora_the_one_that_validation_chose_is_set_against(s
     easy = list(range(300))
     for rank, count, valid in ((4, 200, 0.6), (16, 240, 0.9), (64, 250, 0.8)):
         for seed in range(2):
-            row = record(store, "lora", easy[: count + seed], n=300, rank=rank, seed=seed)
-            append(store.table, row | {"valid_accuracy": valid})
+            fields = {"valid_accuracy": valid}
+            append(store.table, record(store, "lora", easy[: count + seed], n=300, fields=fields, rank=rank, seed=seed))
     text = render(store)
     assert "vs lora is against lora r=16, which validation chose" in text
     lines = [[c.strip() for c in x.split("|")] for x in text.splitlines() if x.startswith("| lora ")]
@@ -166,7 +166,7 @@ def test_no_text_of_a_setting_an_error_or_a_file_is_markup(store, tmp_path):
     append(store.table, record(store, "lora", [0], targets=["(q|v)_proj", ".*_proj"]))
     append(store.table, record(store, "lora", [0, 1]))
     error = f"<img src=x> {END} | [a](b) `c` a < b"
-    append(store.table, record(store, "dora", [0]) | {"status": "failed", "error": error, "test_accuracy": None})
+    append(store.table, failed(store, "dora", error))
     reference = tmp_path / "x.csv"
     reference.write_text("variant,note\nlora,<b>|*\n")
     text = render(store, [reference])
@@ -200,15 +200,11 @@ def test_seeds_of_one_arm_must_have_met_the_same_questions(store):
 
 def test_failed_runs_are_named_and_in_no_table(store):
     append(store.table, record(store, "lora", [0]))
-    failed = record(store, "lora", [0], lr=1e9) | {
-        "status": "failed",
-        "error": "the loss is nan",
-        "test_accuracy": None,
-    }
-    append(store.table, failed)
+    diverged = failed(store, "lora", "the loss is nan", lr=1e9)
+    append(store.table, diverged)
     text = render(store)
     assert text.count("| lora ") == 2, "one row of scores, and one of costs"
-    assert f"- `{failed['run_id']}`: the loss is nan" in text
+    assert f"- `{diverged.run_id}`: the loss is nan" in text
 
 
 def test_published_rows_stand_apart_and_are_called_so(store, tmp_path):
@@ -228,9 +224,9 @@ def test_published_rows_stand_apart_and_are_called_so(store, tmp_path):
 def test_what_cannot_be_backed_is_not_shown(store, tmp_path):
     with pytest.raises(UserError, match="holds no finished run yet"):
         render(store)
-    row = record(store, "lora", [0])
-    append(store.table, row)
-    store.items(row["run_id"]).unlink()
+    run = record(store, "lora", [0])
+    append(store.table, run)
+    store.items(run.run_id).unlink()
     with pytest.raises(UserError, match="is missing"):
         render(store)
     record(store, "lora", [0, 1])

@@ -1,0 +1,131 @@
+"""Sections: the arms of one model and protocol.
+
+Where arms differ in learning rate alone, a section has the one that validation chose, and beside it what was tried.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+
+from ..core.errors import UserError
+from ..spec.selection import choose_rate, rate_family
+from ..store.folders import Store
+from ..store.record import RunRecord
+from ..store.table import read_records
+from .arms import Arm, arm_of, label_of, name_of
+
+Family = tuple[Hashable, ...]  # what runs share that differ in learning rate and seed alone
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one table shows."""
+
+    arms: list[Arm]  # the best first
+    rates: list[list[Arm]]  # of each family that was tried at several learning rates: all of its arms, by rate
+    records: list[RunRecord]  # of every run that was trained or scored so, chosen or not
+    tried: list[str]  # a line for each arm whose learning rate was chosen
+    protocol: str
+
+
+def sections(store: Store) -> list[Section]:
+    """One for each model and protocol that runs were recorded under; the order of the table's lines does not matter.
+
+    Raises:
+        UserError: no run has finished, or the questions of one are missing or not those its record was made from.
+    """
+    records = finished(store)
+    trained = [record for record in records if not record.untuned]
+    bases = {record.scoring: record for record in records if record.untuned}
+    models = {record.protocol: record.model for record in records}
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in trained:
+        groups.setdefault((models[record.protocol], record.protocol), []).append(record)
+    for scoring, base in bases.items():
+        if not any(scoring == record.scoring for record in trained):
+            groups[(base.model, base.protocol)] = []  # a base that nothing was trained on yet
+    return [_section(groups[model, protocol], protocol, bases, store) for model, protocol in sorted(groups)]
+
+
+def finished(store: Store) -> list[RunRecord]:
+    """Every run with a result, by run id.
+
+    Raises:
+        UserError: there is none.
+    """
+    records = read_records(store.table)
+    done = [record for record in records if record.status == "ok"]
+    if not done:
+        failed = f" ({len(records)} failed; antipasto-bench list says why)" if records else ""
+        raise UserError(f"{store.table} holds no finished run yet{failed}; make one with: antipasto-bench demo")
+    return sorted(done, key=lambda record: record.run_id)  # whatever order the file has them in
+
+
+def _section(trained: list[RunRecord], protocol: str, bases: dict[str, RunRecord], store: Store) -> Section:
+    scorings = {record.scoring for record in trained}
+    untuned = [base for base in bases.values() if base.scoring in scorings or base.protocol == protocol]
+    records = [*untuned, *trained]
+    shown, tried = _chosen_rates(records)
+    by_arm: dict[str, list[RunRecord]] = {}
+    for record in shown:
+        by_arm.setdefault(record.arm, []).append(record)
+    arms = [arm_of(members, records, store) for members in by_arm.values()]
+    count = Counter(arm.name for arm in arms)
+    arms = [
+        replace(arm, label=f"{arm.label} lr={arm.lr:g}") if count[arm.name] > 1 and arm.lr else arm for arm in arms
+    ]  # several rates, and no validation to choose one
+    arms.sort(key=_best_first)
+    return Section(arms, _tried_rates(records, arms, store), records, tried, protocol)
+
+
+def _best_first(arm: Arm) -> tuple[float, str, list[str]]:
+    return -float(arm.scores.mean()), arm.label, [str(value) for _, value in sorted(arm.first.config.adapter.items())]
+
+
+def _families(records: Sequence[RunRecord]) -> dict[Family, list[RunRecord]]:
+    families: dict[Family, list[RunRecord]] = {}
+    for record in records:
+        families.setdefault(rate_family(record.protocol, record.config), []).append(record)
+    return families
+
+
+def _tried_rates(records: list[RunRecord], shown: list[Arm], store: Store) -> list[list[Arm]]:
+    """The arms of each family that has several."""
+    ready = {arm.first.arm: arm for arm in shown}
+    families = []
+    for members in _families(records).values():
+        by_arm: dict[str, list[RunRecord]] = {}
+        for record in members:
+            by_arm.setdefault(record.arm, []).append(record)
+        if len(by_arm) > 1:
+            arms = [ready.get(digest) or arm_of(seeds, records, store) for digest, seeds in by_arm.items()]
+            families.append(sorted(arms, key=lambda arm: arm.lr or 0))
+    return sorted(families, key=lambda arms: (arms[0].label, arms[0].first.rank or 0, arms[0].first.run_id))
+
+
+def _chosen_rates(records: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """The records at each family's chosen learning rate, and a line for each on the rates that were tried."""
+    shown: list[RunRecord] = []
+    lines = []
+    for members in _families(records).values():
+        scores: dict[float, dict[int, float | None]] = {}  # by rate and seed; empty where nothing is trained
+        for record in members:
+            if record.lr is not None and record.seed is not None:
+                scores.setdefault(record.lr, {})[record.seed] = record.valid_accuracy
+        best = choose_rate(scores) if len(scores) > 1 else None
+        shown += [record for record in members if best is None or record.lr == best]
+        if best is not None:
+            lines.append(f"- {name_of(label_of(members[0], records), members[0])}, {_rates_line(scores, best)}")
+    return shown, sorted(lines)
+
+
+def _rates_line(scores: dict[float, dict[int, float | None]], best: float) -> str:
+    """Validation accuracy at each rate, over the seeds that all rates share."""
+    shared = sorted(set.intersection(*(set(by_seed) for by_seed in scores.values())))
+    cells = []
+    for lr, by_seed in sorted(scores.items()):
+        mean = sum(100 * (by_seed[seed] or 0) for seed in shared) / len(shared)
+        cells.append(f"**{lr:g}: {mean:.1f}**" if lr == best else f"{lr:g}: {mean:.1f}")
+    return f"seed{'s' if len(shared) > 1 else ''} {', '.join(map(str, shared))}: {', '.join(cells)}"
