@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from pydantic import BaseModel
@@ -21,7 +21,7 @@ class ShapeCosts(BaseModel):
     """Counts from shapes alone."""
 
     variant: str
-    rank: int | str | None
+    rank: int | Literal["full"] | None
     model: str
     trainable_params: int = 0
     added_macs_per_token: int = 0  # of the matrix products of one token's forward

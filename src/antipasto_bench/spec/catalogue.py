@@ -100,7 +100,7 @@ def _entry(name: str, shapes: list[tuple[int, int]], preset: str | None) -> Entr
 
 
 def _settings(run: RunConfig) -> dict[str, object]:
-    hidden = {*run.adapter_config.inert(), "r", "layers", "exclude_names"}
+    hidden = {*run.adapter_config.unused_fields(), "r", "layers", "exclude_names"}
     settings: dict[str, object] = {} if run.rank is None else {"rank": run.rank}
     settings |= {key: value for key, value in run.adapter.items() if key not in hidden and key != "target_names"}
     settings["targets"] = ", ".join(run.adapter["target_names"])
@@ -115,7 +115,7 @@ def _counts(run: RunConfig, d_out: int, d_in: int) -> ShapeCounts | str:
         antipasto.REGISTRY[run.variant].check(d_in, d_out, cfg)
     except antipasto.AdapterError as error:
         return f"does not fit ({error})"
-    return ShapeCounts(antipasto.trained_parameters(cfg, d_in, d_out), antipasto.added_macs(cfg, d_in, d_out))
+    return ShapeCounts(antipasto.count_parameters(cfg, d_in, d_out), antipasto.added_macs(cfg, d_in, d_out))
 
 
 def preset_line(name: str, values: Mapping[str, Any]) -> str:
