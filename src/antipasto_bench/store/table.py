@@ -66,8 +66,8 @@ def _status_of(line: bytes, run_id: str) -> str | None:
     if json.dumps(run_id).encode() not in line:
         return None
     try:
-        row = json.loads(line)
-        return str(row["status"]) if row["run_id"] == run_id else None
+        values = json.loads(line)
+        return str(values["status"]) if values["run_id"] == run_id else None
     except (ValueError, KeyError, TypeError):
         return None
 
