@@ -1,13 +1,11 @@
-"""docs/speed.md: the records of results/speed as tables."""
+"""docs/speed.md: the figures of results/speed as tables."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from ..core.files import write_bytes
-from .suite import SUITES
+from .suite import SUITES, MeasuredSuite
 
 INTRODUCTION = (
     "# Speed\n\n"
@@ -25,41 +23,41 @@ def write_page(results: Path, page: Path) -> None:
 
 
 def render_page(results: Path) -> str:
-    """The page as Markdown, from the records in `results`/speed alone."""
+    """The page as Markdown, from the files in `results`/speed alone."""
     parts = [INTRODUCTION]
     for folder in sorted((results / "speed").glob("*/")):
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-        if not records:
+        suites = [MeasuredSuite.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+        if not suites:
             continue
-        origin = records[0]["provenance"]
-        parts.append(f"## {origin['hardware']}, {origin['cores']} cores\n")
-        for record in sorted(records, key=lambda record: list(SUITES).index(record["suite"])):
-            parts.append(_section(record))
-        absent = [name for name in SUITES if name not in {record["suite"] for record in records}]
+        origin = suites[0].provenance
+        parts.append(f"## {origin.hardware}, {origin.cores} cores\n")
+        for measured in sorted(suites, key=lambda measured: list(SUITES).index(measured.suite)):
+            parts.append(_section(measured))
+        absent = [name for name in SUITES if name not in {measured.suite for measured in suites}]
         if absent:
             parts.append(f"Not measured on this machine: {', '.join(absent)}.\n")
     return "\n".join(parts)
 
 
-def _section(record: dict[str, Any]) -> str:
+def _section(measured: MeasuredSuite) -> str:
     """One suite's heading, setting, claims and cells."""
-    origin = record["provenance"]
-    commit = (origin["git"]["commit"] or "an unknown commit")[:9] + (" and changes" if origin["git"]["dirty"] else "")
+    origin = measured.provenance
+    commit = (origin.git.commit or "an unknown commit")[:9] + (" and changes" if origin.git.dirty else "")
+    torch_version = (origin.packages or {}).get("torch")
     lines = [
-        f"### {record['suite']}: {record['what']}\n",
-        f"{record['setting']} {origin['threads']} threads, torch {origin['packages']['torch']}, at {commit}.\n",
+        f"### {measured.suite}: {measured.what}\n",
+        f"{measured.setting} {origin.threads} threads, torch {torch_version}, at {commit}.\n",
     ]
-    if record["claims"]:
+    if measured.claims:
         lines += ["| claim | ratio | bound | holds | pairs |", "| :-- | --: | --: | :-- | --: |"]
-        for claim in record["claims"]:
-            holds = "yes" if claim["holds"] else "**no**"
-            pairs = len(claim.get("pairs", [])) or ""
-            lines.append(f"| {claim['what']} | {claim['ratio']:.3f} | {claim['bound']:g} | {holds} | {pairs} |")
+        for claim in measured.claims:
+            holds, pairs = "yes" if claim.holds else "**no**", len(claim.pairs) or ""
+            lines.append(f"| {claim.what} | {claim.ratio:.3f} | {claim.bound:g} | {holds} | {pairs} |")
         lines.append("")
-    if record["cells"]:
+    if measured.cells:
         lines += ["| arm | median | lowest | highest | unit |", "| :-- | --: | --: | --: | :-- |"]
-        for cell in record["cells"]:
-            low, high = min(cell["values"]), max(cell["values"])
-            lines.append(f"| {cell['arm']} | {cell['median']:,.4g} | {low:,.4g} | {high:,.4g} | {cell['unit']} |")
+        for cell in measured.cells:
+            low, high = min(cell.values), max(cell.values)
+            lines.append(f"| {cell.arm} | {cell.median:,.4g} | {low:,.4g} | {high:,.4g} | {cell.unit} |")
         lines.append("")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from ..core.errors import UserError
 from ..core.files import write_bytes
 from ..core.provenance import CodeAndMachine, provenance
 from .places import results_folder
-from .suite import SUITES, SuiteResult
+from .suite import SUITES, MeasuredCell, MeasuredClaim, MeasuredSuite, SuiteResult
 
 NOT_HELD = 3  # exit code of a suite of which a claim does not hold
 
@@ -45,20 +45,20 @@ def run_suite(suite: str, measure: Callable[[], SuiteResult | None], words: list
 
 
 def record_suite(suite: str, result: SuiteResult, results: Path) -> int:
-    """Write a suite's record under a results folder, print its figures, and return the exit code: 3 where a claim does
+    """Write a suite's figures under a results folder, print its figures, and return the exit code: 3 where a claim does
     not hold."""
     origin = provenance(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    record = {
-        "suite": suite,
-        "what": SUITES[suite],
-        "setting": result.setting,
-        "claims": [asdict(claim) | {"holds": claim.holds} for claim in result.claims],
-        "cells": [asdict(cell) | {"median": cell.median} for cell in result.cells],
-        "provenance": origin.model_dump(),
+    measured = MeasuredSuite(
+        suite=suite,
+        what=SUITES[suite],
+        setting=result.setting,
+        claims=[MeasuredClaim(**asdict(claim), holds=claim.holds) for claim in result.claims],
+        cells=[MeasuredCell(**asdict(cell), median=cell.median) for cell in result.cells],
+        provenance=origin,
         **result.details,
-    }
+    )
     path = results / "speed" / _hardware_folder(origin) / f"{suite}.json"
-    write_bytes(path, (json.dumps(_rounded(record), indent=1) + "\n").encode())
+    write_bytes(path, (json.dumps(_rounded(measured.model_dump()), indent=1) + "\n").encode())
     for cell in result.cells:
         print(f"{cell.arm:44} {cell.median:12,.4g} {cell.unit}")
     for claim in result.claims:

@@ -6,6 +6,10 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic import BaseModel, ConfigDict
+
+from ..core.provenance import CodeAndMachine
+
 SUITES = {
     "step": "a training step of every variant, against the base, our lora and peft",
     "layers": "a training step of three blocks of Qwen3-0.6B's shape",
@@ -60,3 +64,33 @@ class SuiteResult:
     @property
     def holds(self) -> bool:
         return all(claim.holds for claim in self.claims)
+
+
+class MeasuredClaim(BaseModel):
+    """A claim as a file of results/speed has it."""
+
+    what: str
+    ratio: float
+    bound: float
+    holds: bool
+    pairs: list[list[float]] = []
+
+
+class MeasuredCell(BaseModel):
+    arm: str
+    unit: str
+    values: list[float]
+    median: float
+
+
+class MeasuredSuite(BaseModel):
+    """A file of results/speed; what else a suite wrote into it is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    suite: str
+    what: str
+    setting: str
+    claims: list[MeasuredClaim]
+    cells: list[MeasuredCell]
+    provenance: CodeAndMachine

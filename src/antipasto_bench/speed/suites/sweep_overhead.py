@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ...store.table import read_table
+from ...store.table import read_records
 from ..recording import run_suite
 from ..suite import Cell, Claim, SuiteResult
 
@@ -35,11 +35,13 @@ def measure() -> SuiteResult:
         start = time.perf_counter()
         subprocess.run([*command, "--dry-run"], check=True, stdout=subprocess.DEVNULL)
         start_and_plan = time.perf_counter() - start
-        rows = read_table(Path(home, "results", "table.ndjson")).to_dicts()
-    work = sum(row[name] for row in rows for name in WORK)
-    total = sum(row["total_s"] for row in rows)
+        records = read_records(Path(home, "results", "table.ndjson"))
+    work = sum(getattr(record, name) for record in records for name in WORK)
+    total = sum(record.total_s or 0.0 for record in records)
     cells = [
-        Cell(f"{row['run_id'].rpartition('__')[0]}, {name[:-2]}", "s", [row[name]]) for row in rows for name in SHOWN
+        Cell(f"{record.run_id.rpartition('__')[0]}, {name[:-2]}", "s", [getattr(record, name)])
+        for record in records
+        for name in SHOWN
     ]
     cells += [Cell("whole sweep", "s", [wall]), Cell("of it start and plan", "s", [start_and_plan])]
     cells.append(Cell("of it outside training and scoring", "%", [100 * (wall - work) / wall]))
