@@ -43,6 +43,7 @@ def outside(tmp_path) -> Run:
         "ANTIPASTO_CACHE": str(tmp_path / "svd"),
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",  # other tests take the other cores
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 

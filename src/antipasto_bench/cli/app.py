@@ -267,23 +267,30 @@ def rebuild(results: ResultsOption = None, outputs: OutputsOption = None) -> Non
 
 
 @app.command()
-def demo(results: ResultsOption = None, outputs: OutputsOption = None) -> None:
+def demo(
+    words: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help=WORDS_HELP)] = None,
+    results: ResultsOption = None,
+    outputs: OutputsOption = None,
+) -> None:
     """Compare three adapters and the untuned model on the embedded preset; a few minutes on two cores.
 
     Keeps its runs under outputs/demo, apart from the project's own results.
+
+    Example: `antipasto-bench demo`, or in a shorter form `antipasto-bench demo steps=40 eval.limit=60 costs=false`
     """
-    from ..spec.config import compose
+    from ..spec.config import expand
+    from ..spec.grammar import parse_words
 
     home = Store.of().outputs / "demo"
     store = Store.of(results or home / "results", outputs or home / "outputs")
-    arms: list[tuple[str, dict[str, Any]]] = [
-        ("base", {}),
-        ("lora", {}),
-        ("antipasto", {"rotate_basis": "V"}),
-        ("antipasto", {"rotate_basis": "none"}),
-    ]
-    for variant, given in arms:
-        _say_outcome(_execute(compose(variant, given, "nano"), store, force=False), as_json=False)
+    runs: list[RunConfig] = []
+    for arm in ("base", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none"):
+        variants, axes = parse_words([*arm.split(), *(words or [])])
+        if len(variants) > 1:
+            raise UserError(f"demo has variants of its own; write `antipasto-bench sweep {variants[-1]}` for another")
+        runs += expand(variants, axes, "nano")
+    for run in runs:
+        _say_outcome(_execute(run, store, force=False), as_json=False)
     typer.echo()
     _report(store, (home if results is None else store.results) / "README.md")
 
