@@ -12,27 +12,27 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def library_wheel(tmp_path_factory) -> Path:
+def library_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(LIBRARY, tmp_path_factory.mktemp("library-wheel"))
 
 
 @pytest.fixture(scope="session")
-def bench_wheel(tmp_path_factory) -> Path:
+def bench_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(BENCH, tmp_path_factory.mktemp("bench-wheel"))
 
 
 @pytest.fixture(scope="session")
-def library_python(tmp_path_factory, library_wheel) -> Path:
+def library_python(tmp_path_factory: pytest.TempPathFactory, library_wheel: Path) -> Path:
     return environment(tmp_path_factory.mktemp("library") / "venv", library_wheel)
 
 
 @pytest.fixture(scope="session")
-def bench_python(tmp_path_factory, library_wheel, bench_wheel) -> Path:
+def bench_python(tmp_path_factory: pytest.TempPathFactory, library_wheel: Path, bench_wheel: Path) -> Path:
     return environment(tmp_path_factory.mktemp("bench") / "venv", library_wheel, bench_wheel)
 
 
 @pytest.fixture
-def outside(tmp_path) -> Run:
+def outside(tmp_path: Path) -> Run:
     """Run a command in an empty folder with no checkout above, in a user's environment that is empty, too."""
     for name in ("work", "home", "tmp", "svd"):
         (tmp_path / name).mkdir()
@@ -43,6 +43,7 @@ def outside(tmp_path) -> Run:
         "ANTIPASTO_CACHE": str(tmp_path / "svd"),
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",  # other tests take the other cores
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 

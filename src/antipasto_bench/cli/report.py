@@ -12,26 +12,34 @@ from ..store.folders import Store
 from . import options
 from .output import comparison_json, comparison_text, print_json, print_notice, print_outcome
 
-DEMO: list[tuple[str, dict[str, str]]] = [
-    ("base", {}),
-    ("lora", {}),
-    ("antipasto", {"rotate_basis": "V"}),
-    ("antipasto", {"rotate_basis": "none"}),
-]
+DEMO = ("base", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none")
 
 
-def demo(results: options.Results = None, outputs: options.Outputs = None) -> None:
+def demo(
+    words: options.Words = None, results: options.Results = None, outputs: options.Outputs = None
+) -> None:
     """Compare three adapters and the untuned model on the embedded preset; a few minutes on two cores.
 
     Keeps its runs under outputs/demo, apart from the project's own results.
+
+    Example: `antipasto-bench demo`, or in a shorter form `antipasto-bench demo steps=40 eval.limit=60 costs=false`
     """
-    from ..spec.compose import compose
+    from ..core.errors import UserError
+    from ..spec.compose import expand
+    from ..spec.config import RunConfig
+    from ..spec.grammar import parse_words
     from ..sweeps.distributed import execute_one
 
     home = Store.of().outputs / "demo"
     store = Store.of(results or home / "results", outputs or home / "outputs")
-    for variant, settings in DEMO:
-        print_outcome(execute_one(compose(variant, settings, "nano"), store), as_json=False)
+    runs: list[RunConfig] = []
+    for arm in DEMO:
+        variants, axes = parse_words([*arm.split(), *(words or [])])
+        if len(variants) > 1:
+            raise UserError(f"demo has variants of its own; write `antipasto-bench sweep {variants[-1]}` for another")
+        runs += expand(variants, axes, "nano")
+    for run in runs:
+        print_outcome(execute_one(run, store), as_json=False)
     typer.echo()
     _write_report(store, (home if results is None else store.results) / "README.md")
 

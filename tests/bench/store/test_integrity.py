@@ -29,17 +29,17 @@ def test_everything_that_is_wrong_is_named(store):
     rows = {name: record(store, name, [0]) for name in ("lora", "dora", "hra", "ia3")}
     for row in [*rows.values(), rows["hra"]]:
         append(store.table, row)
-    store.items(rows["lora"]["run_id"]).unlink()
+    store.items(rows["lora"].run_id).unlink()
     record(store, "dora", [0, 1])
-    store.items(rows["ia3"]["run_id"]).write_bytes(b"PAR1")
-    shutil.copyfile(store.items(rows["hra"]["run_id"]), store.items("stray"))
+    store.items(rows["ia3"].run_id).write_bytes(b"PAR1")
+    shutil.copyfile(store.items(rows["hra"].run_id), store.items("stray"))
     with open(store.table, "ab") as file:
         file.write(b"[]\n" + json.dumps({"schema": 1, "run_id": "torn"}).encode())
     found = "\n".join(verify(store))
     for said in (
-        f"{rows['lora']['run_id']}: {store.items(rows['lora']['run_id'])} is missing",
+        f"{rows['lora'].run_id}: {store.items(rows['lora'].run_id)} is missing",
         "is not what its row was made from",
-        f"{rows['hra']['run_id']}: 2 results; one is expected",
+        f"{rows['hra'].run_id}: 2 results; one is expected",
         "cannot be read",
         "stray: questions without a row",
         "line 6: not a whole row",
@@ -50,7 +50,7 @@ def test_everything_that_is_wrong_is_named(store):
 
 
 def test_a_row_that_says_more_than_its_questions_is_named(store):
-    append(store.table, record(store, "lora", [0, 1]) | {"test_accuracy": 0.9})
+    append(store.table, record(store, "lora", [0, 1], fields={"test_accuracy": 0.9}))
     assert verify(store)[0].endswith("its questions give 0.2500, its row says 0.9000")
     store.table.write_text(store.table.read_text().replace('"status": "ok"', '"status": "okay"'))
     assert verify(store)[0] == "line 1: not a whole row"
