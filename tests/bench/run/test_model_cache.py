@@ -9,6 +9,17 @@ from antipasto_bench.store.table import read_table
 pytestmark = pytest.mark.slow
 
 
+def test_a_second_run_on_the_same_base_model_gives_the_bits_of_a_fresh_one(tmp_path):
+    first, second = small("lora"), small("antipasto")
+    fresh, reused, models = store_in(tmp_path / "fresh"), store_in(tmp_path / "reused"), ModelCache()
+    make(second, fresh)
+    make(first, reused, models=models)
+    assert models.holds_a_model
+    make(second, reused, models=models)
+    assert result_of(second, reused) == result_of(second, fresh)
+
+
+@pytest.mark.long
 def test_a_base_model_that_served_other_runs_gives_the_bits_of_a_fresh_one(tmp_path):
     runs = [small(name) for name in ("lora", "pissa", "antipasto", "base")]
     fresh, reused, models = store_in(tmp_path / "fresh"), store_in(tmp_path / "reused"), ModelCache()
