@@ -15,9 +15,7 @@ from .output import comparison_json, comparison_text, print_json, print_notice, 
 DEMO = ("base", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none")
 
 
-def demo(
-    words: options.Words = None, results: options.Results = None, outputs: options.Outputs = None
-) -> None:
+def demo(words: options.Words = None, results: options.Results = None, outputs: options.Outputs = None) -> None:
     """Compare three adapters and the untuned model on the embedded preset; a few minutes on two cores.
 
     Keeps its runs under outputs/demo, apart from the project's own results.
