@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
         (["sweep", "rank=4"], "name at least one variant"),
         (["sweep", "nanno.yaml"], "nanno.yaml: no such sweep file; did you mean 'nano.yaml'?"),
         (["demo", "hra"], "demo has variants of its own; write `antipasto-bench sweep hra`"),
-        (["speed", "--page"], "results/speed holds no figures"),
+        (["speed", "--page-only"], "speed writes its figures into a checkout of the project"),
         (["show", "nothing"], "no run 'nothing'"),
         (["export", "nothing", "--merged", "x"], "no run 'nothing'"),
         (["report"], "holds no finished run yet"),

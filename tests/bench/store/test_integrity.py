@@ -10,7 +10,8 @@ from small_runs import make
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.integrity import rebuild, verify
-from antipasto_bench.store.table import SCHEMA_VERSION, append, read_table
+from antipasto_bench.store.record import SCHEMA_VERSION
+from antipasto_bench.store.table import append, read_table
 
 
 @pytest.fixture
