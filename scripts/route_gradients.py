@@ -150,7 +150,7 @@ def main() -> None:
         )
         print(f"{name:28}{line}")
     settings = {"steps": given.steps, "lr": given.lr, "seed": given.seed}
-    print(json.dumps(settings | found | {"provenance": provenance(torch.device("cpu"))}))
+    print(json.dumps(settings | found | {"provenance": provenance(torch.device("cpu")).model_dump()}))
 
 
 if __name__ == "__main__":

@@ -52,9 +52,9 @@ def test_every_missing_extra_is_an_error_that_ends_in_a_hint_for_a_declared_one(
         monkeypatch.setitem(sys.modules, name, None)  # importing it raises ImportError
 
     def connect():
-        from antipasto_bench.sweeps.ray_driver import _Cluster
+        from antipasto_bench.sweeps.ray_cluster import RayCluster
 
-        _Cluster(None, None)
+        RayCluster(None, None)
 
     def quantised():
         from antipasto_bench.run.models import _quantised

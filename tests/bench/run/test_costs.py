@@ -16,9 +16,10 @@ from antipasto_bench.run.costs import bytes_saved_for_backward, measure, measure
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.models import load_model, load_tokenizer
 from antipasto_bench.run.remeasure import remeasure_costs
+from antipasto_bench.run.shape_costs import ShapeCosts
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.folders import Store
-from antipasto_bench.store.table import COSTS
+from antipasto_bench.store.record import Costs
 
 PRICED = [word for word in QUICK if word != "costs=false"]
 
@@ -58,29 +59,28 @@ def test_the_peak_is_a_high_water_mark():
 def test_what_the_asking_process_holds_is_not_counted():
     run = compose("lora", {"data.calibration": 4}, "nano")
     ballast = torch.ones(1_500_000_000 // 4)
-    found = measure(run, load_tokenizer(run), load_splits(run.data, run.eval))
+    costs = measure(run, load_tokenizer(run), load_splits(run.data, run.eval))
     assert len(ballast)
-    assert 100e6 < found["peak_bytes"] < 1.4e9
-    assert found.keys() == set(COSTS)
-    assert found["saved_bytes"] > found["base_saved_bytes"] > 0
-    assert all(value > 0 for value in found.values())
+    assert 100e6 < costs.peak_bytes < 1.4e9
+    assert costs.saved_bytes > costs.base_saved_bytes > 0
+    assert all(value > 0 for value in costs.model_dump().values())
 
 
 @pytest.mark.slow
 def test_a_variant_that_trains_nothing_or_cannot_merge_has_no_such_costs():
-    found = measure_alone(compose("sspace", {"data.calibration": 16}, "nano"))
-    assert found["backward_ms"] is found["saved_bytes"] is found["merge_s"] is None
-    assert found["forward_ms"] > 0
-    assert found["base_backward_ms"] > 0
+    costs = measure_alone(compose("sspace", {"data.calibration": 16}, "nano"))
+    assert costs.backward_ms is costs.saved_bytes is costs.merge_s is None
+    assert costs.forward_ms > 0
+    assert costs.base_backward_ms > 0
     base = measure_alone(compose("base", {}, "nano"))
-    assert base["forward_ms"] is base["attach_cold_s"] is base["generated_tokens_per_s"] is None
-    assert base["base_saved_bytes"] == found["base_saved_bytes"], "the floor is the same beside any variant"
+    assert base.forward_ms is base.attach_cold_s is base.generated_tokens_per_s is None
+    assert base.base_saved_bytes == costs.base_saved_bytes, "the floor is the same beside any variant"
 
 
 def test_a_measurement_that_fails_is_a_warning_and_no_cost(monkeypatch):
     monkeypatch.setattr("sys.executable", shutil.which("false"))
     with pytest.warns(UserWarning, match="costs of lora are not measured: exit code 1"):
-        assert measure_alone(compose("lora", {}, "nano")) == {}
+        assert measure_alone(compose("lora", {}, "nano")) == Costs()
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_a_run_whose_costs_cannot_be_measured_is_recorded_without_them(monkeypat
     with pytest.warns(UserWarning, match="costs of lora are not measured: device=cuda"):
         outcome = make(compose("lora", given, "nano"), store)
     assert outcome.status == "ok"
-    assert outcome.row.get("forward_ms") is None
+    assert outcome.record.forward_ms is None
     before = store.table.read_bytes()
     monkeypatch.setattr("sys.executable", shutil.which("false"))
     with pytest.warns(UserWarning, match="exit code 1"), pytest.raises(UserError, match="its row is as it was"):
@@ -109,8 +109,8 @@ def test_whether_costs_are_measured_is_no_part_of_a_runs_identity():
 @pytest.mark.slow
 def test_a_run_records_its_costs_and_they_can_be_measured_again_without_its_files(tmp_path):
     row = row_of(bench("run", "antipasto", "lr=5e-2", *PRICED, "--json", cwd=tmp_path))
-    assert set(COSTS) <= row.keys()
-    assert all(row[name] > 0 for name in COSTS)
+    assert Costs.model_fields.keys() <= row.keys()
+    assert all(row[name] > 0 for name in Costs.model_fields)
     shutil.rmtree(tmp_path / "outputs")
     said = bench("measure", row["run_id"], "--costs", cwd=tmp_path).stdout
     assert "ms, backward" in said
@@ -130,9 +130,16 @@ def test_the_command_measures_where_it_is_asked(tmp_path):
     assert ia3["forward_ms"] > 0
     assert ia3["trainable_params"] == 512
     assert "layers" in bench("cost", "lora", "rank=2000", "--preset", "nano", cwd=tmp_path, expect=2).stderr
-    assert f"({ia3['forward_ms'] / ia3['base_forward_ms']:.2f}x) ms, backward" in card(ia3)
-    assert "x) MB for backward" in card(ia3)
-    assert "x)" not in card(base)
+    text = card_of(ia3)
+    assert f"({ia3['forward_ms'] / ia3['base_forward_ms']:.2f}x) ms, backward" in text
+    assert "x) MB for backward" in text
+    assert "x)" not in card_of(base)
+
+
+def card_of(line: dict) -> str:
+    """The text that stands for a line of JSON."""
+    shapes = ShapeCosts(**{name: line[name] for name in ShapeCosts.model_fields})
+    return card(shapes, Costs(**{name: line[name] for name in Costs.model_fields}))
 
 
 def test_a_model_is_loaded_with_a_tokenizer_that_pads():

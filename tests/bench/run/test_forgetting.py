@@ -1,4 +1,4 @@
-"""Claims about what is measured beside the scores: forgetting on general text, and the dossier of a run."""
+"""Claims about what is measured beside the scores: forgetting on general text, and the excerpts of a run."""
 
 import json
 
@@ -10,7 +10,7 @@ from antipasto_bench.core.errors import UserError
 from antipasto_bench.run.data import read_texts
 from antipasto_bench.run.forgetting import mean_token_loss
 from antipasto_bench.spec.compose import compose
-from antipasto_bench.store.excerpts import ANSWERS, POINTS, answers, curve
+from antipasto_bench.store.excerpts import ANSWERS, MOST_POINTS, CurvePoint, answers, curve
 
 
 def test_the_loss_is_the_mean_over_tokens_text_by_text(model, tokenizer):
@@ -56,11 +56,11 @@ def test_texts_without_a_text_column_are_one_clear_error(tmp_path):
 def test_a_curve_keeps_the_mean_of_every_stretch():
     steps = [{"step": i + 1, "loss": float(i), "grad_norm": 1.0} for i in range(300)]
     points = curve(steps)
-    assert len(points) == POINTS
-    assert [p["step"] for p in points][-1] == 300
-    assert points[0] == {"step": 5, "loss": 2.0, "grad_norm": 1.0}
+    assert len(points) == MOST_POINTS
+    assert points[-1].step == 300
+    assert points[0] == CurvePoint(step=5, loss=2.0, grad_norm=1.0)
     assert curve([]) == []
-    assert curve(steps[:1]) == [{"step": 1, "loss": 0.0, "grad_norm": 1.0}]
+    assert curve(steps[:1]) == [CurvePoint(step=1, loss=0.0, grad_norm=1.0)]
 
 
 def test_answers_are_some_right_and_some_wrong_whatever_the_order():
@@ -69,10 +69,10 @@ def test_answers_are_some_right_and_some_wrong_whatever_the_order():
          "prompt": f"q{i}", "target": "t", "response": "<script>"}
         for split in ("test", "valid") for i in range(30) for name in ("a", "b")
     ]  # fmt: skip
-    kept = answers(samples)
-    assert [entry["right"] for entry in kept] == [True] * ANSWERS + [False] * ANSWERS
-    assert [entry["prompt"] for entry in kept] == ["q0", "q3", "q6", "q1", "q2", "q4"]
-    assert answers(samples[::-1]) == kept
+    excerpts = answers(samples)
+    assert [entry.right for entry in excerpts] == [True] * ANSWERS + [False] * ANSWERS
+    assert [entry.prompt for entry in excerpts] == ["q0", "q3", "q6", "q1", "q2", "q4"]
+    assert answers(samples[::-1]) == excerpts
 
 
 @pytest.mark.slow
@@ -80,14 +80,14 @@ def test_a_run_says_what_it_forgot_and_can_be_measured_again(tmp_path):
     row = row_of(bench("run", "lora", "steps=20", *QUICK[1:-1], "eval.general_limit=40", "--json", cwd=tmp_path))
     assert row["general_loss"] > row["general_loss_base"] > 0, "training on other text costs something"
     assert row["provenance"]["data"]["general"]["rows"] == 40
-    dossier = tmp_path / "results/runs" / f"{row['run_id']}.json"
-    kept = json.loads(dossier.read_text())
-    assert [p["step"] for p in kept["curve"]] == list(range(1, 21))
-    assert len(kept["answers"]) >= ANSWERS
-    dossier.unlink()
+    path = tmp_path / "results/runs" / f"{row['run_id']}.json"
+    excerpts = json.loads(path.read_text())
+    assert [p["step"] for p in excerpts["curve"]] == list(range(1, 21))
+    assert len(excerpts["answers"]) >= ANSWERS
+    path.unlink()
     said = bench("measure", row["run_id"], cwd=tmp_path).stdout
     assert f"{row['general_loss'] - row['general_loss_base']:+.3f} nats" in said
-    assert json.loads(dossier.read_text()) == kept
+    assert json.loads(path.read_text()) == excerpts
     again = json.loads(bench("list", "--json", cwd=tmp_path).stdout)
     assert again["general_loss"] == pytest.approx(row["general_loss"], abs=1e-6)
     assert again["test_accuracy"] == row["test_accuracy"]

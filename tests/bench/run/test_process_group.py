@@ -123,8 +123,8 @@ def test_a_run_that_fails_in_two_processes_is_recorded_once_with_its_reason(tmp_
 PROBLEM = """
 import sys
 import torch
-from antipasto_bench.run.process_group import join
-group = join()
+from antipasto_bench.run.process_group import join_group
+group = join_group()
 parameter = torch.nn.Parameter(torch.ones(3))
 parameter.grad = torch.full((3,), 1.0 + group.index)
 idle = torch.nn.Parameter(torch.ones(2))

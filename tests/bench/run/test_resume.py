@@ -19,6 +19,7 @@ from antipasto_bench.core.signals import Interrupted
 from antipasto_bench.run.answer_log import AnswerLog
 from antipasto_bench.run.attach import attach
 from antipasto_bench.run.checkpoints import Checkpoints
+from antipasto_bench.run.context import RunContext
 from antipasto_bench.run.examples import drawn_examples
 from antipasto_bench.run.execute import execute
 from antipasto_bench.run.model_cache import ModelCache
@@ -79,7 +80,7 @@ def test_what_other_code_began_is_not_gone_on_with(tmp_path):
         def phase(self, name: str) -> None:
             seen.append(name)
 
-    execute(run, store, Phases(quiet=True))
+    execute(run, RunContext(store, Phases(quiet=True)))
     assert "attach" in seen
     assert not any(name.startswith("go on") for name in seen)
 
@@ -189,6 +190,7 @@ def work(run: dict, folder: Path) -> None:
     make(RunConfig.model_validate(run), store_in(folder))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_run_killed_at_twenty_random_moments_ends_with_the_bits_of_one_that_was_not(tmp_path):
     """Real processes, killed by SIGKILL wherever they are: attaching, training, writing, scoring, recording."""
@@ -201,7 +203,7 @@ def test_a_run_killed_at_twenty_random_moments_ends_with_the_bits_of_one_that_wa
     process = started(whole)
     process.join()
     assert process.exitcode == 0
-    took = find(store_in(whole).table, run.run_id)["total_s"]  # of its own; before it, a first process imports
+    took = find(store_in(whole).table, run.run_id).total_s  # of its own; before it, a first process imports
     rng = random.Random(0)
     killed, reached, phases = 0, set(), {"log.jsonl", "step", "trained.json", "answers"}
     for _ in range(60):
@@ -211,8 +213,8 @@ def test_a_run_killed_at_twenty_random_moments_ends_with_the_bits_of_one_that_wa
             process.kill()
             process.join()
             killed += 1
-        making = store_in(broken).outputs / ".workspaces" / run.run_id
-        now = {path.name.split("-")[0] for path in making.rglob("*") if path.suffix != ".partial"}
+        workspace = store_in(broken).outputs / ".workspaces" / run.run_id
+        now = {path.name.split("-")[0] for path in workspace.rglob("*") if path.suffix != ".partial"}
         if now <= reached and not phases <= reached:
             took *= 1.15  # the machine is slower than it was at first
         reached |= now

@@ -21,11 +21,11 @@ def test_parameters_and_macs_are_those_of_the_published_table():
     for row in rows:
         given = {"rank": int(row["rank"])} if row["rank"] else {}
         found = cost_of_shapes(compose(row["variant"], given, "qwen3.5-0.8b"))
-        assert found["trainable_params"] == int(row["trainable_params"]), row["variant"]
+        assert found.trainable_params == int(row["trainable_params"]), row["variant"]
         # Published to three digits; its hra row leaves out the update of x, which is as much again as the dot products.
-        macs = found["added_macs_per_token"] / 1e6 / (2 if row["variant"] == "hra" else 1)
+        macs = found.added_macs_per_token / 1e6 / (2 if row["variant"] == "hra" else 1)
         assert f"{macs:.3g}" == f"{float(row['added_macs_per_token_millions']):.3g}", row["variant"]
-        assert found["targets"] == 24
+        assert found.targets == 24
 
 
 def test_the_command_prices_a_model_of_which_no_file_is_here(tmp_path):
@@ -48,9 +48,9 @@ def test_bytes_are_those_of_the_file_that_a_run_saves(tmp_path):
         model, _ = load_model(run)
         antipasto.attach(model, run.adapter_config)
         size = antipasto.save(model, tmp_path / variant).stat().st_size
-        said = cost_of_shapes(run)
-        assert said["trainable_params"] == sum(p.numel() for p in antipasto.trainable_parameters(model).values())
-        assert 0 <= size - said["adapter_bytes"] < 12_000, "the file has names and the config beside its tensors"
+        costs = cost_of_shapes(run)
+        assert costs.trainable_params == sum(p.numel() for p in antipasto.trainable_parameters(model).values())
+        assert 0 <= size - costs.adapter_bytes < 12_000, "the file has names and the config beside its tensors"
 
 
 @pytest.mark.parametrize(
@@ -70,5 +70,5 @@ def test_what_cannot_be_priced_is_one_clear_error(variant, given, said, monkeypa
 
 def test_base_costs_nothing():
     found = cost_of_shapes(compose("base", {}, "qwen3.5-0.8b"))
-    assert found["trainable_params"] == found["added_macs_per_token"] == found["adapter_bytes"] == 0
-    assert 0.7e9 < found["base_params"] < 0.9e9
+    assert found.trainable_params == found.added_macs_per_token == found.adapter_bytes == 0
+    assert 0.7e9 < found.base_params < 0.9e9
