@@ -84,6 +84,7 @@ def test_both_answers_to_a_question_that_flipped_come_from_the_samples_of_each_a
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_shows_both_answers_to_what_flipped(tmp_path):
     words = ["steps=60", "batch_size=4", "eval.limit=60", "eval.valid_limit=6", "eval.batch_size=60", "costs=false"]
     bench("sweep", "base,lora", *words, cwd=tmp_path)

@@ -457,7 +457,7 @@ def test_holm_steps_down_from_the_smallest():
     assert np.isnan(holm([nan, nan])).all()
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(nan)), max_size=30))
 def test_holm_is_monotone_and_leaves_nan_out(p):
     p = np.array(p)

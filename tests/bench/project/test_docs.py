@@ -50,6 +50,7 @@ def test_the_worked_example_is_in_the_catalogue_and_the_sweeps(with_bounded):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_worked_example_trains_gets_its_row_and_exports(with_bounded):
     words = ["run", "bounded", "bound=0.3", "basis=wanda", "--preset", "nano", "--json", *QUICK]
     row = json.loads(run(with_bounded, "antipasto_bench", *words).splitlines()[-1])
@@ -63,6 +64,7 @@ def test_the_worked_example_trains_gets_its_row_and_exports(with_bounded):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_worked_example_is_under_every_law(with_bounded):
     said = run(with_bounded, "pytest", "tests/antipasto", "-k", "bounded", "-q", "-p", "no:cacheprovider")
     assert int(re.search(r"(\d+) passed", said)[1]) >= 25, said

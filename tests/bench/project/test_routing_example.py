@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_zeroing_the_quarantine_takes_back_what_only_the_unwanted_half_taught():
     words = ["--steps", "80", "--questions", "20", "--seed", "0"]
     script = [sys.executable, str(ROOT / "scripts/route_gradients.py"), *words]

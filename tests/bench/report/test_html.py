@@ -79,6 +79,7 @@ def column(page, name: str) -> list[str]:
     return [row.locator("th, td").nth(index).inner_text() for row in table.locator("tbody tr:visible").all()]
 
 
+@pytest.mark.long
 @in_a_browser
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 360)])
 def test_it_loads_without_network_or_complaint_in_either_scheme_and_on_a_phone(browser, store, scheme, width):
@@ -91,6 +92,7 @@ def test_it_loads_without_network_or_complaint_in_either_scheme_and_on_a_phone(b
     page.context.close()
 
 
+@pytest.mark.long
 @in_a_browser
 def test_drawings_follow_the_scheme_when_it_changes(browser, store):
     page, said = opened(browser, store)
@@ -102,6 +104,7 @@ def test_drawings_follow_the_scheme_when_it_changes(browser, store):
     page.context.close()
 
 
+@pytest.mark.long
 @in_a_browser
 def test_columns_sort_by_number_both_ways_with_a_mouse_and_with_keys(browser, store):
     page, _ = opened(browser, store)
@@ -121,6 +124,7 @@ def test_columns_sort_by_number_both_ways_with_a_mouse_and_with_keys(browser, st
     page.context.close()
 
 
+@pytest.mark.long
 @in_a_browser
 def test_rows_are_filtered_by_every_word(browser, store):
     page, _ = opened(browser, store)
@@ -133,6 +137,7 @@ def test_rows_are_filtered_by_every_word(browser, store):
     page.context.close()
 
 
+@pytest.mark.long
 @in_a_browser
 def test_a_run_opens_with_its_answers_which_stay_text(browser, store):
     page, said = opened(browser, store)
@@ -154,6 +159,7 @@ def test_a_run_opens_with_its_answers_which_stay_text(browser, store):
     page.context.close()
 
 
+@pytest.mark.long
 @in_a_browser
 def test_accuracy_is_drawn_against_whichever_cost_is_chosen(browser, store):
     page, said = opened(browser, store)

@@ -67,6 +67,7 @@ def test_what_the_asking_process_holds_is_not_counted():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_variant_that_trains_nothing_or_cannot_merge_has_no_such_costs():
     costs = measure_alone(compose("sspace", {"data.calibration": 16}, "nano"))
     assert costs.backward_ms is costs.saved_bytes is costs.merge_s is None
@@ -123,6 +124,7 @@ def test_a_run_records_its_costs_and_they_can_be_measured_again_without_its_file
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_measures_where_it_is_asked(tmp_path):
     words = ["base,ia3", "data.calibration=4"]
     base, ia3 = (json.loads(line) for line in bench("cost", *words, "--json", cwd=tmp_path).stdout.splitlines())

@@ -172,6 +172,7 @@ cli.main()
 """
 
 
+@pytest.mark.long
 def test_a_run_for_which_memory_does_not_suffice_is_recorded_with_its_peak_and_the_sweep_goes_on(tmp_path):
     words = ["sweep", "lora", "batch_size=2048,4", *(word for word in QUICK if "batch_size=4" not in word)]
     done = subprocess.run(

@@ -33,6 +33,7 @@ def stock_lm_eval(model: Path, task: str, limit: int, out: Path) -> dict[str, di
     return scores
 
 
+@pytest.mark.long
 def test_the_stock_command_gives_the_same_verdict_on_every_question(tmp_path):
     row = row_of(bench("run", "lora", *SHORT, "--json", cwd=tmp_path))
     assert 0 < row["test_accuracy"] < 1

@@ -176,7 +176,7 @@ def test_the_batch_size_that_was_found_is_kept_with_the_scores(model, tokenizer)
     run = compose("base", {"eval.limit": 6, "eval.valid": "none", "eval.batch_size": "auto"}, "nano")
     scores = Evaluation(run.eval, None).run(model, tokenizer, "test")
     assert scores is not None
-    assert scores.at_once == 6
+    assert scores.batch_size == 6
 
 
 def test_vllm_is_asked_for_in_one_line_where_it_is_not(tmp_path):

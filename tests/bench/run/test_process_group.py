@@ -66,7 +66,10 @@ def assert_the_same_run(run, alone, parted):
 
 @pytest.mark.parametrize(
     ("variant", "given"),
-    [("lora", {"batch_size": 5, "lr": 1e-3}), ("antipasto", {"batch_size": 1, "grad_accum": 3, "rank": 16})],
+    [
+        ("lora", {"batch_size": 5, "lr": 1e-3}),
+        pytest.param("antipasto", {"batch_size": 1, "grad_accum": 3, "rank": 16}, marks=pytest.mark.long),
+    ],
 )
 def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
     """Of five rows one takes three; of a batch of one row a process has none at all."""
@@ -85,6 +88,7 @@ def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
     assert not [path.name for path in parted.run_folder(run.run_id).path.iterdir() if "answers" in path.name]
 
 
+@pytest.mark.long
 def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_path):
     given = {"steps": 40, "lr": 1e-3}
     run = small("lora", **given)
@@ -109,6 +113,7 @@ def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_pat
     assert_the_same_run(run, alone, parted)
 
 
+@pytest.mark.long
 def test_a_run_that_fails_in_two_processes_is_recorded_once_with_its_reason(tmp_path):
     store = store_in(tmp_path)
     process = together("lora", SMALL | {"lr": 1e30}, store)

@@ -21,6 +21,7 @@ needs_gsm8k = pytest.mark.skipif(not TEST.exists(), reason=f"real GSM8K is not b
 
 
 @needs_gsm8k
+@pytest.mark.long
 def test_real_gsm8k_trains_and_scores_on_the_embedded_model(tmp_path):
     words = [f"data.train={TRAIN}", f"eval.data={TEST}", "eval.limit=64", "eval.valid_limit=32", "steps=20"]
     words += ["eval.tasks=gsm8k_metamath", "batch_size=4", "eval.batch_size=32", "costs=false"]
