@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .adapter import attach
 from .attachment import attachment
 from .config import AdapterConfig, AdapterError
+from .files import atomically
 from .layer import lora_tensors
 from .tensor_bytes import safetensors_bytes
 
@@ -35,13 +36,8 @@ def save(model: nn.Module, path: str | os.PathLike[str], *, include_basis: bool 
         chosen = lora_tensors(layer) if include_basis else state.variant.tensors_to_save(layer, state.cfg)
         tensors |= {f"{name}.{key}": tensor for key, tensor in chosen.items()}
     metadata = {"format": FORMAT, "config": json.dumps(state.cfg.to_dict())}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with atomically(path) as partial:
         partial.write_bytes(safetensors_bytes(tensors, metadata))  # a full disk is an OSError here
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

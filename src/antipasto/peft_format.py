@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from .attachment import attachment
 from .config import AdapterError
+from .files import folder_atomically
 from .tensor_bytes import safetensors_bytes
 from .variant import Factors
 
@@ -102,12 +102,5 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     place = Path(folder).resolve()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise AdapterError(f"{place} exists and is not an empty folder; choose another, or remove it")
-    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
+    with folder_atomically(place) as partial:
         yield partial
-        if place.exists():
-            place.rmdir()
-        partial.rename(place)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

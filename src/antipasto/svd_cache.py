@@ -25,6 +25,7 @@ from safetensors.torch import load as from_bytes
 from torch import Tensor
 
 from .config import AdapterError
+from .files import atomically
 from .tensor_bytes import memory_of, safetensors_bytes
 from .variant import at_least_float32
 
@@ -135,17 +136,12 @@ def _write(entry: Path, factors: SVDFactors) -> None:
     limit = cache_limit()
     if sum(tensor.nbytes for tensor in factors) > limit:
         return
-    partial = entry.with_name(f".{entry.stem}.{os.getpid()}.{time.monotonic_ns()}.partial")
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(safetensors_bytes(factors._asdict() | {"sha256": _digest(entry.stem, factors)}))
-        os.replace(partial, entry)
+        with atomically(entry) as partial:
+            partial.write_bytes(safetensors_bytes(factors._asdict() | {"sha256": _digest(entry.stem, factors)}))
         _remove_oldest(entry.parent, limit)
     except OSError as error:  # without a cache everything still works, only slower
         warnings.warn(f"an SVD could not be kept in {entry.parent}: {error.strerror}", stacklevel=4)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def _by_age(folder: Path) -> list[tuple[float, int, Path]]:

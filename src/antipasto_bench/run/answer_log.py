@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..core.files import write_bytes
+
 
 class AnswerLog:
     """A file of answers: a first line names the model that gave them, then a line a batch. A torn line is not read."""
@@ -29,8 +31,9 @@ class AnswerLog:
         lines = list(self._lines())
         if lines[:1] == [model]:
             self._answers = dict(pair for batch in lines[1:] for pair in batch)
+        # Written anew without a torn line; whole or not at all, so that a kill here loses no answer.
         text = "".join(json.dumps(line) + "\n" for line in (lines if self._answers else [model]))
-        path.write_text(text, encoding="utf-8")  # without a torn line
+        write_bytes(path, text.encode())
 
     def _lines(self) -> Iterator[Any]:
         if self.path.exists():

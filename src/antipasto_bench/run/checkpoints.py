@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 import antipasto
+
+from ..core.files import folder_atomically
 
 NEWEST = 2  # stay on the disk
 ADAPTER, TENSORS, STATE = "adapter.safetensors", "optimizer.safetensors", "state.json"
@@ -78,11 +79,7 @@ class Checkpoints:
         Raises:
             OSError: it could not be written; the ones before it are as they were.
         """
-        place = self.folder / f"step-{step:08d}"
-        partial = self.folder / f".step-{step:08d}.{os.getpid()}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
+        with folder_atomically(self.folder / f"step-{step:08d}") as partial:
             antipasto.save(model, partial / ADAPTER)
             tensors = {"rng.cpu": torch.get_rng_state()}
             if torch.cuda.is_available():
@@ -92,13 +89,6 @@ class Checkpoints:
             (partial / TENSORS).write_bytes(to_bytes(tensors))
             digests = {name: _sha256(partial / name) for name in (ADAPTER, TENSORS)}
             (partial / STATE).write_text(json.dumps(self.extra_state | state | {"sha256": digests}), encoding="utf-8")
-            for path in partial.iterdir():
-                with open(path, "rb+") as file:
-                    os.fsync(file.fileno())
-            shutil.rmtree(place, ignore_errors=True)
-            partial.rename(place)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         for old in sorted(self.folder.glob("step-*"))[:-NEWEST]:
             shutil.rmtree(old, ignore_errors=True)
 

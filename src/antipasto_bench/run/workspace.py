@@ -24,7 +24,7 @@ from torch import nn
 import antipasto
 import antipasto_bench
 
-from ..core.files import write_json
+from ..core.files import move_folder, write_json
 from ..spec.config import RunConfig
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
@@ -108,8 +108,7 @@ class Workspace:
 
     def finish(self, place: RunFolder) -> None:
         """Move the folder to its place, and leave there only what a finished run keeps."""
-        shutil.rmtree(place.path, ignore_errors=True)
-        self.folder.path.rename(place.path)
+        move_folder(self.folder.path, place.path)
         shutil.rmtree(place.checkpoints, ignore_errors=True)
         for path in [*place.temporary()]:
             path.unlink(missing_ok=True)

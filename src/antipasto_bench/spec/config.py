@@ -155,7 +155,10 @@ class RunConfig(_Strict):
 
     @property
     def run_id(self) -> str:
-        """See DESIGN: readable fields, then a digest of the whole identity. Safe as a file name."""
+        """Readable fields, then eight hex digits of all that can change the outcome. Safe as a file name.
+
+        <model>__<variant>[__rot<V|U|both|none>]__r<rank>__lr<lr>__s<steps>__seed<seed>__<8 hex>
+        """
         place = locate(self.model)
         name = place.name if place else self.model.rpartition("/")[2]
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[:48] or "model"

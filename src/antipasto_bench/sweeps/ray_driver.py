@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..core.errors import RunFailure, UserError
+from ..core.files import folder_atomically
 from ..core.signals import Interrupted, StopRequest
 from ..run.execute import Outcome
 from ..run.failures import record_dead_run
@@ -212,13 +213,10 @@ class _Driver:
 
     def _unpack(self, run_id: str, files: dict[str, bytes]) -> None:
         """Write the files of a run that a node made in a folder of its own, in one step."""
-        workspace, folder = self.store.workspace(run_id).path, self.store.run_folder(run_id).path
-        for stale in (workspace, folder):
-            shutil.rmtree(stale, ignore_errors=True)
-        workspace.mkdir(parents=True)
-        for name, content in files.items():
-            (workspace / name).write_bytes(content)
-        workspace.rename(folder)
+        shutil.rmtree(self.store.workspace(run_id).path, ignore_errors=True)
+        with folder_atomically(self.store.run_folder(run_id).path) as partial:
+            for name, content in files.items():
+                (partial / name).write_bytes(content)
 
     def _count_loss(self, p: Planned, what: str, losses: Counter[str], most: int, cause: str = "") -> bool:
         """Count that the node or the worker of a run was lost.

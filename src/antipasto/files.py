@@ -1,0 +1,77 @@
+"""Files and folders that appear whole or not at all: written beside their place, flushed, then moved there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file to; on leaving, it takes its place in one step.
+
+    On an error it is removed, and `path` is as it was.
+
+    Raises:
+        OSError: the file cannot be flushed to the disk or moved.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _beside(path)
+    try:
+        yield partial
+        _flush(partial)
+        os.replace(partial, path)
+        _flush(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_atomically(place: Path) -> Iterator[Path]:
+    """A new folder beside `place` to fill with files; on leaving, it takes its place in one step.
+
+    What stood there is removed first. On an error the new folder is removed.
+
+    Raises:
+        OSError: a file cannot be flushed to the disk, or the folder cannot be moved.
+    """
+    partial = _beside(place)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        move_folder(partial, place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def move_folder(folder: Path, place: Path) -> None:
+    """Move a folder to `place` in one step, its files flushed to the disk; what stood there is removed first."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _flush(path)
+    shutil.rmtree(place, ignore_errors=True)
+    folder.rename(place)
+    _flush(place.parent)
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name of this process and this moment, so that no two writers share one."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.partial")
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk has a file's content, or a folder's entries where the system lets folders be flushed."""
+    if path.is_dir():
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        return
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
