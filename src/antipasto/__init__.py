@@ -116,13 +116,11 @@ __all__ = [
 
 
 def _installed_version() -> str:
-    """The version of the distribution that holds this package: the library alone, or the benchmark with it."""
-    for distribution in ("antipasto", "antipasto-bench"):
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
-    return "0+unknown"  # imported from a source tree that was never installed
+    """The version of the distribution that this package is a part of."""
+    try:
+        return version("antipasto-adapters")
+    except PackageNotFoundError:
+        return "0+unknown"  # imported from a source tree that was never installed
 
 
 __version__ = _installed_version()

@@ -11,10 +11,14 @@ from pathlib import Path
 
 
 @contextmanager
-def atomically(path: Path) -> Iterator[Path]:
+def atomically(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """A path beside `path` to write a file to; on leaving, it takes its place in one step.
 
     On an error it is removed, and `path` is as it was.
+
+    Args:
+        flush: wait until the disk has it, so that it survives a loss of power; a cache that can tell a damaged entry
+            needs no wait.
 
     Raises:
         OSError: the file cannot be flushed to the disk or moved.
@@ -23,37 +27,43 @@ def atomically(path: Path) -> Iterator[Path]:
     partial = _beside(path)
     try:
         yield partial
-        _flush(partial)
+        if flush:
+            _flush(partial)
         os.replace(partial, path)
-        _flush(path.parent)
+        if flush:
+            _flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def folder_atomically(place: Path) -> Iterator[Path]:
+def folder_atomically(place: Path, *, replace: bool = True) -> Iterator[Path]:
     """A new folder beside `place` to fill with files; on leaving, it takes its place in one step.
 
-    What stood there is removed first. On an error the new folder is removed.
+    Args:
+        replace: remove what stands there; else only an empty folder gives way. On an error the new folder is removed.
 
     Raises:
-        OSError: a file cannot be flushed to the disk, or the folder cannot be moved.
+        OSError: a file cannot be flushed to the disk, the folder cannot be moved, or what stands there is not empty.
     """
     partial = _beside(place)
     partial.mkdir(parents=True)
     try:
         yield partial
-        move_folder(partial, place)
+        move_folder(partial, place, replace=replace)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def move_folder(folder: Path, place: Path) -> None:
-    """Move a folder to `place` in one step, its files flushed to the disk; what stood there is removed first."""
+def move_folder(folder: Path, place: Path, *, replace: bool = True) -> None:
+    """Move a folder to `place` in one step, its files flushed to the disk; see `folder_atomically`."""
     for path in folder.rglob("*"):
         if path.is_file():
             _flush(path)
-    shutil.rmtree(place, ignore_errors=True)
+    if replace:
+        shutil.rmtree(place, ignore_errors=True)
+    elif place.exists():
+        place.rmdir()
     folder.rename(place)
     _flush(place.parent)
 

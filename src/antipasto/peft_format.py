@@ -102,5 +102,5 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     place = Path(folder).resolve()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise AdapterError(f"{place} exists and is not an empty folder; choose another, or remove it")
-    with folder_atomically(place) as partial:
+    with folder_atomically(place, replace=False) as partial:
         yield partial

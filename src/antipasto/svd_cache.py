@@ -137,7 +137,7 @@ def _write(entry: Path, factors: SVDFactors) -> None:
     if sum(tensor.nbytes for tensor in factors) > limit:
         return
     try:
-        with atomically(entry) as partial:
+        with atomically(entry, flush=False) as partial:
             partial.write_bytes(safetensors_bytes(factors._asdict() | {"sha256": _digest(entry.stem, factors)}))
         _remove_oldest(entry.parent, limit)
     except OSError as error:  # without a cache everything still works, only slower

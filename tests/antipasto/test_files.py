@@ -55,3 +55,27 @@ def test_two_writers_of_one_file_do_not_share_a_partial_one(tmp_path):
         first.write_text("1")
         second.write_text("2")
     assert (tmp_path / "a").read_text() == "1", "the last to finish"
+
+
+def test_a_folder_that_is_not_to_be_replaced_stays(tmp_path):
+    place = tmp_path / "model"
+    place.mkdir()
+    with folder_atomically(place, replace=False) as partial:
+        (partial / "new").write_text("1")
+    assert os.listdir(place) == ["new"], "an empty folder gives way"
+    with pytest.raises(OSError, match="not empty"):
+        fill(folder_atomically(place, replace=False), "2")
+    assert (place / "new").read_text() == "1"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def fill(writing, text):
+    with writing as partial:
+        (partial / "new").write_text(text)
+
+
+def test_a_cache_may_leave_the_flush_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "fsync", lambda handle: pytest.fail("flushed"))
+    with atomically(tmp_path / "a", flush=False) as partial:
+        partial.write_text("x")
+    assert (tmp_path / "a").read_text() == "x"

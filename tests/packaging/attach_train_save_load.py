@@ -4,6 +4,7 @@ python attach_train_save_load.py FOLDER    # where the adapters are saved
 """
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -41,6 +42,7 @@ def trained_and_loaded(config: antipasto.AdapterConfig, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    assert antipasto.__version__ == version("antipasto-adapters")
     names = ["0", "2"]
     for config in (
         antipasto.LoRAConfig(r=4, target_names=names),

@@ -1,6 +1,8 @@
 """Internals of other libraries that are read or patched, all of them, each with the version it was written for.
 
-Where a name is gone in another version, what is done instead is slower and right; a test fails then, to say so.
+Where a name is gone in another version, what is done instead is slower and right; tests/bench/core/test_compat.py fails
+then, to say so. One kind cannot stand here: `run/generate.py` derives from lm-eval 0.4.13's `HFLM` and overrides its
+`_model_generate` and `_loglikelihood_tokens`. If HFLM calls them no more, it generates in its own, slower way.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -89,3 +91,12 @@ def task_settings(manager: Any, name: str) -> dict[str, Any]:
         settings = task.config.to_dict(keep_callable=True)
         return {key: value for key, value in settings.items() if value is not None}
     return dict(load_yaml(path, resolve_func=True))
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module computes more than its own forward: an adapter, or a layer that accelerate moves.
+
+    torch 2.13: `_forward_hooks` and `_forward_pre_hooks`; accelerate 1.15: `_hf_hook`. Without the first two: it may.
+    """
+    hooks = [getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks")]
+    return hasattr(module, "_hf_hook") or any(own is None or len(own) > 0 for own in hooks)

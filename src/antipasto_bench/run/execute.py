@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from ..core.errors import RunFailure, UserError
+from ..core.files import write_bytes
 from ..core.fingerprint import model_fingerprint
 from ..core.paths import locate
 from ..core.provenance import provenance
@@ -36,11 +37,12 @@ from .adapt import adapt
 from .context import RunContext
 from .costs import measure
 from .data import Splits, read_texts
-from .evaluate import Evaluation, check_backend
+from .evaluate import Evaluation, SplitScores, check_backend
 from .failures import record_failure
 from .forgetting import measure_general_loss, texts_digest
 from .model_cache import ModelCache
-from .score import score
+from .models import model_commit
+from .score import score, set_scores
 from .workspace import Workspace
 
 Status = Literal["ok", "failed", "done", "running"]
@@ -140,7 +142,7 @@ def _make(active: ActiveRun) -> Outcome:
         torch.cuda.reset_peak_memory_stats()
     try:
         try:
-            _train_and_score(active, began)
+            scores = _train_and_score(active, began)
         except (RunFailure, RuntimeError, MemoryError) as error:  # torch tells of devices and LAPACK by RuntimeErrors
             if not context.group.is_first:
                 raise
@@ -149,6 +151,8 @@ def _make(active: ActiveRun) -> Outcome:
         if not context.group.is_first:
             return Outcome("ok", record.run_id)
         context.progress.phase("record")
+        _write_answers(active, scores)
+        set_scores(scores, record)
         record.status = "ok"
         write_record(workspace.folder, record)
         workspace.finish(context.store.run_folder(record.run_id))
@@ -161,8 +165,12 @@ def _make(active: ActiveRun) -> Outcome:
         context.models.drop_lent()
 
 
-def _train_and_score(active: ActiveRun, began: float) -> None:
-    """All stages of a run but its recording; what they measure is in the record then."""
+def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
+    """All stages of a run but its recording. What they measure is in the record then, but for the scores.
+
+    Returns:
+        the scores by split; empty in all processes of a group but the first.
+    """
     run, context, workspace, record = active.run, active.context, active.workspace, active.record
     context.progress.phase("load")
     check_backend(run, context.group.size)
@@ -188,7 +196,7 @@ def _train_and_score(active: ActiveRun, began: float) -> None:
     measured_s += time.perf_counter() - measuring
     scores = score(active, model, tokenizer, evaluation)
     if not context.group.is_first:
-        return
+        return {}
     context.models.give_back(run, model)
     del model
     _finish_timing(record, began)
@@ -197,10 +205,16 @@ def _train_and_score(active: ActiveRun, began: float) -> None:
         context.progress.phase("measure costs")
         record.take(_costs(active, tokenizer, splits))
     record.measure_s = measured_s + time.perf_counter() - measuring
+    return scores
+
+
+def _write_answers(active: ActiveRun, scores: dict[str, SplitScores]) -> None:
+    """Write the items and the samples of all splits into the workspace."""
+    workspace, record = active.workspace, active.record
     items = items_frame(item for split in scores.values() for item in split.items)
     record.items_sha256 = items_digest(items)
     samples = "".join(json.dumps(sample) + "\n" for split in scores.values() for sample in split.samples)
-    workspace.folder.samples.write_text(samples, encoding="utf-8")
+    write_bytes(workspace.folder.samples, samples.encode())
     write_items(workspace.folder.items, items)
 
 
@@ -250,5 +264,5 @@ def _provenance(run: RunConfig, model: Any, splits: Splits, evaluation: Evaluati
         documents = json.dumps(list(task.eval_docs), sort_keys=True, default=str).encode()
         digest = hashlib.sha256(documents).hexdigest()
         data[f"test:{task.task_name}"] = DataDigest(rows=len(task.eval_docs), sha256=digest)
-    base = ModelSource(source=model_fingerprint(run.model), commit=getattr(model.config, "_commit_hash", None))
+    base = ModelSource(source=model_fingerprint(run.model), commit=model_commit(run))
     return Provenance(**provenance(model.device).model_dump(), model=base, data=data)

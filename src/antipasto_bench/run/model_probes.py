@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from antipasto.quantised import evaluating
 
+from ..core.compat import has_hooks
+
 
 @torch.no_grad()
 def plain_head(model: Any) -> nn.Linear | None:
@@ -21,7 +23,7 @@ def plain_head(model: Any) -> nn.Linear | None:
     head, body = model.get_output_embeddings(), model.base_model
     if body is model or type(head) is not nn.Linear or head.bias is not None:
         return None
-    if head._forward_hooks or head._forward_pre_hooks or hasattr(head, "_hf_hook"):  # an adapter; other devices
+    if has_hooks(head):  # an adapter, or a layer that accelerate moves
         return None
     seen: list[Tensor] = []
     handles = [

@@ -24,6 +24,16 @@ def model_source(run: RunConfig) -> str:
     return str(_place(run) or run.model)
 
 
+def model_commit(run: RunConfig) -> str | None:
+    """The commit of a hub model that lies in the hub's cache; None for a folder, and where the cache lacks it."""
+    if _place(run) is not None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(run.model, "config.json", revision=run.revision)
+    return Path(config).parent.name if isinstance(config, str) else None  # .../snapshots/COMMIT/config.json
+
+
 def load_tokenizer(run: RunConfig) -> Any:
     """The model's tokenizer, one that can end a text and pad a batch.
 

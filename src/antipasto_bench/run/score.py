@@ -16,7 +16,7 @@ from .evaluate import Evaluation, SplitScores
 
 
 def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evaluation) -> dict[str, SplitScores]:
-    """Score a run's splits, and put the scores into its record.
+    """Score a run's splits.
 
     The adapter is folded into the weights where it can be, and taken out again.
 
@@ -43,12 +43,11 @@ def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evalu
         antipasto.unmerge(model)
         if antipasto.tensor_checksums(dict(model.named_parameters())) != before:
             raise RunFailure("the weights after scoring are not those before it; unmerging was not exact")
-    if scores:
-        _record(scores, active.record)
     return scores
 
 
-def _record(scores: dict[str, SplitScores], record: RunRecord) -> None:
+def set_scores(scores: dict[str, SplitScores], record: RunRecord) -> None:
+    """Put the scores of all splits into a record: the last of all, so that no failed run has any."""
     record.eval_s = sum(split.seconds for split in scores.values())
     record.metrics = {name: split.metrics for name, split in scores.items()}
     test, valid = scores["test"], scores.get("valid")

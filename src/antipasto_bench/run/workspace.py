@@ -24,7 +24,7 @@ from torch import nn
 import antipasto
 import antipasto_bench
 
-from ..core.files import move_folder, write_json
+from ..core.files import move_folder, write_bytes, write_json
 from ..spec.config import RunConfig
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
@@ -74,7 +74,7 @@ class Workspace:
             return
         self.folder.path.mkdir(parents=True, exist_ok=True)
         settings = yaml.safe_dump(self.run.model_dump(mode="json"), sort_keys=False)
-        self.folder.config.write_text(settings, encoding="utf-8")
+        write_bytes(self.folder.config, settings.encode())
         write_json(self.folder.versions, versions())
 
     def trained(self) -> TrainedAdapter | None:

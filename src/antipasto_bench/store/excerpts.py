@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from ..core.errors import UserError
 from ..core.files import write_json
@@ -33,9 +33,9 @@ class Answer(BaseModel):
     """A test question with the right answer and the model's."""
 
     right: bool
-    prompt: str | None = None
-    target: str | None = None
-    response: str | None = None
+    prompt: JsonValue = None
+    target: JsonValue = None
+    response: JsonValue = None  # text; of a task that chooses between answers, what lm-eval logs of the first one
 
 
 class Excerpts(BaseModel):

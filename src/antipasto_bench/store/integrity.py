@@ -84,7 +84,9 @@ def rebuild(store: Store) -> list[str]:
     Raises:
         UserError: outputs/ hold no record of any run.
     """
-    folders = [RunFolder(path) for path in sorted(store.outputs.glob("*/")) if RunFolder(path).record.exists()]
+    # A hidden folder is no run's: what a killed process left half written.
+    paths = [path for path in sorted(store.outputs.glob("*/")) if not path.name.startswith(".")]
+    folders = [RunFolder(path) for path in paths if RunFolder(path).record.exists()]
     if not folders:
         raise UserError(
             f"{store.outputs} holds no record of a run; give the folder that the runs were made in: --outputs"
@@ -98,6 +100,8 @@ def _bring_back(folder: RunFolder, rows: dict[str, RunRecord], store: Store) -> 
     try:
         record = record_in(folder)
     except (OSError, ValueError):
+        return None
+    if record.run_id != folder.path.name:  # a copy under another name
         return None
     earlier = rows.get(record.run_id)
     if record.status == "failed" and earlier is None:

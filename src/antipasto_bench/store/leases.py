@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ..core.files import write_json
 from .folders import Store
 
+CLOCK_S = 2.0  # by which two readings of one start may differ: the boot time is told in whole seconds
 STALE_S = 900.0  # a lease from another machine counts for so long after the run's last step
 
 
@@ -25,7 +26,7 @@ class Holder(BaseModel):
     host: str
     pid: int
     since: str  # UTC, ISO 8601
-    started: float | None = None  # when the process started, which tells it from a later one with its number
+    started: float | None = None  # seconds from the boot to its start, which tell it from a later one of its number
     node: str | None = None  # of a cluster, where that process has the run made
     step: int | None = None  # as that node reported it
 
@@ -99,7 +100,7 @@ def _alive(lease: Lease, store: Store) -> bool:
     holder = lease.holder
     if holder.host == socket.gethostname():
         started = _started(holder.pid)
-        return started is not None and (holder.started is None or abs(holder.started - started) < 1)
+        return started is not None and (holder.started is None or abs(holder.started - started) < CLOCK_S)
     last_written = 0.0
     for path in (store.lease(lease.run_id), store.workspace(lease.run_id).log):
         with suppress(OSError):
@@ -108,10 +109,13 @@ def _alive(lease: Lease, store: Store) -> bool:
 
 
 def _started(pid: int) -> float | None:
-    """When a process of this machine started, in seconds since 1970; None where there is none."""
+    """Seconds from the boot of this machine to the start of a process; None where there is no such process.
+
+    Not since 1970: a clock that is set while a run goes on would make its process another one.
+    """
     try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
+        return float(psutil.Process(pid).create_time() - psutil.boot_time())
+    except (psutil.Error, ValueError):  # a number that no process has
         return None
 
 

@@ -5,6 +5,8 @@ Every record is written here: into the run's folder first, whole or not at all, 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ..core.errors import UserError
 from ..core.files import write_bytes, write_json
 from .excerpts import write_excerpts
@@ -47,6 +49,18 @@ def publish(run_id: str, store: Store) -> RunRecord:
     record = record_in(folder)
     write_bytes(store.items(run_id), folder.items.read_bytes())
     write_excerpts(folder, store, run_id)
+    put(store.table, record)
+    return record
+
+
+def record_failed(record: RunRecord, folder: RunFolder, store: Store) -> RunRecord:
+    """Record a failed run in a folder and in the table. Its folder may be on a full disk: the table may not.
+
+    Raises:
+        OSError: the table cannot be written; it is as it was.
+    """
+    with suppress(OSError):
+        write_record(folder, record)
     put(store.table, record)
     return record
 

@@ -127,5 +127,5 @@ def _chosen_rate(members: list[Planned], trials: list[Planned], records: Mapping
         return next(iter(rates))
     if not all(p.state in ("done", "failed") for p in trials):
         return None
-    scores = {p.run.lr: records[p.run_id].valid_accuracy for p in trials}
+    scores = {p.run.lr: records[p.run_id].valid_accuracy for p in trials if p.state == "done"}
     return choose_rate({lr: {trials[0].run.seed: score} for lr, score in scores.items() if score is not None})

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..core.errors import RunFailure, UserError
-from ..core.files import folder_atomically
+from ..core.files import move_folder
 from ..core.signals import Interrupted, StopRequest
 from ..run.execute import Outcome
 from ..run.failures import record_dead_run
@@ -27,8 +27,8 @@ from ..spec.sweep import Sweep
 from ..store.folders import Store
 from ..store.leases import HeldLease, leased
 from ..store.record import read_record
-from ..store.recording import publish, unpublished, write_record
-from ..store.table import find, put
+from ..store.recording import publish, record_failed, unpublished
+from ..store.table import find
 from .engine import Engine
 from .plan import Planned
 from .ray_cluster import RayCluster
@@ -205,18 +205,17 @@ class _Driver:
                 self._unpack(run_id, result.files)
             self._count(recorded_outcome(publish(run_id, self.store)))
         else:
-            with suppress(OSError):
-                write_record(self.store.run_folder(run_id), record)
-            put(self.store.table, record)
-            self._count(recorded_outcome(record))
+            self._count(recorded_outcome(record_failed(record, self.store.run_folder(run_id), self.store)))
         return True
 
     def _unpack(self, run_id: str, files: dict[str, bytes]) -> None:
         """Write the files of a run that a node made in a folder of its own, in one step."""
-        shutil.rmtree(self.store.workspace(run_id).path, ignore_errors=True)
-        with folder_atomically(self.store.run_folder(run_id).path) as partial:
-            for name, content in files.items():
-                (partial / name).write_bytes(content)
+        workspace = self.store.workspace(run_id).path  # where a part of it, left by a killed driver, is cleared again
+        shutil.rmtree(workspace, ignore_errors=True)
+        workspace.mkdir(parents=True)
+        for name, content in files.items():
+            (workspace / name).write_bytes(content)
+        move_folder(workspace, self.store.run_folder(run_id).path)
 
     def _count_loss(self, p: Planned, what: str, losses: Counter[str], most: int, cause: str = "") -> bool:
         """Count that the node or the worker of a run was lost.

@@ -2,15 +2,23 @@
 
 import builtins
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from lm_eval import utils
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import masking_utils
 
-from antipasto_bench.core.compat import one_sequence_a_row, shard_questions, task_settings, templates_compiled_once
+from antipasto_bench.core.compat import (
+    has_hooks,
+    one_sequence_a_row,
+    shard_questions,
+    task_settings,
+    templates_compiled_once,
+)
 from antipasto_bench.core.paths import benchmark_dir
 
 IDS = torch.arange(12).view(2, 6)
@@ -93,3 +101,35 @@ def test_without_lm_evals_loader_the_loaded_task_gives_the_same_settings(monkeyp
     for key in ("output_type", "doc_to_text", "doc_to_target", "generation_kwargs", "num_fewshot"):
         assert json.dumps(slower[key], default=str) == json.dumps(settings[key], default=str), key
     assert [f["name"] for f in slower["filter_list"]] == [f["name"] for f in settings["filter_list"]]
+
+
+class Called(Exception):  # noqa: N818  (a sentinel)
+    """Raised by an overridden method, to show that HFLM calls it."""
+
+
+class Overridden(HFLM):
+    def _model_generate(self, *args, **kwargs):
+        raise Called
+
+    def _loglikelihood_tokens(self, *args, **kwargs):
+        raise Called
+
+
+def test_lm_evals_model_calls_the_methods_that_ours_overrides(model, tokenizer):
+    lm = Overridden(pretrained=model, tokenizer=tokenizer, batch_size=1)
+    settings = {"until": [], "do_sample": False, "max_gen_toks": 2}
+    with pytest.raises(Called):
+        lm.generate_until([SimpleNamespace(args=("1", settings))], disable_tqdm=True)
+    with pytest.raises(Called):
+        lm.loglikelihood([SimpleNamespace(args=("1", " 2"))], disable_tqdm=True)
+
+
+def test_hooks_of_an_adapter_and_of_accelerate_are_seen():
+    layer = torch.nn.Linear(4, 4)
+    assert not has_hooks(layer)
+    handle = layer.register_forward_hook(lambda module, args, y: y)
+    assert has_hooks(layer)
+    handle.remove()
+    assert not has_hooks(layer)
+    add_hook_to_module(layer, ModelHook())
+    assert has_hooks(layer)

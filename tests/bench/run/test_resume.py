@@ -302,3 +302,23 @@ def test_items_in_a_runs_folder_are_those_in_results(tmp_path):
     make(run, store)
     mine = pl.read_parquet(store.run_folder(run.run_id).items)
     assert mine.equals(pl.read_parquet(store.items(run.run_id)))
+
+
+@pytest.mark.parametrize(
+    "where", ["antipasto_bench.run.execute.ModelCache.give_back", "antipasto_bench.run.execute.measure"]
+)
+def test_a_run_that_fails_after_scoring_has_no_scores_and_chooses_no_rate(where, tmp_path, monkeypatch):
+    run, store = small("lora", costs=True), store_in(tmp_path)
+
+    def fail(*arguments):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fail)
+        outcome = make(run, store)
+    assert outcome.status == "failed"
+    record = find(store.table, run.run_id)
+    assert record.error.startswith("RuntimeError: CUDA error")
+    assert record.test_accuracy is record.valid_accuracy is record.metrics is record.items_sha256 is None
+    assert not store.items(run.run_id).exists()
+    assert make(run, store, retry_before="9999").status == "ok"

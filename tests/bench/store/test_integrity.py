@@ -8,9 +8,12 @@ from recorded import record
 from small_runs import make
 
 from antipasto_bench.core.errors import UserError
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.integrity import rebuild, verify
-from antipasto_bench.store.record import SCHEMA_VERSION
+from antipasto_bench.store.record import SCHEMA_VERSION, RunRecord
+from antipasto_bench.store.recording import write_record
+from antipasto_bench.store.run_folder import RunFolder
 from antipasto_bench.store.table import append, read_table
 
 
@@ -61,6 +64,18 @@ def test_a_row_of_another_schema_is_named(store):
     append(store.table, record(store, "lora", [0]))
     store.table.write_text(store.table.read_text().replace(f'"schema": {SCHEMA_VERSION}', '"schema": 7'))
     assert any(f"schema 7, expected {SCHEMA_VERSION}" in line for line in verify(store))
+
+
+def test_what_a_killed_process_left_half_written_and_copies_of_a_run_are_not_brought_back(store):
+    run = compose("lora", {}, "nano")
+    lost = RunRecord.of(run, run.run_id)
+    lost.status, lost.error = "failed", "for a test"
+    for name in (run.run_id, f".{run.run_id}.12.34.partial", "copy"):
+        folder = RunFolder(store.outputs / name)
+        folder.path.mkdir(parents=True)
+        write_record(folder, lost)
+    assert rebuild(store) == [run.run_id]
+    assert len(store.table.read_bytes().splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -66,6 +66,15 @@ def test_a_rate_whose_run_failed_is_never_chosen(sweep_path, tmp_path):
     assert [n for n in names(due(plan(sweep, store))) if n[0] == "lora"] == [("lora", 5e-3, 1), ("lora", 5e-3, 2)]
 
 
+def test_a_failed_run_chooses_no_rate_even_where_its_row_says_a_score(sweep_path, tmp_path):
+    store, sweep = Store(tmp_path / "results", tmp_path / "outputs"), read_sweep(sweep_path)
+    for p, valid in zip(due(plan(sweep, store))[:3], (0.1, 0.9, 0.05), strict=True):
+        done = RunRecord.of(p.run, p.run_id)
+        done.status, done.valid_accuracy = "failed" if valid == 0.9 else "ok", valid
+        append(store.table, done)
+    assert [n for n in names(due(plan(sweep, store))) if n[0] == "lora"] == [("lora", 5e-3, 1), ("lora", 5e-3, 2)]
+
+
 def test_what_has_one_rate_waits_for_no_choice(tmp_path):
     store = Store(tmp_path / "results", tmp_path / "outputs")
     path = write(tmp_path, {"preset": "nano", "choose": "lr", "runs": ["sspace seed=0,1", "lora lr=1e-2 seed=0,1"]})

@@ -1,0 +1,24 @@
+"""Claims about the base model: which one it is, wherever it comes from."""
+
+from huggingface_hub import constants
+
+from antipasto_bench.run.models import model_commit
+from antipasto_bench.spec.compose import compose
+
+MAIN, OLDER = "0" * 39 + "1", "0" * 39 + "2"
+
+
+def test_the_commit_of_a_hub_model_is_that_of_its_files_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--org--name"
+    for name, commit in (("main", MAIN), ("v1", OLDER)):
+        snapshot = repository / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / name).write_text(commit)
+    assert model_commit(compose("lora", {"model": "org/name"}, "nano")) == MAIN
+    assert model_commit(compose("lora", {"model": "org/name", "revision": "v1"}, "nano")) == OLDER
+    assert model_commit(compose("lora", {"model": "org/name", "revision": OLDER}, "nano")) == OLDER
+    assert model_commit(compose("lora", {"model": "org/other"}, "nano")) is None
+    assert model_commit(compose("lora", {}, "nano")) is None, "a folder has its content's digest instead"
