@@ -54,6 +54,12 @@ def task_fingerprint(task: str) -> str:
     return f"{task}@{digest([fingerprint(str(part)) for part in parts])}"
 
 
+def sha256_of(path: Path) -> str:
+    """Hex digits of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest(value: Any) -> str:
     """Eight hex digits of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

@@ -6,7 +6,6 @@ so that a damaged one costs a few steps more. Nothing is stored by pickle.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import warnings
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 import antipasto
 
 from ..core.files import folder_atomically
+from ..core.fingerprint import sha256_of
 
 NEWEST = 2  # stay on the disk
 ADAPTER, TENSORS, STATE = "adapter.safetensors", "optimizer.safetensors", "state.json"
@@ -66,7 +66,7 @@ class Checkpoints:
             try:
                 state = json.loads((folder / STATE).read_text(encoding="utf-8"))
                 for name, digest in state["sha256"].items():
-                    if _sha256(folder / name) != digest:
+                    if sha256_of(folder / name) != digest:
                         raise ValueError(f"{name} is not what was written")
                 return Checkpoint(folder, state)
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -87,11 +87,7 @@ class Checkpoints:
             for index, moments in optimizer.state_dict()["state"].items():
                 tensors |= {f"{index}.{name}": value.detach().cpu().contiguous() for name, value in moments.items()}
             (partial / TENSORS).write_bytes(to_bytes(tensors))
-            digests = {name: _sha256(partial / name) for name in (ADAPTER, TENSORS)}
+            digests = {name: sha256_of(partial / name) for name in (ADAPTER, TENSORS)}
             (partial / STATE).write_text(json.dumps(self.extra_state | state | {"sha256": digests}), encoding="utf-8")
         for old in sorted(self.folder.glob("step-*"))[:-NEWEST]:
             shutil.rmtree(old, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

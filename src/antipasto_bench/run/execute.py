@@ -30,7 +30,7 @@ from ..spec.config import BASE, RunConfig
 from ..store.items import items_digest, items_frame, write_items
 from ..store.leases import leased
 from ..store.record import Costs, DataDigest, ModelSource, Provenance, RunRecord
-from ..store.recording import publish, unpublished, write_record
+from ..store.recording import is_unstored, store_result, write_record
 from ..store.table import find
 from .active_run import ActiveRun
 from .adapt import adapt
@@ -83,8 +83,8 @@ def execute(run: RunConfig, context: RunContext, *, force: bool = False, retry_b
             earlier = find(store.table, run_id)  # another process may have made it meanwhile
             if _is_settled(earlier, force, retry_before):
                 return Outcome("done", run_id, earlier)
-            if not force and unpublished(store.run_folder(run_id)):
-                return Outcome("ok", run_id, publish(run_id, store))
+            if not force and is_unstored(store.run_folder(run_id)):
+                return Outcome("ok", run_id, store_result(run_id, store))
             workspace = Workspace(store.workspace(run_id), run)
             if force and earlier is None:  # beside a row, what lies there can only be an earlier try of this very kind
                 workspace.clear()
@@ -156,7 +156,7 @@ def _make(active: ActiveRun) -> Outcome:
         record.status = "ok"
         write_record(workspace.folder, record)
         workspace.finish(context.store.run_folder(record.run_id))
-        return Outcome("ok", record.run_id, publish(record.run_id, context.store))
+        return Outcome("ok", record.run_id, store_result(record.run_id, context.store))
     except BaseException:
         if context.group.is_first and not workspace.holds_work:
             workspace.clear()

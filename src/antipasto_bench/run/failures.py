@@ -12,7 +12,7 @@ from ..core.provenance import provenance
 from ..spec.config import RunConfig
 from ..store.folders import Store
 from ..store.record import Provenance, RunRecord
-from ..store.recording import publish, unpublished, write_record
+from ..store.recording import is_unstored, store_result, write_record
 from ..store.table import find, put
 from .active_run import ActiveRun
 from .workspace import Workspace
@@ -37,8 +37,8 @@ def record_dead_run(run: RunConfig, error: Exception, store: Store) -> RunRecord
         OSError: the failure cannot be written either; the table is as it was.
     """
     run_id = run.run_id
-    if unpublished(store.run_folder(run_id)):
-        return publish(run_id, store)
+    if is_unstored(store.run_folder(run_id)):
+        return store_result(run_id, store)
     try:
         device = pick_device(run.device)
     except UserError:  # it was to be made on another machine

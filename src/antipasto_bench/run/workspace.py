@@ -25,6 +25,7 @@ import antipasto
 import antipasto_bench
 
 from ..core.files import move_folder, write_bytes, write_json
+from ..core.fingerprint import sha256_of
 from ..spec.config import RunConfig
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
@@ -117,7 +118,7 @@ class Workspace:
         shutil.rmtree(self.folder.path, ignore_errors=True)
 
     def _adapter_digest(self) -> str:
-        return hashlib.sha256(self.folder.adapter.read_bytes()).hexdigest()
+        return sha256_of(self.folder.adapter)
 
     def _made_by(self) -> object:
         try:

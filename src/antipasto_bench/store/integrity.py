@@ -12,7 +12,7 @@ from ..core.files import write_bytes
 from .folders import Store
 from .items import headline_scores, headline_task, items_digest
 from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
-from .recording import publish, record_in
+from .recording import record_in, store_result
 from .run_folder import RunFolder
 from .table import put, read_records
 
@@ -110,7 +110,7 @@ def _bring_back(folder: RunFolder, rows: dict[str, RunRecord], store: Store) -> 
     if record.status != "ok" or not folder.items.exists():
         return None
     if earlier is None or earlier.status != "ok":
-        publish(record.run_id, store)
+        store_result(record.run_id, store)
         return record.run_id
     if _items_problems(earlier, store) and items_digest(pl.read_parquet(folder.items)) == earlier.items_sha256:
         write_bytes(store.items(record.run_id), folder.items.read_bytes())

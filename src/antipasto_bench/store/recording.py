@@ -34,7 +34,7 @@ def write_record(folder: RunFolder, record: RunRecord) -> None:
     write_json(folder.record, record.to_json())
 
 
-def unpublished(folder: RunFolder) -> bool:
+def is_unstored(folder: RunFolder) -> bool:
     """Whether a run was finished there and its row may not be in the table: a process died between the two."""
     try:
         record = record_in(folder)
@@ -43,7 +43,7 @@ def unpublished(folder: RunFolder) -> bool:
     return record.status == "ok" and folder.items.exists()
 
 
-def publish(run_id: str, store: Store) -> RunRecord:
+def store_result(run_id: str, store: Store) -> RunRecord:
     """Bring a finished run from its folder in outputs/ into results/: items, excerpts and row, in this order."""
     folder = store.run_folder(run_id)
     record = record_in(folder)

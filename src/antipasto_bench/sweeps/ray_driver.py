@@ -27,7 +27,7 @@ from ..spec.sweep import Sweep
 from ..store.folders import Store
 from ..store.leases import HeldLease, leased
 from ..store.record import read_record
-from ..store.recording import publish, record_failed, unpublished
+from ..store.recording import is_unstored, record_failed, store_result
 from ..store.table import find
 from .engine import Engine
 from .plan import Planned
@@ -154,8 +154,8 @@ class _Driver:
             if not same_failure:  # made by another process since it was planned
                 return False
         lease = locks.enter_context(leased(p.run_id, self.store))
-        if unpublished(self.store.run_folder(p.run_id)):
-            self._count(recorded_outcome(publish(p.run_id, self.store)))
+        if is_unstored(self.store.run_folder(p.run_id)):
+            self._count(recorded_outcome(store_result(p.run_id, self.store)))
             return False
         self.log(f"[{len(self.attempted)}] {p.run_id}")
         self.running[self.cluster.submit(p)] = RunningTask(p, locks, lease)
@@ -203,7 +203,7 @@ class _Driver:
         if record.status == "ok":
             if result.files is not None:
                 self._unpack(run_id, result.files)
-            self._count(recorded_outcome(publish(run_id, self.store)))
+            self._count(recorded_outcome(store_result(run_id, self.store)))
         else:
             self._count(recorded_outcome(record_failed(record, self.store.run_folder(run_id), self.store)))
         return True
