@@ -159,11 +159,12 @@ def _name(members: list[Arm], field: str) -> str:
     return shared if field == "r" else replace(members[0], label=shared).name
 
 
-_BASES = ("V", "U", "both", "none")
+ROTATE_BASIS_ORDER = ("V", "U", "both", "none")
 
 
 def order_of(value: Any) -> tuple[int, float, str]:
-    """Numbers by size, then bases as papers list them, then other words."""
+    """Numbers by size, then values of rotate_basis as papers list them, then other words."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return 0, float(value), ""
-    return 1, float(_BASES.index(value)) if value in _BASES else len(_BASES), str(value)
+    place = ROTATE_BASIS_ORDER.index(value) if value in ROTATE_BASIS_ORDER else len(ROTATE_BASIS_ORDER)
+    return 1, float(place), str(value)

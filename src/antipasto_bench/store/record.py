@@ -140,7 +140,7 @@ class Timing(_Part):
     finished_at: str | None = None  # UTC, ISO 8601
 
 
-# Fields come in the order of the bases, the last one first.
+# Fields come in the order of the base classes, the last one first.
 class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
     """All that is recorded of a run."""
 
