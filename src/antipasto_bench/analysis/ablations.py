@@ -13,7 +13,8 @@ from itertools import combinations
 from typing import Any
 
 from ..spec.config import ADAPTER_WORDS
-from .arms import Arm, calibration_of, compact
+from ..spec.selection import calibration_of
+from .arms import Arm, compact
 from .comparisons import Comparisons, Pair, comparable, compare_all, points
 from .sections import Section
 from .variance import SeedNoise
@@ -113,7 +114,7 @@ def _groups(field: str, arms: list[Arm], tied: str | None = None) -> list[list[A
                 if not adapter.get(tied) or not adapter[field]:
                     continue
                 rest[tied] = adapter[tied] / adapter[field]
-            key = (arm.variant, calibration_of(arm.first), json.dumps(rest, sort_keys=True))
+            key = (arm.variant, calibration_of(arm.first.config), json.dumps(rest, sort_keys=True))
             groups.setdefault(key, []).append(arm)
     swept = [sorted(members, key=lambda arm: order_of(_value(arm, field))) for members in groups.values()]
     return [
