@@ -36,7 +36,7 @@ def run(
         runs[0],
         Store.of(results, outputs),
         force=force,
-        report=lambda outcome: print_outcome(outcome, as_json),
-        log=print_notice,
+        print_outcome=lambda outcome: print_outcome(outcome, as_json),
+        print_line=print_notice,
     )
     raise typer.Exit(code)
