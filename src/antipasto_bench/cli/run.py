@@ -15,7 +15,7 @@ def run(
     words: options.Words = None,
     preset: options.Preset = None,
     force: options.Force = False,
-    as_json: options.Json = False,
+    as_json: options.AsJson = False,
     results: options.Results = None,
     outputs: options.Outputs = None,
 ) -> None:

@@ -12,9 +12,9 @@ import antipasto
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
+from ..core.json_types import Json
 from .compose import compose, variant_names
 from .config import BASE, RunConfig
-from .identity import Json
 
 SHOWN_PRESET = "qwen3.5-0.8b"  # whose settings are shown
 

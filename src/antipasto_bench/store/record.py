@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..core.json_types import Json
 from ..core.provenance import CodeAndMachine, GitState
 from ..spec.config import BASE, RunConfig
 
@@ -22,7 +23,6 @@ SCHEMA_VERSION = 2
 
 Score = tuple[float | None, float | None]  # value and standard error
 Metrics = dict[str, dict[str, dict[str, Score]]]  # by task, filter and metric
-Json = dict[str, Any]
 
 
 class _Part(BaseModel):
