@@ -56,7 +56,7 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
 def _attach_and_train(
     active: ActiveRun, model: nn.Module, tokenizer: Any, checkpoint: Checkpoint | None
 ) -> dict[str, float]:
-    """What `TrainedAdapter` holds, but for the file."""
+    """Attach and train; return the fields of TrainedAdapter without adapter_bytes and sha256."""
     run, context, workspace = active.run, active.context, active.workspace
     if run.pack and not packs(model):
         raise UserError(f"pack=true: {run.model} carries one example on into the next of its row; write pack=false")

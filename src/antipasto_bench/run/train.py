@@ -137,7 +137,7 @@ def _take_steps(
     state: _State,
     control: TrainingControl,
 ) -> None:
-    """The steps that `state` lacks; it holds them in the end."""
+    """Take the steps after those in `state`, and add their losses, norms and tokens to it."""
     start = time.perf_counter() - state.seconds
     unread: deque[tuple[StepMetrics, int]] = deque()
     lag = int(optimizer.parameters[0].device.type == "cuda")  # a GPU is given the next step before one is read

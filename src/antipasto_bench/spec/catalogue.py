@@ -21,7 +21,7 @@ SHOWN_PRESET = "qwen3.5-0.8b"  # whose settings are shown
 
 @dataclass(frozen=True)
 class ShapeCounts:
-    """Of one target of a shape."""
+    """Counts for one target of a given shape."""
 
     trained_parameters: int
     added_macs: int  # multiply-accumulates a token

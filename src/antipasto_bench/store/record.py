@@ -1,7 +1,7 @@
 """What is recorded of a run: one typed, versioned model. A line of results/table.ndjson is one of these.
 
-The table's polars schema follows from the fields, in their order; what changes their meaning or their names is a new
-version, with a migration from the one before.
+The table's polars schema follows from the fields, in their order; nested fields are JSON text in the frame (NESTED).
+What changes their meaning or their names is a new version, with a migration from the one before.
 """
 
 from __future__ import annotations

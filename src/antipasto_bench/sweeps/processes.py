@@ -54,7 +54,7 @@ class WorkersEnded:
 
     @property
     def exit_code(self) -> int:
-        """Of the whole sweep: the highest."""
+        """Exit code of the sweep: the highest of all."""
         return max([*self.exit_codes, 1 if self.failed else 0])
 
 

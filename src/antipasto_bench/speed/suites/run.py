@@ -98,7 +98,7 @@ def length_buckets(examples: list[Example], size: int, factor: int = 20) -> Iter
 
 
 def seconds_to_merge(preset: PresetArms, run: RunConfig) -> list[float]:
-    """Of merging and unmerging, as often as there are seeds."""
+    """Seconds to merge and unmerge, once per seed."""
     model = preset.model(run)
     attach(run, model, preset.tokenizer, preset.examples)
     spent = []
