@@ -41,6 +41,9 @@ lint: setup
     .venv/bin/ruff format --check .
     .venv/bin/lint-imports --no-cache --no-logo
     .venv/bin/mypy
+    .venv/bin/mypy tests/antipasto/conftest.py
+    .venv/bin/mypy tests/bench/conftest.py
+    .venv/bin/mypy tests/packaging/conftest.py
 
 # Write requirements.lock anew from what is installed; torch without its build tag, so that each machine finds its own.
 lock: setup

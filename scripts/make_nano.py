@@ -67,15 +67,15 @@ def general_texts() -> list[str]:
 
 def make_data() -> None:
     """Train in MetaMathQA's schema; valid and test in GSM8K's; general as plain texts."""
-    made = problems()
+    splits = problems()
     pl.DataFrame(
         [
             {"query": p.question, "response": p.response, "type": f"NANO_{p.kind}", "original_question": p.question}
-            for p in made["train"]
+            for p in splits["train"]
         ]
     ).write_parquet(FILES["train"], compression="zstd")
     for split in ("valid", "test"):
-        lines = [json.dumps({"question": p.question, "answer": p.solution}) for p in made[split]]
+        lines = [json.dumps({"question": p.question, "answer": p.solution}) for p in splits[split]]
         FILES[split].write_text("\n".join(lines) + "\n")
     FILES["general"].write_text("".join(json.dumps({"text": text}) + "\n" for text in general_texts()))
     for path in FILES.values():
@@ -155,7 +155,7 @@ def make_model() -> None:
             print(f"step {step:5d}  loss {loss.item():.4f}  {time.time() - start:.0f} s", flush=True)
     model.to(torch.bfloat16).save_pretrained(MODEL_DIR)
     tokenizer.save_pretrained(MODEL_DIR)
-    made = {
+    provenance = {
         "script": "scripts/make_nano.py",
         "seed": SEED,
         "steps": STEPS,
@@ -164,8 +164,8 @@ def make_model() -> None:
         "final_loss": round(loss.item(), 4),
         "sha256": {name: sha256(MODEL_DIR / name) for name in ("model.safetensors", "config.json", "tokenizer.json")},
     }
-    (MODEL_DIR / "made.json").write_text(json.dumps(made, indent=2) + "\n")
-    print(json.dumps(made))
+    (MODEL_DIR / "made.json").write_text(json.dumps(provenance, indent=2) + "\n")
+    print(json.dumps(provenance))
 
 
 if __name__ == "__main__":

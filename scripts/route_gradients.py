@@ -82,14 +82,14 @@ def score(model: Any, tokenizer: Any, rows: pl.DataFrame, questions: int) -> dic
         batch = collate(examples[start : start + 100], tokenizer.pad_token_id)
         loss += float(loss_of(batch))
         tokens += int((batch["labels"][:, 1:] != IGNORED).sum())
-    asked = rows.head(questions)
-    prompts = [PROMPT.format(query=query) for query in asked["query"]]
-    given = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
-    made = model.generate(**given, max_new_tokens=64, do_sample=False)[:, given["input_ids"].shape[1] :]
+    scored = rows.head(questions)
+    prompts = [PROMPT.format(query=query) for query in scored["query"]]
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+    generated = model.generate(**inputs, max_new_tokens=64, do_sample=False)[:, inputs["input_ids"].shape[1] :]
     right = sum(
         _answer(text) == _answer(response)
         for text, response in zip(
-            tokenizer.batch_decode(made, skip_special_tokens=True), asked["response"], strict=True
+            tokenizer.batch_decode(generated, skip_special_tokens=True), scored["response"], strict=True
         )
     )
     share = right / len(prompts)
@@ -101,8 +101,8 @@ def score(model: Any, tokenizer: Any, rows: pl.DataFrame, questions: int) -> dic
 
 
 def _answer(text: str) -> str | None:
-    found = re.findall(r"The answer is: (-?\d+)", text)
-    return found[0] if found else None
+    match = re.search(r"The answer is: (-?\d+)", text)
+    return match[1] if match else None
 
 
 def main() -> None:
@@ -111,46 +111,46 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--questions", type=int, default=200, help="of each half, for the accuracy")
-    given = parser.parse_args()
+    args = parser.parse_args()
 
-    run = compose("delta_s", {"steps": given.steps, "lr": given.lr, "seed": given.seed}, "nano")
+    run = compose("delta_s", {"steps": args.steps, "lr": args.lr, "seed": args.seed}, "nano")
     base, tokenizer = load_model(run)
     rows = read_rows(run.data.train, (*TRAIN_FIELDS, "type"))
     is_unwanted = pl.col("type").is_in(UNWANTED)
     train_rows, test_rows = rows.head(-HELD_OUT), rows.tail(HELD_OUT)
-    wanted = encode(tokenizer, train_rows.filter(~is_unwanted))
-    unwanted = encode(tokenizer, train_rows.filter(is_unwanted))
+    wanted_examples = encode(tokenizer, train_rows.filter(~is_unwanted))
+    unwanted_examples = encode(tokenizer, train_rows.filter(is_unwanted))
     tests = {"wanted": test_rows.filter(~is_unwanted), "unwanted": test_rows.filter(is_unwanted)}
 
     def adapted(halves: dict[str, list[Example]]) -> Any:
         model = antipasto.attach(copy.deepcopy(base), run.adapter_config)
-        train(model, run, halves, tokenizer.pad_token_id, Generator().manual_seed(given.seed))
+        train(model, run, halves, tokenizer.pad_token_id, Generator().manual_seed(args.seed))
         return model
 
     print("routed: both halves")
-    routed = adapted({MAIN: wanted, QUARANTINE: unwanted})
+    routed = adapted({MAIN: wanted_examples, QUARANTINE: unwanted_examples})
     print("control: the wanted half alone")
-    control = adapted({MAIN: wanted})
+    control = adapted({MAIN: wanted_examples})
     cells: dict[str, tuple[Any, AbstractContextManager[Any]]] = {
         "base": (base, nullcontext()),
         "routed": (routed, nullcontext()),
         "routed, quarantine zeroed": (routed, antipasto.zeroed(routed, QUARANTINE)),
         "control": (control, nullcontext()),
     }
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    scores: dict[str, dict[str, dict[str, float]]] = {}
     for name, (model, how) in cells.items():
         with how:
-            found[name] = {half: score(model, tokenizer, part, given.questions) for half, part in tests.items()}
+            scores[name] = {half: score(model, tokenizer, part, args.questions) for half, part in tests.items()}
 
     print(f"\n{'':28}{'wanted stories':^26}{'unwanted stories':^26}")
     print(f"{'':28}" + 2 * f"{'loss':>8}{'right %':>16}  ")
-    for name, by_half in found.items():
+    for name, by_half in scores.items():
         line = "".join(
             f"{s['loss']:8.3f}{100 * s['accuracy']:9.1f} ± {100 * s['stderr']:4.1f}  " for s in by_half.values()
         )
         print(f"{name:28}{line}")
-    settings = {"steps": given.steps, "lr": given.lr, "seed": given.seed}
-    print(json.dumps(settings | found | {"provenance": provenance(torch.device("cpu")).model_dump()}))
+    settings = {"steps": args.steps, "lr": args.lr, "seed": args.seed}
+    print(json.dumps(settings | scores | {"provenance": provenance(torch.device("cpu")).model_dump()}))
 
 
 if __name__ == "__main__":

@@ -294,7 +294,10 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 @torch.no_grad()
 def tensor_checksums(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """One integer for each tensor: the sum of its values' bits, read as integers. It differs if one value differs."""
+    """One integer for each tensor: the sum of its values' bits, read as integers.
+
+    Changing any one value changes it; several changes could cancel.
+    """
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     return {
         name: 0 if t.is_meta else int(t.detach().view(integers[t.element_size()]).sum(dtype=torch.int64))

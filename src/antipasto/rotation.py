@@ -37,7 +37,7 @@ def rotation_minus_identity(
 
 
 class _Rotation(torch.autograd.Function):
-    """One step of autograd in place of about twenty, each of which would cost more than its few numbers do."""
+    """R - I with a hand-written backward: one autograd node in place of about twenty tiny ones."""
 
     @staticmethod
     def forward(

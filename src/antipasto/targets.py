@@ -13,7 +13,7 @@ from .layer import Layer
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Whether a module acts like nn.Linear; quantised layers do, and are none."""
+    """Whether a module acts like nn.Linear; also true of quantised layers, which are not nn.Linear."""
     return all(hasattr(module, name) for name in ("in_features", "out_features", "weight"))
 
 

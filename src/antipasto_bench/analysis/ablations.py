@@ -13,7 +13,8 @@ from itertools import combinations
 from typing import Any
 
 from ..spec.config import ADAPTER_WORDS
-from .arms import Arm, calibration_of, compact
+from ..spec.selection import calibration_of
+from .arms import Arm, compact
 from .comparisons import Comparisons, Pair, comparable, compare_all, points
 from .sections import Section
 from .variance import SeedNoise
@@ -113,7 +114,7 @@ def _groups(field: str, arms: list[Arm], tied: str | None = None) -> list[list[A
                 if not adapter.get(tied) or not adapter[field]:
                     continue
                 rest[tied] = adapter[tied] / adapter[field]
-            key = (arm.variant, calibration_of(arm.first), json.dumps(rest, sort_keys=True))
+            key = (arm.variant, calibration_of(arm.first.config), json.dumps(rest, sort_keys=True))
             groups.setdefault(key, []).append(arm)
     swept = [sorted(members, key=lambda arm: order_of(_value(arm, field))) for members in groups.values()]
     return [
@@ -159,11 +160,12 @@ def _name(members: list[Arm], field: str) -> str:
     return shared if field == "r" else replace(members[0], label=shared).name
 
 
-_BASES = ("V", "U", "both", "none")
+ROTATE_BASIS_ORDER = ("V", "U", "both", "none")
 
 
 def order_of(value: Any) -> tuple[int, float, str]:
-    """Numbers by size, then bases as papers list them, then other words."""
+    """Numbers by size, then values of rotate_basis as papers list them, then other words."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return 0, float(value), ""
-    return 1, float(_BASES.index(value)) if value in _BASES else len(_BASES), str(value)
+    place = ROTATE_BASIS_ORDER.index(value) if value in ROTATE_BASIS_ORDER else len(ROTATE_BASIS_ORDER)
+    return 1, float(place), str(value)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UserError
-from ..spec import selection
+from ..spec.selection import calibration_of
 from ..store.folders import Store
 from ..store.items import headline_scores, items_of
 from ..store.record import RunRecord
@@ -97,15 +97,10 @@ def label_of(record: RunRecord, peers: Sequence[RunRecord]) -> str:
     ]
     words = [f"{key}={compact(adapter[key])}" for key in sorted(shown)]
     if len({peer.config.data.calibration for peer in same_variant}) > 1:
-        calibration = calibration_of(record)
+        calibration = None if record.untuned else calibration_of(record.config)
         if calibration is not None:
             words.append(f"calibration={calibration}")
     return " ".join([record.variant, *words])
-
-
-def calibration_of(record: RunRecord) -> int | None:
-    """How many examples a variant that looks at data was shown; None for the others."""
-    return None if record.untuned else selection.calibration_of(record.config)
 
 
 def compact(value: Any) -> str:

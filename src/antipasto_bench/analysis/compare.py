@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UserError
+from ..core.json_types import Json
 from ..spec.config import ADAPTER_WORDS
 from ..spec.grammar import parse_words
 from ..store.folders import Store
@@ -18,8 +19,6 @@ from ..store.record import RunRecord
 from .arms import Arm, arm_of
 from .sections import finished, sections
 from .stats import Comparison, Summary, compare, summarise
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)

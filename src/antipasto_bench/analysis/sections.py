@@ -38,15 +38,15 @@ def sections(store: Store) -> list[Section]:
     """
     records = finished(store)
     trained = [record for record in records if not record.untuned]
-    bases = {record.scoring: record for record in records if record.untuned}
+    untuned_runs = {record.scoring: record for record in records if record.untuned}
     models = {record.protocol: record.model for record in records}
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in trained:
         groups.setdefault((models[record.protocol], record.protocol), []).append(record)
-    for scoring, base in bases.items():
+    for scoring, untuned in untuned_runs.items():
         if not any(scoring == record.scoring for record in trained):
-            groups[(base.model, base.protocol)] = []  # a base that nothing was trained on yet
-    return [_section(groups[model, protocol], protocol, bases, store) for model, protocol in sorted(groups)]
+            groups[(untuned.model, untuned.protocol)] = []  # a model that nothing was trained on yet
+    return [_section(groups[model, protocol], protocol, untuned_runs, store) for model, protocol in sorted(groups)]
 
 
 def finished(store: Store) -> list[RunRecord]:
@@ -63,9 +63,9 @@ def finished(store: Store) -> list[RunRecord]:
     return sorted(done, key=lambda record: record.run_id)  # whatever order the file has them in
 
 
-def _section(trained: list[RunRecord], protocol: str, bases: dict[str, RunRecord], store: Store) -> Section:
+def _section(trained: list[RunRecord], protocol: str, untuned_runs: dict[str, RunRecord], store: Store) -> Section:
     scorings = {record.scoring for record in trained}
-    untuned = [base for base in bases.values() if base.scoring in scorings or base.protocol == protocol]
+    untuned = [run for run in untuned_runs.values() if run.scoring in scorings or run.protocol == protocol]
     records = [*untuned, *trained]
     shown, tried = _chosen_rates(records)
     by_arm: dict[str, list[RunRecord]] = {}

@@ -142,14 +142,14 @@ def half_width(V: float, S: float, df: float, z: float = Z95) -> float:
     """(z V + t S) / stderr: half the width of an interval.
 
     Args:
-        df: f of S; t is the quantile of Student's t at the level at which z is that of the normal distribution.
+        df: f of S. t is what Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z.
         z: 1.96 for an interval of 95 %.
     """
     return (z * V + _t_quantile(df, z) * S) / sqrt(V + S) if V + S else 0.0
 
 
 def p_value(difference: float, V: float, S: float, df: float) -> float:
-    """The two-sided p of a difference that is not negative: its interval at the level 1 - p ends at 0."""
+    """Two-sided p of a difference >= 0: 1 - p is the level of the interval that just ends at 0."""
     most = min(difference / sqrt(V), LARGEST_Z)
     if half_width(V, S, df, most) > difference:
         most = optimize.brentq(lambda z: half_width(V, S, df, z) - difference, 0.0, most)
@@ -157,5 +157,5 @@ def p_value(difference: float, V: float, S: float, df: float) -> float:
 
 
 def _t_quantile(df: float, z: float) -> float:
-    """The quantile of Student's t at the level at which z is that of the normal distribution."""
+    """The t that Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z."""
     return z if df == inf else -float(special.stdtrit(df, special.ndtr(-z)))

@@ -16,7 +16,7 @@ def variants(
         list[str] | None, typer.Option(metavar="OUTxIN", help="Count parameters on a layer of this shape.")
     ] = None,
     preset: options.Preset = None,
-    as_json: options.Json = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """The catalogue: what each variant computes, trains, needs and costs, and what it is benchmarked with.
 
@@ -32,7 +32,7 @@ def variants(
             typer.echo(entry.card() + "\n")
 
 
-def presets(as_json: options.Json = False) -> None:
+def presets(as_json: options.AsJson = False) -> None:
     """List the presets: what model, data and protocol each stands for."""
     from ..spec.catalogue import preset_line
     from ..spec.compose import load_preset, preset_names

@@ -17,7 +17,7 @@ def cost(
     words: Annotated[list[str], typer.Argument(metavar=options.SWEEP_WORDS, help="What to price.")],
     preset: options.Preset = None,
     meta: Annotated[bool, typer.Option("--meta", help="From shapes alone; no weight is loaded.")] = False,
-    as_json: options.Json = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """What adapters cost: parameters, added MACs a token and bytes from shapes; times and memory as measured here.
 
@@ -90,7 +90,7 @@ def speed(
     results: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder that holds speed/ [results of a checkout].")
     ] = None,
-    as_json: options.Json = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Measure speed and memory against the base and against peft, on a quiet machine; bounds are ratios.
 
@@ -114,7 +114,7 @@ def speed(
 
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove every entry.")] = False,
-    as_json: options.Json = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show the singular value decompositions that are kept on disk, or clear them.
 

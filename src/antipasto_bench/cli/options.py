@@ -18,7 +18,7 @@ Results = Annotated[
     Path | None, typer.Option(help="Folder of the table and the items [results, in the project or the current folder].")
 ]
 Outputs = Annotated[Path | None, typer.Option(help="Folder of logs, adapters and samples [outputs, beside results].")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts: the last line, or one line a row.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts: the last line, or one line a row.")]
 Force = Annotated[bool, typer.Option("--force", help="Make runs again that the table already has.")]
 
 SWEEP_WORDS = "VARIANT,... KEY=VALUE,..."  # how help names the words of a sweep

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     from ..analysis.arms import Arm
     from ..analysis.compare import ArmComparison, TwoAnswers
     from ..analysis.stats import Summary
+    from ..core.json_types import Json
     from ..run.execute import Outcome
-    from ..store.record import Json, RunRecord
+    from ..store.record import RunRecord
     from ..sweeps.plan import Planned
-
-NESTED = ("metrics", "config", "provenance")  # columns that a row has as JSON text
 
 
 def print_notice(text: str) -> None:
@@ -96,6 +95,8 @@ def print_plan(planned: Sequence[Planned], overview: str, as_json: bool) -> None
 
 def row_json(record: RunRecord) -> Json:
     """Every column of the table, null where the record has no value; nested ones as objects."""
+    from ..store.record import NESTED
+
     row = record.to_row()
     return {name: json.loads(value) if name in NESTED and value is not None else value for name, value in row.items()}
 

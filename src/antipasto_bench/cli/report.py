@@ -74,7 +74,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A run id, or a quoted arm: 'lora lr=1e-2'.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     show: Annotated[int, typer.Option(min=0, help="Show this many questions that flipped each way.")] = 0,
-    as_json: options.Json = False,
+    as_json: options.AsJson = False,
     results: options.Results = None,
     outputs: options.Outputs = None,
 ) -> None:

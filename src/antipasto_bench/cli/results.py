@@ -10,7 +10,7 @@ from . import options
 from .output import print_record, print_records
 
 
-def list_runs(as_json: options.Json = False, results: options.Results = None) -> None:
+def list_runs(as_json: options.AsJson = False, results: options.Results = None) -> None:
     """List every recorded run."""
     from ..store.table import read_records
 
@@ -21,7 +21,7 @@ def list_runs(as_json: options.Json = False, results: options.Results = None) ->
     print_records(records, as_json)
 
 
-def show(run_id: options.RunId, as_json: options.Json = False, results: options.Results = None) -> None:
+def show(run_id: options.RunId, as_json: options.AsJson = False, results: options.Results = None) -> None:
     """Show all that is recorded of a run."""
     from ..store.table import find
 

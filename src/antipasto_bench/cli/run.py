@@ -15,7 +15,7 @@ def run(
     words: options.Words = None,
     preset: options.Preset = None,
     force: options.Force = False,
-    as_json: options.Json = False,
+    as_json: options.AsJson = False,
     results: options.Results = None,
     outputs: options.Outputs = None,
 ) -> None:
@@ -36,7 +36,7 @@ def run(
         runs[0],
         Store.of(results, outputs),
         force=force,
-        report=lambda outcome: print_outcome(outcome, as_json),
-        log=print_notice,
+        print_outcome=lambda outcome: print_outcome(outcome, as_json),
+        print_line=print_notice,
     )
     raise typer.Exit(code)

@@ -24,7 +24,7 @@ def sweep(
     workers: Annotated[
         int | None, typer.Option("--workers", "-w", min=1, help="Processes [one a visible GPU; else one].")
     ] = None,
-    as_json: options.Json = False,
+    as_json: options.AsJson = False,
     results: options.Results = None,
     outputs: options.Outputs = None,
 ) -> None:

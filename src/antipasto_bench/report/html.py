@@ -99,7 +99,8 @@ def page(
     Raises:
         UserError: the excerpts of a run or a reference file cannot be read.
     """
-    runs = {record.run_id: record for section in sections for record in section.section.records}  # once: bases repeat
+    # By id, since an untuned run is in several sections.
+    runs = {record.run_id: record for section in sections for record in section.section.records}
     excerpts = {run_id: read_excerpts(run_id, store) for run_id in runs}
     charts: dict[str, VegaLite] = {}
     parts = [_part(section, excerpts, charts) for section in sections]

@@ -195,23 +195,23 @@ def _table(header: tuple[str, ...], lines: list[tuple[str, ...]], left: tuple[st
     return "\n".join([row(header), rule, *map(row, lines)])
 
 
-def write_into(page: Path, text: str) -> bool:
-    """Put the tables between a page's markers; a page that does not exist is begun.
+def write_into(readme: Path, text: str) -> bool:
+    """Put the tables between the markers of a README; one that does not exist is begun.
 
     Returns:
-        Whether the page changed.
+        Whether the file changed.
 
     Raises:
-        UserError: the page has no markers.
+        UserError: it has no markers.
     """
-    old = page.read_text(encoding="utf-8") if page.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
+    old = readme.read_text(encoding="utf-8") if readme.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
     head, begin, rest = old.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"{page} has no place for the tables; put the lines {BEGIN} and {END} where they belong")
+        raise UserError(f"{readme} has no place for the tables; put the lines {BEGIN} and {END} where they belong")
     new = f"{head}{BEGIN}\n\n{text}\n{END}{tail}"
-    if page.exists() and new == old:
+    if readme.exists() and new == old:
         return False
-    with atomically(page) as partial:
+    with atomically(readme) as partial:
         partial.write_text(new, encoding="utf-8")
     return True

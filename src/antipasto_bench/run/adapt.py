@@ -20,7 +20,7 @@ from .attach import attach
 from .checkpoints import Checkpoint
 from .examples import Example, bucketed_batches
 from .model_probes import packs
-from .train import Step, Training, TrainingControl, train
+from .train import Step, TrainingControl, TrainingResult, train
 
 
 def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
@@ -56,7 +56,7 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
 def _attach_and_train(
     active: ActiveRun, model: nn.Module, tokenizer: Any, checkpoint: Checkpoint | None
 ) -> dict[str, float]:
-    """What `TrainedAdapter` holds, but for the file."""
+    """Attach and train; return the fields of TrainedAdapter without adapter_bytes and sha256."""
     run, context, workspace = active.run, active.context, active.workspace
     if run.pack and not packs(model):
         raise UserError(f"pack=true: {run.model} carries one example on into the next of its row; write pack=false")
@@ -95,7 +95,7 @@ def _size(run: RunConfig, model: nn.Module) -> dict[str, int]:
 
 def _train(
     active: ActiveRun, model: nn.Module, tokenizer: Any, examples: list[Example], checkpoint: Checkpoint | None
-) -> Training:
+) -> TrainingResult:
     run, context, workspace = active.run, active.context, active.workspace
     first, log_path = context.group.is_first, workspace.folder.log
     if first:

@@ -19,7 +19,7 @@ from .examples import Example, collate, with_wrong_numbers
 
 
 def attach(run: RunConfig, model: nn.Module, tokenizer: Any, examples: list[Example]) -> float:
-    """Attach the run's untrained adapter; variants that look at data are examples_shown the first examples.
+    """Attach the run's untrained adapter. Variants that need data are calibrated on the first examples.
 
     Returns:
         seconds that it took, calibration included.
@@ -32,10 +32,10 @@ def attach(run: RunConfig, model: nn.Module, tokenizer: Any, examples: list[Exam
     variant = antipasto.REGISTRY[cfg.variant]
     calibration: Any = None
     if variant.needs_data(cfg):
-        examples_shown = examples[: run.data.calibration]
-        calibration = _batches(run, examples_shown, tokenizer, model)
+        calibration_examples = examples[: run.data.calibration]
+        calibration = _batches(run, calibration_examples, tokenizer, model)
         if variant.contrastive:
-            wrong = with_wrong_numbers(examples_shown, tokenizer, run.seed)
+            wrong = with_wrong_numbers(calibration_examples, tokenizer, run.seed)
             calibration = antipasto.Contrast(calibration, _batches(run, wrong, tokenizer, model))
     synchronise(model)
     start = time.perf_counter()
@@ -47,12 +47,12 @@ def attach(run: RunConfig, model: nn.Module, tokenizer: Any, examples: list[Exam
     return time.perf_counter() - start
 
 
-def _batches(run: RunConfig, examples_shown: list[Example], tokenizer: Any, model: Any) -> Iterator[dict[str, Any]]:
+def _batches(run: RunConfig, examples: list[Example], tokenizer: Any, model: Any) -> Iterator[dict[str, Any]]:
     options: dict[str, Any] = {"use_cache": False}  # nothing is generated
     head = model.get_output_embeddings()
     if "logits_to_keep" in signature(model.forward).parameters:
         # Logits of all tokens may take more memory than all else, and only an adapter on their layer needs them.
         options["logits_to_keep"] = 0 if head in find_targets(model, run.adapter_config).values() else 1
-    for start in range(0, len(examples_shown), run.batch_size):
-        batch = collate(examples_shown[start : start + run.batch_size], tokenizer.pad_token_id)
+    for start in range(0, len(examples), run.batch_size):
+        batch = collate(examples[start : start + run.batch_size], tokenizer.pad_token_id)
         yield {key: value for key, value in batch.items() if key != "labels"} | options

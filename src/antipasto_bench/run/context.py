@@ -18,7 +18,7 @@ class RunContext:
     Args:
         store: where runs are made and recorded.
         progress: what a person sees of a run.
-        stop: read after each training step: whether to stop there.
+        stop: set by SIGINT or SIGTERM; checked after each step.
         models: what earlier runs of this process loaded.
         group: the processes that make each run together.
     """

@@ -20,9 +20,10 @@ from antipasto import REGISTRY
 from ..core.compat import shard_questions, templates_compiled_once
 from ..core.errors import UserError, first_line
 from ..core.install import install_hint
+from ..core.json_types import Json
 from ..spec.config import BASE, EvalConfig, RunConfig
 from ..store.items import Item, headline_of
-from ..store.record import Json, Metrics, Score
+from ..store.record import Metrics, Score
 from .answer_log import AnswerLog
 from .data import question_hash, read_questions
 from .process_group import ALONE, ProcessGroup

@@ -120,7 +120,7 @@ def follow(run: RunConfig, context: RunContext) -> None:
 
 
 def _is_settled(earlier: RunRecord | None, force: bool, retry_before: str | None) -> bool:
-    """Whether nothing is left to do for a run that the table has, or has not."""
+    """Whether the table's record makes another try unnecessary."""
     if earlier is None or force:
         return False
     failed = earlier.status == "failed" and retry_before is not None
@@ -238,7 +238,7 @@ def _costs(active: ActiveRun, tokenizer: Any, splits: Splits) -> Costs:
 
 
 def _general_texts(run: RunConfig) -> list[str] | None:
-    """What forgetting is measured on. Texts of a hub that is out of reach cost that measure, and not the run."""
+    """Texts to measure forgetting on; None, with a warning, if the hub cannot be reached."""
     if run.eval.general == "none":
         return None
     try:

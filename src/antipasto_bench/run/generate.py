@@ -95,9 +95,8 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         return self._retry_with_half_batch(lambda: list(score(requests, *arguments, **options)))
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        self._choose_batch_size(
-            MOST_ROWS_GPU, self.max_length, scored=self.max_length
-        )  # in which windows of it are put together
+        # Texts are scored in windows of max_length tokens at most; this is how many windows a batch has.
+        self._choose_batch_size(MOST_ROWS_GPU, self.max_length, scored=self.max_length)
         return list(super().loglikelihood_rolling(requests, disable_tqdm))
 
     def _choose_batch_size(self, count: int, width: int, scored: int = 1) -> None:
@@ -139,7 +138,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         return answers
 
     def _stop_strings(self, stop: Iterable[str]) -> list[str]:
-        """Those to stop at, of which the end token is none: it is known by its number."""
+        """The stop strings without the end token, which is matched by its id."""
         return [string for string in stop if string != self._end]
 
     def _stop_criterion(self, stop: tuple[str, ...], prompt_length: int) -> Callable[..., torch.Tensor]:
@@ -217,9 +216,8 @@ def rows_that_fit(model: Any, width: int, scored: int = 1) -> int:
     size = _largest(config, "head_dim") or config.hidden_size // max(1, queries)
     cache = 2 * config.num_hidden_layers * heads * size  # of all layers, were all of them plain attention
     activations = 4 * max(config.hidden_size, _largest(config, "intermediate_size"))
-    bytes_a_row = (
-        width * (cache + activations) * model.dtype.itemsize + scored * 3 * 4 * config.vocab_size
-    )  # in float32
+    # Logits are in float32.
+    bytes_a_row = width * (cache + activations) * model.dtype.itemsize + scored * 3 * 4 * config.vocab_size
     if model.device.type == "cuda":
         free, most = _free_on_gpu(model.device), MOST_ROWS_GPU
     else:
@@ -230,7 +228,7 @@ def rows_that_fit(model: Any, width: int, scored: int = 1) -> int:
 
 
 def _largest(config: Any, name: str) -> int:
-    """Of a number that some models have one of a layer, and others none of."""
+    """A config value; the largest where it differs by layer, 0 where the model has none."""
     value = getattr(config, name, None) or 0
     return max(value) if isinstance(value, list | tuple) else value
 

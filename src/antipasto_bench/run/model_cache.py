@@ -32,7 +32,7 @@ class _Loaded:
 
 
 class ModelCache:
-    """Of one process: the last model, the last data, and the examples of the last few seeds."""
+    """Caches the last model, the last data and a few seeds' examples of this process."""
 
     def __init__(self) -> None:
         self.costs: dict[str, Costs] = {}  # by RunConfig.cost_key

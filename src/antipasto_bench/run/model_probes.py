@@ -101,8 +101,9 @@ def at_positions(module: nn.Module | None, positions: Tensor) -> Iterator[None]:
 def packs(model: Any) -> bool:
     """Whether sequences in one row, told apart by their positions alone, are to a model as if each had its own row.
 
-    To attention they are; a linear attention, for one, may carry its state on. So it is tried: what a second sequence
-    is told of the first, against what it would be told if nothing told them apart.
+    With attention they are; linear attention, for one, may carry the first sequence's state into the second. Compares
+    the second sequence's logits, packed, with those it has alone; the tolerance is relative to the error without
+    packing positions.
     """
     parameter = next(model.parameters())
     whole = torch.arange(24, device=parameter.device)

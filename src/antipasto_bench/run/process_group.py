@@ -104,8 +104,8 @@ class ProcessGroup:
             processes' gradients.
 
         Raises:
-            Exception: `problem`; where another process had one, RuntimeError in the first process and RunFailure in
-                the others, of which the first knows.
+            Exception: `problem`; if another process failed: RuntimeError here in the first process, RunFailure in the
+                rest.
         """
         if self.size == 1:
             if problem is not None:
@@ -141,7 +141,7 @@ ALONE = ProcessGroup()
 
 
 def launched() -> bool:
-    """Whether torchrun, or what does as it does, started this process beside others."""
+    """Whether torchrun or a compatible launcher started this process beside others."""
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")) and os.environ["WORLD_SIZE"] != "1"
 
 

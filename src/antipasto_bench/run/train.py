@@ -34,8 +34,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Training:
-    """Means and totals of a whole training."""
+class TrainingResult:
+    """Means and totals of all steps."""
 
     first_loss: float
     last_loss: float  # mean of the last tenth of the steps
@@ -95,7 +95,7 @@ class _State:
 
 def train(
     model: nn.Module, run: RunConfig, batches: Iterator[dict[str, Tensor]], control: TrainingControl | None = None
-) -> Training:
+) -> TrainingResult:
     """AdamW over the adapter's parameters: cosine with warm-up, clipping, gradient accumulation.
 
     Args:
@@ -126,7 +126,7 @@ def train(
         raise RunFailure("the base model's weights changed while the adapter was trained")
     last = state.losses[-max(1, len(state.losses) // 10) :]
     mean_norm = sum(state.norms) / len(state.norms)
-    return Training(state.losses[0], sum(last) / len(last), mean_norm, state.tokens, state.seconds)
+    return TrainingResult(state.losses[0], sum(last) / len(last), mean_norm, state.tokens, state.seconds)
 
 
 def _take_steps(
@@ -137,7 +137,7 @@ def _take_steps(
     state: _State,
     control: TrainingControl,
 ) -> None:
-    """The steps that `state` lacks; it holds them in the end."""
+    """Take the steps after those in `state`, and add their losses, norms and tokens to it."""
     start = time.perf_counter() - state.seconds
     unread: deque[tuple[StepMetrics, int]] = deque()
     lag = int(optimizer.parameters[0].device.type == "cuda")  # a GPU is given the next step before one is read

@@ -12,16 +12,16 @@ import antipasto
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
+from ..core.json_types import Json
 from .compose import compose, variant_names
 from .config import BASE, RunConfig
-from .identity import Json
 
 SHOWN_PRESET = "qwen3.5-0.8b"  # whose settings are shown
 
 
 @dataclass(frozen=True)
 class ShapeCounts:
-    """Of one target of a shape."""
+    """Counts for one target of a given shape."""
 
     trained_parameters: int
     added_macs: int  # multiply-accumulates a token

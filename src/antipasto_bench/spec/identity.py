@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-Json = dict[str, Any]
+from ..core.json_types import Json
 
 
 @dataclass(frozen=True)

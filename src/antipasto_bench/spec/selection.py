@@ -20,10 +20,13 @@ def rate_family(protocol: str, config: RunConfig) -> tuple[Hashable, ...]:
 
 
 def calibration_of(config: RunConfig) -> int | None:
-    """How many examples the adapter is shown when it is attached; None where it looks at none, or is none."""
+    """How many calibration examples the adapter is attached with.
+
+    None for variants that need no data; `data.calibration` for base, and for variants that this program no longer has.
+    """
     try:
         cfg = AdapterConfig.from_dict({"variant": config.variant} | config.adapter)
-    except AdapterError:  # base; or a variant that this program no longer has
+    except AdapterError:  # base, or a variant that is no longer there
         return config.data.calibration
     return config.data.calibration if REGISTRY[cfg.variant].needs_data(cfg) else None
 

@@ -1,7 +1,7 @@
 """What a sweep asks for: a product of words, or a file of such products.
 
 preset: nano
-choose: lr                     # optional: see `chosen`
+choose: lr                     # optional: see `choose_rate`
 runs:
   - base
   - lora lr=5e-3,1e-2 seed=0,1,2
@@ -40,7 +40,7 @@ class Sweep:
 
 
 def sweep_of(words: list[str], preset: str | None) -> Sweep:
-    """From a command's words.
+    """The sweep that words name.
 
     Raises:
         UserError: no variant, or a word or sweep file that cannot be read.
@@ -75,7 +75,7 @@ def find_sweep(reference: str) -> Path:
 
 
 def read_sweep(path: Path, preset: str | None = None) -> Sweep:
-    """From a YAML file; a preset given beside it wins over the one it names.
+    """The sweep that a YAML file holds; a preset given beside it wins over the one it names.
 
     Raises:
         UserError: it cannot be read, or says something unknown.

@@ -68,8 +68,8 @@ def base_step(model: Any, batch: Batch, targets: Iterable[str]) -> TrainingStep:
 
 def our_step(model: Any, run: RunConfig, draw: Callable[[], Batch]) -> TrainingStep:
     """A step of our training loop, of a model with an adapter."""
-    optimisation = AdapterOptimizer(model.train(), run)
-    return TrainingStep(model, lambda: optimisation.step([draw()], run.lr).read())
+    optimizer = AdapterOptimizer(model.train(), run)
+    return TrainingStep(model, lambda: optimizer.step([draw()], run.lr).read())
 
 
 def peft_step(model: nn.Module, draw: Callable[[], Batch], steps: int = 1000, lr: float = 1e-4) -> TrainingStep:

@@ -40,7 +40,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ArmFigures:
     """One arm's figures: one for each turn, or a single count."""
 
     arm: str
@@ -57,7 +57,7 @@ class SuiteResult:
     """All that a suite measured."""
 
     setting: str  # the models, batches and ranks, as a sentence for the page
-    cells: list[Cell]
+    cells: list[ArmFigures]
     claims: list[Claim]
     details: Mapping[str, object] = field(default_factory=dict)  # further JSON of the record, which the page leaves out
 

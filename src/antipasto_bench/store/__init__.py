@@ -1,1 +1,1 @@
-"""The evidence on disk: records, the table, items, run folders, leases."""
+"""The evidence on disk: records, the table, items, excerpts, run folders, leases; and the quantities shown of it."""

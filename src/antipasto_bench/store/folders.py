@@ -39,19 +39,19 @@ class Store:
         return self.own_locks or self.outputs / ".locks"
 
     def lock(self, run_id: str) -> Path:
-        """Held by the process that makes the run."""
+        """Lock file, held by the process that makes the run."""
         return self.locks / f"{run_id}.lock"
 
     def lease(self, run_id: str) -> Path:
-        """Beside the lock: who that is, for people and plans."""
+        """Lease file: which process that is."""
         return self.locks / f"{run_id}.json"
 
     def run_folder(self, run_id: str) -> RunFolder:
-        """Of a finished run."""
+        """Folder of a finished run."""
         return RunFolder(self.outputs / run_id)
 
     def workspace(self, run_id: str) -> RunFolder:
-        """Of a run under way."""
+        """Folder of a run under way."""
         return RunFolder(self.outputs / ".workspaces" / run_id)
 
     def check_writable(self) -> None:

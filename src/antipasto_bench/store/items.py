@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import polars as pl
@@ -34,15 +35,8 @@ class Item:
     score: float  # 1 right, 0 wrong
 
 
-ITEMS_SCHEMA = {
-    "split": pl.String,
-    "task": pl.String,
-    "doc_id": pl.Int64,
-    "sha1": pl.String,
-    "filter": pl.String,
-    "metric": pl.String,
-    "score": pl.Float64,
-}
+_POLARS_TYPES = {str: pl.String, int: pl.Int64, float: pl.Float64}
+ITEMS_SCHEMA = {name: _POLARS_TYPES[annotation] for name, annotation in get_type_hints(Item).items()}
 
 
 def items_frame(items: Iterable[Item]) -> pl.DataFrame:

@@ -91,7 +91,7 @@ def noted_lease(run_id: str, store: Store) -> Lease | None:
 
 
 def live_leases(store: Store) -> list[Lease]:
-    """Of every run that is being made, by run id."""
+    """The lease of every run being made, sorted by run id."""
     run_ids = sorted(path.stem for path in store.locks.glob("*.json"))
     return [lease for run_id in run_ids if (lease := live_lease(run_id, store)) is not None]
 

@@ -1,7 +1,7 @@
 """What is recorded of a run: one typed, versioned model. A line of results/table.ndjson is one of these.
 
-The table's polars schema follows from the fields, in their order; what changes their meaning or their names is a new
-version, with a migration from the one before.
+The table's polars schema follows from the fields, in their order; nested fields are JSON text in the frame (NESTED).
+What changes their meaning or their names is a new version, with a migration from the one before.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..core.json_types import Json
 from ..core.provenance import CodeAndMachine, GitState
 from ..spec.config import BASE, RunConfig
 
@@ -22,7 +23,6 @@ SCHEMA_VERSION = 2
 
 Score = tuple[float | None, float | None]  # value and standard error
 Metrics = dict[str, dict[str, dict[str, Score]]]  # by task, filter and metric
-Json = dict[str, Any]
 
 
 class _Part(BaseModel):
@@ -140,7 +140,7 @@ class Timing(_Part):
     finished_at: str | None = None  # UTC, ISO 8601
 
 
-# Fields come in the order of the bases, the last one first.
+# Fields come in the order of the base classes, the last one first.
 class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
     """All that is recorded of a run."""
 

@@ -1,1 +1,1 @@
-"""Many runs: which are owed, and where they are made: in this process, in several, or on a Ray cluster."""
+"""Many runs: which are owed, and where they are made: in this process, in workers, under torchrun, or on Ray."""

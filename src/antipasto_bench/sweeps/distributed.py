@@ -12,7 +12,7 @@ from ..run.process_group import ALONE, ProcessGroup, join_group, leave_group
 from ..run.progress import Progress
 from ..spec.config import RunConfig
 from ..store.folders import Store
-from .scheduler import Log, Report
+from .scheduler import PrintLine, PrintOutcome
 
 
 def execute_one(run: RunConfig, store: Store, *, force: bool = False, group: ProcessGroup = ALONE) -> Outcome:
@@ -29,12 +29,14 @@ def execute_one(run: RunConfig, store: Store, *, force: bool = False, group: Pro
         return execute(run, RunContext(store, stop=stop, group=group), force=force)
 
 
-def execute_launched(run: RunConfig, store: Store, *, force: bool, report: Report, log: Log) -> int:
+def execute_launched(
+    run: RunConfig, store: Store, *, force: bool, print_outcome: PrintOutcome, print_line: PrintLine
+) -> int:
     """Make a run together with the other processes that torchrun started, or alone where it started none.
 
     Args:
-        report: called in the first process, with what came of the run.
-        log: called in the others, with an error of their own.
+        print_outcome: called in the first process, with what came of the run.
+        print_line: called in the others, with an error of their own.
 
     Returns:
         the exit code of this process: 1 where the run failed.
@@ -44,14 +46,14 @@ def execute_launched(run: RunConfig, store: Store, *, force: bool, report: Repor
     """
     group = join_group()
     if not group.is_first:
-        return _follow(run, store, group, log)
+        return _follow(run, store, group, print_line)
     outcome = execute_one(run, store, force=force, group=group)
-    report(outcome)
+    print_outcome(outcome)
     leave_group(group)
     return 1 if outcome.record is not None and outcome.record.status == "failed" else 0
 
 
-def _follow(run: RunConfig, store: Store, group: ProcessGroup, log: Log) -> int:
+def _follow(run: RunConfig, store: Store, group: ProcessGroup, print_line: PrintLine) -> int:
     """Take part in the run in any process but the first; print errors of this process alone."""
     warnings.showwarning = lambda *_, **__: None
     try:
@@ -60,7 +62,7 @@ def _follow(run: RunConfig, store: Store, group: ProcessGroup, log: Log) -> int:
     except RunFailure:
         pass  # the first process reports it; an exit code here would have torchrun stop that process before it has
     except (UserError, RuntimeError) as error:
-        log(f"process {group.index}: {error}")
+        print_line(f"process {group.index}: {error}")
         return 1
     except Interrupted as error:
         return error.exit_code  # the first process says so

@@ -30,7 +30,7 @@ from ..spec.sweep import Sweep
 from ..store.folders import Store
 from ..store.leases import noted_lease
 from .plan import plan
-from .scheduler import MOST_DEATHS, Log, Order
+from .scheduler import MOST_DEATHS, Order, PrintLine
 
 MOST_IDLE_DEATHS = 3  # of one worker before it had begun a run, after which the sweep gives up
 POLL_S = 0.05
@@ -54,7 +54,7 @@ class WorkersEnded:
 
     @property
     def exit_code(self) -> int:
-        """Of the whole sweep: the highest."""
+        """Exit code of the sweep: the highest of all."""
         return max([*self.exit_codes, 1 if self.failed else 0])
 
 
@@ -86,7 +86,7 @@ def run_workers(
     store: Store,
     order: Order,
     environment: dict[str, str],
-    log: Log,
+    print_line: PrintLine,
     worker_line: WorkerLine,
 ) -> WorkersEnded:
     """Run the commands at the same time until the sweep owes nothing more.
@@ -117,7 +117,7 @@ def run_workers(
                     if code >= 0:
                         exit_codes.append(code)
                         continue
-                    failed += handle_worker_death(worker, signal.Signals(-code).name, deaths, sweep, store, log)
+                    failed += handle_worker_death(worker, signal.Signals(-code).name, deaths, sweep, store, print_line)
                     if deaths[f"worker {number}"] >= MOST_IDLE_DEATHS:
                         raise UserError(
                             f"worker {number} died {MOST_IDLE_DEATHS} times before it had begun a run; see above"
@@ -134,7 +134,7 @@ def run_workers(
 
 
 def handle_worker_death(
-    worker: Worker, signal_name: str, deaths: Counter[str], sweep: Sweep, store: Store, log: Log
+    worker: Worker, signal_name: str, deaths: Counter[str], sweep: Sweep, store: Store, print_line: PrintLine
 ) -> bool:
     """Count the death, and remove the lease of the run that the dead worker was making.
 
@@ -147,7 +147,7 @@ def handle_worker_death(
         if lease is None or (lease.holder.pid, lease.holder.host) != (worker.process.pid, socket.gethostname()):
             continue
         deaths[run_id] += 1
-        log(f"worker {worker.number} died of {signal_name} while making {run_id}")
+        print_line(f"worker {worker.number} died of {signal_name} while making {run_id}")
         give_up = deaths[run_id] >= MOST_DEATHS
         with suppress(Timeout), FileLock(store.lock(run_id), timeout=0):  # else another process makes it already
             if give_up:
@@ -156,7 +156,7 @@ def handle_worker_death(
             store.lease(run_id).unlink(missing_ok=True)
         return give_up
     deaths[f"worker {worker.number}"] += 1
-    log(f"worker {worker.number} died of {signal_name}")
+    print_line(f"worker {worker.number} died of {signal_name}")
     return False
 
 

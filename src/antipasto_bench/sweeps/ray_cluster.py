@@ -9,7 +9,7 @@ import socket
 import uuid
 from typing import Any
 
-from ..core.errors import UserError
+from ..core.errors import UserError, first_line
 from ..core.install import install_hint
 from ..core.signals import SIGNALS
 from ..run.workspace import versions
@@ -116,7 +116,7 @@ def _connect(ray: Any, address: str) -> None:
         for number, handler in handlers.items():  # Ray has replaced them
             signal.signal(number, handler)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        reason = first_line(error)
         raise UserError(
             f"address={address}: no Ray cluster answers ({reason}); `ray start --head` starts one, see docs/cluster.md"
         ) from error

@@ -33,7 +33,17 @@ from .engine import Engine
 from .plan import Planned
 from .ray_cluster import RayCluster
 from .ray_node import NodeProgress, TaskResult
-from .scheduler import MOST_DEATHS, Log, Order, Report, Tally, describe_error, owed, record_full_disk, recorded_outcome
+from .scheduler import (
+    MOST_DEATHS,
+    Order,
+    PrintLine,
+    PrintOutcome,
+    Tally,
+    describe_error,
+    owed,
+    record_full_disk,
+    recorded_outcome,
+)
 
 MOST_LOST_NODES = 5  # of one run, after which it is recorded as failed
 POLL_S = 1.0
@@ -51,7 +61,13 @@ class RunningTask:
 
 
 def make_all_on_ray(
-    sweep: Sweep, store: Store, engine: Engine, report: Report, log: Log, order: Order, stop: StopRequest
+    sweep: Sweep,
+    store: Store,
+    engine: Engine,
+    print_outcome: PrintOutcome,
+    print_line: PrintLine,
+    order: Order,
+    stop: StopRequest,
 ) -> Tally:
     """Make every run that is owed and that no other process makes, until none is left.
 
@@ -60,7 +76,7 @@ def make_all_on_ray(
         Interrupted: SIGINT or SIGTERM came; the nodes have written checkpoints, as far as they could.
     """
     cluster = RayCluster(engine, store)
-    driver = _Driver(sweep, store, cluster, report, log, order)
+    driver = _Driver(sweep, store, cluster, print_outcome, print_line, order)
     try:
         cluster.require_capacity()
         with stop.deferred():
@@ -71,9 +87,17 @@ def make_all_on_ray(
 
 
 class _Driver:
-    def __init__(self, sweep: Sweep, store: Store, cluster: RayCluster, report: Report, log: Log, order: Order) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        store: Store,
+        cluster: RayCluster,
+        print_outcome: PrintOutcome,
+        print_line: PrintLine,
+        order: Order,
+    ) -> None:
         self.sweep, self.store, self.cluster = sweep, store, cluster
-        self.report, self.log, self.order = report, log, order
+        self.report, self.log, self.order = print_outcome, print_line, order
         self.running: dict[Any, RunningTask] = {}  # by Ray's reference to the result
         self.tally, self.attempted = Tally(), set[str]()
         self.worker_deaths: Counter[str] = Counter()  # by run id

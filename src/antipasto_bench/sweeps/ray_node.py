@@ -82,7 +82,7 @@ class ProgressBoard:
         self._progress[run_id] = NodeProgress(node, step)
 
     def progress(self) -> dict[str, NodeProgress]:
-        """By run id."""
+        """Last progress by run id."""
         return self._progress
 
 
@@ -119,7 +119,7 @@ def execute_on_node(task: RunTask, report: Callable[[str, int | None], None]) ->
     outputs = Path(task.outputs) if shares_outputs else _own_folder(task.scratch)
     with tempfile.TemporaryDirectory() as results, handle_signals() as stop:
         store = Store(Path(results), outputs, outputs / ".locks" / "nodes")
-        progress = _NodeProgress(lambda step: report(node, step))
+        progress = _ReportingProgress(lambda step: report(node, step))
         context = RunContext(store, progress=progress, stop=stop, models=_models)
         try:
             outcome = _execute_when_free(run, context)
@@ -135,7 +135,7 @@ def execute_on_node(task: RunTask, report: Callable[[str, int | None], None]) ->
         return result(record=json.dumps(outcome.record.to_json()), files=files)
 
 
-class _NodeProgress(Progress):
+class _ReportingProgress(Progress):
     """Reports a run's steps to the driver and prints nothing."""
 
     def __init__(self, report: Callable[[int | None], None]) -> None:

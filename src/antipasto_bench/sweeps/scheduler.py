@@ -22,8 +22,8 @@ from .plan import Planned, due, plan
 WAIT_S = 2.0  # before the plan is read again, where other processes have the runs that the rest waits for
 MOST_DEATHS = 2  # of the processes that made a run, after which it is recorded as failed
 
-Log = Callable[[str], None]  # prints a line about the sweep
-Report = Callable[[Outcome], None]  # prints the outcome of a run
+PrintLine = Callable[[str], None]  # prints a line about the sweep
+PrintOutcome = Callable[[Outcome], None]  # prints the outcome of a run
 
 
 class MakeRun(Protocol):
@@ -66,7 +66,7 @@ class Order:
         return selected
 
 
-def make_all(sweep: Sweep, store: Store, make_run: MakeRun, log: Log, order: Order) -> Tally:
+def make_all(sweep: Sweep, store: Store, make_run: MakeRun, print_line: PrintLine, order: Order) -> Tally:
     """Make every run that is owed and that no other process makes, until none is left."""
     tally, attempted = Tally(), set[str]()
     while order.limit is None or tally.taken < order.limit:
@@ -79,11 +79,11 @@ def make_all(sweep: Sweep, store: Store, make_run: MakeRun, log: Log, order: Ord
         p, number = pending[0], len(attempted) + 1
         attempted.add(p.run_id)
         total = number + len(pending) - 1
-        log(f"[{number}/{total if order.limit is None else min(total, order.limit)}] {p.run_id}")
+        print_line(f"[{number}/{total if order.limit is None else min(total, order.limit)}] {p.run_id}")
         try:
             outcome = make_run(p.run, p.state == "failed")
         except Exception as error:  # of this run alone: the others go on
-            log(f"error: {describe_error(error)}")
+            print_line(f"error: {describe_error(error)}")
             recorded = _lock_and_record_full_disk(p.run, error, store)
             if recorded is None:
                 tally.refused += 1

@@ -41,9 +41,9 @@ def test_arms_that_differ_in_one_setting_alone_make_an_axis_of_it(store):
     section = only(store)
     swept = by_axis(section)
     assert list(swept) == ["rotate_basis", "rank"]
-    (bases,) = swept["rotate_basis"].series
-    assert bases.values == ["V", "U", "both", "none"]
-    assert bases.name == "antipasto r=64"
+    (series,) = swept["rotate_basis"].series
+    assert series.values == ["V", "U", "both", "none"]
+    assert series.name == "antipasto r=64"
     ranks = {series.name: series.values for series in swept["rank"].series}
     assert ranks == {"antipasto rotate_basis=V": [8, 64], "lora": [4, 16]}, "alpha may follow the rank"
     assert len(swept["rank"].comparisons.pairs) == 2, "only pairs within a series are compared"

@@ -24,7 +24,7 @@ from antipasto_bench.store.record import Costs
 PRICED = [word for word in QUICK if word != "costs=false"]
 
 
-def test_bytes_bytes_saved_for_backward_are_each_storage_once_and_no_tensor_of_the_model():
+def test_bytes_saved_for_backward_are_each_storage_once_and_no_tensor_of_the_model():
     x = torch.randn(100, 64, requires_grad=True)
     W = torch.nn.Parameter(torch.randn(64, 32))
     assert bytes_saved_for_backward(lambda: x.exp()) == 4 * 100 * 64, "exp keeps its result"

@@ -13,16 +13,16 @@ def task():
     return Evaluation(EvalConfig(tasks=("nano_metamath",)), None).test[0]
 
 
-def verdicts(task, response: str, answer: str) -> dict[str, bool]:
+def right_by_filter(task, response: str, answer: str) -> dict[str, bool]:
     """Right or wrong under each filter, by lm-eval's own filters and metric."""
     doc = {"question": "q", "answer": f"because\n#### {answer}"}
-    found = {}
+    right = {}
     for ensemble in task._filters:
         resps = [[response]]
         for make in ensemble.filters:
             resps = make().apply(resps, [doc])
-        found[ensemble.name] = bool(task.process_results(doc, list(resps))["exact_match"])
-    return found
+        right[ensemble.name] = bool(task.process_results(doc, list(resps))["exact_match"])
+    return right
 
 
 RIGHT = {"strict-match": True, "flexible-extract": True}
@@ -57,7 +57,7 @@ WRONG = {"strict-match": False, "flexible-extract": False}
     ],
 )
 def test_what_counts_as_an_answer(task, response, answer, expected):
-    assert verdicts(task, response, answer) == expected
+    assert right_by_filter(task, response, answer) == expected
 
 
 def test_the_question_asked_is_the_prompt_trained_on(task):

@@ -10,7 +10,7 @@ from antipasto_bench.core.errors import UserError
 from antipasto_bench.speed.page import render_page
 from antipasto_bench.speed.places import choose_places
 from antipasto_bench.speed.recording import NOT_HELD, record_suite, run_suite
-from antipasto_bench.speed.suite import Cell, Claim, SuiteResult
+from antipasto_bench.speed.suite import ArmFigures, Claim, SuiteResult
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,7 +23,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_a_claim_that_does_not_hold_is_told_by_the_exit_code(tmp_path, capsys):
-    cells = [Cell("ours", "ms", [1.0, 3.0, 2.0])]
+    cells = [ArmFigures("ours", "ms", [1.0, 3.0, 2.0])]
     assert record_suite("memory", SuiteResult("x.", cells, [Claim("a / b", 0.5, 0.6)]), tmp_path) == 0
     assert record_suite("memory", SuiteResult("x.", cells, [Claim("a / b", 0.7, 0.6)]), tmp_path) == NOT_HELD
     printed = capsys.readouterr().out
@@ -38,7 +38,9 @@ def test_a_claim_that_does_not_hold_is_told_by_the_exit_code(tmp_path, capsys):
 
 
 def test_a_record_has_its_details_and_five_digits(tmp_path):
-    record_suite("run", SuiteResult("x.", [Cell("ours", "s", [1.23456789])], [], {"right": {"a": ["01"]}}), tmp_path)
+    record_suite(
+        "run", SuiteResult("x.", [ArmFigures("ours", "s", [1.23456789])], [], {"right": {"a": ["01"]}}), tmp_path
+    )
     (path,) = (tmp_path / "speed").glob("*/run.json")
     record = json.loads(path.read_text())
     assert record["right"] == {"a": ["01"]}

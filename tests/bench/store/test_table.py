@@ -152,34 +152,34 @@ from antipasto_bench.store.table import append
 RUN = compose("lora", {}, "nano")
 PROCESSES, ROWS, KILLED = 16, 200, 2
 
-def appender(table, process, told):
+def appender(table, process, write_end):
     record = RunRecord.of(RUN, "none")
     record.status, record.error = "ok", "x" * 5000
     for i in range(ROWS):
         record.run_id = f"{process}-{i}"
         append(table, record)
-        os.write(told, f"{process}-{i}\\n".encode())  # a short write to a pipe is whole or not at all
+        os.write(write_end, f"{process}-{i}\\n".encode())  # a short write to a pipe is whole or not at all
     os._exit(0)
 
 for seed in map(int, sys.argv[2:]):
     draw, table = random.Random(seed), Path(sys.argv[1]) / f"{seed}.ndjson"
-    heard, told = os.pipe()
+    read_end, write_end = os.pipe()
     children = {}
     for process in range(PROCESSES):
         if not (child := os.fork()):
-            os.close(heard)
-            appender(table, process, told)
+            os.close(read_end)
+            appender(table, process, write_end)
         children[process] = child
-    os.close(told)
+    os.close(write_end)
     dying = {draw.randrange(PROCESSES * ROWS // 2): process for process in draw.sample(range(PROCESSES), KILLED)}
     acknowledged = []
-    with open(heard) as lines:
+    with open(read_end) as lines:
         for number, line in enumerate(lines):
             acknowledged.append(line.strip())
             if number in dying:
                 os.kill(children[dying[number]], signal.SIGKILL)
     codes = [os.waitpid(child, 0)[1] for child in children.values()]
-    Path(sys.argv[1], f"{seed}.heard").write_text("\\n".join(acknowledged))
+    Path(sys.argv[1], f"{seed}.acknowledged").write_text("\\n".join(acknowledged))
     print(seed, sum(map(os.WIFSIGNALED, codes)), flush=True)
 """
 
@@ -199,7 +199,7 @@ def test_sixteen_processes_that_append_at_once_lose_no_acknowledged_row(tmp_path
     )
     for seed in seeds:
         table = tmp_path / f"{seed}.ndjson"
-        acknowledged = (tmp_path / f"{seed}.heard").read_text().split()
+        acknowledged = (tmp_path / f"{seed}.acknowledged").read_text().split()
         assert 14 * 200 <= len(acknowledged) < 16 * 200
         put(table, record("after"))  # whoever writes next puts a line that was cut short aside
         *names, last = [json.loads(line)["run_id"] for line in table.read_bytes().splitlines()]

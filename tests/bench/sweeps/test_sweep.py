@@ -141,9 +141,9 @@ def test_a_shipped_sweep_is_read_by_its_name_from_any_folder(tmp_path, monkeypat
     shipped = read_sweep(Path(__file__).parents[3] / "benchmark/sweeps/nano.yaml")
     monkeypatch.chdir(tmp_path)
     for name in ("nano.yaml", "benchmark/sweeps/nano.yaml"):
-        asked = sweep_of([name], None)
-        assert [run.run_id for run in asked.runs] == [run.run_id for run in shipped.runs]
-        assert asked.choose == shipped.choose
+        sweep = sweep_of([name], None)
+        assert [run.run_id for run in sweep.runs] == [run.run_id for run in shipped.runs]
+        assert sweep.choose == shipped.choose
 
 
 def test_a_sweep_file_of_the_current_folder_wins_over_a_shipped_one(tmp_path, monkeypatch):

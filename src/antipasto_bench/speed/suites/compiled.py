@@ -8,7 +8,7 @@ import time
 from ..measuring import compare_arms, time_arms
 from ..peers import PresetArms, TrainingStep
 from ..recording import run_suite
-from ..suite import Cell, SuiteResult
+from ..suite import ArmFigures, SuiteResult
 
 TURNS, PAIR_TURNS = 7, 31
 
@@ -22,9 +22,9 @@ def measure() -> SuiteResult:
         arms[name], arms[f"{name}, compiled"] = preset.ours(name), preset.ours(name, compile=True)
         start = time.perf_counter()
         arms[f"{name}, compiled"]()
-        cells.append(Cell(f"{name}, compiled, first step", "s", [time.perf_counter() - start]))
+        cells.append(ArmFigures(f"{name}, compiled, first step", "s", [time.perf_counter() - start]))
     times = time_arms(arms, TURNS, repeats=4)
-    cells += [Cell(arm, "ms", values) for arm, values in times.items()]
+    cells += [ArmFigures(arm, "ms", values) for arm, values in times.items()]
     for name in ("lora", "antipasto"):
         what = f"{name}, compiled / {name}"
         claims.append(compare_arms(arms[f"{name}, compiled"], arms[name], PAIR_TURNS, 0.9, what))

@@ -25,7 +25,7 @@ from ..measuring import claim_ratio, time_arms
 from ..peers import FROZEN_RANK, RANK, VARIANT_BESIDE, TrainingStep, down_proj_arms
 from ..recording import run_suite
 from ..shapes import SHAPES, build_model, random_batch
-from ..suite import Cell, Claim, SuiteResult
+from ..suite import ArmFigures, Claim, SuiteResult
 
 TURNS, REPEATS = 9, 5
 MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")
@@ -38,7 +38,7 @@ THREE_TIMES_AS_FAST = ("lora", "antipasto")  # bound on Qwen3.5-0.8B: three time
 
 def measure_steps(
     name: str, build: Callable[[], Any], batch: dict[str, Tensor]
-) -> tuple[list[Cell], list[Claim], list[str]]:
+) -> tuple[list[ArmFigures], list[Claim], list[str]]:
     """Milliseconds, tokens a second and peak memory of every arm's step.
 
     Each variant of ours takes turns with the base, our lora and its peer in peft: at most four models are in memory.
@@ -71,9 +71,11 @@ def measure_steps(
     too_large = [arm for arm in builders if arm not in times]
     claims.append(Claim(f"{name}: arms of ours that do not fit", sum("peft " not in arm for arm in too_large), 0.0))
     tokens = batch["input_ids"].numel()
-    cells = [Cell(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
-    cells += [Cell(f"{name}, {arm}", "tokens/s", [1e3 * tokens / ms for ms in values]) for arm, values in times.items()]
-    cells += [Cell(f"{name}, {arm}", "MiB at its peak", [peaks[arm] / 2**20]) for arm in times]
+    cells = [ArmFigures(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
+    cells += [
+        ArmFigures(f"{name}, {arm}", "tokens/s", [1e3 * tokens / ms for ms in values]) for arm, values in times.items()
+    ]
+    cells += [ArmFigures(f"{name}, {arm}", "MiB at its peak", [peaks[arm] / 2**20]) for arm in times]
     return cells, claims, [f"{name}, {arm}" for arm in too_large]
 
 
@@ -112,7 +114,7 @@ def measure() -> SuiteResult | None:
     if not torch.cuda.is_available():
         print("needs a GPU: run `antipasto-bench speed --suite gpu` where there is one; nothing was measured here")
         return None
-    cells: list[Cell] = []
+    cells: list[ArmFigures] = []
     claims: list[Claim] = []
     too_large: list[str] = []
     for name in MODELS:
@@ -126,7 +128,7 @@ def measure() -> SuiteResult | None:
         batch_size = min(QUESTIONS, rows_that_fit(model, PROMPT_TOKENS + ANSWER_TOKENS))
         seconds_to_answer(model, QUESTIONS, batch_size, backend)
         spent = [seconds_to_answer(model, QUESTIONS, batch_size, backend) for _ in range(2)]
-        cells.append(Cell(f"{name}, {QUESTIONS} questions, {backend}", "s", spent))
+        cells.append(ArmFigures(f"{name}, {QUESTIONS} questions, {backend}", "s", spent))
         if name == "Qwen3.5-0.8B":
             claims.append(Claim(f"{name}: seconds for {QUESTIONS} questions / 60", median(spent) / 60, 1.0))
     setting = (

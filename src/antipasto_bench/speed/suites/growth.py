@@ -15,7 +15,7 @@ from ..measuring import time_arms
 from ..peers import TrainingStep, our_step
 from ..recording import run_suite
 from ..shapes import build_blocks, random_batch
-from ..suite import Cell, SuiteResult
+from ..suite import ArmFigures, SuiteResult
 
 TURNS = 5
 USUAL = {"tokens": 128, "rows": 2, "layers": 2, "rank": 128}
@@ -33,9 +33,9 @@ def measure() -> SuiteResult:
     cells = []
     for axis, sizes in SIZES.items():
         times = time_arms({str(size): step_of_size(**USUAL | {axis: size}) for size in sizes}, TURNS)
-        of_axis = [Cell(f"{size} {axis}", "ms", times[str(size)]) for size in sizes]
+        of_axis = [ArmFigures(f"{size} {axis}", "ms", times[str(size)]) for size in sizes]
         slope = float(np.polyfit(np.log(sizes), np.log([cell.median for cell in of_axis]), 1)[0])
-        cells += [*of_axis, Cell(f"{axis}: exponent", "power", [slope])]
+        cells += [*of_axis, ArmFigures(f"{axis}: exponent", "power", [slope])]
     usual = ", ".join(f"{size} {axis}" for axis, size in USUAL.items())
     setting = f"antipasto on down_proj of Qwen3-0.6B's blocks; where not varied: {usual}. The first block's attention "
     setting += "needs no gradient, so that time grows faster than the number of layers."

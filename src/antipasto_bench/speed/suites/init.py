@@ -15,7 +15,7 @@ import antipasto
 from ..measuring import claim_ratio
 from ..recording import run_suite
 from ..shapes import build_blocks, random_batch
-from ..suite import Cell, SuiteResult
+from ..suite import ArmFigures, SuiteResult
 
 TURNS, LAYERS, R = 3, 3, 256
 DOWN_PROJ = ("down_proj",)
@@ -89,7 +89,7 @@ def measure() -> SuiteResult:
         claim_ratio(times, "attach antipasto basis=corda", "corda as published", 0.20, "corda / as published"),
     ]
     setting = f"{LAYERS} blocks of Qwen3-0.6B's shape, down_proj, r={R}; 1024 tokens to calibrate with."
-    return SuiteResult(setting, [Cell(name, "s", values) for name, values in times.items()], claims)
+    return SuiteResult(setting, [ArmFigures(name, "s", values) for name, values in times.items()], claims)
 
 
 if __name__ == "__main__":

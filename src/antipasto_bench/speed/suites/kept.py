@@ -21,7 +21,7 @@ from ...run.costs import bytes_saved_for_backward
 from ..peers import VARIANT_BESIDE, Arms, PresetArms, down_proj_arms
 from ..recording import run_suite
 from ..shapes import build_blocks, random_batch
-from ..suite import Cell, Claim, SuiteResult
+from ..suite import ArmFigures, Claim, SuiteResult
 
 SETTINGS: dict[str, Callable[[], Arms]] = {
     "nano": lambda: PresetArms("nano").arms(),
@@ -71,8 +71,8 @@ def measure() -> SuiteResult:
         memory = dict(zip(arms, alone.starmap(step_memory, arms, chunksize=1), strict=True))
     saved = {f"{setting}, {name}": count for (setting, name), (count, _) in memory.items()}
     peaks = {f"{setting}, {name}": peak for (setting, name), (_, peak) in memory.items() if peak is not None}
-    cells = [Cell(arm, "MiB kept", [count / MIB]) for arm, count in saved.items()]
-    cells += [Cell(arm, "MiB at its peak", [peak / MIB]) for arm, peak in peaks.items()]
+    cells = [ArmFigures(arm, "MiB kept", [count / MIB]) for arm, count in saved.items()]
+    cells += [ArmFigures(arm, "MiB at its peak", [peak / MIB]) for arm, peak in peaks.items()]
     claims = [
         Claim(f"{setting}: {ours} / peft {method}, {what}", figures[arm] / figures[f"{setting}, peft {method}"], 1.0)
         for what, figures in (("kept", saved), ("at its peak", peaks))

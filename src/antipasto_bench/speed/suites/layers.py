@@ -7,7 +7,7 @@ from ..measuring import compare_arms, time_arms
 from ..peers import FROZEN_RANK, RANK, down_proj_arms
 from ..recording import run_suite
 from ..shapes import build_blocks, random_batch
-from ..suite import Cell, SuiteResult
+from ..suite import ArmFigures, SuiteResult
 
 TURNS, PAIR_TURNS = 3, 41
 # Variants of ours, and the most that antipasto's step may take as a multiple of theirs.
@@ -23,7 +23,7 @@ def measure() -> SuiteResult:
         for other, bound in BOUNDS.items()
     ]
     setting = f"Three blocks, float32, 4 x 128 tokens, down_proj; r={FROZEN_RANK} in a frozen basis, else {RANK}."
-    return SuiteResult(setting, [Cell(name, "ms", values) for name, values in times.items()], claims)
+    return SuiteResult(setting, [ArmFigures(name, "ms", values) for name, values in times.items()], claims)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from antipasto.rotation import rotation_minus_identity
 
 from ...run.costs import bytes_saved_for_backward
 from ..recording import run_suite
-from ..suite import Cell, Claim, SuiteResult
+from ..suite import ArmFigures, Claim, SuiteResult
 
 TOKENS, WIDE, NARROW, R = 1024, 3072, 1024, 256
 LINEAR = ("0", "2")
@@ -77,7 +77,7 @@ def measure() -> SuiteResult:
         Claim(f"antipasto / {other}", saved["antipasto r=256"] / saved[other], bound)
         for other, bound in (("antipasto r=256, the basis rotated", 0.60), ("lora r=32", 0.80))
     ]
-    cells = [Cell(name, "MiB", [count / 2**20]) for name, count in saved.items()]
+    cells = [ArmFigures(name, "MiB", [count / 2**20]) for name, count in saved.items()]
     setting = f"Linear {NARROW}x{WIDE}, SiLU, linear {WIDE}x{NARROW}, {TOKENS} tokens."
     return SuiteResult(setting, cells, claims)
 

@@ -32,7 +32,7 @@ from ..measuring import claim_ratio
 from ..peers import PEFT_CONFIGS, PresetArms, linear_layers, pad_as_peft, peft_step, wrap_in_peft
 from ..questions import Questions, generate_answers, score_answers
 from ..recording import run_suite
-from ..suite import Cell, Claim, SuiteResult
+from ..suite import ArmFigures, Claim, SuiteResult
 
 QUESTIONS, SEEDS = 500, 8
 # ours, peft's, and the most of its time that ours may take
@@ -98,7 +98,7 @@ def length_buckets(examples: list[Example], size: int, factor: int = 20) -> Iter
 
 
 def seconds_to_merge(preset: PresetArms, run: RunConfig) -> list[float]:
-    """Of merging and unmerging, as often as there are seeds."""
+    """Seconds to merge and unmerge, once per seed."""
     model = preset.model(run)
     attach(run, model, preset.tokenizer, preset.examples)
     spent = []
@@ -131,8 +131,8 @@ def measure() -> SuiteResult:
             percent = 100 * sum(timed.right) / QUESTIONS
             print(f"{name}, seed {seed}: {timed.seconds:.1f} s, {percent:.1f} % right", flush=True)
     merging = seconds_to_merge(preset, preset.config("antipasto"))
-    cells = [Cell(name, "s", values) for name, values in (times | phases).items()]
-    cells.append(Cell("antipasto, merge and unmerge", "s", merging))
+    cells = [ArmFigures(name, "s", values) for name, values in (times | phases).items()]
+    cells.append(ArmFigures("antipasto, merge and unmerge", "s", merging))
     share = median(merging) / median(times["antipasto"])
     claims = [Claim("antipasto: merge and unmerge / run", share, 0.01)]
     for a, b, bound in BOUNDS:
@@ -140,9 +140,9 @@ def measure() -> SuiteResult:
         accuracy = compare(right[a], right[b])
         claims.append(Claim(f"points that {a} loses to {b} for sure (97.5 %)", -100 * accuracy.high, 0.0))
         interval = [100 * value for value in (accuracy.low, accuracy.difference, accuracy.high)]
-        cells.append(Cell(f"{a} less {b}, with its 95 % interval", "points", interval))
+        cells.append(ArmFigures(f"{a} less {b}, with its 95 % interval", "points", interval))
     percents = {name: [100 * sum(hits) / QUESTIONS for hits in of_seeds] for name, of_seeds in right.items()}
-    cells += [Cell(f"{name}, right", "%", values) for name, values in percents.items()]
+    cells += [ArmFigures(f"{name}, right", "%", values) for name, values in percents.items()]
     run = preset.config("lora")
     setting = f"nano, {run.steps} steps of {run.batch_size}, {QUESTIONS} questions, seeds 0 to {SEEDS - 1}."
     answers = {name: ["".join("01"[hit] for hit in hits) for hits in of_seeds] for name, of_seeds in right.items()}

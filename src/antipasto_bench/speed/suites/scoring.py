@@ -13,7 +13,7 @@ from ..measuring import compare_arms, time_arms
 from ..peers import PresetArms
 from ..questions import Questions, generate_answers
 from ..recording import run_suite
-from ..suite import Cell, SuiteResult
+from ..suite import ArmFigures, SuiteResult
 
 QUESTIONS, TURNS, PAIR_TURNS = 300, 5, 21
 
@@ -45,7 +45,7 @@ def measure() -> SuiteResult:
         compare_arms(arms["merged"], arms["base"], PAIR_TURNS, 1.03, "merged / base"),
         compare_arms(arms["base, batch_size=auto"], arms[loop], PAIR_TURNS, 1.0, "ours / generate loop"),
     ]
-    cells = [Cell(name, "questions/s", [1e3 * QUESTIONS / ms for ms in values]) for name, values in times.items()]
+    cells = [ArmFigures(name, "questions/s", [1e3 * QUESTIONS / ms for ms in values]) for name, values in times.items()]
     size = run.eval.batch_size
     setting = f"nano, {QUESTIONS} questions, {size} a batch but where said, an adapter that changes nothing."
     return SuiteResult(setting, cells, claims)

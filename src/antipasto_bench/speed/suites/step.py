@@ -12,7 +12,7 @@ import antipasto
 from ..measuring import compare_arms, time_arms
 from ..peers import VARIANT_BESIDE, PresetArms, TrainingStep
 from ..recording import run_suite
-from ..suite import Cell, SuiteResult
+from ..suite import ArmFigures, SuiteResult
 
 TURNS, PAIR_TURNS, FLOOR_TURNS = 9, 61, 21
 # peft's methods, and the most that our step may take as a share of theirs.
@@ -46,7 +46,7 @@ def measure() -> SuiteResult:
         claims.append(compare_arms(floor, arms[name], FLOOR_TURNS, 1.0, f"floor / {name}"))
     rows, width = preset.batch()["input_ids"].shape
     setting = f"nano, {rows} x {width} tokens, r=16, or 64 in a frozen basis and for psoft; ia3 on keys and values."
-    return SuiteResult(setting, [Cell(name, "ms", values) for name, values in times.items()], claims)
+    return SuiteResult(setting, [ArmFigures(name, "ms", values) for name, values in times.items()], claims)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...store.table import read_records
 from ..recording import run_suite
-from ..suite import Cell, Claim, SuiteResult
+from ..suite import ArmFigures, Claim, SuiteResult
 
 BOUND = 0.05
 WORDS = ["lora,antipasto", "seed=0,1,2", "costs=false", "eval.general=none", "--preset", "nano"]
@@ -39,12 +39,12 @@ def measure() -> SuiteResult:
     work = sum(getattr(record, name) for record in records for name in WORK)
     total = sum(record.total_s or 0.0 for record in records)
     cells = [
-        Cell(f"{record.run_id.rpartition('__')[0]}, {name[:-2]}", "s", [getattr(record, name)])
+        ArmFigures(f"{record.run_id.rpartition('__')[0]}, {name[:-2]}", "s", [getattr(record, name)])
         for record in records
         for name in SHOWN
     ]
-    cells += [Cell("whole sweep", "s", [wall]), Cell("of it start and plan", "s", [start_and_plan])]
-    cells.append(Cell("of it outside training and scoring", "%", [100 * (wall - work) / wall]))
+    cells += [ArmFigures("whole sweep", "s", [wall]), ArmFigures("of it start and plan", "s", [start_and_plan])]
+    cells.append(ArmFigures("of it outside training and scoring", "%", [100 * (wall - work) / wall]))
     claims = [Claim("of the six runs: outside training and scoring / all", (total - work) / total, BOUND)]
     return SuiteResult(f"antipasto-bench sweep {' '.join(WORDS)}, one worker.", cells, claims)
 
