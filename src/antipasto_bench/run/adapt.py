@@ -15,6 +15,7 @@ from ..core.errors import UserError
 from ..core.files import write_bytes
 from ..core.signals import Interrupted
 from ..spec.config import RunConfig
+from ..store.record import Size, Timing, Training
 from .active_run import ActiveRun
 from .attach import attach
 from .checkpoints import Checkpoint
@@ -41,22 +42,21 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
         context.progress.phase("attach what was trained")
         antipasto.load(model, workspace.folder.adapter)
     else:
-        measured = _attach_and_train(active, model, tokenizer, checkpoint)
+        size, training, timing = _attach_and_train(active, model, tokenizer, checkpoint)
         if context.group.is_first:
-            trained = workspace.save_trained(model, measured)
+            trained = workspace.save_trained(model, size, training, timing)
         if context.stop.signum is not None:
             raise Interrupted(context.stop.signum, "after training")
         if trained is None:
             return
-    for name in type(trained).model_fields.keys() - {"sha256"}:
-        if (value := getattr(trained, name)) is not None:
-            setattr(active.record, name, value)
+    for part in (trained.size, trained.training, trained.timing):
+        active.record.take(part)
 
 
 def _attach_and_train(
     active: ActiveRun, model: nn.Module, tokenizer: Any, checkpoint: Checkpoint | None
-) -> dict[str, float]:
-    """Attach and train; return the fields of TrainedAdapter without adapter_bytes and sha256."""
+) -> tuple[Size, Training, Timing]:
+    """Attach the adapter, train it where there is anything to train, and return what was measured."""
     run, context, workspace = active.run, active.context, active.workspace
     if run.pack and not packs(model):
         raise UserError(f"pack=true: {run.model} carries one example on into the next of its row; write pack=false")
@@ -72,25 +72,24 @@ def _attach_and_train(
     # All that the user could have got wrong was checked; from here on the run leaves traces.
     workspace.begin()
     workspace.checkpoints.extra_state = {"attach_s": attach_s}
-    measured: dict[str, float] = {"attach_s": attach_s} | _size(run, model)
-    if run.trains:
-        training = _train(active, model, tokenizer, examples, checkpoint)
-        measured |= {
-            "first_loss": training.first_loss,
-            "last_loss": training.last_loss,
-            "mean_grad_norm": training.mean_grad_norm,
-            "train_tokens": training.tokens,
-            "train_tokens_per_s": training.tokens_per_second,
-            "train_s": training.seconds,
-        }
-    return measured
+    if not run.trains:
+        return _size(run, model), Training(), Timing(attach_s=attach_s)
+    result = _train(active, model, tokenizer, examples, checkpoint)
+    training = Training(
+        first_loss=result.first_loss,
+        last_loss=result.last_loss,
+        mean_grad_norm=result.mean_grad_norm,
+        train_tokens=result.tokens,
+        train_tokens_per_s=result.tokens_per_second,
+    )
+    return _size(run, model), training, Timing(attach_s=attach_s, train_s=result.seconds)
 
 
-def _size(run: RunConfig, model: nn.Module) -> dict[str, int]:
+def _size(run: RunConfig, model: nn.Module) -> Size:
     cfg, targets = run.adapter_config, antipasto.attachment(model).targets.values()
     macs = sum(antipasto.added_macs(cfg, int(t.in_features), int(t.out_features)) for t in targets)
     trained = sum(p.numel() for p in antipasto.trainable_parameters(model).values())
-    return {"trained_parameters": trained, "added_macs_per_token": macs}
+    return Size(trained_parameters=trained, added_macs_per_token=macs)
 
 
 def _train(

@@ -27,25 +27,19 @@ import antipasto_bench
 from ..core.files import move_folder, write_bytes, write_json
 from ..core.fingerprint import sha256_of
 from ..spec.config import RunConfig
+from ..store.record import Size, Timing, Training
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
 from .checkpoints import Checkpoints
 
 
 class TrainedAdapter(BaseModel):
-    """What was measured while an adapter was trained: fields of the record, and the digest of the adapter's file."""
+    """What was measured while an adapter was trained, as parts of the record; and the digest of the adapter's file."""
 
     sha256: str
-    attach_s: float
-    trained_parameters: int
-    added_macs_per_token: int
-    adapter_bytes: int
-    first_loss: float | None = None
-    last_loss: float | None = None
-    mean_grad_norm: float | None = None
-    train_tokens: int | None = None
-    train_tokens_per_s: float | None = None
-    train_s: float | None = None
+    size: Size
+    training: Training
+    timing: Timing
 
 
 class Workspace:
@@ -86,10 +80,10 @@ class Workspace:
         except (OSError, ValidationError):
             return None
 
-    def save_trained(self, model: nn.Module, measured: dict[str, float]) -> TrainedAdapter:
-        """Write the adapter, and what was measured while it was trained."""
-        size = antipasto.save(model, self.folder.adapter).stat().st_size
-        trained = TrainedAdapter.model_validate(measured | {"adapter_bytes": size, "sha256": self._adapter_digest()})
+    def save_trained(self, model: nn.Module, size: Size, training: Training, timing: Timing) -> TrainedAdapter:
+        """Write the adapter, and what was measured while it was trained; its file's size is added to `size`."""
+        size.adapter_bytes = antipasto.save(model, self.folder.adapter).stat().st_size
+        trained = TrainedAdapter(sha256=sha256_of(self.folder.adapter), size=size, training=training, timing=timing)
         write_json(self.folder.training, trained.model_dump(exclude_unset=True))
         shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         return trained

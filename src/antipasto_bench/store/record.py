@@ -187,8 +187,8 @@ class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
         return self.general_loss - self.general_loss_base
 
     def take(self, part: BaseModel) -> None:
-        """Set all fields of a part, such as `Costs`."""
-        for name in type(part).model_fields:
+        """Set the fields that are set in a part, such as `Costs`."""
+        for name in part.model_fields_set:
             setattr(self, name, getattr(part, name))
 
     def to_json(self) -> Json:

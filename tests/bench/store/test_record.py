@@ -93,11 +93,12 @@ def test_a_record_of_a_newer_version_is_named_as_such():
     assert raised.value.run_id == json.loads(LINES[0])["run_id"]
 
 
-def test_taking_a_part_sets_each_of_its_fields():
-    record = finished()
-    record.take(Costs(forward_ms=2.0, base_forward_ms=1.0))
-    assert (record.forward_ms, record.base_forward_ms, record.merge_s) == (2.0, 1.0, None)
-    assert record.to_json()["merge_s"] is None
+def test_taking_a_part_sets_what_is_set_in_it_and_nothing_else():
+    record = finished(merge_s=0.5, processes=3)
+    record.take(Costs(forward_ms=2.0, base_forward_ms=None))
+    assert (record.forward_ms, record.base_forward_ms, record.merge_s, record.processes) == (2.0, None, 0.5, 3)
+    assert record.to_json()["base_forward_ms"] is None, "measured, and there is none"
+    assert "backward_ms" not in record.to_json(), "not measured"
 
 
 def test_a_record_that_is_replaced_keeps_its_version_so_a_rebuilt_table_keeps_its_values(tmp_path):
