@@ -1,7 +1,7 @@
 """The benchmark: train an adapter on MetaMathQA, score it on GSM8K, say what it costs and whether its lead is real.
 
-A run flows through the modules in this order:
+A folder a stage, lowest first; a folder imports only those below it:
 
-    cli -> config -> plan -> run:  load -> (antipasto.attach) -> train -> evaluate -> record
-    record -> results -> report
+    core < spec < store < analysis < report < cli
+    core < spec < store < run < sweeps, speed < cli
 """
