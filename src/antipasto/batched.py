@@ -100,6 +100,11 @@ def _input_state(tensors: list[Tensor], dtype: torch.dtype) -> tuple[Any, ...]:
     return (*mode, *((tensor.data_ptr(), version_of(tensor), tensor.requires_grad) for tensor in tensors))
 
 
+def _detached(tensor: Tensor) -> Tensor:
+    """A saved tensor without its graph: one that a node saves of its own output would keep that node alive for good."""
+    return tensor.detach()
+
+
 def _unchanged(tensor: Tensor) -> Tensor:
     return tensor
 
@@ -111,7 +116,7 @@ class _RetainedGraph(torch.autograd.Function):
     def forward(ctx: Any, clear: Callable[[], None], compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         ctx.clear = clear
         # The hooks of a caller, such as torch.utils.checkpoint, must not see what this graph saves for backward.
-        with torch.enable_grad(), saved_tensors_hooks(_unchanged, _unchanged):
+        with torch.enable_grad(), saved_tensors_hooks(_detached, _unchanged):
             ctx.inputs = [
                 t.detach().requires_grad_(need) for t, need in zip(inputs, ctx.needs_input_grad[2:], strict=True)
             ]

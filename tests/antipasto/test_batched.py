@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import gc
 
 import pytest
 import torch
@@ -183,3 +184,21 @@ def test_a_stored_result_is_not_used_where_another_tensor_is_to_learn():
     model.lin1(x).square().sum().backward()
     assert model.lin1.lora_rot_T.grad is None
     assert model.lin1.lora_delta_s.grad is not None
+
+
+@pytest.mark.parametrize("cfg", ROTATED, ids=name_of)
+def test_a_training_step_leaves_no_tensor_behind(cfg, x):
+    model = adapted(cfg)
+    parameters = list(antipasto.trainable_parameters(model).values())
+    optimizer = torch.optim.SGD(parameters, lr=1e-3)
+
+    def tensors_after(steps: int) -> int:
+        for _ in range(steps):
+            model(x).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        gc.collect()
+        return sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects())
+
+    first = tensors_after(5)
+    assert tensors_after(20) <= first
