@@ -21,7 +21,7 @@ from .attach import attach
 from .checkpoints import Checkpoint
 from .examples import Example, bucketed_batches
 from .model_probes import packs
-from .train import Step, TrainingControl, TrainingResult, train
+from .train import Step, TrainingControl, train
 
 
 def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
@@ -42,9 +42,12 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
         context.progress.phase("attach what was trained")
         antipasto.load(model, workspace.folder.adapter)
     else:
-        size, training, timing = _attach_and_train(active, model, tokenizer, checkpoint)
-        if context.group.is_first:
-            trained = workspace.save_trained(model, size, training, timing)
+        examples, attach_s = _attach(active, model, tokenizer, checkpoint)
+        with context.stop.deferred():  # until the adapter is saved: a signal behind the last step loses no step
+            training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint)
+            timing.attach_s = attach_s
+            if context.group.is_first:
+                trained = workspace.save_trained(model, _size(run, model), training, timing)
         if context.stop.signum is not None:
             raise Interrupted(context.stop.signum, "after training")
         if trained is None:
@@ -53,10 +56,14 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
         active.record.take(part)
 
 
-def _attach_and_train(
+def _attach(
     active: ActiveRun, model: nn.Module, tokenizer: Any, checkpoint: Checkpoint | None
-) -> tuple[Size, Training, Timing]:
-    """Attach the adapter, train it where there is anything to train, and return what was measured."""
+) -> tuple[list[Example], float]:
+    """Attach the adapter, that of the checkpoint where there is one.
+
+    Returns:
+        the training examples, and the seconds that attaching took when it was done first.
+    """
     run, context, workspace = active.run, active.context, active.workspace
     if run.pack and not packs(model):
         raise UserError(f"pack=true: {run.model} carries one example on into the next of its row; write pack=false")
@@ -72,17 +79,7 @@ def _attach_and_train(
     # All that the user could have got wrong was checked; from here on the run leaves traces.
     workspace.begin()
     workspace.checkpoints.extra_state = {"attach_s": attach_s}
-    if not run.trains:
-        return _size(run, model), Training(), Timing(attach_s=attach_s)
-    result = _train(active, model, tokenizer, examples, checkpoint)
-    training = Training(
-        first_loss=result.first_loss,
-        last_loss=result.last_loss,
-        mean_grad_norm=result.mean_grad_norm,
-        train_tokens=result.tokens,
-        train_tokens_per_s=result.tokens_per_second,
-    )
-    return _size(run, model), training, Timing(attach_s=attach_s, train_s=result.seconds)
+    return examples, attach_s
 
 
 def _size(run: RunConfig, model: nn.Module) -> Size:
@@ -93,9 +90,12 @@ def _size(run: RunConfig, model: nn.Module) -> Size:
 
 
 def _train(
-    active: ActiveRun, model: nn.Module, tokenizer: Any, examples: list[Example], checkpoint: Checkpoint | None
-) -> TrainingResult:
+    active: ActiveRun, model: nn.Module, pad_id: int, examples: list[Example], checkpoint: Checkpoint | None
+) -> tuple[Training, Timing]:
+    """Train the adapter where there is anything to train, with a line of log for each step."""
     run, context, workspace = active.run, active.context, active.workspace
+    if not run.trains:
+        return Training(), Timing()
     first, log_path = context.group.is_first, workspace.folder.log
     if first:
         done = 0 if checkpoint is None else checkpoint.state["step"]
@@ -103,7 +103,6 @@ def _train(
     with (
         open(log_path if first else os.devnull, "a", encoding="utf-8") as log,
         context.progress.training(run.steps) as show,
-        context.stop.deferred(),
     ):
 
         def on_step(step: Step) -> None:
@@ -113,7 +112,7 @@ def _train(
 
         order = Generator().manual_seed(run.seed)
         width = run.data.max_length if run.pack else None
-        batches = bucketed_batches(examples, run.batch_size, tokenizer.pad_token_id, order, width=width)
+        batches = bucketed_batches(examples, run.batch_size, pad_id, order, width=width)
         control = TrainingControl(
             on_step=on_step,
             checkpoints=workspace.checkpoints if first else None,
@@ -121,4 +120,12 @@ def _train(
             stop=context.stop,
             group=context.group,
         )
-        return train(model, run, batches, control)
+        result = train(model, run, batches, control)
+    training = Training(
+        first_loss=result.first_loss,
+        last_loss=result.last_loss,
+        mean_grad_norm=result.mean_grad_norm,
+        train_tokens=result.tokens,
+        train_tokens_per_s=result.tokens_per_second,
+    )
+    return training, Timing(train_s=result.seconds)

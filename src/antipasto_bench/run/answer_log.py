@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ class AnswerLog:
         if self._batch:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self._batch) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             self._answers |= dict(self._batch)
             self._batch = []
 

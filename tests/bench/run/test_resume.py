@@ -15,7 +15,7 @@ from small_runs import StopAfter, make, result_of, small, store_in
 
 import antipasto
 from antipasto_bench.core.errors import UserError
-from antipasto_bench.core.signals import Interrupted
+from antipasto_bench.core.signals import Interrupted, StopRequest
 from antipasto_bench.run.answer_log import AnswerLog
 from antipasto_bench.run.attach import attach
 from antipasto_bench.run.checkpoints import Checkpoints
@@ -302,6 +302,24 @@ def test_items_in_a_runs_folder_are_those_in_results(tmp_path):
     make(run, store)
     mine = pl.read_parquet(store.run_folder(run.run_id).items)
     assert mine.equals(pl.read_parquet(store.items(run.run_id)))
+
+
+def test_a_signal_between_the_last_step_and_the_saved_adapter_loses_no_step(tmp_path, monkeypatch):
+    run, stop, save = small("lora", checkpoint=100), StopRequest(), antipasto.save
+    whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
+    make(run, whole)
+
+    def interrupted(model, path, **options):
+        stop.handle(signal.SIGTERM, None)
+        return save(model, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(antipasto, "save", interrupted)
+        with pytest.raises(Interrupted, match="after training"):
+            make(run, broken, stop=stop)
+    assert broken.workspace(run.run_id).training.exists()
+    assert make(run, broken).status == "ok"
+    assert result_of(run, broken) == result_of(run, whole)
 
 
 @pytest.mark.parametrize(
