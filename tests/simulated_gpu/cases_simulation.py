@@ -46,7 +46,7 @@ def test_a_non_blocking_copy_holds_nan_until_its_event_is_waited_for():
         target = torch.empty(2, pin_memory=True).copy_(x, non_blocking=True)
         event = torch.cuda.Event()
         event.record()
-        later = torch.empty(2, pin_memory=True).copy_(x, non_blocking=True)
+        later = x.to("cpu", torch.float64, non_blocking=True)
         x += 1  # after both copies in the stream
         assert target.isnan().all()
         assert not device.waits

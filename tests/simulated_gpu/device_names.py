@@ -12,7 +12,7 @@ from device_tensor import BACKEND_DEVICE, SimulatedTensor, is_pinned, is_simulat
 from torch.overrides import TorchFunctionMode
 
 # torch makes these by resizing an empty tensor, which a wrapper does not follow.
-MADE_ON_HOST = frozenset("arange asarray eye linspace logspace randperm range tensor".split())
+BUILT_ON_HOST = frozenset("arange asarray eye linspace logspace randperm range tensor".split())
 TAKE_DEVICE_BY_POSITION = frozenset("_parse_to _to_copy empty parse_to to type".split())
 FACTORIES = (
     "arange as_tensor empty empty_like empty_strided eye full full_like linspace ones ones_like rand randint randn "
@@ -43,8 +43,8 @@ class CudaNames(TorchFunctionMode):
             args = tuple(map(_backend_name, args))
         if name == "cuda":
             return args[0].to(BACKEND_DEVICE)
-        if name in MADE_ON_HOST and is_simulated(kwargs.get("device")):
-            return _made_on_host(func, name, args, kwargs)
+        if name in BUILT_ON_HOST and is_simulated(kwargs.get("device")):
+            return _build_on_host(func, name, args, kwargs)
         if name == "pin_memory" and not isinstance(args[0], SimulatedTensor):
             return pin(args[0].clone())
         if name == "is_pinned":
@@ -56,12 +56,12 @@ class CudaNames(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _made_on_host(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
-    made = func(*args, **kwargs | {"device": "cpu"})
+def _build_on_host(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
+    tensor = func(*args, **kwargs | {"device": "cpu"})
     STATE.launches[f"aten.{name}"] += 1
     if name == "tensor":
         STATE.count_wait("copy from pageable memory")
-    moved: torch.Tensor = made.to(BACKEND_DEVICE) if made.requires_grad else SimulatedTensor(made)
+    moved: torch.Tensor = tensor.to(BACKEND_DEVICE) if tensor.requires_grad else SimulatedTensor(tensor)
     return moved
 
 

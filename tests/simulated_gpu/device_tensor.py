@@ -156,13 +156,15 @@ def compute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if name == "copy_" and not isinstance(args[1], SimulatedTensor):
         _count_copy_from_host(*args, **kwargs)
     kwargs = dict(kwargs)
-    asked = kwargs.get("device")
+    requested = kwargs.get("device")
     takes_simulated = any(isinstance(tensor, SimulatedTensor) for tensor in tensors)
-    gives_simulated = takes_simulated if asked is None else is_simulated(asked)
-    if is_simulated(asked):
+    gives_simulated = takes_simulated if requested is None else is_simulated(requested)
+    if is_simulated(requested):
         kwargs["device"] = torch.device("cpu")
     pinned = bool(kwargs.pop("pin_memory", None))
     if takes_simulated and name == "_to_copy" and not gives_simulated:
+        if kwargs.get("non_blocking"):  # torch takes pinned memory for it
+            return _copy_to_host(pin(torch.empty_like(args[0]._host, dtype=kwargs.get("dtype"))), args[0], True)
         STATE.wait("copy to host")
     if takes_simulated and name in WAIT:
         STATE.wait(name)

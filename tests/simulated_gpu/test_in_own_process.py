@@ -20,7 +20,7 @@ CASES = sorted(path.name for path in FOLDER.glob("cases_*.py"))
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_of_a_file_passes(name):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
@@ -29,7 +29,7 @@ def test_every_case_of_a_file_passes(name):
         cwd=FOLDER.parents[1], env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.fullmatch(r"\d+ passed in .*", done.stdout.splitlines()[-1]), done.stdout
+    assert re.fullmatch(r"\d+ passed(, \d+ warnings?)? in .*", done.stdout.splitlines()[-1]), done.stdout
 
 
 def test_this_process_has_no_simulated_gpu():
