@@ -1,11 +1,13 @@
 """Claims about runs on a GPU: they give the CPU's results, whatever stops them, comes before them or lacks memory."""
 
 import gc
+from contextlib import nullcontext
 from typing import Any
 
 import lm_eval.evaluator  # noqa: F401  # before there is a GPU, as all that looks up torch's functions
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_runs import SAME, StopAfter, make, result_of, small, store_in
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -16,6 +18,7 @@ from antipasto_bench.core.signals import Interrupted
 from antipasto_bench.run.attach import attach
 from antipasto_bench.run.costs import measure_here
 from antipasto_bench.run.examples import drawn_examples
+from antipasto_bench.run.export import export_merged, export_peft
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.run.models import load_model
 from antipasto_bench.store.record import RunRecord
@@ -131,6 +134,19 @@ def test_a_step_that_does_not_fit_fails_the_run_and_not_the_next_one(tmp_path):
         assert outcome.record.error.startswith("out of memory: CUDA out of memory")
         device.limit = None
         assert make(run, store, models=models, retry_before="9999").status == "ok"
+
+
+def test_an_export_made_on_the_gpu_holds_the_tensors_of_one_made_on_the_cpu(tmp_path):
+    run, store = small("lora", **QUICK), store_in(tmp_path)
+    make(run, store)
+    for place, device in (("cpu", nullcontext()), ("cuda", gpu())):
+        with device:
+            export_merged(run.run_id, tmp_path / place / "merged", store)
+            export_peft(run.run_id, tmp_path / place / "peft", store)
+    for name in ("merged/model.safetensors", "peft/adapter_model.safetensors"):
+        expected, exported = (load_file(tmp_path / place / name) for place in ("cpu", "cuda"))
+        assert exported.keys() == expected.keys()
+        assert all(torch.equal(tensor, exported[key]) for key, tensor in expected.items())
 
 
 def test_costs_are_measured_on_the_gpu_and_its_memory_is_that_of_the_device():
