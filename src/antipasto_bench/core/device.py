@@ -10,7 +10,7 @@ from .machine import resident
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
+    """The device of a name; `auto` is CUDA where there is one, else the CPU, and `cuda` is the current GPU.
 
     Raises:
         UserError: no such device on this machine.
@@ -21,6 +21,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
         if device.type == "cuda":
+            if device.index is None:
+                device = torch.device("cuda", torch.cuda.current_device())
             torch.cuda.set_device(device)  # synchronise and the memory counters use the current device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name}: not available here; write device=cpu or device=auto") from error

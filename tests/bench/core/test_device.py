@@ -1,0 +1,46 @@
+"""Claims about which device a run's word names."""
+
+import pytest
+import torch
+from torch.cuda._utils import _get_device_index
+
+from antipasto_bench.core.device import pick_device
+from antipasto_bench.core.errors import UserError
+
+
+@pytest.fixture
+def current(monkeypatch) -> list[int]:
+    """Two GPUs, and the index of the current one, at first 1."""
+    index = [1]
+
+    def set_device(device) -> None:
+        index[0] = _get_device_index(device)  # torch's own check: ValueError without an index
+        if index[0] > 1:
+            raise RuntimeError("CUDA error: invalid device ordinal")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: index[0])
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    monkeypatch.setattr(torch, "empty", lambda *size, device: None)
+    return index
+
+
+def test_cuda_without_a_number_is_the_current_gpu(current):
+    assert pick_device("cuda") == torch.device("cuda", 1)
+    assert current == [1]
+
+
+def test_a_gpu_that_is_named_becomes_the_current_one(current):
+    assert pick_device("cuda:0") == torch.device("cuda", 0)
+    assert current == [0]
+
+
+def test_a_gpu_that_is_not_there_is_a_users_mistake(current):
+    with pytest.raises(UserError, match="device=cuda:7: not available here; write device=cpu or device=auto"):
+        pick_device("cuda:7")
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+    assert pick_device("cpu") == torch.device("cpu")

@@ -1,0 +1,106 @@
+"""Claims about every variant: on a GPU it gives the CPU's numbers, and its steps neither wait nor leave anything."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_model import ALL, Tiny, configs, name_of, trained_configs
+from torch import Tensor, nn
+
+import antipasto
+from antipasto_bench.run.examples import IGNORED
+from antipasto_bench.run.models import load_model
+from antipasto_bench.run.step import AdapterOptimizer
+from antipasto_bench.spec.compose import compose
+from simulated_gpu import gpu
+
+NANO = compose("base", {}, "nano")
+STEPS = 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported() -> None:
+    """What loading a model imports late is imported before there is a GPU."""
+    load_model(NANO)
+
+
+@pytest.fixture(autouse=True)
+def no_svd_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each device decomposes by itself."""
+    monkeypatch.setenv("ANTIPASTO_CACHE", "off")
+
+
+def outputs_of_a_life(cfg: antipasto.AdapterConfig, device: str, folder: Path) -> list[Tensor]:
+    """Losses of training, and outputs trained, merged, disabled and loaded again."""
+    torch.manual_seed(0)
+    model = Tiny().to(device)
+    generator = torch.Generator().manual_seed(0)
+    batches: Any = [torch.randn(4, 16, 20, generator=generator) for _ in range(2)]
+    if antipasto.REGISTRY[cfg.variant].contrastive:
+        batches = antipasto.Contrast(batches, [torch.randn(4, 16, 20, generator=generator)])
+    antipasto.attach(model, cfg, batches, generator=generator)
+    x, outputs = torch.randn(3, 5, 20, generator=generator).to(device), []
+    trained = list(antipasto.trainable_parameters(model).values())
+    assert all(parameter.device == x.device for parameter in trained)
+    optimizer = torch.optim.AdamW(trained, lr=1e-2, fused=True) if trained else None
+    for _ in range(STEPS if optimizer else 0):
+        loss = model(x).square().mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        outputs.append(loss.detach().cpu())
+    with torch.no_grad():
+        outputs.append(model(x).cpu())
+        if antipasto.merge_refusal(model) is None:
+            antipasto.merge(model)
+            outputs.append(model(x).cpu())
+            antipasto.unmerge(model)
+        with antipasto.disabled(model):
+            outputs.append(model(x).cpu())
+        path = antipasto.save(model, folder / f"{device}.safetensors")
+        antipasto.detach(model)
+        antipasto.load(model, path)
+        outputs.append(model(x).cpu())
+    return outputs
+
+
+@pytest.mark.parametrize("cfg", configs(), ids=name_of)
+def test_training_merging_saving_and_loading_give_the_bits_of_the_cpu(cfg, tmp_path):
+    expected = outputs_of_a_life(cfg, "cpu", tmp_path)
+    with gpu() as device:
+        outputs = outputs_of_a_life(cfg, "cuda", tmp_path)
+        assert device.peak > 0
+    assert len(outputs) == len(expected) >= 3
+    assert all(torch.equal(one, other) for one, other in zip(outputs, expected, strict=True))
+    adapters = [load_file(tmp_path / f"{name}.safetensors") for name in ("cpu", "cuda")]
+    assert adapters[0].keys() == adapters[1].keys()
+    assert all(torch.equal(tensor, adapters[1][name]) for name, tensor in adapters[0].items())
+
+
+@pytest.mark.parametrize("cfg", trained_configs(), ids=name_of)
+def test_a_step_waits_for_nothing_and_leaves_no_memory_taken(cfg):
+    with gpu() as device:
+        model, _ = load_model(NANO)
+        ids = torch.arange(24).view(2, 12)
+        batch = {"input_ids": ids, "labels": ids.masked_fill(ids % 12 < 6, IGNORED)}
+        assert cfg.target_names == ALL
+        own = {key: value for key, value in cfg.to_dict().items() if key not in ("variant", "target_names", "r")}
+        rank = None if cfg.r is None else 32
+        of_nano = antipasto.CONFIGS[cfg.variant](**own | {"r": rank, "target_names": ("down_proj",)})
+        calibrates = antipasto.REGISTRY[cfg.variant].needs_data(of_nano)
+        antipasto.attach(model, of_nano, [{"input_ids": torch.arange(1, 129).view(4, 32)}] if calibrates else None)
+        optimizer = AdapterOptimizer(model.train(), NANO)
+        for _ in range(2):
+            optimizer.step([batch], 1e-3).read()
+        allocated = device.allocated
+        device.forget_waits()
+        metrics = optimizer.step([batch], 1e-3)
+        assert not device.waits, dict(device.wait_places)
+        loss, norm = metrics.read()
+        assert loss > 0
+        assert norm > 0
+        del metrics
+        assert device.allocated == allocated
