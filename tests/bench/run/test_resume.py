@@ -1,5 +1,6 @@
 """Claims about runs that are stopped on the way: they go on from where they were, to the same last bit."""
 
+import json
 import multiprocessing
 import random
 import shutil
@@ -302,6 +303,23 @@ def test_items_in_a_runs_folder_are_those_in_results(tmp_path):
     make(run, store)
     mine = pl.read_parquet(store.run_folder(run.run_id).items)
     assert mine.equals(pl.read_parquet(store.items(run.run_id)))
+
+
+def test_a_process_that_dies_while_it_reopens_its_answers_loses_none(tmp_path, monkeypatch):
+    path = tmp_path / "answers.jsonl"
+    lines = [json.dumps("adapter"), json.dumps([["key", "answer"]])]
+    path.write_text("\n".join([*lines, '["torn']))
+
+    def die(*paths):
+        raise Interrupted(signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("antipasto.files.os.replace", die)  # the new file is written, and has not taken its place
+        with pytest.raises(Interrupted):
+            AnswerLog(path, "adapter")
+    assert path.read_text().splitlines()[:2] == lines
+    AnswerLog(path, "adapter")
+    assert path.read_text().splitlines() == lines, "without the torn line"
 
 
 def test_a_signal_between_the_last_step_and_the_saved_adapter_loses_no_step(tmp_path, monkeypatch):
