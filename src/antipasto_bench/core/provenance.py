@@ -36,6 +36,9 @@ class CodeAndMachine(BaseModel):
     hardware: str  # the name of the processor or the GPU
     cores: int | None = None
     threads: int  # of torch, in one operation
+    instructions: str | None = None  # the processor's, that torch's kernels use: AVX2, AVX512, ...
+    cuda: dict[str, str] | None = None  # versions of CUDA, cuDNN and the driver, where the device is a GPU
+    kernels: dict[str, str | None] | None = None  # versions of packages that linear attention is fast with
 
     @property
     def machine(self) -> str:

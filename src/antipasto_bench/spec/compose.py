@@ -20,7 +20,7 @@ from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
 from ..core.paths import benchmark_dir
-from .config import ADAPTER_WORDS, BASE, RunConfig, one_line
+from .config import ADAPTER_WORDS, BASE, SCORING_VERSION, RunConfig, one_line
 
 
 def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | None = None) -> list[RunConfig]:
@@ -114,9 +114,13 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
     if variant == BASE or not REGISTRY[variant].trains:
         run["lr"] = 1.0  # nothing is trained: an axis that it lacks collapses
     try:
-        return RunConfig.model_validate(run)
+        config_of_run = RunConfig.model_validate(run)
     except ValidationError as error:
         raise UserError(one_line(error)) from error
+    if config_of_run.eval.version != SCORING_VERSION:
+        old = config_of_run.eval.version
+        raise UserError(f"eval.version={old}: its rules are for reading old rows; write eval.version={SCORING_VERSION}")
+    return config_of_run
 
 
 def known_keys() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -21,7 +21,9 @@ ADAPTER_WORDS = {"rank": "r", "targets": "target_names", "exclude": "exclude_nam
 
 TRAINING = Counts(when="trained")
 OPTIMISER = Counts(when="trained", costs=False)
-LATER_SETTING = Counts(when="trained", default_left_out=True)
+SCORING_VERSION: Final = (
+    2  # 1: an answer's last number, always from merged weights, the model's own generation settings
+)
 
 
 def _questions_fingerprint(reference: str | None) -> str | None:
@@ -41,6 +43,12 @@ class DataConfig(_Strict):
 
     train: Annotated[str, Counts(content=fingerprint)]
     split: str = "train"
+    revision: Annotated[str | None, Counts(older=None)] = Field(None, description="branch, tag or commit of a hub set")
+    overlap: Annotated[Literal["refuse", "drop", "refuse-copies", "allow"], Counts(older="allow")] = Field(
+        "refuse",
+        description="training rows that share a question or 13 words in a row with a test question: refuse the data, "
+        "drop those rows, refuse only whole copies, or allow all",
+    )
     limit: int | None = Field(None, ge=1, description="use only this many rows")
     max_length: Annotated[int, TRAINING] = Field(512, ge=8, description="longer examples, in tokens, are left out")
     calibration: Annotated[int, Counts(when="calibrated", protocol=False)] = Field(
@@ -55,14 +63,26 @@ class EvalConfig(_Strict):
     data: Annotated[str | None, Counts(content=_questions_fingerprint)] = Field(
         None, description="test questions in place of the first task's own"
     )
+    revision: Annotated[str | None, Counts(older=None)] = Field(
+        None, description="branch, tag or commit of eval.data, where that is a hub set"
+    )
     valid: Annotated[str, Counts(content=_questions_fingerprint)] = Field(
         "holdout", description="questions, or `holdout` (set aside from data.train), or `none`"
     )
     valid_limit: int = Field(200, ge=1)
     limit: int | None = Field(None, ge=1, description="only the first questions of each task")
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(32, description="questions at once, or `auto`")
-    backend: Annotated[Literal["hf", "static", "continuous", "vllm"], Counts(default_left_out=True)] = Field(
+    backend: Annotated[Literal["hf", "static", "continuous", "vllm"], Counts(older="hf")] = Field(
         "hf", description="what generates answers"
+    )
+    merge_bound: Annotated[float | None, Counts(older=None)] = Field(
+        0.01,
+        ge=0,
+        description="score merged weights where their outputs are this near those of the trained model, relative to "
+        "what the adapter changes; null to merge whatever that costs",
+    )
+    version: Annotated[Literal[1, 2], Counts(older=1)] = Field(
+        SCORING_VERSION, description="of the rules of scoring; results of older versions are read, and made no more"
     )
     general: Annotated[str, NOT_IDENTITY] = Field(
         "none", description="texts to measure forgetting on: a file, a hub id, or `none`"
@@ -92,8 +112,13 @@ class RunConfig(_Strict):
     costs: Annotated[bool, Counts(identity=False, costs=False)] = Field(
         True, description="measure times and memory after the run; no part of its identity"
     )
-    compile: Annotated[bool, LATER_SETTING] = Field(False, description="train through torch.compile")
-    pack: Annotated[bool, LATER_SETTING] = Field(
+    threads: Annotated[int | None, Counts(older=None)] = Field(
+        None, ge=1, description="of torch on a CPU, on which results depend; all cores where null"
+    )
+    compile: Annotated[bool, Counts(when="trained", older=False)] = Field(
+        False, description="train through torch.compile"
+    )
+    pack: Annotated[bool, Counts(when="trained", older=False)] = Field(
         False, description="train on rows that hold several examples, up to data.max_length"
     )
     checkpoint: Annotated[int, Counts(identity=False, costs=False)] = Field(

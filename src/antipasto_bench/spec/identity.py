@@ -17,6 +17,8 @@ from pydantic.fields import FieldInfo
 
 from ..core.json_types import Json
 
+NEVER_WITHOUT = object()  # of a field that every run had
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -29,7 +31,8 @@ class Counts:
         protocol: two runs that differ in it are not of one protocol, and share no table.
         arm: two runs that differ in it are not of one arm, and are not averaged.
         costs: two adapters that differ in it may differ in what they cost.
-        default_left_out: run ids are older than the field; its default is left out, and they stay as they are.
+        older: run ids are older than the field; this is what it was for the runs before it. It is left out, and their
+            ids stay as they are.
         content: from the value to what names its content, where the value names a file, a model or a task.
     """
 
@@ -38,7 +41,7 @@ class Counts:
     protocol: bool = True
     arm: bool = True
     costs: bool = True
-    default_left_out: bool = False
+    older: Any = NEVER_WITHOUT
     content: Callable[[Any], Any] | None = None
 
 
@@ -69,7 +72,7 @@ def identity(
         means_something = {"always": True, "trained": trained, "calibrated": trained and calibrated}[counts.when]
         if not counts.identity or not means_something or (keep is not None and not keep(counts)):
             continue
-        if counts.default_left_out and value == field.default:
+        if counts.older is not NEVER_WITHOUT and value == counts.older:
             continue
         if isinstance(value, BaseModel):
             values[name] = identity(value, trained=trained, calibrated=calibrated, keep=keep)

@@ -19,7 +19,7 @@ from ..core.json_types import Json
 from ..core.provenance import CodeAndMachine, GitState
 from ..spec.config import BASE, RunConfig
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Score = tuple[float | None, float | None]  # value and standard error
 Metrics = dict[str, dict[str, dict[str, Score]]]  # by task, filter and metric
@@ -34,6 +34,7 @@ class DataDigest(_Part):
 
     rows: int
     sha256: str
+    commit: str | None = None  # of a hub data set
 
 
 class ModelSource(_Part):
@@ -47,6 +48,8 @@ class Provenance(CodeAndMachine):
     model: ModelSource | None = None
     data: dict[str, DataDigest] = Field(default_factory=dict)  # train, valid, test:TASK, general
     eval_batch_size: int | str | None = None  # questions at once, as it was in the end
+    generation_settings_dropped: dict[str, Any] = Field(default_factory=dict)  # of the model's own, left out of scoring
+    test_overlap: dict[str, int] = Field(default_factory=dict)  # training rows that hold test questions, by kind
     costs: CodeAndMachine | None = None  # where costs were measured, if apart from the run
     measured_again: GitState | None = None  # the code of a later measurement of forgetting
 
@@ -81,6 +84,12 @@ class Scores(_Part):
     valid_stderr: float | None = None
     valid_strict: float | None = None
     valid_n: int | None = None
+    test_loss: float | None = None  # nats a completion token of the reference solutions, by the trained model
+    test_loss_stderr: float | None = None  # over the questions
+    valid_loss: float | None = None
+    valid_loss_stderr: float | None = None
+    scored_merged: bool | None = None  # whether merged weights were scored; else the adapter was applied at each step
+    merge_error: float | None = None  # how far merged outputs are from unmerged, relative to the adapter's effect
 
 
 class Forgetting(_Part):
@@ -241,7 +250,21 @@ NESTED = tuple(name for name, annotation in _COLUMNS.items() if _nested(annotati
 # From a version of the schema to the next.
 MIGRATIONS: dict[int, Callable[[Json], Json]] = {
     1: lambda row: {"processes": 1} | row,  # several processes could not make a run together then
+    2: lambda row: row | {"config": _with_first_scoring_rules(row.get("config"))},
 }
+
+_FIRST_SCORING_RULES: dict[str, Json] = {
+    "data": {"overlap": "allow"},
+    "eval": {"version": 1, "merge_bound": None},
+}
+
+
+def _with_first_scoring_rules(config: Any) -> Any:
+    """A config with what was done before there were settings for it; the model refuses what is no config."""
+    if not isinstance(config, dict):
+        return config
+    sections = {name: config[name] for name in _FIRST_SCORING_RULES if isinstance(config.get(name), dict)}
+    return config | {name: _FIRST_SCORING_RULES[name] | values for name, values in sections.items()}
 
 
 class NewerSchema(Exception):  # noqa: N818  (of the file, not an error of this program)

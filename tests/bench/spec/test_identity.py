@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from antipasto_bench.core.errors import UserError
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import DataConfig, EvalConfig, RunConfig
 from antipasto_bench.spec.identity import Counts, counts_of
+from antipasto_bench.store.record import read_record
 
 ROOT = Path(__file__).parents[3]
 DIGESTS = ("run_id", "protocol", "scoring", "arm", "cost_key")
@@ -27,7 +29,7 @@ def test_every_committed_row_has_the_digests_that_its_config_gives():
     assert len(lines) >= 203
     for line in lines:
         row = json.loads(line)
-        run = RunConfig.model_validate(row["config"])
+        run = read_record(line).config  # with what the scoring rules of its time were
         assert {name: row[name] for name in DIGESTS[:4]} == {k: v for k, v in digests(run).items() if k != "cost_key"}
 
 
@@ -53,11 +55,20 @@ def test_every_committed_row_has_the_digests_that_its_config_gives():
         ({"dtype": "bfloat16"}, {"run_id", "arm", "protocol", "scoring", "cost_key"}),
         ({"eval.limit": 10}, {"run_id", "arm", "protocol", "scoring"}),
         ({"eval.backend": "static"}, {"run_id", "arm", "protocol", "scoring"}),
+        ({"eval.merge_bound": 0.1}, {"run_id", "arm", "protocol", "scoring"}),
+        ({"eval.revision": "main"}, {"run_id", "arm", "protocol", "scoring"}),
+        ({"data.revision": "main"}, {"run_id", "arm", "protocol", "scoring", "cost_key"}),
+        ({"threads": 2}, {"run_id", "arm", "protocol", "scoring", "cost_key"}),
         ({"data.calibration": 8}, {"cost_key"}),
     ],
 )
 def test_a_setting_changes_the_digests_that_it_can_matter_to_and_no_other(setting, expected):
     assert changed(compose("lora", {}, "nano"), compose("lora", setting, "nano")) == expected
+
+
+def test_results_of_older_scoring_rules_are_read_and_made_no_more():
+    with pytest.raises(UserError, match=r"eval\.version=1: .*write eval\.version=2"):
+        compose("lora", {"eval.version": 1}, "nano")
 
 
 def test_calibration_counts_where_an_adapter_looks_at_data_and_splits_no_protocol():
