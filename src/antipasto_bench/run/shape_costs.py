@@ -13,8 +13,9 @@ import antipasto
 from antipasto.layer import bias_of
 
 from ..core.errors import UserError, first_line
-from ..core.paths import EMBEDDED, benchmark_dir, locate
+from ..core.paths import benchmark_dir, locate
 from ..spec.config import BASE, RunConfig
+from .models import model_source
 
 
 class ShapeCosts(BaseModel):
@@ -86,14 +87,13 @@ def meta_model(run: RunConfig) -> nn.Module:
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    place = EMBEDDED.get(run.model) or locate(run.model)
     shipped = benchmark_dir() / "architectures" / f"{run.model.replace('/', '--')}.json"
     try:
-        if place is None and shipped.is_file():
+        if locate(run.model) is None and shipped.is_file():
             values = json.loads(shipped.read_text(encoding="utf-8"))
             config = AutoConfig.for_model(values.pop("model_type"), **values)
         else:
-            config = AutoConfig.from_pretrained(str(place or run.model), revision=run.revision)
+            config = AutoConfig.from_pretrained(model_source(run), revision=run.revision)
         with torch.device("meta"):
             model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype))
             return model
