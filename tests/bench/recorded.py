@@ -35,7 +35,7 @@ def record(
         [
             {"split": "test", "task": "nano_metamath", "doc_id": i, "sha1": str(i), "filter": name,
              "metric": "exact_match", "score": score}
-            for name in ("strict-match", "flexible-extract") for i, score in enumerate(scores)
+            for name in ("given-answer", "strict-match", "flexible-extract") for i, score in enumerate(scores)
         ],
         schema=ITEMS_SCHEMA,
     )  # fmt: skip

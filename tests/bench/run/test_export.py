@@ -41,7 +41,8 @@ def test_the_stock_command_gives_the_same_verdict_on_every_question(tmp_path):
     (tmp_path / "eval").mkdir()
     theirs = stock_lm_eval(tmp_path / "model", "nano_metamath", 50, tmp_path / "eval")
     items = pl.read_parquet(tmp_path / "results/items" / f"{row['run_id']}.parquet")
-    for name in ("flexible-extract", "strict-match"):
+    assert set(theirs) == {"given-answer", "strict-match", "flexible-extract"}
+    for name in theirs:
         ours = items.filter(pl.col("filter") == name).select("doc_id", "score")
         assert dict(ours.iter_rows()) == theirs[name]
 
