@@ -75,7 +75,8 @@ def given_number(response: str) -> Fraction | None:
 # ------------------------------------------------------------------ where the answer stands
 
 _OTHER_PROBLEM = re.compile(
-    r"^[ \t>#*_]{0,12}(?:question|problem|exercise|instruction|q)[ \t]{0,3}[0-9]{0,4}[ \t*_]{0,4}:",
+    r"^[ \t>#*_]{0,12}(?:question|problem|exercise|instruction|user|human|q)[ \t]{0,3}[0-9]{0,4}[ \t*_]{0,4}:"
+    r"|^#{1,6}[ \t*_]{1,6}(?:question|problem|exercise)(?![^\W_])",
     re.IGNORECASE | re.MULTILINE,
 )
 _GAP = r"[\s*_`]"  # Markdown may stand between the words
@@ -122,7 +123,7 @@ def _boxed(text: str, start: int) -> str:
 
 
 def _first(text: str) -> tuple[bool, Fraction | None]:
-    """Whether there is a number, and the value of the first: of `16 - 7 = 9`, what it comes to."""
+    """Whether there is a number, and the value of the first: of `16 eggs - 7 = 9`, what it comes to."""
     first = next(_numbers(text), None)
     if first is None:
         return False, None
@@ -155,7 +156,8 @@ _POWER_OR_NUMBER = re.compile(rf"(?P<power>\^[ ]?\{{?[-+]?[0-9]+)|{_NUMBER.patte
 _OVER = re.compile(r"[ ]?/[ ]?(?=[0-9.])")
 _MIXED = re.compile(r"[ ](?:and[ ])?([0-9]{1,9})[ ]?/[ ]?([0-9]{1,9})(?![0-9.,])")
 _TIMES_TEN_TO = re.compile(r"[ ]?(?:\\times|\\cdot|\*|x)[ ]?10[ ]?\^[ ]?(?:\{[ ]?([-+]?[0-9]+)[ ]?\}|([-+]?[0-9]+))")
-_OPERATOR = re.compile(rf"[ )%]{{0,3}}([-+*/x=]|\\times|\\cdot|\\div)[ (]{{0,3}}(?:{_CURRENCY})?")
+_UNIT = r"(?:[ ]?[A-Za-z]{1,20}(?:[ ]?/[ ]?[A-Za-z]{1,20})?){0,3}?"
+_OPERATOR = re.compile(rf"{_UNIT}[ )%]{{0,3}}([-+*/x=]|\\times|\\cdot|\\div)[ (]{{0,3}}(?:{_CURRENCY})?")
 _ARGUMENT = re.compile(r"[ ]?(?:\{[ ]?(?P<braced>)|(?P<digit>[0-9]))")
 
 
