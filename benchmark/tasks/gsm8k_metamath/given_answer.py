@@ -156,8 +156,11 @@ _POWER_OR_NUMBER = re.compile(rf"(?P<power>\^[ ]?\{{?[-+]?[0-9]+)|{_NUMBER.patte
 _OVER = re.compile(r"[ ]?/[ ]?(?=[0-9.])")
 _MIXED = re.compile(r"[ ](?:and[ ])?([0-9]{1,9})[ ]?/[ ]?([0-9]{1,9})(?![0-9.,])")
 _TIMES_TEN_TO = re.compile(r"[ ]?(?:\\times|\\cdot|\*|x)[ ]?10[ ]?\^[ ]?(?:\{[ ]?([-+]?[0-9]+)[ ]?\}|([-+]?[0-9]+))")
-_UNIT = r"(?:[ ]?[A-Za-z]{1,20}(?:[ ]?/[ ]?[A-Za-z]{1,20})?){0,3}?"
-_OPERATOR = re.compile(rf"{_UNIT}[ )%]{{0,3}}([-+*/x=]|\\times|\\cdot|\\div)[ (]{{0,3}}(?:{_CURRENCY})?")
+_MARK = r"(?:<<[^<>\n]{0,200}>>)?"  # GSM8K's calculator's, as in 9*2 = <<9*2=18>>18
+_WORD = r"[A-Za-z]{1,20}(?![A-Za-z])"
+_UNIT = rf"(?:[ ]?{_WORD}(?:[ ]?/[ ]?{_WORD})?){{0,3}}?"
+_SYMBOL = r"[-+*/=]|(?<![A-Za-z])x(?![A-Za-z])|\\times|\\cdot|\\div"
+_OPERATOR = re.compile(rf"{_UNIT}[ )%]{{0,3}}({_SYMBOL})[ (]{{0,3}}(?:{_CURRENCY})?{_MARK}")
 _ARGUMENT = re.compile(r"[ ]?(?:\{[ ]?(?P<braced>)|(?P<digit>[0-9]))")
 
 
