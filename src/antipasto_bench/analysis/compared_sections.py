@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..spec.config import SCORING_VERSION
 from ..store.folders import Store
+from ..store.items import headline_of, headline_task
 from ..store.table import read_records
 from .ablations import Ablation, ablations
 from .comparisons import ComparedArm, Comparisons, comparable, compare_all, compared_arms
 from .sections import Section, sections
+
+_WEIGHTS = {1: "; adapters merged into the weights, whatever merging rounds away"}  # by version of the scoring rules
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,22 @@ class ComparedSection:
         config = next((record.config for record in records if not record.untuned), first.config)
         scored = f"{' + '.join(config.eval.tasks)}, n = {first.test_n}"
         batch = config.batch_size * config.grad_accum
-        return f"{first.model}: {config.steps} steps x {batch}, {config.dtype}, scored on {scored}"
+        older = "" if config.eval.version == SCORING_VERSION else f", by scoring rules {config.eval.version}"
+        return f"{first.model}: {config.steps} steps x {batch}, {config.dtype}, scored on {scored}{older}"
+
+    @property
+    def scored_by(self) -> str:
+        """By which rules answers were judged: an older protocol's are not those of today."""
+        record = self.section.records[0]
+        assert record.metrics is not None, f"{record.run_id} has no result"
+        filters = record.metrics["test"][headline_task(record)]
+        name, metric = headline_of((name, metric) for name, values in filters.items() for metric in values)
+        version = record.config.eval.version
+        rule = {
+            "given-answer": "right is the first announced answer, or the last number where none is, by value",
+            "flexible-extract": "right is the last number of an answer",
+        }.get(name, f"lm-eval's {metric}, filter {name}")
+        return f"scored by rules {version}: {rule}{_WEIGHTS.get(version, '')}"
 
     @property
     def slug(self) -> str:

@@ -47,13 +47,13 @@ def model_fingerprint(model: str) -> str:
 
 
 def task_fingerprint(task: str) -> str:
-    """A task of this project by all that its folder holds (and includes); one of lm-eval's own by its name."""
+    """A task of this project by what its folder holds, and the one that it includes; lm-eval's own by its name."""
     folder = benchmark_dir() / "tasks" / task
     if not folder.is_dir():
         return task
     text = (folder / f"{task}.yaml").read_text(encoding="utf-8")
     included = re.search(r"^include:\s*(\S+)", text, flags=re.MULTILINE)
-    parts = [folder, *([folder / included[1]] if included else [])]
+    parts = [folder, *([(folder / included[1]).parent] if included else [])]  # with the code of its filters
     return f"{task}@{digest([fingerprint(str(part)) for part in parts])}"
 
 

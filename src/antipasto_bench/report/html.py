@@ -161,7 +161,7 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
         rows=[TableRow([line[i] for i in filled], arm) for line, arm in zip(cells, arms, strict=True)],
         notes=[unescape(note) for note in conclusions(section) if note],
         costs_note=costs_note(section),
-        trained_on=f"{trained_on(section.section.records)}; protocol {section.section.protocol}.",
+        trained_on=f"{trained_on(section.section.records)}; protocol {section.section.protocol}, {section.scored_by}.",
         pareto=place("pareto", pareto_explorer(section) if section.comparisons else {}),
         curves=place("curves", learning_curves(curves)),
         ablations=[

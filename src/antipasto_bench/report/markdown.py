@@ -84,7 +84,10 @@ def _section(section: ComparedSection, figures: str | None) -> str:
     parts += [_markdown(columns("scores"), section.arms), "", *conclusions(section)]
     parts += ["What each row costs, in the same order:", "", _markdown(columns("costs"), section.arms), ""]
     parts += [note, ""] if (note := costs_note(section)) else []
-    parts += [f"{trained_on(section.section.records)}; protocol `{section.section.protocol}`."]
+    line = (
+        f"{trained_on(section.section.records)}; protocol `{section.section.protocol}`, {escaped(section.scored_by)}."
+    )
+    parts += [line]
     for ablation in section.ablations:
         parts += ["", f"#### Swept: {ablation.axis}", ""]
         if figures:

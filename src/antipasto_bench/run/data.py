@@ -171,12 +171,18 @@ def read_questions(reference: str, split: str) -> pl.DataFrame:
     """Questions of GSM8K's schema, each answer ending `#### N`.
 
     Raises:
-        UserError: as `read_rows`; or an answer without its `#### N`.
+        UserError: as `read_rows`; or an answer without its `#### N`. What counts as a number is the task's to say:
+            `Evaluation` asks it.
     """
     questions = read_rows(reference, QUESTION_FIELDS, split).select(QUESTION_FIELDS)
     for number, answer in enumerate(questions["answer"], start=1):
-        if "#### " not in answer:
+        _, mark, end = answer.rpartition("#### ")
+        if not mark:
             raise UserError(f"{reference}, question {number}: the answer does not end in '#### N'")
+        if not any(map(str.isnumeric, end)):
+            raise UserError(
+                f"{reference}, question {number}: {end.strip()[:40]!r} behind '####' holds no number; expected '#### N'"
+            )
     return questions
 
 

@@ -27,7 +27,7 @@ from ..store.record import Metrics, Score
 from .answer_log import AnswerLog
 from .data import question_hash, read_questions
 from .process_group import ALONE, ProcessGroup
-from .tasks import load_tasks, quiet, task_manager, task_with_questions
+from .tasks import check_references, load_tasks, quiet, task_manager, task_with_questions
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SplitScores:
         return next(iter(self.questions.values()))
 
     def headline(self, strict: bool = False) -> Score:
-        """The first task's accuracy and stderr: flexible-extract where the task has it, or strict-match."""
+        """The first task's accuracy and stderr by its headline filter, or by strict-match."""
         task, by_filter = next(iter(self.metrics.items()))
         if strict:
             return next(iter(by_filter.get("strict-match", {"": (None, None)}).values()))
@@ -86,7 +86,7 @@ class Evaluation:
             valid: questions to score as a validation split with the first task; None for no such split.
 
         Raises:
-            UserError: an unknown task, or one whose data cannot be had.
+            UserError: an unknown task, one whose data cannot be had, or a reference that holds no number.
         """
         self.config = config
         first, *others = config.tasks
@@ -96,6 +96,11 @@ class Evaluation:
             headline = load_tasks(manager, first) if test is None else [task_with_questions(manager, first, test)]
             self.test = headline + [task for name in others for task in load_tasks(manager, name)]
             self.valid = [] if valid is None else [task_with_questions(manager, first, valid)]
+            for task in self.test:
+                own = config.data is None or task not in headline
+                check_references(task, f"eval.tasks={task.task_name}" if own else str(config.data))
+            for task in self.valid:
+                check_references(task, f"eval.valid={config.valid}")
 
     def try_backend(self, model: Any, tokenizer: Any) -> None:
         """Generate one short answer, with a backend that not every model works with.

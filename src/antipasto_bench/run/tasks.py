@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,10 @@ from antipasto.config import did_you_mean
 from ..core.compat import task_settings
 from ..core.errors import UserError, first_line
 from ..core.paths import benchmark_dir
+from ..store.items import headline_of
+
+BY_VALUE = "given-answer"  # the filter that reads references as numbers; benchmark/tasks/gsm8k_metamath says how
+INVALID = "[invalid]"  # what lm-eval's filters make of an answer that they find nothing in
 
 
 def task_manager(names: tuple[str, ...]) -> Any:
@@ -68,6 +73,55 @@ def task_with_questions(manager: Any, name: str, questions: pl.DataFrame) -> Any
         "custom_dataset": lambda **metadata: DatasetDict({"test": rows}),
     }
     return ConfigurableTask(config=values)
+
+
+def check_references(task: Any, source: str) -> None:
+    """Refuse references that hold no number, where the task compares numbers by value.
+
+    Args:
+        source: of the questions, as a user names it.
+
+    Raises:
+        UserError: with the number of the first such question.
+    """
+    if BY_VALUE not in filter_steps(task):
+        return
+    docs = list(task.eval_docs)
+    for number, (doc, read) in enumerate(
+        zip(docs, filtered_answers(task, BY_VALUE, docs, [""] * len(docs)), strict=True), 1
+    ):
+        if read != INVALID:  # else the empty answer is what holds no number
+            end = str(task.doc_to_target(doc)).rpartition("####")[2].strip()
+            raise UserError(
+                f"{source}, question {number}: {end[:40]!r} behind '####' is not one number; expected '#### N'"
+            )
+
+
+def right_answers(task: Any, docs: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[bool]:
+    """Whether each answer is right by the filter and metric that the task is ranked by."""
+    name, metric = headline_of((name, metric) for name in filter_steps(task) for metric in task.aggregation())
+    filtered = filtered_answers(task, name, docs, answers)
+    return [bool(task.process_results(doc, [text])[metric]) for doc, text in zip(docs, filtered, strict=True)]
+
+
+def filter_steps(task: Any) -> dict[str, list[dict[str, Any]]]:
+    """The steps of each filter that the task's YAML names."""
+    filters = task.config.filter_list
+    return {each["name"]: each["filter"] for each in filters} if isinstance(filters, list) else {}
+
+
+def filtered_answers(task: Any, name: str, docs: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[str]:
+    """What a filter of the task makes of answers."""
+    from lm_eval.filters import build_filter_ensemble
+
+    steps = [
+        (step["function"], {k: v for k, v in step.items() if k != "function"}) for step in filter_steps(task)[name]
+    ]
+    answered = [
+        SimpleNamespace(resps=[text], doc=doc, filtered_resps={}) for doc, text in zip(docs, answers, strict=True)
+    ]
+    build_filter_ensemble(name, steps).apply(answered)
+    return [each.filtered_resps[name] for each in answered]
 
 
 @contextmanager

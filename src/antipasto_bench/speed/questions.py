@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
 
 from ..run.evaluate import Evaluation
+from ..run.tasks import right_answers
 from ..spec.config import RunConfig
 
 DEFAULT_NEW_TOKENS = 256
 
 
 class Questions:
-    """Prompts and right answers of the first `count` questions of a run's test split, and an answer's most tokens."""
+    """Prompts of the first `count` questions of a run's test split, what is right, and an answer's most tokens."""
 
     def __init__(self, run: RunConfig, count: int) -> None:
         (task,) = Evaluation(run.eval, None).test
-        docs = list(task.test_docs())[:count]
-        self.prompts: list[str] = [task.doc_to_text(doc) for doc in docs]
-        self.answers = [str(doc["answer"]).rpartition("#### ")[2].replace(",", "").strip() for doc in docs]
+        self.task, self.docs = task, list(task.test_docs())[:count]
+        self.prompts: list[str] = [task.doc_to_text(doc) for doc in self.docs]
         self.max_new_tokens: int = task.config.generation_kwargs.get("max_gen_toks", DEFAULT_NEW_TOKENS)
 
 
@@ -39,6 +38,5 @@ def generate_answers(model: Any, tokenizer: Any, questions: Questions, batch_siz
 
 
 def score_answers(completions: list[str], questions: Questions) -> list[bool]:
-    """Whether the last number of each completion is the right answer."""
-    numbers = [re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", "")) for text in completions]
-    return [bool(of_one) and of_one[-1] == answer for of_one, answer in zip(numbers, questions.answers, strict=True)]
+    """Whether each completion is right, by the rules that runs are scored by."""
+    return right_answers(questions.task, questions.docs, completions)

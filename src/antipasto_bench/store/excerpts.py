@@ -15,6 +15,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from ..core.errors import UserError
 from ..core.files import write_json
 from .folders import Store
+from .items import HEADLINE_METRICS, headline_of
 from .run_folder import RunFolder
 
 MOST_POINTS = 60  # of the learning curve
@@ -82,14 +83,21 @@ def curve(steps: Iterable[Mapping[str, Any]]) -> list[CurvePoint]:
 
 
 def answers(samples: Iterable[Mapping[str, Any]]) -> list[Answer]:
-    """A few test questions: the first right ones in the order of their hash, then as many wrong ones."""
+    """A few test questions: the first right ones in the order of their hash, then as many wrong ones.
+
+    Right is what each task's headline filter says.
+    """
+    logged = [sample for sample in samples if sample["split"] == "test"]
+    judged: dict[str, list[tuple[str, str]]] = {}  # by task: its filters and metrics
+    for sample in logged:
+        judged.setdefault(sample["task"], []).extend((sample["filter"], m) for m in HEADLINE_METRICS if m in sample)
+    headlines = {task: headline_of(pairs) for task, pairs in judged.items() if pairs}
     by_question: dict[str, Answer] = {}
-    for sample in samples:
-        if sample["split"] == "test":
-            score = next((sample[m] for m in ("exact_match", "acc") if m in sample), None)
-            texts = {name: sample[name] for name in ("prompt", "target", "response") if name in sample}
-            answer = by_question.setdefault(sample["sha1"], Answer(right=False, **texts))
-            answer.right = answer.right or bool(score)
+    for sample in logged:
+        name, metric = headlines.get(sample["task"], (None, ""))
+        texts = {key: sample[key] for key in ("prompt", "target", "response") if key in sample}
+        answer = by_question.setdefault(sample["sha1"], Answer(right=False, **texts))
+        answer.right = answer.right or (sample["filter"] == name and bool(sample[metric]))
     ordered = [by_question[sha1] for sha1 in sorted(by_question)]
     right = [answer for answer in ordered if answer.right][:ANSWERS]
     return right + [answer for answer in ordered if not answer.right][:ANSWERS]

@@ -18,7 +18,7 @@ from ..core.files import write_bytes
 from .folders import Store
 from .record import RunRecord
 
-HEADLINE_FILTERS = ("flexible-extract", "none")
+HEADLINE_FILTERS = ("given-answer", "flexible-extract", "none")  # the second: of rows of the first scoring rules
 HEADLINE_METRICS = ("exact_match", "acc")
 
 

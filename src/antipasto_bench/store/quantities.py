@@ -124,15 +124,15 @@ QUANTITIES = (
     # ---- scores
     Quantity(
         "test_accuracy", "test %", "share of questions", "higher", scale=100, format=".1f",
-        column=TableColumn("both", "test %", "flexible-extract accuracy ± one standard error, over questions and "
-                           "seeds"),
+        column=TableColumn("both", "test %", "accuracy by the rules named below ± one standard error, over questions "
+                           "and seeds"),
         run_card=RunCard(), run_list=RunList("test %", ",.1f"),
     ),
     Quantity("test_stderr", "± one standard error", "share of questions", "lower", scale=100, format=".1f",
              run_card=RunCard()),
     Quantity(
         "test_strict", "strict %", "share of questions", "higher", scale=100, format=".1f",
-        column=TableColumn("scores", "strict %", "only answers that were announced"),
+        column=TableColumn("scores", "strict %", "by strict-match: only answers that were announced, the last of them"),
         run_card=RunCard(), run_list=RunList("strict %", ",.1f"),
     ),
     Quantity(

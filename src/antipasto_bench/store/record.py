@@ -77,7 +77,7 @@ class Scores(_Part):
 
     test_accuracy: float | None = None  # by the headline filter
     test_stderr: float | None = None
-    test_strict: float | None = None  # only answers that were announced
+    test_strict: float | None = None  # by strict-match: only answers that were announced
     test_strict_stderr: float | None = None
     test_n: int | None = None  # questions
     valid_accuracy: float | None = None

@@ -83,7 +83,7 @@ def test_a_tasks_yaml_is_read_with_what_it_includes(name):
     settings = task_settings(manager, name)
     assert settings["output_type"] == "generate_until"
     assert settings["task"] == name
-    assert [f["name"] for f in settings["filter_list"]] == ["strict-match", "flexible-extract"]
+    assert [f["name"] for f in settings["filter_list"]] == ["given-answer", "strict-match", "flexible-extract"]
 
 
 def test_without_lm_evals_loader_the_loaded_task_gives_the_same_settings(monkeypatch):
@@ -100,7 +100,7 @@ def test_without_lm_evals_loader_the_loaded_task_gives_the_same_settings(monkeyp
     slower = task_settings(manager, "nano_metamath")
     for key in ("output_type", "doc_to_text", "doc_to_target", "generation_kwargs", "num_fewshot"):
         assert json.dumps(slower[key], default=str) == json.dumps(settings[key], default=str), key
-    assert [f["name"] for f in slower["filter_list"]] == [f["name"] for f in settings["filter_list"]]
+    assert slower["filter_list"] == settings["filter_list"]
 
 
 class Called(Exception):  # noqa: N818  (a sentinel)

@@ -8,8 +8,10 @@ from recorded import failed, record
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
 from antipasto_bench.analysis.stats import seed_noise, summarise
 from antipasto_bench.core.errors import UserError
+from antipasto_bench.report.html import page
 from antipasto_bench.report.markdown import BEGIN, END, markdown, write_into
 from antipasto_bench.store.folders import Store
+from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append
 
 
@@ -88,6 +90,37 @@ def test_runs_of_two_protocols_or_models_share_no_table(store):
     text = render(store)
     assert text.count("### ") == 4
     assert text.count("| base ") == 2 * 2, "the base is scored like the first two protocols and shown with both"
+
+
+def with_first_rules(row: RunRecord) -> RunRecord:
+    """A record as the first scoring rules left it."""
+    row.config = row.config.model_copy(update={"eval": row.config.eval.model_copy(update={"version": 1})})
+    row.protocol, row.scoring, row.arm = row.config.protocol, row.config.scoring, row.config.arm
+    row.metrics = {"test": {"nano_metamath": {"flexible-extract": {"exact_match": (0.5, None)}}}}
+    return row
+
+
+def test_each_table_says_by_which_rules_its_answers_were_judged(store):
+    append(store.table, record(store, "lora", [0]))
+    append(store.table, with_first_rules(record(store, "lora", [0, 1], seed=1)))
+    text = render(store)
+    older, today = sorted(text.split("### ")[1:], key=lambda part: "scored by rules 2" in part)
+    assert older.splitlines()[0].endswith("n = 8, by scoring rules 1")
+    assert "scored by rules 1: right is the last number of an answer; adapters merged into the weights" in older
+    assert today.splitlines()[0].endswith("n = 8")
+    assert "scored by rules 2: right is the first announced answer, or the last number" in today
+    for title, rules in (("by scoring rules 1", "scored by rules 1: right is the last number"),
+                         ("n = 8</h2>", "scored by rules 2: right is the first announced answer")):  # fmt: skip
+        shown = page(compared_sections(store), failures(store), store)
+        assert title in shown
+        assert rules in shown
+
+
+def test_lm_evals_own_tasks_are_said_to_be_judged_by_lm_evals_metric(store):
+    row = record(store, "lora", [0])
+    row.metrics = {"test": {"nano_metamath": {"none": {"acc": (0.5, None)}}}}
+    append(store.table, row)
+    assert "scored by rules 2: lm-eval's acc, filter none." in render(store)
 
 
 def test_order_of_rows_and_repetition_change_no_byte(store, tmp_path):

@@ -100,6 +100,14 @@ def test_a_question_must_carry_its_answer(tmp_path):
         read_questions(path, "test")
 
 
+@pytest.mark.parametrize("end", ["x", "eighteen", "#### ", "\n"])
+def test_an_answer_must_hold_a_number(tmp_path, end):
+    rows = [{"question": "a", "answer": "#### ½"}, {"question": "b", "answer": f"1+1\n#### {end}"}]
+    path = write_jsonl(tmp_path / "q.jsonl", rows)
+    with pytest.raises(UserError, match=r"q\.jsonl, question 2: .* behind '####' holds no number; expected '#### N'"):
+        read_questions(path, "test")
+
+
 def test_held_out_questions_and_all_rows_made_from_them_are_not_trained_on(tmp_path):
     rephrased = [row | {"query": f"Say, {row['query']}", "type": "GSM_Rephrased"} for row in ROWS]
     path = write_jsonl(tmp_path / "a.jsonl", [*rephrased, *ROWS])

@@ -45,9 +45,9 @@ def test_a_run_leaves_a_row_its_questions_and_all_that_rebuilds_them(made):
     assert record["adapter_bytes"] > 4 * record["trained_parameters"]
 
     items = pl.read_parquet(home / "results/items" / f"{run_id}.parquet")
-    flexible = items.filter((pl.col("split") == "test") & (pl.col("filter") == "flexible-extract"))
-    assert flexible.height == 12
-    assert flexible["score"].mean() == pytest.approx(record["test_accuracy"])
+    given = items.filter((pl.col("split") == "test") & (pl.col("filter") == "given-answer"))
+    assert given.height == 12
+    assert given["score"].mean() == pytest.approx(record["test_accuracy"])
     strict = items.filter((pl.col("split") == "test") & (pl.col("filter") == "strict-match"))
     assert strict["score"].mean() == pytest.approx(record["test_strict"])
     assert items.filter(pl.col("split") == "valid")["doc_id"].n_unique() == 6

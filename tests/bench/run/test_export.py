@@ -11,6 +11,10 @@ import pytest
 from command import bench, row_of
 from transformers import AutoModelForCausalLM
 
+from antipasto_bench.nano import MODEL_DIR
+from antipasto_bench.run.evaluate import Evaluation
+from antipasto_bench.spec.config import EvalConfig
+
 TASKS = Path(__file__).parents[3] / "benchmark" / "tasks"
 SHORT = ["steps=40", "eval.limit=50", "eval.valid=none", "eval.batch_size=50", "costs=false"]
 
@@ -41,9 +45,22 @@ def test_the_stock_command_gives_the_same_verdict_on_every_question(tmp_path):
     (tmp_path / "eval").mkdir()
     theirs = stock_lm_eval(tmp_path / "model", "nano_metamath", 50, tmp_path / "eval")
     items = pl.read_parquet(tmp_path / "results/items" / f"{row['run_id']}.parquet")
-    for name in ("flexible-extract", "strict-match"):
+    assert set(theirs) == {"given-answer", "strict-match", "flexible-extract"}
+    for name in theirs:
         ours = items.filter(pl.col("filter") == name).select("doc_id", "score")
         assert dict(ours.iter_rows()) == theirs[name]
+
+
+@pytest.mark.long
+def test_the_stock_command_on_the_embedded_model_gives_the_verdicts_of_an_evaluation(tmp_path, model, tokenizer):
+    theirs = stock_lm_eval(MODEL_DIR, "nano_metamath", 60, tmp_path)
+    config = EvalConfig(tasks=("nano_metamath",), limit=60, batch_size=50)
+    scores = Evaluation(config, None).run(model, tokenizer, "test")
+    assert scores is not None
+    for name in ("given-answer", "strict-match", "flexible-extract"):
+        assert {item.doc_id: item.score for item in scores.items if item.filter == name} == theirs[name]
+    assert 0 < sum(theirs["given-answer"].values()) < 60
+    assert scores.headline()[0] == pytest.approx(sum(theirs["given-answer"].values()) / 60)
 
 
 def test_an_export_is_a_plain_model_folder_and_overwrites_nothing(tmp_path):

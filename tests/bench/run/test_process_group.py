@@ -59,7 +59,7 @@ def assert_the_same_run(run, alone, parted):
     assert items[1].drop("score").equals(items[0].drop("score")), "every question once, in the same order"
     assert (items[1]["score"] == items[0]["score"]).mean() > 0.9
     for name, row in zip(("alone", "parted"), rows, strict=True):
-        own = items[name == "parted"].filter(pl.col("split") == "test", pl.col("filter") == "flexible-extract")
+        own = items[name == "parted"].filter(pl.col("split") == "test", pl.col("filter") == "given-answer")
         assert row["test_accuracy"] == pytest.approx(own["score"].mean())
         assert row["test_n"] == SMALL["eval.limit"]
 

@@ -1,6 +1,10 @@
 """Claims about the task files: what counts as an answer, and that the question is the one trained on."""
 
+import json
+
+import polars as pl
 import pytest
+from datasets import Dataset
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.run.evaluate import Evaluation
@@ -14,7 +18,7 @@ def task():
 
 
 def right_by_filter(task, response: str, answer: str) -> dict[str, bool]:
-    """Right or wrong under each filter, by lm-eval's own filters and metric."""
+    """Right or wrong under each filter, by the task as lm-eval loads it: its filters, then its metric."""
     doc = {"question": "q", "answer": f"because\n#### {answer}"}
     right = {}
     for ensemble in task._filters:
@@ -25,9 +29,9 @@ def right_by_filter(task, response: str, answer: str) -> dict[str, bool]:
     return right
 
 
-RIGHT = {"strict-match": True, "flexible-extract": True}
-LOOSE = {"strict-match": False, "flexible-extract": True}
-WRONG = {"strict-match": False, "flexible-extract": False}
+RIGHT = {"given-answer": True, "strict-match": True, "flexible-extract": True}
+LOOSE = RIGHT | {"strict-match": False}
+WRONG = dict.fromkeys(RIGHT, False)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +51,9 @@ WRONG = {"strict-match": False, "flexible-extract": False}
         ("The answer is: -$5", "-5", RIGHT),
         ("He has 10-3", "3", LOOSE),
         ("it costs $7 in all", "7", LOOSE),
-        ("#### 3\nThe answer is: 4", "4", RIGHT),
-        ("#### 4\nThe answer is: 3", "4", WRONG),
-        ("The answer is: 4 and then 5", "4", {"strict-match": True, "flexible-extract": False}),
+        ("#### 3\nThe answer is: 4", "4", RIGHT | {"given-answer": False}),
+        ("#### 4\nThe answer is: 3", "4", WRONG | {"given-answer": True}),
+        ("The answer is: 4 and then 5", "4", RIGHT | {"flexible-extract": False}),
         ("The answer is: four", "4", WRONG),
         ("", "4", WRONG),
         ("The answer is: 40", "4", WRONG),
@@ -70,3 +74,23 @@ def test_the_question_asked_is_the_prompt_trained_on(task):
 def test_an_unknown_task_names_the_nearest():
     with pytest.raises(UserError, match="lm-eval has no task of that name; did you mean 'gsm8k_metamath'"):
         Evaluation(EvalConfig(tasks=("gsm8k_metamaht",)), None)
+
+
+@pytest.mark.parametrize("reference", ["none", "x = y", "1,2", "1/0", "1e999999999"])
+def test_a_reference_that_holds_no_number_is_refused_with_its_place_before_anything_is_trained(tmp_path, reference):
+    questions = [{"question": f"q{i}", "answer": f"so\n#### {text}"} for i, text in enumerate(["1", reference, "3"])]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(question) + "\n" for question in questions))
+    with pytest.raises(UserError, match=r"questions\.jsonl, question 2: .*expected '#### N'") as said:
+        Evaluation(EvalConfig(tasks=("nano_metamath",), data=str(path)), None)
+    assert "\n" not in str(said.value)
+    with pytest.raises(UserError, match=r"^eval\.valid=holdout, question 2: .*expected '#### N'"):
+        Evaluation(EvalConfig(tasks=("nano_metamath",)), pl.DataFrame(questions))
+
+
+def test_a_reference_of_the_tasks_own_questions_that_holds_no_number_is_refused(task, monkeypatch):
+    own = [*task.eval_docs][:2]
+    docs = Dataset.from_list([*own, own[0] | {"answer": "so\n#### many"}])
+    monkeypatch.setattr(type(task), "eval_docs", docs)
+    with pytest.raises(UserError, match=r"^eval\.tasks=nano_metamath, question 3: 'many' behind '####'"):
+        Evaluation(EvalConfig(tasks=("nano_metamath",)), None)

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 import antipasto
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.speed import peers, shapes
+from antipasto_bench.speed.questions import Questions, score_answers
 from antipasto_bench.speed.recording import run_suite
 from antipasto_bench.speed.suite import SUITES
 from antipasto_bench.speed.suites import gpu
@@ -76,7 +78,16 @@ def test_every_record_was_measured_with_committed_code():
         assert git["dirty"] is False, path
 
 
-def test_benchmark_holds_data_alone():
-    """The one module in it belongs to an lm-eval task, which names it."""
+def test_peers_answers_are_judged_by_the_rules_of_runs():
+    questions = Questions(compose("lora", {}, "nano"), 3)
+    numbers = [int(doc["answer"].rpartition("#### ")[2]) for doc in questions.docs]
+    said = [f"The answer is: {numbers[0]}.0\nProblem: 7", f"It is {numbers[1]:,}, of 5", f"so {numbers[2]}"]
+    assert score_answers(said, questions) == [True, False, True]
+
+
+def test_benchmark_holds_data_and_code_that_its_tasks_name():
+    """Each module in it belongs to an lm-eval task, which names it."""
     modules = {str(path.relative_to(ROOT / "benchmark")) for path in (ROOT / "benchmark").rglob("*.py")}
-    assert modules == {"tasks/nano_metamath/questions.py"}
+    assert modules == {"tasks/nano_metamath/questions.py", "tasks/gsm8k_metamath/given_answer.py"}
+    for module in map((ROOT / "benchmark").joinpath, modules):
+        assert f"!function {module.stem}." in module.with_name(f"{module.parent.name}.yaml").read_text()

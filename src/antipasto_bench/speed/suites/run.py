@@ -15,7 +15,6 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-import polars as pl
 import torch
 
 import antipasto
@@ -28,6 +27,7 @@ from ...run.execute import execute
 from ...run.progress import Progress
 from ...spec.config import RunConfig
 from ...store.folders import Store
+from ...store.items import headline_scores, items_of
 from ..measuring import claim_ratio
 from ..peers import PEFT_CONFIGS, PresetArms, linear_layers, pad_as_peft, peft_step, wrap_in_peft
 from ..questions import Questions, generate_answers, score_answers
@@ -63,9 +63,9 @@ def run_ours(run: RunConfig) -> TimedRun:
         record = execute(run, RunContext(store, Progress(quiet=True))).record
         seconds = time.perf_counter() - start
         assert record is not None
-        items = pl.read_parquet(store.items(run.run_id)).filter(filter="flexible-extract").sort("doc_id")
+        right = headline_scores(items_of(record, store, "test")) == 1
     phases = {name: float(getattr(record, f"{name}_s")) for name in ("load", "attach", "train", "eval")}
-    return TimedRun(seconds, [score == 1 for score in items["score"]], phases)
+    return TimedRun(seconds, right.tolist(), phases)
 
 
 def run_peft(run: RunConfig, method: str, r: int) -> TimedRun:
