@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..store.folders import Store
 from ..store.table import read_records
 from .ablations import Ablation, ablations
-from .comparisons import ComparedArm, Comparisons, comparable, compare_all, compared_arms
+from .comparisons import ComparedArm, Comparisons, comparable, compare_all, compare_all_losses, compared_arms
 from .sections import Section, sections
 
 
@@ -25,7 +25,8 @@ class ComparedSection:
     def of(cls, section: Section) -> ComparedSection:
         comparisons = compare_all(section.arms) if comparable(section.arms) else None
         swept = ablations(section, comparisons.noise) if comparisons is not None else []
-        return cls(section, comparisons, compared_arms(section.arms, comparisons), swept)
+        arms = compared_arms(section.arms, comparisons, compare_all_losses(section.arms))
+        return cls(section, comparisons, arms, swept)
 
     @property
     def has_sizes(self) -> bool:
