@@ -3,7 +3,8 @@
 A table of scores is (seeds, questions): 1 right, 0 wrong, nan missing, the same questions in the same order in every
 row and for every arm. What is estimated is the accuracy of a method, over the questions one could ask and the seeds
 one could train with. (Tables of losses, see losses.py, hold real numbers; the same holds for them, in nats.) Three
-things then vary (two-way random effects; Searle, Casella & McCulloch, Variance Components, 1992, ch. 4). With n questions, k seeds, p_q the mean of question q over seeds and a_s the accuracy of seed s:
+things then vary (two-way random effects; Searle, Casella & McCulloch, Variance Components, 1992, ch. 4). With n
+questions, k seeds, p_q the mean of question q over seeds and a_s the accuracy of seed s:
 
     V = var_q(p_q) / n              questions, and the noise that averaging over the seeds has left in them
     B = var_s(a_s)                  seeds, and the noise below; known from f = k - 1 degrees of freedom

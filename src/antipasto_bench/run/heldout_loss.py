@@ -49,13 +49,13 @@ class HeldoutLoss:
 def reference_solution(answer: str) -> str | None:
     """A GSM8K answer as MetaMathQA writes its responses.
 
-    Calculator marks are taken out and lines end in a line feed. The line `#### N` stays, and `The answer is: N` closes
+    Calculator marks are taken out, and spaces and carriage returns at the ends of lines. The line `#### N` stays, and `The answer is: N` closes
     the text, where it does not end so already.
 
     Returns:
         None for an answer without `#### N`.
     """
-    text = _CALCULATOR_MARK.sub("", "\n".join(line.rstrip() for line in answer.splitlines())).rstrip()
+    text = "\n".join(line.rstrip() for line in _CALCULATOR_MARK.sub("", answer).split("\n")).rstrip()
     numbers = _FINAL_ANSWER.findall(text)
     if not numbers:
         return None
