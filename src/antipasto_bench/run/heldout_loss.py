@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 import math
 import re
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -30,9 +31,11 @@ from .data import QUESTION_FIELDS, question_hash
 from .evaluate import Evaluation, SplitScores
 from .examples import Example, collate, encode
 from .process_group import ALONE, ProcessGroup
+from .progress import Progress
 from .step import CompletionLoss
 
 BATCH_TOKENS = 4096  # of a batch, padding included; a longer solution has a batch of its own
+SECONDS_A_LINE = 30  # of progress
 
 _CALCULATOR_MARK = re.compile(r"<<.*?>>")  # GSM8K's, as in "48/2 = <<48/2=24>>24"
 _FINAL_ANSWER = re.compile(r"####[ \t]*(\S.*)")
@@ -49,8 +52,8 @@ class HeldoutLoss:
 def reference_solution(answer: str) -> str | None:
     """A GSM8K answer as MetaMathQA writes its responses.
 
-    Calculator marks are taken out, and spaces and carriage returns at the ends of lines. The line `#### N` stays, and `The answer is: N` closes
-    the text, where it does not end so already.
+    Calculator marks are taken out, and spaces and carriage returns at the ends of lines. The line `#### N` stays, and
+    `The answer is: N` closes the text, where it does not end so already.
 
     Returns:
         None for an answer without `#### N`.
@@ -75,20 +78,21 @@ def measure_heldout_losses(
         by split. A split is left out where a question of its task has no reference solution, or where the loss of one
         is not finite.
     """
-    task = evaluation.test[0]
-    limit = evaluation.config.limit
-    references = {"test": _references_of_task(task, limit), "valid": _references_of_valid(valid)}
+    task = evaluation.test[0]  # the validation questions are put to the same task
+    references = {
+        "test": _references_of_task(task, evaluation.config.limit),
+        "valid": _references_of_valid(valid),
+    }
     losses = {}
     for split, rows in references.items():
         if rows is None:
             continue
-        active.context.progress.phase(f"{split} loss")
-        nats, tokens = reference_losses(model, tokenizer, rows, active.context.group)
+        show = _show_batches(active.context.progress, f"{split} loss")
+        nats, tokens = reference_losses(model, tokenizer, rows, active.context.group, show)
         if not np.isfinite(nats).all():
             undefined = int((~np.isfinite(nats)).sum())
             warnings.warn(f"{split} loss is not recorded: it is not finite for {undefined} questions", stacklevel=2)
             continue
-        # The task that holds the validation questions has the same name.
         losses[split] = HeldoutLoss(
             [
                 Item(split, task.task_name, doc_id, question_hash(question), LOSS_FILTER, metric, float(value))
@@ -98,6 +102,21 @@ def measure_heldout_losses(
             weighted_token_loss(nats, tokens),
         )
     return losses
+
+
+def _show_batches(progress: Progress, name: str) -> Callable[[int, int], None]:
+    """Begin a phase of the progress; the result takes batches done and in all, and shows them now and then."""
+    progress.phase(name)
+    began = shown = time.perf_counter()
+
+    def show(done: int, count: int) -> None:
+        nonlocal shown
+        now = time.perf_counter()
+        if now - shown >= SECONDS_A_LINE:
+            shown = now
+            progress.phase(f"{name}: {done}/{count} batches, {(now - began) / done * (count - done):.0f} s to go")
+
+    return show
 
 
 def with_losses(scores: Mapping[str, SplitScores], losses: Mapping[str, HeldoutLoss]) -> dict[str, SplitScores]:
@@ -133,7 +152,11 @@ def _references_of_valid(valid: pl.DataFrame | None) -> pl.DataFrame | None:
 
 @torch.no_grad()
 def reference_losses(
-    model: Any, tokenizer: Any, rows: pl.DataFrame, group: ProcessGroup = ALONE
+    model: Any,
+    tokenizer: Any,
+    rows: pl.DataFrame,
+    group: ProcessGroup = ALONE,
+    on_batch: Callable[[int, int], None] = lambda done, count: None,
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
     """-log p of each row's response, given its query: nats summed over the completion tokens, in float64.
 
@@ -143,6 +166,7 @@ def reference_losses(
     Args:
         rows: query, response.
         group: of processes that share the batches out; all of them return the same values.
+        on_batch: called after each batch of this process with how many are done, and how many there are.
 
     Returns:
         nats (rows,) and completion tokens (rows,).
@@ -152,8 +176,10 @@ def reference_losses(
     loss = CompletionLoss(model)
     own = []
     with evaluating(model):
-        for batch in _batches(examples)[group.index :: group.size]:
+        batches = _batches(examples)[group.index :: group.size]
+        for batch in batches:
             own.append((batch, _batch_losses(loss, [examples[i] for i in batch], tokenizer.pad_token_id)))
+            on_batch(len(own), len(batches))
     nats = np.zeros(len(examples))
     # Copied from the device after all batches, so that no batch waits for the one before it.
     for batch, losses in [part for parts in group.gather([(b, t.cpu()) for b, t in own]) for part in parts]:

@@ -137,6 +137,20 @@ def test_it_does_not_depend_on_the_batch_size(model, tokenizer, rows, monkeypatc
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-6)
 
 
+def test_a_long_measurement_says_how_far_it_is(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(heldout_loss, "SECONDS_A_LINE", 0)
+    monkeypatch.setattr(heldout_loss, "BATCH_TOKENS", 1000)
+    said = []
+    evaluation = Evaluation(EvalConfig(tasks=("nano_metamath",), limit=20), None)
+    losses = measure_heldout_losses(active(said), model, tokenizer, evaluation, None)
+    assert len(losses["test"].items) == 2 * 20
+    assert said[0] == "test loss"
+    count = len(said) - 1
+    assert count > 1
+    assert [line.split(" batches, ")[0] for line in said[1:]] == [f"test loss: {i + 1}/{count}" for i in range(count)]
+    assert said[-1].endswith(" batches, 0 s to go")
+
+
 def test_a_lack_of_memory_halves_the_batch_and_not_the_questions(model, tokenizer, rows, monkeypatch):
     whole, _ = reference_losses(model, tokenizer, rows)
     of_tokens = step.CompletionLoss.of_tokens
@@ -186,7 +200,7 @@ def test_long_solutions_are_whole_up_to_the_models_positions(model, tokenizer, r
 
 
 def test_a_loss_that_is_not_finite_is_not_recorded(model, tokenizer, rows, monkeypatch):
-    def half_undefined(model, tokenizer, rows, group):
+    def half_undefined(model, tokenizer, rows, group, on_batch):
         nats, tokens = np.ones(len(rows)), np.ones(len(rows))
         nats[::2] = math.nan
         return nats, tokens
