@@ -1,13 +1,14 @@
 """Records and items as a run leaves them, for tests of what reads them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from antipasto_bench.core.provenance import GitState
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.folders import Store
-from antipasto_bench.store.items import ITEMS_SCHEMA, items_digest
+from antipasto_bench.store.items import ITEMS_SCHEMA, LOSS_FILTER, items_digest, weighted_token_loss
 from antipasto_bench.store.record import Provenance, RunRecord
 
 PROVENANCE = Provenance(
@@ -23,21 +24,33 @@ def record(
     right: list[int],
     n: int = 8,
     fields: Mapping[str, object] | None = None,
+    nats: Sequence[float] | None = None,
     **given: object,
 ) -> RunRecord:
     """A finished run's record, its items written: it answered the given questions of n right.
 
     Args:
         fields: of the record, in place of those that such a run has.
+        nats: of each question's reference solution, of ten tokens and one more for each question before it; of the
+            validation questions too. A run of the first scoring rules has none.
         given: settings of the run, as users type them.
     """
     run = compose(variant, given, "nano")
     scores = [1.0 if i in set(right) else 0.0 for i in range(n)]
+    tokens = [10.0 + i for i in range(n)]
+    columns = [("test", name, "exact_match", scores) for name in FILTERS]
+    measured: dict[str, object] = {}
+    if nats is not None:
+        loss, stderr = weighted_token_loss(np.array(nats), np.array(tokens))
+        for split in ("test", "valid"):
+            measured |= {f"{split}_loss": loss, f"{split}_loss_stderr": stderr}
+            columns += [(split, LOSS_FILTER, "loss", list(nats)), (split, LOSS_FILTER, "tokens", tokens)]
+        columns.append(("valid", FILTERS[0], "exact_match", scores))
     items = pl.DataFrame(
         [
-            {"split": "test", "task": "nano_metamath", "doc_id": i, "sha1": str(i), "filter": name,
-             "metric": "exact_match", "score": score}
-            for name in FILTERS for i, score in enumerate(scores)
+            {"split": split, "task": "nano_metamath", "doc_id": i, "sha1": str(i), "filter": name,
+             "metric": metric, "score": score}
+            for split, name, metric, values in columns for i, score in enumerate(values)
         ],
         schema=ITEMS_SCHEMA,
     )  # fmt: skip
@@ -57,11 +70,11 @@ def record(
         "eval_s": 5.0,
         "provenance": PROVENANCE,
     }
-    for name, value in (values | dict(fields or {})).items():
+    for name, value in (values | measured | dict(fields or {})).items():
         setattr(made, name, value)
     return made
 
 
 def failed(store: Store, variant: str, error: str, **given: object) -> RunRecord:
     """The record of a run that failed."""
-    return record(store, variant, [0], 8, {"status": "failed", "error": error, "test_accuracy": None}, **given)
+    return record(store, variant, [0], 8, {"status": "failed", "error": error, "test_accuracy": None}, None, **given)

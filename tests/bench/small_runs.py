@@ -4,6 +4,7 @@ import json
 import signal
 from pathlib import Path
 
+import polars as pl
 from safetensors.torch import load_file
 
 from antipasto_bench.core.signals import StopRequest
@@ -14,6 +15,7 @@ from antipasto_bench.run.progress import Progress
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.folders import Store
+from antipasto_bench.store.items import LOSS_FILTER
 from antipasto_bench.store.table import read_table
 
 SMALL: dict[str, object] = {
@@ -76,3 +78,9 @@ def result_of(run: RunConfig, store: Store) -> dict[str, object]:
         "log": [{name: step[name] for name in ("step", "loss", "grad_norm", "lr", "tokens")} for step in log],
         "files": sorted(path.name for path in folder.iterdir()),
     }
+
+
+def answers_of(run_id: str, store: Store) -> list[tuple[object, ...]]:
+    """Right or wrong of every question, without the losses: these depend on the order in which sums are taken."""
+    items = pl.read_parquet(store.items(run_id))
+    return items.filter(pl.col("filter") != LOSS_FILTER).rows()

@@ -12,8 +12,20 @@ from numpy.typing import NDArray
 from ..core.errors import UserError
 from ..spec.selection import calibration_of
 from ..store.folders import Store
-from ..store.items import headline_scores, items_of
+from ..store.items import headline_scores, items_of, token_losses
 from ..store.record import RunRecord
+
+
+@dataclass(frozen=True)
+class ArmLosses:
+    """The losses of the reference solutions to an arm's questions."""
+
+    nats: NDArray[np.float64]  # (seeds, questions), summed over the completion tokens
+    tokens: NDArray[np.float64]  # (questions,), the same for every seed
+
+    def paired_with(self, other: ArmLosses) -> bool:
+        """Whether a difference of losses a token means anything: a question has as many tokens in both."""
+        return np.array_equal(self.tokens, other.tokens)
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,7 @@ class Arm:
     records: list[RunRecord]  # in the order of their seeds
     scores: NDArray[np.float64]  # (seeds, questions): the headline score of each test question
     valid: NDArray[np.float64] | None  # (seeds, validation questions); None where there were none
+    losses: ArmLosses | None = None  # on the test questions; None where not every seed has them
 
     @property
     def name(self) -> str:
@@ -73,12 +86,22 @@ def arm_of(members: Sequence[RunRecord], peers: Sequence[RunRecord], store: Stor
     """
     members = sorted(members, key=lambda record: record.seed or 0)
     label = label_of(members[0], peers)
-    test = [headline_scores(items_of(record, store, "test")) for record in members]
+    items_of_test = [items_of(record, store, "test") for record in members]
+    test = [headline_scores(items) for items in items_of_test]
     valid = [headline_scores(items) for record in members if not (items := items_of(record, store, "valid")).is_empty()]
     validated = len(valid) == len(members) and len({len(scores) for scores in valid}) == 1
     if len({len(scores) for scores in test}) > 1:
         raise UserError(f"the runs of {label} were scored on different numbers of questions")
-    return Arm(label, members, np.stack(test), np.stack(valid) if validated else None)
+    losses = _arm_losses([token_losses(items) for items in items_of_test])
+    return Arm(label, members, np.stack(test), np.stack(valid) if validated else None, losses)
+
+
+def _arm_losses(of_seeds: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]] | None]) -> ArmLosses | None:
+    """The losses of all seeds; None where one has none, or they are not of the same tokens."""
+    measured = [losses for losses in of_seeds if losses is not None]
+    if len(measured) < len(of_seeds) or any(not np.array_equal(tokens, measured[0][1]) for _, tokens in measured):
+        return None
+    return ArmLosses(np.stack([nats for nats, _ in measured]), measured[0][1])
 
 
 def name_of(label: str, record: RunRecord) -> str:

@@ -17,6 +17,7 @@ from ..store.folders import Store
 from ..store.items import items_of
 from ..store.record import RunRecord
 from .arms import Arm, arm_of
+from .losses import compare_losses, loss_over_seeds, loss_table
 from .sections import finished, sections
 from .stats import Comparison, Summary, compare, summarise
 
@@ -31,6 +32,16 @@ class ArmComparison:
     summaries: tuple[Summary, Summary]
     only_a: list[str]  # sha1 of the questions that A has right and B wrong
     only_b: list[str]
+    loss: LossDifference | None  # None where one of them has no losses, or of other tokens
+
+
+@dataclass(frozen=True)
+class LossDifference:
+    """The losses of two arms on the reference solutions, nats a token, and A's less B's."""
+
+    a: float
+    b: float
+    comparison: Comparison
 
 
 class TwoAnswers(TypedDict):
@@ -66,7 +77,16 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
         (summarise(first.scores), summarise(second.scores)),
         only_a=only(right[0], right[1]),
         only_b=only(right[1], right[0]),
+        loss=_loss_difference(first, second),
     )
+
+
+def _loss_difference(a: Arm, b: Arm) -> LossDifference | None:
+    if a.losses is None or b.losses is None or not a.losses.paired_with(b.losses) or len(a.losses.tokens) < 2:
+        return None
+    table_a, table_b = (loss_table(losses.nats, losses.tokens) for losses in (a.losses, b.losses))
+    difference = compare_losses(table_a, table_b, varies=(a.trained_on_seeds, b.trained_on_seeds))
+    return LossDifference(loss_over_seeds(table_a)[0], loss_over_seeds(table_b)[0], difference)
 
 
 def select(text: str, store: Store) -> Arm:

@@ -10,7 +10,7 @@ from ..store.folders import Store
 from ..store.items import headline_of, headline_task
 from ..store.table import read_records
 from .ablations import Ablation, ablations
-from .comparisons import ComparedArm, Comparisons, comparable, compare_all, compared_arms
+from .comparisons import ComparedArm, Comparisons, comparable, compare_all, compare_all_losses, compared_arms
 from .sections import Section, sections
 
 _WEIGHTS = {1: "; adapters merged into the weights, whatever merging rounds away"}  # by version of the scoring rules
@@ -29,7 +29,8 @@ class ComparedSection:
     def of(cls, section: Section) -> ComparedSection:
         comparisons = compare_all(section.arms) if comparable(section.arms) else None
         swept = ablations(section, comparisons.noise) if comparisons is not None else []
-        return cls(section, comparisons, compared_arms(section.arms, comparisons), swept)
+        arms = compared_arms(section.arms, comparisons, compare_all_losses(section.arms))
+        return cls(section, comparisons, arms, swept)
 
     @property
     def has_sizes(self) -> bool:

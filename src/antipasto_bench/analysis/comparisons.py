@@ -11,10 +11,11 @@ from statistics import median, median_low
 import numpy as np
 
 from .arms import Arm
+from .losses import compare_losses, loss_noise, loss_table
 from .multiplicity import holm, letters
 from .power import detectable
 from .stats import Comparison, Summary, compare, seed_noise, summarise
-from .variance import SeedNoise
+from .variance import Array, SeedNoise
 
 LEVEL = 0.05  # of the whole family of pairs
 POWER = 0.8
@@ -81,6 +82,31 @@ def compare_all(
     return Comparisons(len(arms), comparisons, p, noise, _smallest(arms, comparisons, noise))
 
 
+@dataclass(frozen=True)
+class LossComparisons:
+    """How the losses of some arms compare, in their order: each pair on the same tokens."""
+
+    tables: list[Array]  # of each arm, see `losses.loss_table`
+    pairs: dict[Pair, Comparison]  # (i, j) with i < j: arm i less arm j, nats a token
+    p: dict[Pair, float]  # corrected for how many pairs there are
+    noise: SeedNoise
+
+
+def compare_all_losses(arms: Sequence[Arm]) -> LossComparisons | None:
+    """Every pair of arms compared by loss; None where an arm has no losses, or of other tokens than the first."""
+    losses = [arm.losses for arm in arms if arm.losses is not None]
+    if len(losses) < len(arms) or not all(own.paired_with(losses[0]) for own in losses) or len(losses[0].tokens) < 2:
+        return None
+    tables = [loss_table(own.nats, own.tokens) for own in losses]
+    noise = loss_noise(tables)
+    pairs = {
+        (i, j): compare_losses(tables[i], tables[j], noise, (arms[i].trained_on_seeds, arms[j].trained_on_seeds))
+        for i, j in combinations(range(len(arms)), 2)
+    }
+    corrected = holm([pair.p for pair in pairs.values()]).tolist() if pairs else []
+    return LossComparisons(tables, pairs, dict(zip(pairs, corrected, strict=True)), noise)
+
+
 def _smallest(arms: Sequence[Arm], comparisons: dict[Pair, Comparison], noise: SeedNoise) -> float | None:
     """The smallest detectable difference between two arms of as many seeds as the median arm has."""
     compared = sorted({i for pair in comparisons for i in pair})
@@ -108,11 +134,16 @@ class ComparedArm:
     index: int  # in the table's arms
     arms: list[Arm]  # of the table
     comparisons: Comparisons | None
+    losses: LossComparisons | None = None
 
 
-def compared_arms(arms: list[Arm], comparisons: Comparisons | None) -> list[ComparedArm]:
+def compared_arms(
+    arms: list[Arm], comparisons: Comparisons | None, losses: LossComparisons | None = None
+) -> list[ComparedArm]:
     return [
-        ComparedArm(arm, None if comparisons is None else summary_of(arm, comparisons), index, arms, comparisons)
+        ComparedArm(
+            arm, None if comparisons is None else summary_of(arm, comparisons), index, arms, comparisons, losses
+        )
         for index, arm in enumerate(arms)
     ]
 

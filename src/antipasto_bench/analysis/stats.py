@@ -20,6 +20,7 @@ from .variance import (
     arm_means,
     half_width,
     p_value,
+    pooled,
     sample_variance,
     score_table,
     seed_variance,
@@ -43,7 +44,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arm A less arm B; all in differences of accuracy, [-1, 1]. low and high are the 95% interval."""
+    """Arm A less arm B, in differences of accuracy, [-1, 1], or of loss. low and high are the 95% interval."""
 
     difference: float
     stderr: float
@@ -99,11 +100,7 @@ def seed_noise(arms: Iterable[ArrayLike]) -> SeedNoise:
     Raises:
         ValueError: an arm has no score, or one is not 0, 1 or nan.
     """
-    noises = [arm_means(score_table(arm)).noise for arm in arms]
-    df = fsum(noise.df for noise in noises)
-    variance = fsum(noise.df * noise.variance for noise in noises)
-    chance = fsum(noise.df * noise.chance for noise in noises)
-    return SeedNoise(variance / df, chance / df, df) if df else SeedNoise(0.0, 0.0, 0.0)
+    return pooled(arm_means(score_table(arm)).noise for arm in arms)
 
 
 def summarise(correct: ArrayLike, family: SeedNoise | None = None) -> Summary:

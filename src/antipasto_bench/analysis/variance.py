@@ -2,8 +2,9 @@
 
 A table of scores is (seeds, questions): 1 right, 0 wrong, nan missing, the same questions in the same order in every
 row and for every arm. What is estimated is the accuracy of a method, over the questions one could ask and the seeds
-one could train with. Three things then vary (two-way random effects; Searle, Casella & McCulloch, Variance Components,
-1992, ch. 4). With n questions, k seeds, p_q the mean of question q over seeds and a_s the accuracy of seed s:
+one could train with. (Tables of losses, see losses.py, hold real numbers; the same holds for them, in nats.) Three
+things then vary (two-way random effects; Searle, Casella & McCulloch, Variance Components, 1992, ch. 4). With n
+questions, k seeds, p_q the mean of question q over seeds and a_s the accuracy of seed s:
 
     V = var_q(p_q) / n              questions, and the noise that averaging over the seeds has left in them
     B = var_s(a_s)                  seeds, and the noise below; known from f = k - 1 degrees of freedom
@@ -21,7 +22,7 @@ questions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum, inf, nan, sqrt
 
@@ -83,17 +84,27 @@ def arm_means(table: Array) -> ArmMeans:
     if not present.all():
         table = table[present.any(1)][:, present.any(0)]
         present = ~np.isnan(table)
-    right, (seeds, n) = np.where(present, table, 0.0), table.shape
+    scores, (seeds, n) = np.where(present, table, 0.0), table.shape
     per_question, per_seed = present.sum(0), present.sum(1)
-    means = right.sum(0) / per_question
-    deviations = (right.sum(1) - [fsum(means[row].tolist()) for row in present]) / per_seed
+    means = scores.sum(0) / per_question
+    deviations = (scores.sum(1) - [fsum(means[row].tolist()) for row in present]) / per_seed
     if seeds == 1:
         return ArmMeans(means, deviations, SeedNoise(0.0, 0.0, 0.0))
-    # k scores of 0 or 1 with mean p have squares k p (1 - p) about it. What seeds do not explain of their sum is noise.
-    squares = fsum((per_question * means * (1 - means)).tolist()) - fsum((per_seed * deviations**2).tolist())
+    # What seeds do not explain of the squares about each question's mean is noise.
+    about_means = np.where(present, (table - means) ** 2, 0.0)
+    squares = fsum(about_means.ravel().tolist()) - fsum((per_seed * deviations**2).tolist())
     df = int(per_seed.sum()) - n - seeds + 1
     chance = max(0.0, squares) / df * fsum((1 / per_seed).tolist()) / seeds if df > 0 else 0.0
     return ArmMeans(means, deviations, SeedNoise(sample_variance(deviations), chance, seeds - 1.0))
+
+
+def pooled(noises: Iterable[SeedNoise]) -> SeedNoise:
+    """The noise of many arms, weighted by degrees of freedom; an arm with one seed adds nothing."""
+    noises = list(noises)
+    df = fsum(noise.df for noise in noises)
+    variance = fsum(noise.df * noise.variance for noise in noises)
+    chance = fsum(noise.df * noise.chance for noise in noises)
+    return SeedNoise(variance / df, chance / df, df) if df else SeedNoise(0.0, 0.0, 0.0)
 
 
 def sample_variance(values: Array) -> float:
@@ -138,21 +149,25 @@ def seed_variance(arms: Sequence[ArmMeans], family: SeedNoise | None) -> tuple[f
     return max(least, fsum(parts) - chance / (1 + 1 / df)), df
 
 
-def half_width(V: float, S: float, df: float, z: float = Z95) -> float:
+def half_width(V: float, S: float, df: float, z: float = Z95, question_df: float = inf) -> float:
     """(z V + t S) / stderr: half the width of an interval.
 
     Args:
         df: f of S. t is what Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z.
         z: 1.96 for an interval of 95 %.
+        question_df: degrees of freedom of V, where it is estimated from few questions; a t of its own takes the place
+            of z then.
     """
-    return (z * V + _t_quantile(df, z) * S) / sqrt(V + S) if V + S else 0.0
+    return (_t_quantile(question_df, z) * V + _t_quantile(df, z) * S) / sqrt(V + S) if V + S else 0.0
 
 
-def p_value(difference: float, V: float, S: float, df: float) -> float:
+def p_value(difference: float, V: float, S: float, df: float, question_df: float = inf) -> float:
     """Two-sided p of a difference >= 0: 1 - p is the level of the interval that just ends at 0."""
-    most = min(difference / sqrt(V), LARGEST_Z)
-    if half_width(V, S, df, most) > difference:
-        most = optimize.brentq(lambda z: half_width(V, S, df, z) - difference, 0.0, most)
+    if difference == 0:
+        return 1.0
+    most = min(difference / sqrt(V), LARGEST_Z) if V else LARGEST_Z
+    if half_width(V, S, df, most, question_df) > difference:
+        most = optimize.brentq(lambda z: half_width(V, S, df, z, question_df) - difference, 0.0, most)
     return 2 * float(special.ndtr(-most))
 
 

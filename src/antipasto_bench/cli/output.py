@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..analysis.arms import Arm
-    from ..analysis.compare import ArmComparison, TwoAnswers
+    from ..analysis.compare import ArmComparison, LossDifference, TwoAnswers
     from ..analysis.stats import Summary
     from ..core.json_types import Json
     from ..run.execute import Outcome
@@ -68,9 +68,16 @@ def outcome_line(outcome: Outcome) -> str:
     word = "done already" if earlier else "done"
     seconds = "" if earlier or record.total_s is None else f", {record.total_s:.0f} s"
     return (
-        f"{word}: {outcome.run_id}: test {percent(record.test_accuracy, record.test_stderr)}, "
+        f"{word}: {outcome.run_id}: test {percent(record.test_accuracy, record.test_stderr)}{_loss_text(record)}, "
         f"{record.trained_parameters or 0:,} parameters{seconds}"
     )
+
+
+def _loss_text(record: RunRecord) -> str:
+    if record.test_loss is None:
+        return ""
+    stderr = "" if record.test_loss_stderr is None else f" ± {record.test_loss_stderr:.4f}"
+    return f", loss {record.test_loss:.4f}{stderr} nats a token"
 
 
 def _outcome_json(outcome: Outcome) -> Json:
@@ -175,8 +182,17 @@ def comparison_json(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
         **{name: getattr(compared.comparison, name) for name in names},
         "only_a": len(compared.only_a),
         "only_b": len(compared.only_b),
+        "loss": _loss_json(compared.loss),
         "shown": shown,
     }
+
+
+def _loss_json(loss: LossDifference | None) -> Json | None:
+    """Both losses, nats a token, and the numbers of A's less B's; None where they were not measured."""
+    if loss is None:
+        return None
+    numbers = {name: getattr(loss.comparison, name) for name in ("difference", "stderr", "low", "high", "p")}
+    return {"a": loss.a, "b": loss.b, **numbers}
 
 
 def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAnswers]]) -> str:
@@ -193,11 +209,21 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
         f"{c.questions} questions",
         f"right in A and wrong in B: {len(compared.only_a)}; right in B and wrong in A: {len(compared.only_b)}",
     ]
+    if compared.loss is not None:
+        lines.append(_loss_line(compared.loss))
     for side, heading in (("only_a", "right in A, wrong in B"), ("only_b", "right in B, wrong in A")):
         for answer in shown[side]:
             lines.append(f"\n--- {heading}\n{answer['prompt']}\n[right] {answer['target']}")
             lines.append(f"[A]{answer['a'].rstrip()}\n[B]{answer['b'].rstrip()}")
     return "\n".join(lines)
+
+
+def _loss_line(loss: LossDifference) -> str:
+    c = loss.comparison
+    return (
+        f"loss   A {loss.a:.4f}, B {loss.b:.4f} nats a token; A - B {c.difference:+.4f} "
+        f"(95 %: {c.low:+.4f} to {c.high:+.4f}), p = {c.p:.2g}; lower is better"
+    )
 
 
 def _arm_line(name: str, arm: Arm, s: Summary) -> str:

@@ -9,12 +9,13 @@ from typing import Literal
 
 from ..analysis.arms import Arm
 from ..analysis.comparisons import ComparedArm
+from ..analysis.losses import loss_over_seeds, loss_table
 from ..analysis.stats import gap
 from ..store.quantities import QUANTITIES, Quantity, TableColumn, quantity
 from ..store.record import RunRecord
 
 REFERENCE = "lora"  # what every other row is set against
-ACCURACY = quantity("test_accuracy")
+ACCURACY, LOSS = quantity("test_accuracy"), quantity("test_loss")
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,27 @@ def _gap(row: ComparedArm) -> Cell:
     return Cell(f"{_signed(100 * value, 1)}{_plus_minus(stderr)}", value)
 
 
+def _test_loss(row: ComparedArm) -> Cell:
+    arm, mean = row.arm, row.arm.mean("test_loss")
+    if mean is None:
+        return Cell("")
+    if arm.losses is None:  # of some of its seeds alone
+        return Cell(LOSS.text(mean), mean)
+    noise = row.losses.noise if row.losses is not None and arm.trained_on_seeds else None
+    mean, stderr = loss_over_seeds(loss_table(arm.losses.nats, arm.losses.tokens), noise)
+    return Cell(LOSS.text(mean) + ("" if stderr is None else f" ± {LOSS.text(stderr)}"), mean)
+
+
+def _loss_against_reference(row: ComparedArm) -> Cell:
+    """The difference of the losses to the reference's, nats a token, with its corrected p."""
+    reference = reference_of(row.arms)
+    if row.losses is None or reference is None or reference == row.index:
+        return Cell("")
+    i, j = sorted((row.index, reference))
+    difference = row.losses.pairs[i, j].difference * (1 if i == row.index else -1)
+    return Cell(f"{_signed(difference, 4)} (p {p_text(row.losses.p[i, j])})", difference)
+
+
 def _forgetting(row: ComparedArm) -> Cell:
     before, after = row.arm.mean("general_loss_base"), row.arm.mean("general_loss")
     if before is None or after is None or row.arm.untuned:
@@ -137,12 +159,20 @@ def _forgetting(row: ComparedArm) -> Cell:
 
 
 # What is shown of a score in place of its mean over seeds, and the statistics of it that stand beside it.
-IN_PLACE: dict[str, CellOf] = {"test_accuracy": _test, "forgetting": _forgetting}
+IN_PLACE: dict[str, CellOf] = {"test_accuracy": _test, "test_loss": _test_loss, "forgetting": _forgetting}
 BESIDE: dict[str, tuple[Column, ...]] = {
     "test_accuracy": (
         Column("95 %", f"interval of {ACCURACY.label}", _interval, "scores"),
         Column("group", "rows that share a letter are not separated", _group, "scores", left=True),
         Column(f"vs {REFERENCE}", "points, and p corrected for all pairs of the table", _against_reference, "scores"),
+    ),
+    "test_loss": (
+        Column(
+            f"loss vs {REFERENCE}",
+            "nats a token, negative where it is better, and p corrected for all pairs of the table",
+            _loss_against_reference,
+            "scores",
+        ),
     ),
     "valid_accuracy": (Column("valid - test", "points ± one standard error", _gap, "scores"),),
 }

@@ -102,6 +102,7 @@ def page(
     # By id, since an untuned run is in several sections.
     runs = {record.run_id: record for section in sections for record in section.section.records}
     excerpts = {run_id: read_excerpts(run_id, store) for run_id in runs}
+    listed = listed_quantities(runs.values())
     charts: dict[str, VegaLite] = {}
     parts = [_part(section, excerpts, charts) for section in sections]
     environment = Environment(
@@ -110,8 +111,8 @@ def page(
     )  # fmt: skip
     return environment.get_template("report.html.j2").render(
         parts=parts,
-        run_headers=[entry.run_list.header for entry in QUANTITIES if entry.run_list is not None],
-        runs=[_run_page(runs[run_id], excerpts[run_id]) for run_id in sorted(runs)],
+        run_headers=[entry.run_list.header for entry in listed if entry.run_list is not None],
+        runs=[_run_page(runs[run_id], excerpts[run_id], listed) for run_id in sorted(runs)],
         failed=failed,
         references=[published(path) for path in references],
         tried=TRIED,
@@ -200,10 +201,20 @@ def _mean_curve(curves: Iterable[Sequence[CurvePoint]]) -> dict[int, float]:
     return {step: round(sum(loss[step] for loss in losses) / len(losses), 4) for step in steps}
 
 
-def _run_page(record: RunRecord, excerpts: Excerpts) -> RunPage:
+def listed_quantities(records: Iterable[RunRecord], quantities: Sequence[Quantity] = QUANTITIES) -> list[Quantity]:
+    """The columns of the list of every run: those that some run has a value for."""
+    records = list(records)
+    return [
+        entry
+        for entry in quantities
+        if entry.run_list is not None and any(getattr(record, entry.field) is not None for record in records)
+    ]
+
+
+def _run_page(record: RunRecord, excerpts: Excerpts, listed: Sequence[Quantity]) -> RunPage:
     return RunPage(
         id=record.run_id,
-        cells=run_cells(record),
+        cells=run_cells(record, listed),
         numbers=run_card(record),
         config=yaml.safe_dump(record.config_as_recorded(), sort_keys=False),
         trained_on=trained_on([record]),

@@ -116,6 +116,8 @@ def conclusions(section: ComparedSection) -> list[str]:
         first.append(f"These rows are not compared: their {why}.")
     else:
         first.append("test % is accuracy ± one standard error, and 95 % its interval, over questions and seeds.")
+    if any(arm.mean("test_loss") is not None for arm in arms):
+        first.append("test loss is -log p of the reference solutions, in nats a token: lower is better.")
     if any(arm.mean("general_loss") is not None for arm in arms if not arm.untuned):
         first.append("forgets is the rise of the loss on general text, in nats a token.")
     if comparisons is None or len(arms) < 2:

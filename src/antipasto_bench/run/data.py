@@ -121,7 +121,7 @@ class Splits:
     """What a run reads: rows to train on, and questions to validate on that none of those rows came from."""
 
     train: pl.DataFrame  # query, response, original_question
-    valid: pl.DataFrame | None  # question, answer
+    valid: pl.DataFrame | None  # question, answer; of rows that were held out their own response too
 
 
 def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
@@ -157,7 +157,7 @@ def _hold_out(rows: pl.DataFrame, limit: int, name: str) -> pl.DataFrame:
         unaltered = unaltered.filter(pl.col("type").str.starts_with("GSM"))  # MetaMathQA's other half is MATH
     unaltered = unaltered.unique("query", keep="first", maintain_order=True)
     questions = [
-        {"question": query, "answer": f"#### {answer[1].replace(',', '')}"}
+        {"question": query, "answer": f"#### {answer[1].replace(',', '')}", "response": response}
         for query, response in unaltered.select(TRAIN_FIELDS).iter_rows()
         if (answer := _ANSWER.search(response))
     ]

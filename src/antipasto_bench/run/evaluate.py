@@ -25,7 +25,7 @@ from ..spec.config import BASE, EvalConfig, RunConfig
 from ..store.items import Item, headline_of
 from ..store.record import Metrics, Score
 from .answer_log import AnswerLog
-from .data import question_hash, read_questions
+from .data import QUESTION_FIELDS, question_hash, read_questions
 from .process_group import ALONE, ProcessGroup
 from .tasks import check_references, load_tasks, quiet, task_manager, task_with_questions
 
@@ -40,6 +40,7 @@ class SplitScores:
     questions: dict[str, int]  # by task
     seconds: float
     batch_size: int | str  # questions at once, in the end
+    loss: Score = (None, None)  # of the first task's reference solutions, nats a completion token
 
     @property
     def count(self) -> int:
@@ -95,7 +96,7 @@ class Evaluation:
         with quiet():
             headline = load_tasks(manager, first) if test is None else [task_with_questions(manager, first, test)]
             self.test = headline + [task for name in others for task in load_tasks(manager, name)]
-            self.valid = [] if valid is None else [task_with_questions(manager, first, valid)]
+            self.valid = [] if valid is None else [task_with_questions(manager, first, valid.select(QUESTION_FIELDS))]
             for task in self.test:
                 own = config.data is None or task not in headline
                 check_references(task, f"eval.tasks={task.task_name}" if own else str(config.data))

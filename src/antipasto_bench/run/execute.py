@@ -36,10 +36,11 @@ from .active_run import ActiveRun
 from .adapt import adapt
 from .context import RunContext
 from .costs import measure
-from .data import Splits, read_texts
+from .data import QUESTION_FIELDS, Splits, read_texts
 from .evaluate import Evaluation, SplitScores, check_backend
 from .failures import record_failure
 from .forgetting import measure_general_loss, texts_digest
+from .heldout_loss import measure_heldout_losses, with_losses
 from .model_cache import ModelCache
 from .models import model_commit
 from .score import score, set_scores
@@ -193,8 +194,9 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
     measuring = time.perf_counter()
     if texts:
         record.general_loss, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
+    losses = measure_heldout_losses(active, model, tokenizer, evaluation, splits.valid)
     measured_s += time.perf_counter() - measuring
-    scores = score(active, model, tokenizer, evaluation)
+    scores = with_losses(score(active, model, tokenizer, evaluation), losses)
     if not context.group.is_first:
         return {}
     context.models.give_back(run, model)
@@ -259,7 +261,7 @@ def _provenance(run: RunConfig, model: Any, splits: Splits, evaluation: Evaluati
     """Code and machine, and digests of the very model and data that were used, whatever the hub calls them."""
     data = {"train": DataDigest(rows=len(splits.train), sha256=items_digest(splits.train))}
     if splits.valid is not None:
-        data["valid"] = DataDigest(rows=len(splits.valid), sha256=items_digest(splits.valid))
+        data["valid"] = DataDigest(rows=len(splits.valid), sha256=items_digest(splits.valid.select(QUESTION_FIELDS)))
     for task in evaluation.test:
         documents = json.dumps(list(task.eval_docs), sort_keys=True, default=str).encode()
         digest = hashlib.sha256(documents).hexdigest()

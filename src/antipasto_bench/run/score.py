@@ -54,9 +54,11 @@ def set_scores(scores: dict[str, SplitScores], record: RunRecord) -> None:
     record.test_n = test.count
     record.test_accuracy, record.test_stderr = test.headline()
     record.test_strict, record.test_strict_stderr = test.headline(strict=True)
+    record.test_loss, record.test_loss_stderr = test.loss
     if valid is not None:
         record.valid_n = valid.count
         record.valid_accuracy, record.valid_stderr = valid.headline()
         record.valid_strict, _ = valid.headline(strict=True)
+        record.valid_loss, record.valid_loss_stderr = valid.loss
     if record.provenance is not None:
         record.provenance.eval_batch_size = test.batch_size

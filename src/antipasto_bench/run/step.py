@@ -47,6 +47,14 @@ class CompletionLoss:
             batch: as `collate` makes it, best on the CPU: where its labels stand is then known without waiting for a
                 GPU.
         """
+        return self._loss(batch, each_token=False)
+
+    @torch.no_grad()
+    def of_tokens(self, batch: dict[str, Tensor]) -> Tensor:
+        """-log p of each labelled token (labelled tokens,), row after row, in at least float32; it has no gradient."""
+        return self._loss(batch, each_token=True)
+
+    def _loss(self, batch: dict[str, Tensor], each_token: bool) -> Tensor:
         scored = batch["labels"][:, 1:] != IGNORED  # by the position that predicts: (batch, longest - 1)
         # Padding stands to the right, where no real token looks: without a mask attention is the plain causal one, and
         # of rows that hold several examples the positions tell where one ends.
@@ -59,7 +67,8 @@ class CompletionLoss:
             positions, labels = (_to_device(t, self._head.weight.device) for t in (positions, labels))
             with at_positions(self._last, positions), one_sequence:
                 hidden = self._model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
-            return _loss_from_hidden(hidden, self._head, positions, labels)
+            of_hidden = _token_losses_from_hidden if each_token else _loss_from_hidden
+            return of_hidden(hidden, self._head, positions, labels)
         # No logits are made before the first labelled token.
         count = scored.shape[1] - int(scored.any(0).nonzero()[0])
         positions = scored[:, -count:].flatten().nonzero()[:, 0]
@@ -67,7 +76,8 @@ class CompletionLoss:
         with one_sequence:
             logits = self._model(**inputs, use_cache=False, logits_to_keep=count + 1).logits[:, -count - 1 : -1]
         positions, labels = (_to_device(t, logits.device) for t in (positions, labels))
-        return cross_entropy(logits.flatten(0, 1)[positions].float(), labels, reduction="sum")
+        how = "none" if each_token else "sum"
+        return cross_entropy(_at_least_float32(logits.flatten(0, 1)[positions]), labels, reduction=how)
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -87,6 +97,21 @@ def _loss_from_hidden(hidden: Tensor, head: nn.Linear, positions: Tensor, labels
     how = "sum" if hidden.dtype == torch.float32 else "none"
     by_chunks = nn.LinearCrossEntropyOptions(batch_chunk_size=chunk, chunking_method=None)
     return linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
+
+
+def _token_losses_from_hidden(hidden: Tensor, head: nn.Linear, positions: Tensor, labels: Tensor) -> Tensor:
+    """-log p of each token, with the arguments of `_loss_from_hidden`. Without autograd no chunk of logits is saved."""
+    chunk = max(1, LOGITS_BYTES // (4 * head.out_features))
+    rows = hidden.index_select(0, positions)
+    losses = [
+        cross_entropy(_at_least_float32(head(part)), targets, reduction="none")
+        for part, targets in zip(rows.split(chunk), labels.split(chunk), strict=True)
+    ]
+    return torch.cat(losses)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 class StepMetrics:

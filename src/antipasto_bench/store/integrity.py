@@ -10,7 +10,7 @@ import polars as pl
 from ..core.errors import UserError
 from ..core.files import write_bytes
 from .folders import Store
-from .items import headline_scores, headline_task, items_digest
+from .items import headline_scores, headline_task, items_digest, token_losses, weighted_token_loss
 from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
 from .recording import record_in, store_result
 from .run_folder import RunFolder
@@ -21,7 +21,7 @@ def verify(store: Store) -> list[str]:
     """Everything that is wrong with the results, a line each; nothing is changed.
 
     Every line of the table is a whole row of a known schema; no run has two results; every result has its questions,
-    and they are those it was made from and give its accuracy; no questions lie about without a row.
+    and they are those it was made from and give its accuracy and its losses; no questions lie about without a row.
     """
     problems: list[str] = []
     results: Counter[str] = Counter()
@@ -67,12 +67,29 @@ def _items_problems(record: RunRecord, store: Store) -> list[str]:
         return [f"{run_id}: {path} cannot be read: {' '.join(str(error).split())[:120]}"]
     if digest != record.items_sha256:
         return [f"{run_id}: {path} is not what its row was made from"]
-    test = items.filter((pl.col("split") == "test") & (pl.col("task") == headline_task(record)))
+    of_task = items.filter(pl.col("task") == headline_task(record))
+    test = of_task.filter(split="test")
     accuracy = float(headline_scores(test).mean())
-    if record.test_accuracy is None or abs(accuracy - record.test_accuracy) > 1e-9:
-        recorded = "none" if record.test_accuracy is None else f"{record.test_accuracy:.4f}"
-        return [f"{run_id}: its questions give {accuracy:.4f}, its row says {recorded}"]
+    if not _same(accuracy, record.test_accuracy):
+        return [f"{run_id}: its questions give {_number(accuracy)}, its row says {_number(record.test_accuracy)}"]
+    for split, recorded in (
+        ("test", (record.test_loss, record.test_loss_stderr)),
+        ("valid", (record.valid_loss, record.valid_loss_stderr)),
+    ):
+        losses = token_losses(of_task.filter(split=split))
+        given = (None, None) if losses is None else weighted_token_loss(*losses)
+        if not all(map(_same, given, recorded)):
+            texts = [" ± ".join(map(_number, score)) for score in (given, recorded)]
+            return [f"{run_id}: its questions give a {split} loss of {texts[0]}, its row says {texts[1]}"]
     return []
+
+
+def _same(given: float | None, recorded: float | None) -> bool:
+    return given == recorded if given is None or recorded is None else abs(given - recorded) <= 1e-9
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
 
 
 def rebuild(store: Store) -> list[str]:

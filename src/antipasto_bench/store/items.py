@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from ..core.errors import UserError
 from ..core.files import write_bytes
 from .folders import Store
-from .record import RunRecord
+from .record import RunRecord, Score
 
+LOSS_FILTER = "reference"  # of the reference solution's loss, which no answer of the model is needed for
+LOSS_METRICS = ("loss", "tokens")  # nats, summed over the completion's tokens; and how many tokens those are
 HEADLINE_FILTERS = ("given-answer", "flexible-extract", "none")  # the second: of rows of the first scoring rules
 HEADLINE_METRICS = ("exact_match", "acc")
 
@@ -32,7 +35,7 @@ class Item:
     sha1: str  # of the question's text
     filter: str
     metric: str
-    score: float  # 1 right, 0 wrong
+    score: float  # 1 right, 0 wrong; under LOSS_FILTER nats, or a number of tokens
 
 
 _POLARS_TYPES = {str: pl.String, int: pl.Int64, float: pl.Float64}
@@ -47,9 +50,9 @@ def headline_of(pairs: Iterable[tuple[str, str]]) -> tuple[str, str]:
     """The filter and metric by which a task's items are ranked.
 
     Args:
-        pairs: every filter with every metric that the items have, in their order.
+        pairs: every filter with every metric that the items have, in their order. Those of the loss are left out.
     """
-    pairs = list(dict.fromkeys(pairs))
+    pairs = [(name, metric) for name, metric in dict.fromkeys(pairs) if not _is_loss(name, metric)]
     filters, metrics = [name for name, _ in pairs], [metric for _, metric in pairs]
     name = next((f for f in HEADLINE_FILTERS if f in filters), filters[0])
     return name, next((m for m in HEADLINE_METRICS if m in metrics), metrics[0])
@@ -59,6 +62,45 @@ def headline_scores(items: pl.DataFrame) -> NDArray[np.float64]:
     """The headline score of each question, in the questions' order."""
     name, metric = headline_of(items.select("filter", "metric").unique(maintain_order=True).iter_rows())
     return items.filter((pl.col("filter") == name) & (pl.col("metric") == metric)).sort("doc_id")["score"].to_numpy()
+
+
+def _is_loss(name: str, metric: str) -> bool:
+    return name == LOSS_FILTER and metric in LOSS_METRICS
+
+
+def token_losses(items: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Nats and completion tokens of each question's reference solution, in the questions' order.
+
+    Args:
+        items: of one task and split.
+
+    Returns:
+        None where the loss was not measured.
+    """
+    of_loss = items.filter(pl.col("filter") == LOSS_FILTER).sort("doc_id")
+    nats, tokens = (of_loss.filter(pl.col("metric") == metric)["score"].to_numpy() for metric in LOSS_METRICS)
+    return (nats, tokens) if len(nats) and len(nats) == len(tokens) else None
+
+
+def weighted_token_loss(nats: NDArray[np.float64], tokens: NDArray[np.float64]) -> Score:
+    """The loss a token over all questions, in nats, and its standard error over the questions.
+
+    With l_q nats and t_q tokens of question q, of n questions: R = sum l / sum t, each token of the same weight. R is a
+    ratio of two sums that vary with the questions, so its error is that of the linearised ratio:
+
+        stderr^2 = n / (n - 1) * sum (l_q - R t_q)^2 / (sum t)^2
+
+    (Cochran, Sampling Techniques, 3rd ed. 1977, section 2.11, without the factor for a finite population.)
+
+    Returns:
+        (R, stderr); stderr is None for a single question, and both are None where there is no token.
+    """
+    n, total = len(tokens), math.fsum(tokens.tolist())
+    if not total:
+        return None, None
+    ratio = math.fsum(nats.tolist()) / total
+    squares = math.fsum(((nats - ratio * tokens) ** 2).tolist())
+    return ratio, math.sqrt(n / (n - 1) * squares) / total if n > 1 else None
 
 
 def items_of(record: RunRecord, store: Store, split: str) -> pl.DataFrame:

@@ -136,10 +136,25 @@ QUANTITIES = (
         run_card=RunCard(), run_list=RunList("strict %", ",.1f"),
     ),
     Quantity(
+        "test_loss", "test loss", "nats a completion token", "lower", format=".4f",
+        column=TableColumn("scores", "test loss", "of the reference solutions, nats a completion token ± one standard "
+                           "error, over questions and seeds"),
+        run_card=RunCard("test loss, nats a token"), run_list=RunList("test loss", ".4f"),
+    ),
+    Quantity("test_loss_stderr", "± one standard error of test loss", "nats a completion token", "lower", format=".4f",
+             run_card=RunCard("± one standard error, over questions")),
+    Quantity(
         "valid_accuracy", "valid %", "share of questions", "higher", scale=100, format=".1f",
         column=TableColumn("scores", "valid %", "on the questions that learning rates are chosen by"),
         run_card=RunCard(), run_list=RunList("valid %", ",.1f"),
     ),
+    Quantity(
+        "valid_loss", "valid loss", "nats a completion token", "lower", format=".4f",
+        column=TableColumn("scores", "valid loss", "test loss on the validation questions"),
+        run_card=RunCard("valid loss, nats a token"),
+    ),
+    Quantity("valid_loss_stderr", "± one standard error of valid loss", "nats a completion token", "lower",
+             format=".4f", run_card=RunCard("± one standard error, over questions")),
     Quantity("general_loss_base", "loss on general text, before", "nats a token", "lower", format=".3f",
              run_card=RunCard()),
     Quantity("general_loss", "loss on general text, after", "nats a token", "lower", format=".3f",

@@ -145,7 +145,7 @@ class Timing(_Part):
     train_s: float | None = None
     eval_s: float | None = None  # test and validation
     total_s: float | None = None  # but for the measuring of costs
-    measure_s: float | None = None  # forgetting and costs
+    measure_s: float | None = None  # forgetting, held-out loss and costs
     finished_at: str | None = None  # UTC, ISO 8601
 
 

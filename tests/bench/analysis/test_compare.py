@@ -1,12 +1,14 @@
 """Claims about `compare`: it names what it compares, counts questions as they are, and shows what flipped."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from command import bench
 from recorded import record
 
 from antipasto_bench.analysis.compare import answers, compare_two, select
+from antipasto_bench.cli.output import comparison_json, comparison_text
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
@@ -63,6 +65,36 @@ def test_runs_on_different_questions_are_not_compared(store):
     append(store.table, record(store, "lora", [0], n=9, steps=7))
     with pytest.raises(UserError, match="different questions"):
         compare_two("lora lr=1e-2 steps=300", "lora steps=7", store)
+
+
+def test_losses_are_compared_over_the_same_questions_and_seeds(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    easier = [5.0 + i % 3 for i in range(8)]
+    for seed in range(3):
+        append(store.table, record(store, "lora", [0, 1], nats=easier, seed=seed))
+        append(store.table, record(store, "dora", [0, 1], nats=[x + 0.5 + 0.1 * seed for x in easier], seed=seed))
+    found = compare_two("lora", "dora", store)
+    assert found.loss is not None
+    tokens = sum(range(10, 18))
+    assert (found.loss.a, found.loss.b) == pytest.approx((sum(easier) / tokens, (sum(easier) + 8 * 0.6) / tokens))
+    assert found.loss.comparison.difference == pytest.approx(-8 * 0.6 / tokens)
+    assert found.loss.comparison.high < 0, "every seed and question says so"
+    assert found.comparison.difference == 0, "losses are not taken for answers"
+    assert json.loads(json.dumps(comparison_json(found, {})))["loss"]["p"] == found.loss.comparison.p < 0.05
+    line = comparison_text(found, {"only_a": [], "only_b": []}).splitlines()[-1]
+    assert line.startswith("loss   A 0.4352, B 0.4796 nats a token; A - B -0.0444 (95 %: -0.0")
+    assert line.endswith("; lower is better")
+
+
+def test_losses_of_other_tokens_or_of_one_arm_alone_are_not_compared(store):
+    """Another tokenizer splits a solution into other tokens; older runs have no losses."""
+    append(store.table, record(store, "dora", [0], nats=[1.0] * 8))
+    assert compare_two("lora", "dora", store).loss is None
+    assert comparison_json(compare_two("lora", "dora", store), {})["loss"] is None
+    one = select("dora", store)
+    other = replace(one.losses, tokens=one.losses.tokens + 1)
+    assert one.losses.paired_with(one.losses)
+    assert not one.losses.paired_with(other)
 
 
 def test_both_answers_to_a_question_that_flipped_come_from_the_samples_of_each_arms_first_run(store):

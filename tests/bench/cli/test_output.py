@@ -33,6 +33,11 @@ def test_a_worker_is_named_before_its_lines_but_not_before_its_json(capsys):
     [
         ("ok", {"total_s": 8.4}, "done: RUN: test 43.2 ± 1.4 %, 1,234 parameters, 8 s"),
         ("done", {"total_s": 8.4}, "done already: RUN: test 43.2 ± 1.4 %, 1,234 parameters"),
+        (
+            "ok",
+            {"total_s": 8.4, "test_loss": 0.41234, "test_loss_stderr": 0.00876},
+            "done: RUN: test 43.2 ± 1.4 %, loss 0.4123 ± 0.0088 nats a token, 1,234 parameters, 8 s",
+        ),
         ("failed", {"status": "failed", "error": "the disk is full"}, "failed: RUN: the disk is full"),
         (
             "done",

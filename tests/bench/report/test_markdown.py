@@ -166,6 +166,39 @@ def test_costs_stand_beside_their_ratio_to_the_base(store):
     assert "medians over one batch of 64 tokens" in text
 
 
+def test_losses_stand_beside_their_difference_to_lora(store):
+    """Corrected for all pairs, and in no table of runs that have none."""
+    append(store.table, record(store, "ia3", [0, 1]))
+    assert "loss" not in " ".join(cells(render(store))["variant"])
+    store.table.unlink()
+    for seed in range(3):
+        for variant, more in (("lora", 0.0), ("dora", 0.0), ("hra", 1.5)):
+            nats = [5.0 + i % 3 + more + 0.01 * seed * (variant != "dora") for i in range(8)]
+            append(store.table, record(store, variant, [0, 1], nats=nats, seed=seed))
+    text = render(store)
+    table = cells(text)
+    columns = table["variant"]
+    loss, difference = columns.index("test loss"), columns.index("loss vs lora")
+    assert table["lora"][loss].startswith("0.4359 ± 0.0")
+    assert table["lora"][difference] == ""
+    assert table["dora"][difference].startswith("-0.0007 (p ")
+    assert table["hra"][difference].startswith("+0.1111 (p ")
+    p = {name: float(table[name][difference].split("(p ")[1].rstrip(")").lstrip("< ")) for name in ("dora", "hra")}
+    assert p["dora"] > 0.05 > p["hra"]
+    assert table["hra"][columns.index("valid loss")] == "0.5470"
+    assert "test loss is -log p of the reference solutions, in nats a token: lower is better." in text
+
+
+def test_an_arm_of_which_some_seeds_have_losses_shows_their_mean_and_is_not_compared_by_it(store):
+    append(store.table, record(store, "lora", [0, 1], nats=[5.0] * 8, seed=0))
+    append(store.table, record(store, "lora", [0, 1], seed=1))
+    append(store.table, record(store, "dora", [0, 1], nats=[5.0] * 8))
+    table = cells(render(store))
+    loss = table["variant"].index("test loss")
+    assert (table["lora"][loss], table["dora"][loss][:8]) == ("0.3704", "0.3704 ±")
+    assert "loss vs lora" not in table["variant"]
+
+
 def test_bold_is_what_the_first_row_is_not_separated_from_and_nothing_where_all_are_alike(store):
     easy = list(range(300))
     for variant, count in (("lora", 240), ("dora", 238), ("antipasto", 60)):

@@ -11,7 +11,7 @@ from antipasto_bench.analysis.compared_sections import compared_sections
 from antipasto_bench.report.columns import all_columns
 from antipasto_bench.report.cost_text import card, cost_json, measured_line
 from antipasto_bench.report.figures import axes, points_of
-from antipasto_bench.report.html import run_card, run_cells
+from antipasto_bench.report.html import listed_quantities, run_card, run_cells
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.quantities import (
     QUANTITIES,
@@ -96,6 +96,17 @@ def test_the_untuned_model_is_told_by_its_own_measurements_without_a_ratio():
     line = measured_line(MEASURED, untuned=True)
     assert line.startswith("1,424 tokens: forward 20.0 ms, backward 25.0 ms, peak 512 MB, keeps 10.0 MB for backward")
     assert line.endswith("generates 1,000.0 tokens/s")
+
+
+def test_the_list_of_runs_has_the_columns_that_some_run_has_a_value_for(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    old, new = record(store, "lora", [0, 1]), record(store, "dora", [0, 1], nats=[5.0] * 8)
+    fields = [entry.field for entry in listed_quantities([old, new])]
+    assert fields[:3] == ["test_accuracy", "test_strict", "test_loss"]
+    assert [entry.field for entry in listed_quantities([old])] == [field for field in fields if field != "test_loss"]
+    assert [cell.text for cell in run_cells(new, listed_quantities([old, new]))][:3] == ["25.0", "25.0", "0.3704"]
+    assert ("test loss, nats a token", "0.3704") in run_card(new)
+    assert not any("loss" in label for label, _ in run_card(old))
 
 
 def test_an_axis_takes_the_lower_for_the_better():

@@ -13,15 +13,18 @@ import pytest
 import torch
 from accelerate import dispatch_model
 from safetensors.torch import load_file
-from small_runs import SMALL, make, small, store_in
+from small_runs import SMALL, answers_of, make, small, store_in
 
 import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.run.models import _check_held, load_model
+from antipasto_bench.store.items import LOSS_FILTER
 from antipasto_bench.store.table import read_table
 
 pytestmark = pytest.mark.slow
+
+OF_LOSS = pl.col("filter") == LOSS_FILTER
 
 
 def together(variant, given, store, **options):
@@ -57,7 +60,10 @@ def assert_the_same_run(run, alone, parted):
         torch.testing.assert_close(two[name], tensor, rtol=2e-2, atol=2e-3)
     items = [pl.read_parquet(store.items(run.run_id)) for store in (alone, parted)]
     assert items[1].drop("score").equals(items[0].drop("score")), "every question once, in the same order"
-    assert (items[1]["score"] == items[0]["score"]).mean() > 0.9
+    answers, losses = ([part.filter(condition)["score"] for part in items] for condition in (~OF_LOSS, OF_LOSS))
+    assert (answers[1] == answers[0]).mean() > 0.9
+    assert losses[1].to_list() == pytest.approx(losses[0].to_list(), rel=2e-2), "the adapters differ by as much"
+    assert rows[1]["test_loss"] == pytest.approx(rows[0]["test_loss"], rel=2e-3)
     for name, row in zip(("alone", "parted"), rows, strict=True):
         own = items[name == "parted"].filter(pl.col("split") == "test", pl.col("filter") == "given-answer")
         assert row["test_accuracy"] == pytest.approx(own["score"].mean())
@@ -176,8 +182,9 @@ def test_an_adapter_works_beside_layers_that_accelerate_places(tmp_path):
     one, two = (load_file(store.run_folder(runs[0].run_id).adapter) for store in stores)
     # Between placed layers every token goes the whole way, so that sums are taken in another order.
     torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-6)
-    digests = [read_table(store.table)["items_sha256"][0] for store in stores]
-    assert digests[0] == digests[1]
+    assert answers_of(runs[0].run_id, stores[0]) == answers_of(runs[1].run_id, stores[1])
+    losses = [read_table(store.table)["test_loss"][0] for store in stores]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["lora", "ia3", "hra", "pissa"])

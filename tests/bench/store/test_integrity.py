@@ -60,6 +60,27 @@ def test_a_row_that_says_more_than_its_questions_is_named(store):
     assert verify(store)[0] == "line 1: not a whole row"
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"test_loss": 0.5}, "a test loss of 0.5926 ± 0.0380, its row says 0.5000 ± 0.0380"),
+        ({"test_loss_stderr": None}, "a test loss of 0.5926 ± 0.0380, its row says 0.5926 ± none"),
+        ({"valid_loss": 0.6}, "a valid loss of 0.5926 ± 0.0380, its row says 0.6000 ± 0.0380"),
+    ],
+)
+def test_a_row_that_says_another_loss_than_its_questions_is_named(store, fields, said):
+    append(store.table, record(store, "dora", [0, 1], nats=[8.0] * 8))
+    assert verify(store) == []
+    append(store.table, record(store, "lora", [0, 1], nats=[8.0] * 8, fields=fields))
+    (problem,) = verify(store)
+    assert problem.endswith(f"its questions give {said}")
+
+
+def test_a_row_with_a_loss_that_no_question_backs_is_named(store):
+    append(store.table, record(store, "lora", [0, 1], fields={"test_loss": 0.5}))
+    assert verify(store)[0].endswith("its questions give a test loss of none ± none, its row says 0.5000 ± none")
+
+
 def test_a_row_of_another_schema_is_named(store):
     append(store.table, record(store, "lora", [0]))
     store.table.write_text(store.table.read_text().replace(f'"schema": {SCHEMA_VERSION}', '"schema": 7'))
