@@ -15,7 +15,6 @@ from .adapter import (
     disabled,
     recalibrate,
     set_coeff,
-    tensor_checksums,
     trainable_parameters,
 )
 from .attachment import attachment
@@ -29,6 +28,7 @@ from .merging import merge, merge_refusal, unmerge
 from .peft_format import change_as_product, save_peft
 from .routing import reference_logprobs, routed, zeroed
 from .targets import find_targets
+from .tensor_bytes import tensor_checksums
 from .variant import REGISTRY, Factors, InputVariant, ParamSpec, Variant, added_macs, count_parameters, register
 from .variants.antipasto import AntiPaSTOConfig
 from .variants.antipasto_ablate import AntiPaSTOAblateConfig
