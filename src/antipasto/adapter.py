@@ -58,7 +58,7 @@ def attach(
     if generator is not None and generator.device.type != "cpu":
         raise AdapterError(f"generator is on {generator.device}; give a CPU generator, which works for every device")
     variant = REGISTRY[cfg.variant]
-    targets = find_targets(model, cfg)
+    targets = find_targets(model, cfg, strict=saved is None)
     require_adaptable(model, targets, variant, cfg)
     state = Attachment(cfg, variant, targets, [p for p in model.parameters() if p.requires_grad])
     setattr(model, STATE, state)
@@ -73,7 +73,10 @@ def attach(
             add_tensors(layer, specs, dtype if quantisation(layer) else layer.weight.dtype, generator)
             with torch.no_grad():
                 if saved is None or not variant.needs_data(cfg):
-                    variant.init(layer, cfg, weight, gathered[name])
+                    try:
+                        variant.init(layer, cfg, weight, gathered[name])
+                    except AdapterError as error:
+                        raise AdapterError(f"{name}: {error}") from error
                 extracted = variant.extracted_factors(layer, cfg)
                 if extracted is not None:
                     state.extracted_factors[name] = extracted

@@ -59,7 +59,7 @@ def _retried(what: str, decompose: Callable[[Tensor], tuple[Tensor, ...]], A: Te
     warnings.warn(f"the {matrix} failed on {A.device} ({reason}); computed on the CPU in float64", stacklevel=4)
     try:
         precise = decompose(A.cpu().double())
-    except torch.linalg.LinAlgError as error:
+    except RuntimeError as error:
         raise AdapterError(f"the {matrix} failed on {A.device} and on the CPU: {error}") from error
     if non_finite(enumerate(precise)):
         raise AdapterError(f"the {matrix} is not finite, on {A.device} nor on the CPU")
