@@ -60,7 +60,8 @@ def _checksum(tensor: Tensor) -> Tensor:
     for part in _contiguous_parts(tensor):
         in_a_word = max(1, 8 // part.element_size())
         words = len(part) // in_a_word * in_a_word if part.storage_offset() % in_a_word == 0 else 0
-        total += part[:words].view(torch.int64).sum()
+        if words:
+            total += part[:words].view(torch.int64).sum()
         for rest in part[words:].split(CHUNK):  # a sum of shorter integers copies them to 64 bits
             total += rest.view(INTEGERS[min(8, rest.element_size())]).sum(dtype=torch.int64)
     return total
@@ -70,7 +71,7 @@ def _contiguous_parts(tensor: Tensor) -> Iterator[Tensor]:
     """All elements of a tensor, as one-dimensional tensors without gaps; small copies where it has gaps itself."""
     tensor = tensor.permute(sorted(range(tensor.dim()), key=tensor.stride, reverse=True))  # of a transposed tensor
     if tensor.is_contiguous() or tensor.numel() <= CHUNK:
-        yield tensor.reshape(-1)
+        yield tensor.contiguous().reshape(-1)
         return
     for part in tensor.split(max(1, CHUNK * len(tensor) // tensor.numel())):
         yield from _contiguous_parts(part if len(tensor) > 1 else part[0])
