@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_model import ALL, attach, name_of
+from tiny_model import ALL, attach, configs, name_of
 from torch import nn
 
 import antipasto
@@ -82,6 +82,23 @@ def test_wanda_scores_do_not_see_signs(tiny):
         one.update(x)
         other.update(x)
         assert torch.equal(one.pooled(), other.pooled())
+
+
+@pytest.mark.parametrize("cfg", [cfg for cfg in configs() if antipasto.REGISTRY[cfg.variant].needs_data(cfg)],
+                         ids=name_of)  # fmt: skip
+def test_calibration_sees_the_activations_of_the_whole_base_model(tiny, cfg):
+    seen, expected = [], []
+    for inputs in (expected, seen):
+        handle = tiny.lin2.register_forward_pre_hook(lambda layer, args, inputs=inputs: inputs.append(args[0]))
+        if inputs is expected:
+            generator = torch.Generator().manual_seed(0)
+            for _ in range(3 if antipasto.REGISTRY[cfg.variant].contrastive else 2):  # as tiny_model.attach draws them
+                tiny(torch.randn(4, 16, 20, generator=generator))
+        else:
+            attach(tiny, cfg)
+        handle.remove()
+    assert len(seen) == len(expected) >= 2
+    assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=True))
 
 
 @pytest.mark.parametrize("basis", ["wanda", "asvd", "corda"])
