@@ -105,9 +105,9 @@ def _key(W: Tensor) -> str:
 
 def _digest(key: str, factors: SVDFactors) -> Tensor:
     digest = hashlib.sha256(key.encode())  # so that a file renamed to another key counts as damaged
-    for tensor in factors:
+    for tensor in [factor.contiguous() for factor in factors]:  # alive while its memory is read
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(memory_of(tensor.contiguous()))
+        digest.update(memory_of(tensor))
     return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
 
 
