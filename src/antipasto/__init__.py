@@ -15,7 +15,6 @@ from .adapter import (
     disabled,
     recalibrate,
     set_coeff,
-    tensor_checksums,
     trainable_parameters,
 )
 from .attachment import attachment
@@ -28,7 +27,8 @@ from .layer import Layer
 from .merging import merge, merge_refusal, unmerge
 from .peft_format import change_as_product, save_peft
 from .routing import reference_logprobs, routed, zeroed
-from .targets import find_targets
+from .targets import find_targets, kinds_of
+from .tensor_bytes import tensor_checksums
 from .variant import REGISTRY, Factors, InputVariant, ParamSpec, Variant, added_macs, count_parameters, register
 from .variants.antipasto import AntiPaSTOConfig
 from .variants.antipasto_ablate import AntiPaSTOAblateConfig
@@ -95,6 +95,7 @@ __all__ = [
     "detach",
     "disabled",
     "find_targets",
+    "kinds_of",
     "load",
     "merge",
     "merge_refusal",

@@ -8,7 +8,7 @@ needs another weight (PiSSA, or a merged adapter), its own tensor is stored and 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,13 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from . import variants as _variants  # noqa: F401  registers every variant
+from .adaptable import require_adaptable
 from .attachment import STATE, Attachment, Weights, attachment
 from .calibration import Contrast, calibrate, require_tokens
 from .config import AdapterConfig, AdapterError
+from .decompositions import non_finite
 from .layer import Layer, lora_parameters, lora_tensors
-from .quantised import quantisation, repacked, weight_of
+from .quantised import quantisation, weight_of
 from .targets import find_targets
-from .variant import REGISTRY, ParamSpec, Variant, accumulation_dtype, at_least_float32
+from .tensor_bytes import tensor_checksums
+from .variant import REGISTRY, ParamSpec, Variant, accumulation_dtype, at_least_float32, compute_dtype
 
 
 def attach(
@@ -55,8 +58,8 @@ def attach(
     if generator is not None and generator.device.type != "cpu":
         raise AdapterError(f"generator is on {generator.device}; give a CPU generator, which works for every device")
     variant = REGISTRY[cfg.variant]
-    targets = find_targets(model, cfg)
-    _check(model, targets, variant, cfg)
+    targets = find_targets(model, cfg, strict=saved is None)
+    require_adaptable(model, targets, variant, cfg)
     state = Attachment(cfg, variant, targets, [p for p in model.parameters() if p.requires_grad])
     setattr(model, STATE, state)
     try:
@@ -70,7 +73,10 @@ def attach(
             add_tensors(layer, specs, dtype if quantisation(layer) else layer.weight.dtype, generator)
             with torch.no_grad():
                 if saved is None or not variant.needs_data(cfg):
-                    variant.init(layer, cfg, weight, gathered[name])
+                    try:
+                        variant.init(layer, cfg, weight, gathered[name])
+                    except AdapterError as error:
+                        raise AdapterError(f"{name}: {error}") from error
                 extracted = variant.extracted_factors(layer, cfg)
                 if extracted is not None:
                     state.extracted_factors[name] = extracted
@@ -82,6 +88,8 @@ def attach(
                 if saved is not None:
                     _check_saved(name, variant, cfg, layer, saved.get(name, {}))
                     variant.restore(layer, cfg, saved[name])
+        if saved is None:
+            _require_finite(targets)
         state.hook(model)
         state.initial_checksums = {} if saved is not None else tensor_checksums(trainable_parameters(model))
     except BaseException:
@@ -90,38 +98,12 @@ def attach(
     return model
 
 
-def _check(model: nn.Module, targets: dict[str, Layer], variant: Variant[Any], cfg: AdapterConfig) -> None:
-    """Raise AdapterError where a target cannot be adapted."""
-    owners: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(name)
-    for name, layer in targets.items():
-        try:
-            variant.check(layer.in_features, layer.out_features, cfg)
-        except AdapterError as error:
-            raise AdapterError(f"{name}: {error}") from None
-        bits = quantisation(layer)
-        if bits and not variant.quantised:
-            raise AdapterError(
-                f"{name} is quantised ({bits}), and {cfg.variant} changes the weight itself; load the base model "
-                "unquantised, or choose another variant"
-            )
-        if bits and repacked(layer):
-            raise AdapterError(
-                f"{name} was called in eval mode, and bitsandbytes repacked its weight for that alone; attach before "
-                "the first evaluation, on a freshly loaded model"
-            )
-        if id(layer.weight) not in owners:
-            raise AdapterError(f"{name}: its weight is not a parameter of its own (weight_norm?); leave the layer out")
-        if not bits and not layer.weight.is_floating_point():
-            raise AdapterError(f"{name}: weights of {layer.weight.dtype} are no bitsandbytes layer's; leave it out")
-        if lora_tensors(layer):
-            raise AdapterError(f"{name} has an adapter already, attached to a part of this model; detach that first")
-        others = [owner for owner in owners[id(layer.weight)] if owner != f"{name}.weight".lstrip(".")]
-        if others:
-            raise AdapterError(
-                f"{name} shares its weight with {others[0]}; adapting one would change both, leave it out"
-            )
+def _require_finite(targets: dict[str, Layer]) -> None:
+    """Raise AdapterError where a layer's initial tensors hold NaN or inf."""
+    named = ((name, tensor) for name, layer in targets.items() for tensor in lora_tensors(layer).items())
+    broken = non_finite((f"{name}: its {key}", tensor) for name, (key, tensor) in named)
+    if broken:
+        raise AdapterError(f"{broken[0]} came out with NaN or inf; leave the layer out, or choose by other data")
 
 
 def _check_saved(
@@ -169,7 +151,7 @@ def _gather(model: nn.Module, state: Attachment, data: Any) -> dict[str, Any]:
 def add_tensors(
     layer: Layer, specs: dict[str, ParamSpec], dtype: torch.dtype, generator: torch.Generator | None = None
 ) -> None:
-    """Put a variant's tensors on a layer, on its device; frozen ones in `dtype`.
+    """Put a variant's tensors on a layer, on its device; frozen ones in `compute_dtype(dtype)`.
 
     They are initialised on the CPU in float32, so that a seed gives the same adapter on every device and dtype.
     """
@@ -181,7 +163,8 @@ def add_tensors(
         if spec.trained:
             layer.register_parameter(name, nn.Parameter(tensor.to(device)))
         else:
-            layer.register_buffer(name, tensor.to(device, accumulation_dtype(dtype) if spec.full_precision else dtype))
+            precision = accumulation_dtype if spec.full_precision else compute_dtype
+            layer.register_buffer(name, tensor.to(device, precision(dtype)))
 
 
 def detach(model: nn.Module, *, keep_merged: bool = False) -> nn.Module:
@@ -289,17 +272,4 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         f"{name}.{key}": parameter
         for name, layer in targets.items()
         for key, parameter in lora_parameters(layer).items()
-    }
-
-
-@torch.no_grad()
-def tensor_checksums(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """One integer for each tensor: the sum of its values' bits, read as integers.
-
-    Changing any one value changes it; several changes could cancel.
-    """
-    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return {
-        name: 0 if t.is_meta else int(t.detach().view(integers[t.element_size()]).sum(dtype=torch.int64))
-        for name, t in tensors.items()
     }

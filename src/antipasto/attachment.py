@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from .batched import BatchedTargets
 from .config import AdapterConfig, AdapterError
 from .layer import Layer, bias_of
-from .variant import Factors, InputVariant, Variant
+from .variant import Factors, InputVariant, Variant, compute_dtype
 
 STATE = "_antipasto"
 
@@ -88,7 +90,8 @@ class Attachment:
             return None
         assert isinstance(self.variant, InputVariant)
         x = input_of(args, kwargs).to(next(layer.parameters()).device)
-        adapted = self.variant.adapt_input(layer, self.cfg, x)
+        with without_float16(x.device):
+            adapted = self.variant.adapt_input(layer, self.cfg, x.to(compute_dtype(x.dtype))).to(x.dtype)
         if args:
             return (adapted, *args[1:]), kwargs
         return args, kwargs | {next(iter(kwargs)): adapted}
@@ -97,7 +100,21 @@ class Attachment:
         if not self.enabled:
             return y
         x = input_of(args, kwargs).to(y.device)  # accelerate moves x to the layer's device inside the layer's call only
-        return self.variant.forward(layer, self.cfg, x, y)
+        if y.dtype != torch.float16:
+            return self.variant.forward(layer, self.cfg, x, y)
+        with without_float16(y.device):
+            return self.variant.forward(layer, self.cfg, x.float(), y.float()).to(y.dtype)
+
+
+@contextmanager
+def without_float16(device: torch.device) -> Iterator[None]:
+    """No autocast to float16 for the length of a `with` block: `compute_dtype` says why."""
+    kind = device.type
+    if kind != "meta" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16:
+        with torch.autocast(kind, enabled=False):
+            yield
+    else:
+        yield
 
 
 def input_of(args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:

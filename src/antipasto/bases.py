@@ -25,9 +25,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .config import AdapterError
+from .decompositions import eigh, uncached_svd
 from .moments import ActPool, ChannelPower, Covariance, DirectionPower, OutputCovariance
 from .svd_cache import svd
-from .variant import Calibrator, accumulation_dtype, at_least_float32
+from .variant import Calibrator, accumulation_dtype
 
 
 class FrozenBasis(NamedTuple):
@@ -108,12 +109,11 @@ class CorDA:
         C = gathered.mean()
         if isinstance(gathered, OutputCovariance):
             # With A = W C^1/2, A A^T = W C W^T gives U and S, and P = S^-1 U^T A C^-1/2 = S^-1 U^T W: without C^1/2.
-            W = at_least_float32(W)
-            U, S = _left_singular_pairs(C + cfg.cov_eps * (W @ W.T), r)
+            exact = W.double()
+            U, S = _left_singular_pairs(C + cfg.cov_eps * (exact @ exact.T), r)
             S = S.clamp(min=1e-6 * S[0] + 1e-30)  # where W has fewer than r directions, P is 0
-            U, S = _rounded_for(W, U), _rounded_for(W, S)
-            return FrozenBasis(U, S, U.T @ W / S[:, None])
-        values, vectors = torch.linalg.eigh(C)
+            return FrozenBasis(*(_rounded_for(W, part) for part in (U, S, U.T @ exact / S[:, None])))
+        values, vectors = eigh(C)
         root = (values.clamp(min=0) + cfg.cov_eps).sqrt()  # (d_in,)
         U, S, Q = thin_svd(W.double() @ (vectors * root), r)
         return FrozenBasis(*(_rounded_for(W, part) for part in (U, S, Q @ (vectors / root).T)))
@@ -131,14 +131,14 @@ def thin_svd(A: Float[Tensor, "m n"], r: int) -> tuple[Float[Tensor, "m r"], Flo
         return Ut.T, S, V.T
     U, S = _left_singular_pairs(A @ A.T, r)
     if S[-1] <= 3e-5 * S[0]:
-        U, S, Q = torch.linalg.svd(A, full_matrices=False)
+        U, S, Q = uncached_svd(A)
         return U[:, :r], S[:r], Q[:r]
     return U, S, U.T @ A / S[:, None]
 
 
 def _left_singular_pairs(gram: Float[Tensor, "m m"], r: int) -> tuple[Float[Tensor, "m r"], Float[Tensor, " r"]]:
     """The r leading left singular vectors of A and their singular values, from its Gram matrix A A^T."""
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = eigh(gram)
     return vectors.flip(1)[:, :r], values.flip(0)[:r].clamp(min=0).sqrt()
 
 

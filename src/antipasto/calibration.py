@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .attachment import input_of
 from .config import AdapterError
+from .decompositions import false_ones, is_finite
 from .layer import Layer
 from .quantised import evaluating
 from .variant import Calibrator
@@ -36,9 +37,10 @@ def calibrate(model: nn.Module, layers: Mapping[str, Layer], calibrators: Mappin
             out), a tuple or list of positional arguments, or a tensor.
 
     Raises:
-        AdapterError: no batch, or a layer whose input does not line up with the mask.
+        AdapterError: no batch, a layer whose input does not line up with the mask, or one whose input holds NaN or inf.
     """
     mask: Tensor | None = None
+    finite: dict[str, Tensor] = {}  # a flag of each layer, read once at the end: reading it waits for a GPU
 
     if isinstance(data, Mapping | Tensor):
         raise AdapterError(f"calibration data are a list of batches, got one {type(data).__name__}; write [batch]")
@@ -53,6 +55,8 @@ def calibrate(model: nn.Module, layers: Mapping[str, Layer], calibrators: Mappin
                         f"{name}: {len(flat)} token inputs but an attention_mask of {mask.numel()}; leave the layer out"
                     )
                 flat = flat[mask.reshape(-1).to(flat.device).bool()]
+            if len(flat) and not flat.is_meta:
+                finite[name] = is_finite(flat) & finite.get(name, True)
             calibrators[name].update(flat)
 
         return update
@@ -66,6 +70,12 @@ def calibrate(model: nn.Module, layers: Mapping[str, Layer], calibrators: Mappin
     finally:
         for handle in handles:
             handle.remove()
+    broken = false_ones(finite)
+    if broken:
+        raise AdapterError(
+            f"{broken[0]}: calibration gave it inputs with NaN or inf; check the base model on these data, and load it "
+            "in bfloat16 or float32 where it is in float16, which overflows"
+        )
 
 
 def require_tokens(name: str, tokens: int, minimum: int) -> None:

@@ -22,6 +22,8 @@ ALIASES = {"antipasto_rot": "antipasto"}
 # PEFT's words for three fields, accepted wherever a config is given by keywords.
 PEFT_WORDS = {"target_modules": "target_names", "exclude_modules": "exclude_names", "layers_to_transform": "layers"}
 
+ALL_LINEAR = "all-linear"  # in place of names: every linear layer but the output head
+
 Instance = TypeVar("Instance")
 
 
@@ -42,12 +44,17 @@ class AdapterConfig(metaclass=_AcceptsPeftWords):
             allows it: min(d_in, d_out) of each target.
         alpha: numerator of the scale alpha / r, for the variants that have one; None for r, a scale of 1.
         target_names: regexes; a layer is a target where one matches its whole dotted path, or the end of
-            that path after a dot (`down_proj` matches `model.layers.0.mlp.down_proj`). PEFT's word for it,
-            `target_modules`, is accepted too.
+            that path after a dot (`down_proj` matches `model.layers.0.mlp.down_proj`). Or "all-linear": every linear
+            layer but the output head, as PEFT has it. PEFT's word for it, `target_modules`, is accepted too.
         layers: indices of the decoder blocks to adapt (the first number in a layer's path); None for all. PEFT's word:
             `layers_to_transform`.
         exclude_names: regexes matched the same way; a layer that matches one is no target. PEFT's word:
             `exclude_modules`.
+
+    `attach` refuses a value of these three of which a part does nothing on the model: a pattern or a number without a
+    target, an exclusion without a layer. Class defaults are exempt, since they are written for many models: of such a
+    `target_names` one pattern must match, of such an `exclude_names` none need. A pattern that also names weights that
+    cannot be adapted, such as those of fused experts, is refused until they are excluded, default or not.
 
     Raises:
         AdapterError: a field's value is impossible; the message names the field and what was expected. Or a field was
@@ -76,6 +83,8 @@ class AdapterConfig(metaclass=_AcceptsPeftWords):
         for field in PEFT_WORDS.values():
             value = getattr(self, field)
             _require_list(field, value)
+            if field == "target_names" and _is_all_linear(value):
+                value = (ALL_LINEAR,)
             if value is not None:
                 object.__setattr__(self, field, tuple(value))
         if self.r is None and not self.full_rank_allowed:
@@ -86,6 +95,10 @@ class AdapterConfig(metaclass=_AcceptsPeftWords):
             raise AdapterError(f"alpha must be a finite number, got {self.alpha}")
         if not self.target_names:
             raise AdapterError("target_names is empty; name at least one layer, such as 'down_proj'")
+        if self.layers is not None and not self.layers:
+            raise AdapterError("layers is empty; name at least one, or leave it out for all")
+        if ALL_LINEAR in self.target_names and len(self.target_names) > 1:
+            raise AdapterError(f"target_names: {ALL_LINEAR} stands alone; it names every linear layer but the head")
         for pattern in (*self.target_names, *self.exclude_names):
             try:
                 re.compile(pattern)
@@ -118,6 +131,7 @@ class AdapterConfig(metaclass=_AcceptsPeftWords):
         - Its variant is the dedicated one: `antipasto_gain` with basis=corda becomes `antipasto_corda`.
         - Unused fields have their defaults.
         - alpha is a number: None, where alpha is used, becomes float(r).
+        - "all-linear" is the one entry of `target_names`, also where it was given without a list.
         - Names and layers are sorted and unique: targets are adapted in the model's order, not in theirs.
         - A whole number in a field of type float becomes a float.
 
@@ -217,9 +231,16 @@ def require_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 def _require_list(word: str, value: object) -> None:
     """Raise AdapterError where one name, one index or None stands in place of a list of them."""
-    if isinstance(value, str | int):
-        # A list even of one: PEFT reads a string as a regex over the whole path, and "all-linear" as no name at all.
-        instead = [".*"] if value == "all-linear" else [value]
-        raise AdapterError(f"{word} must be a list, got {value!r}; write {instead!r}")
-    if value is None and PEFT_WORDS.get(word, word) != "layers":
+    field = PEFT_WORDS.get(word, word)
+    if isinstance(value, str | int) and not (field == "target_names" and _is_all_linear(value)):
+        # A list even of one: PEFT reads another string as a regex over the whole path.
+        raise AdapterError(f"{word} must be a list, got {value!r}; write {[value]!r}")
+    if value is None and field != "layers":
         raise AdapterError(f"{word} must be a list, got None; leave it out for the default")
+
+
+def _is_all_linear(value: object) -> bool:
+    """Whether a value of `target_names` is the word; in any case of letters, as in PEFT."""
+    if isinstance(value, str):
+        return value.lower() == ALL_LINEAR
+    return isinstance(value, Sequence) and len(value) == 1 and _is_all_linear(value[0])

@@ -37,7 +37,7 @@ class FrozenBasisConfig(AdapterConfig):
     Args:
         basis: how the frozen directions are chosen: `svd`; or `wanda`, `asvd` or `corda`, which need calibration
             data.
-        act_pool: how wanda pools |x . v_i| over tokens: `rms` or `mean_abs`.
+        act_pool: how wanda pools |x . v_i| over tokens: `rms`, or `mean_abs`, which is the default of `antipasto`.
         cov_eps: what asvd and corda add to each second moment; in units of the inputs squared.
     """
 

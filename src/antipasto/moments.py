@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .svd_cache import SVDFactors
-from .variant import accumulation_dtype, at_least_float32
+from .decompositions import SVDFactors
+from .variant import at_least_float32
 
 ActPool = Literal["rms", "mean_abs"]
+TOKENS_AT_ONCE = 4096  # of which a copy in float64 is in memory at one time
 
 
 class Mean:
@@ -56,20 +57,27 @@ class DirectionPower(Mean):
 
 
 class Covariance:
-    """E[x x^T], not centred, summed in at least float32."""
+    """E[x x^T], not centred, multiplied and summed in float64.
+
+    Inputs often share one direction that is far larger than all others. In float32 its rounding, relative to the
+    square of the largest entry, would hide the directions that a decomposition is to find among the others.
+    """
 
     def __init__(self, W: Float[Tensor, "d_out d_in"]) -> None:
-        dtype = accumulation_dtype(W.dtype)
-        self.sum = torch.zeros(W.shape[1], W.shape[1], dtype=dtype, device=W.device)
+        self.sum = torch.zeros(W.shape[1], W.shape[1], dtype=torch.float64, device=W.device)
         self.tokens = 0
 
     def update(self, x: Float[Tensor, "tokens d_in"]) -> None:
-        x = x.to(self.sum.dtype)
-        self.sum.addmm_(x.T, x)
+        for some in x.split(TOKENS_AT_ONCE):
+            outputs = self.outputs(some.double())
+            self.sum.addmm_(outputs.T, outputs)
         self.tokens += len(x)
 
-    def mean(self) -> Float[Tensor, "d_in d_in"]:
-        return self.sum.double() / self.tokens
+    def outputs(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens k"]:
+        return x
+
+    def mean(self) -> Float[Tensor, "k k"]:
+        return self.sum / self.tokens
 
 
 class OutputCovariance(Covariance):
@@ -77,7 +85,7 @@ class OutputCovariance(Covariance):
 
     def __init__(self, W: Float[Tensor, "d_out d_in"]) -> None:
         super().__init__(W.T)
-        self.W = at_least_float32(W)
+        self.W = W
 
-    def update(self, x: Float[Tensor, "tokens d_in"]) -> None:
-        super().update(x.to(self.sum.dtype) @ self.W.T)
+    def outputs(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_out"]:
+        return x @ self.W.double().T

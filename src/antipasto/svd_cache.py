@@ -2,7 +2,8 @@
 
 The key of an entry is the sha256 of the matrix's own bytes with its dtype and shape, so that a stale entry cannot be
 read. It is written atomically, and checked against its own digest when it is read: many processes can share a cache,
-and a damaged entry is computed again, with a warning. Above its size limit the least recently used entries are removed.
+and a damaged entry is computed again, with a warning, as is one that is not finite. Above its size limit the least
+recently used entries are removed.
 
 ANTIPASTO_CACHE names its folder (`off` for no cache); ANTIPASTO_CACHE_GB is its size limit in gigabytes, by default 8.
 """
@@ -16,7 +17,6 @@ import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,7 @@ from safetensors.torch import load as from_bytes
 from torch import Tensor
 
 from .config import AdapterError
+from .decompositions import SVDFactors, non_finite, uncached_svd
 from .files import atomically
 from .tensor_bytes import memory_of, safetensors_bytes
 from .variant import at_least_float32
@@ -33,14 +34,12 @@ _ENTRY = re.compile(r"[0-9a-f]{64}")
 STALE_S = 3600  # partial files of killed writers are removed after an hour
 
 
-class SVDFactors(NamedTuple):
-    U: Float[Tensor, "d_out k"]
-    S: Float[Tensor, " k"]
-    Vh: Float[Tensor, "k d_in"]
-
-
 def svd(W: Float[Tensor, "d_out d_in"]) -> SVDFactors:
-    """The thin SVD of a matrix, computed in at least float32, on its device; read from the cache where it holds it."""
+    """The thin SVD of a matrix, computed in at least float32, on its device; read from the cache where it holds it.
+
+    Raises:
+        AdapterError: the matrix holds NaN or inf; nothing is cached then.
+    """
     folder = cache_folder()
     if folder is None or W.is_meta:
         return _compute(W)
@@ -94,8 +93,7 @@ def clear_cache() -> int:
 
 
 def _compute(W: Tensor) -> SVDFactors:
-    precise = at_least_float32(W.detach())
-    return SVDFactors(*torch.linalg.svd(precise, full_matrices=False))
+    return uncached_svd(at_least_float32(W.detach()))
 
 
 def _key(W: Tensor) -> str:
@@ -107,9 +105,9 @@ def _key(W: Tensor) -> str:
 
 def _digest(key: str, factors: SVDFactors) -> Tensor:
     digest = hashlib.sha256(key.encode())  # so that a file renamed to another key counts as damaged
-    for tensor in factors:
+    for tensor in [factor.contiguous() for factor in factors]:  # alive while its memory is read
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(memory_of(tensor.contiguous()))
+        digest.update(memory_of(tensor))
     return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
 
 
@@ -121,6 +119,8 @@ def _read(entry: Path) -> SVDFactors | None:
         factors = SVDFactors(**tensors)
         if not torch.equal(digest, _digest(entry.stem, factors)):
             raise ValueError("its content does not match its digest")
+        if non_finite(tensors.items()):
+            raise ValueError("it holds NaN or inf")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:

@@ -54,7 +54,8 @@ class ParamSpec:
         shape: its shape.
         init: fills it in place, drawing from the generator it is given. Frozen tensors are usually filled
             by `Variant.init` instead.
-        trained: a parameter, float32 whatever the base is; otherwise a frozen buffer in the base's dtype.
+        trained: a parameter, float32 whatever the base is; otherwise a frozen buffer in the base's dtype, in float32
+            where that is float16.
         full_precision: keep a frozen buffer in at least float32.
     """
 
@@ -206,6 +207,14 @@ def added_macs(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """float32, or float64 for float64: the dtype for sums and for differences of nearly equal numbers."""
     return torch.promote_types(dtype, torch.float32)
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of an adapter's products at activations of a dtype: that one, but float32 for float16.
+
+    float16 ends at 65504. Products inside an adapter pass that although what they add up to does not.
+    """
+    return torch.float32 if dtype == torch.float16 else dtype
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ def test_both_words_for_one_field_are_one_clear_error_even_where_they_agree(make
     ("given", "message"),
     [
         ({"target_modules": "q_proj"}, r"target_modules must be a list, got 'q_proj'; write \['q_proj'\]"),
-        ({"target_modules": "all-linear"}, r"target_modules must be a list, got 'all-linear'; write \['\.\*'\]"),
+        ({"exclude_modules": "all-linear"}, r"exclude_modules must be a list, got 'all-linear'"),
+        ({"layers": []}, "layers is empty; name at least one"),
         ({"exclude_modules": "lm_head"}, r"exclude_modules must be a list, got 'lm_head'"),
         ({"exclude_modules": None}, "exclude_modules must be a list, got None; leave it out"),
         ({"target_names": None}, "target_names must be a list, got None; leave it out"),

@@ -257,3 +257,18 @@ def test_nothing_frozen_but_h_is_kept_for_backward():
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         layer(x)
     assert saved_numbers <= 3 * 100 * 8 + 500
+
+
+def test_dplr_scales_b_in_the_dtype_it_computes_in(tiny):
+    """As the published code does: cast, then times coeff. In bfloat16 the other order rounds to other numbers."""
+    cfg = antipasto.AntiPaSTODPLRConfig(r=8, lora_rank=2, coeff=0.3, target_names=ALL)
+    attach(tiny.bfloat16(), cfg)
+    with torch.no_grad():
+        tiny.lin1.lora_B.normal_()
+    h = torch.randn(5, 8).bfloat16()
+    read = h @ tiny.lin1.lora_A.bfloat16().T
+    scaled_after, scaled_before = cfg.coeff * tiny.lin1.lora_B.bfloat16(), (cfg.coeff * tiny.lin1.lora_B).bfloat16()
+    assert (scaled_after != scaled_before).any()
+    change = antipasto.REGISTRY["antipasto_dplr"].change(tiny.lin1, cfg, h)
+    assert torch.equal(change, torch.nn.functional.linear(read, scaled_after))
+    assert not torch.equal(change, torch.nn.functional.linear(read, scaled_before))

@@ -44,6 +44,15 @@ def test_rotation_is_orthogonal_and_is_the_cayley_transform(block_size, scale, m
 
 
 @pytest.mark.parametrize("block_size", [2, 3, 4, 8])
+def test_negated_angles_are_the_inverse_rotation(block_size):
+    """So code that turns V by V R, and reads R^T h, trains the same family as ours, which reads R h."""
+    theta = torch.randn(5, block_size * (block_size - 1) // 2, dtype=torch.float64)
+    R, inverse = rotations(theta, block_size), rotations(-theta, block_size)
+    assert (inverse - R.mT).abs().max() < 1e-14
+    assert (inverse - R).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("block_size", [2, 3, 4, 8])
 def test_rotation_of_zero_is_exactly_the_identity(block_size):
     theta = torch.zeros(3, block_size * (block_size - 1) // 2)
     assert torch.equal(rotation_minus_identity(theta, block_size, 0.5), torch.zeros(3, block_size, block_size))

@@ -30,6 +30,20 @@ def test_direction_and_push_are_the_equations_of_the_outputs(tiny):
     assert (cosine < 0).any(), "the cosine is signed: some inputs are pushed the other way"
 
 
+def test_its_directions_are_those_of_largest_singular_value(tiny):
+    """Not those of the largest contrast, which here is along the smallest; d has length 1 within them."""
+    U, S, Vh = torch.linalg.svd(tiny.lin1.weight.detach(), full_matrices=False)
+    bad = torch.randn(40, 20)
+    good = bad + 50 * Vh[-1] + Vh[0]
+    antipasto.attach(tiny, SSpaceConfig(r=6, target_names=["lin1"]), Contrast([good], [bad]))
+    assert torch.equal(tiny.lin1.lora_S, S[:6])
+    assert torch.equal(tiny.lin1.lora_U, U[:, :6])
+    assert tiny.lin1.lora_d.norm().item() == pytest.approx(1, abs=1e-6)
+    antipasto.detach(tiny)
+    antipasto.attach(tiny, SSpaceConfig(target_names=["lin1"]), Contrast([good], [bad]))
+    assert len(tiny.lin1.lora_S) == 20, "all of them by default"
+
+
 def test_padding_takes_no_part_in_either_mean(tiny):
     torch.manual_seed(3)
     good, bad = torch.randn(2, 7, 20), torch.randn(2, 7, 20)

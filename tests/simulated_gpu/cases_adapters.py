@@ -10,6 +10,7 @@ from tiny_model import ALL, Tiny, configs, name_of, trained_configs
 from torch import Tensor, nn
 
 import antipasto
+from antipasto.decompositions import non_finite
 from antipasto_bench.run.examples import IGNORED
 from antipasto_bench.run.models import load_model
 from antipasto_bench.run.step import AdapterOptimizer
@@ -104,3 +105,21 @@ def test_a_step_waits_for_nothing_and_leaves_no_memory_taken(cfg):
         assert norm > 0
         del metrics
         assert device.allocated == allocated
+
+
+def test_checksums_and_a_search_for_nan_wait_once_for_all_tensors_and_copy_none():
+    with gpu() as device:
+        tensors = {str(n): torch.ones(1_000_000 + n, dtype=torch.bfloat16).to("cuda") for n in range(5)}
+        tensors["4"][7] = torch.nan
+        allocated = device.allocated
+        device.forget_waits()
+        device.peak = device.allocated
+        first = antipasto.tensor_checksums(tensors)
+        assert device.waits.total() == 1, dict(device.wait_places)
+        device.forget_waits()
+        assert non_finite(tensors.items()) == ["4"]
+        assert device.waits.total() == 1, dict(device.wait_places)
+        assert device.peak - allocated < 100_000
+        tensors["2"][9] = 2
+        changed = antipasto.tensor_checksums(tensors)
+        assert [name for name in tensors if changed[name] != first[name]] == ["2"]

@@ -24,6 +24,7 @@ from ..batched import batched
 from ..block_product import add_block_product, times_blocks
 from ..config import AdapterError, register_config, require_choice
 from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
+from ..moments import ActPool
 from ..rotation import rotation_minus_identity
 from ..variant import Layer, ParamSpec, normal, register
 
@@ -42,6 +43,7 @@ class AntiPaSTOConfig(FrozenBasisConfig):
 
     variant: ClassVar[str] = "antipasto"
 
+    act_pool: ActPool = "mean_abs"  # as published for this core; the family's others pool by rms
     block_size: int = 4
     max_rotation_angle: float = 0.5
     rotate_basis: RotateBasis = "V"

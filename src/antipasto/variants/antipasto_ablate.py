@@ -17,12 +17,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear, normalize
+from torch.nn.functional import linear
 
 from ..config import AdapterError, register_config
+from ..decompositions import orthonormal_columns
 from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
 from ..variant import Layer, ParamSpec, at_least_float32, constant, normal, register
 
@@ -78,8 +78,7 @@ class AntiPaSTOAblate(FrozenBasisVariant[AntiPaSTOAblateConfig]):
 
     def directions(self, layer: Layer) -> Float[Tensor, "r k"]:
         """Orthonormal columns, in the dtype of S."""
-        c = at_least_float32(layer.lora_c.to(layer.lora_S.dtype))  # QR knows no smaller dtype
-        return normalize(c, dim=0) if c.shape[1] == 1 else torch.linalg.qr(c).Q
+        return orthonormal_columns(at_least_float32(layer.lora_c.to(layer.lora_S.dtype)))
 
     def change(self, layer: Layer, cfg: AntiPaSTOAblateConfig, h: Tensor) -> Tensor:
         C, alpha = self.directions(layer), layer.lora_alpha.to(layer.lora_S.dtype).clamp(0, 1)

@@ -33,7 +33,7 @@ class AntiPaSTOArrowConfig(AntiPaSTOGainConfig):
 
     variant: ClassVar[str] = "antipasto_arrow"
 
-    block: int = 16
+    block: int = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()

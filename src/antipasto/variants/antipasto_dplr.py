@@ -49,7 +49,7 @@ class AntiPaSTODPLR(FrozenBasisVariant[AntiPaSTODPLRConfig]):
         return {"lora_g": ParamSpec((r,)), "lora_A": ParamSpec((k, r), kaiming), "lora_B": ParamSpec((r, k))}
 
     def change(self, layer: Layer, cfg: AntiPaSTODPLRConfig, h: Tensor) -> Tensor:
-        mixed = linear(linear(h, layer.lora_A.to(h.dtype)), (cfg.coeff * layer.lora_B).to(h.dtype))
+        mixed = linear(linear(h, layer.lora_A.to(h.dtype)), cfg.coeff * layer.lora_B.to(h.dtype))
         return h * (layer.lora_S * extra_gain(layer, cfg)).to(h.dtype) + mixed
 
     def core_macs(self, r: int, cfg: AntiPaSTODPLRConfig) -> int:

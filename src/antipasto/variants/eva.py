@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ..config import AdapterConfig, register_config
+from ..decompositions import eigh
 from ..moments import Covariance
 from ..variant import Layer, register
 from .lora import LoRA
@@ -38,5 +38,5 @@ class EVA(LoRA):
         return Covariance
 
     def init(self, layer: Layer, cfg: AdapterConfig, W: Tensor, gathered: Covariance) -> None:
-        _, vectors = torch.linalg.eigh(gathered.mean())  # eigenvalues ascending, (d_in, d_in)
+        _, vectors = eigh(gathered.mean())  # eigenvalues ascending, (d_in, d_in)
         layer.lora_A.copy_(vectors[:, -len(layer.lora_A) :].flip(1).T)

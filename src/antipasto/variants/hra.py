@@ -19,9 +19,10 @@ from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import linear, normalize
+from torch.nn.functional import linear
 
 from ..config import AdapterConfig, AdapterError, register_config
+from ..decompositions import unit
 from ..variant import Factors, InputVariant, Layer, ParamSpec, accumulation_dtype, kaiming, register
 
 
@@ -60,7 +61,7 @@ class HRA(InputVariant[HRAConfig]):
 
     def wy(self, layer: Layer, dtype: torch.dtype) -> Factors:
         """V and V^T L^-T: x' = x - (x V^T) (V^T L^-T)^T, in `dtype`."""
-        V = normalize(layer.lora_U.to(dtype), dim=1)  # (r, d_in)
+        V = unit(layer.lora_U.to(dtype), dim=1)  # (r, d_in)
         L = (V @ V.T).tril(-1) + torch.eye(len(V), dtype=dtype, device=V.device) / 2
         return Factors(A=V, B=torch.linalg.solve_triangular(L, V, upper=False).T)
 

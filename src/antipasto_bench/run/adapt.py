@@ -75,6 +75,7 @@ def _attach(
         antipasto.load(model, checkpoint.adapter)
         attach_s = checkpoint.state["attach_s"]
         context.progress.phase(f"go on from step {checkpoint.state['step']} of {run.steps}")
+    context.progress.note(f"adapt {antipasto.kinds_of(antipasto.attachment(model).targets)}")
     context.group.broadcast_adapter(model)
     # All that the user could have got wrong was checked; from here on the run leaves traces.
     workspace.begin()

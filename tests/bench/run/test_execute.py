@@ -69,7 +69,10 @@ def test_asking_again_says_so_and_force_gives_identical_numbers(made):
     again = bench("run", "antipasto", *GENTLE, cwd=home)
     assert "done already" in again.stdout
     assert (home / "results/table.ndjson").read_bytes() == before
-    forced = row_of(bench("run", "antipasto", *GENTLE, "--force", "--json", cwd=home))
+    forcing = bench("run", "antipasto", *GENTLE, "--force", "--json", cwd=home)
+    kinds = ", ".join(f"4 {kind}_proj" for kind in ("down", "gate", "k", "o", "q", "up", "v"))
+    assert f"adapt 28 layers: {kinds}" in forcing.stderr.splitlines()
+    forced = row_of(forcing)
     for key in ("first_loss", "last_loss", "mean_grad_norm", "test_accuracy", "valid_accuracy", "items_sha256"):
         assert forced[key] == row[key], key
     assert (home / "results/table.ndjson").read_bytes().count(b"\n") == 1, "in the place of the first"

@@ -39,6 +39,13 @@ def test_the_command_prices_a_model_of_which_no_file_is_here(tmp_path):
     assert "196 layers" in text, "seven projections in each of 28 blocks"
 
 
+def test_all_linear_names_every_projection_and_not_the_head():
+    """Of nano, whose head is tied; of its four blocks, seven projections each."""
+    every = cost_of_shapes(compose("lora", {"targets": "all-linear", "exclude": []}, "nano"))
+    assert every.targets == 28
+    assert every.trainable_params == cost_of_shapes(compose("lora", {}, "nano")).trainable_params
+
+
 def test_bytes_are_those_of_the_file_that_a_run_saves(tmp_path):
     import antipasto
     from antipasto_bench.run.models import load_model
@@ -58,6 +65,13 @@ def test_bytes_are_those_of_the_file_that_a_run_saves(tmp_path):
     [
         ("lora", {"rank": 2000}, r"layers\.0\.mlp\.down_proj: r=2000 is above"),
         ("lora", {"targets": ["nowhere"]}, "no linear layer matches"),
+        (
+            "lora",
+            {"targets": ["q_proj", "v_porj"]},
+            "lora: target_names: no layer is adapted for 'v_porj'; the nearest: v_",
+        ),
+        ("lora", {"exclude": ["lm_haed"]}, "lora: exclude_names: 'lm_haed' matches no layer; the nearest: lm_head"),
+        ("lora", {"layers": [0, 99]}, "lora: layers: 99 is no block of this model; it has 0 to 23"),
         ("lora", {"model": "org/unknown"}, "shapes are not known here"),
         ("road", {"group_size": 48}, "not a multiple of group_size=48"),
     ],

@@ -49,12 +49,30 @@ def test_an_axis_that_a_variant_lacks_neither_multiplies_its_runs_nor_enters_the
     assert len(many("base seed=0,1,2 lr=1,2 rank=4,8 rotate_basis=V,U steps=1,2")) == 1
 
 
+def test_antipasto_pools_by_mean_abs_and_the_gain_cores_by_rms_unless_told():
+    pools = {name: run.adapter["act_pool"] for name in variant_names() if "act_pool" in (run := one(name)).adapter}
+    assert pools.pop("antipasto") == "mean_abs"
+    assert set(pools.values()) == {"rms"}
+    assert len(pools) == 8
+    assert one("antipasto basis=wanda act_pool=rms").adapter["act_pool"] == "rms"
+    assert one("antipasto_arrow").adapter["block"] == 8
+
+
 def test_a_setting_that_changes_nothing_under_the_others_collapses():
     assert len(many("antipasto rotate_basis=none block_size=2,4,8 alpha=1,2 act_pool=rms,mean_abs")) == 1
     assert len(many("antipasto block_size=2,4")) == 2
     assert len(many("antipasto basis=wanda act_pool=rms,mean_abs data.calibration=8,16")) == 4
     assert len(many("lora,antipasto data.calibration=8,16")) == 2
     assert len(many("lora alpha=1,2")) == 2
+
+
+def test_all_linear_is_one_setting_however_it_is_written():
+    runs = many("lora targets=all-linear,[all-linear],ALL-LINEAR") + many("lora target_names=All-Linear")
+    assert {run.run_id for run in runs} == {runs[0].run_id}
+    assert runs[0].adapter["target_names"] == ["all-linear"]
+    assert runs[0].run_id != one("lora").run_id
+    with pytest.raises(UserError, match="lora: target_names: all-linear stands alone"):
+        one("lora targets=[all-linear,q_proj]")
 
 
 def test_a_preset_may_use_either_word_for_a_setting_and_the_user_the_other(tmp_path):
