@@ -2,7 +2,8 @@
 
 Where a name is gone in another version, what is done instead is slower and right; tests/bench/core/test_compat.py fails
 then, to say so. One kind cannot stand here: `run/generate.py` derives from lm-eval 0.4.13's `HFLM` and overrides its
-`_model_generate` and `_loglikelihood_tokens`. If HFLM calls them no more, it generates in its own, slower way.
+`_model_generate` and `_loglikelihood_tokens`: if HFLM calls them no more, it generates in its own, slower way. It also
+overrides `tok_encode`, `tok_batch_encode` and `tok_decode`, which tests/bench/run/test_tokens.py holds HFLM to.
 """
 
 from __future__ import annotations
