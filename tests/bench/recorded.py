@@ -1,6 +1,6 @@
 """Records and items as a run leaves them, for tests of what reads them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -21,19 +21,22 @@ def record(
     right: list[int],
     n: int = 8,
     fields: Mapping[str, object] | None = None,
+    questions: Sequence[str] | None = None,
     **given: object,
 ) -> RunRecord:
     """A finished run's record, its items written: it answered the given questions of n right.
 
     Args:
         fields: of the record, in place of those that such a run has.
+        questions: sha1 of each; the numbers from 0 to n - 1 where None.
         given: settings of the run, as users type them.
     """
     run = compose(variant, given, "nano")
     scores = [1.0 if i in set(right) else 0.0 for i in range(n)]
+    names = questions or [str(i) for i in range(n)]
     items = pl.DataFrame(
         [
-            {"split": "test", "task": "nano_metamath", "doc_id": i, "sha1": str(i), "filter": name,
+            {"split": "test", "task": "nano_metamath", "doc_id": i, "sha1": names[i], "filter": name,
              "metric": "exact_match", "score": score}
             for name in ("strict-match", "flexible-extract") for i, score in enumerate(scores)
         ],
@@ -62,4 +65,4 @@ def record(
 
 def failed(store: Store, variant: str, error: str, **given: object) -> RunRecord:
     """The record of a run that failed."""
-    return record(store, variant, [0], 8, {"status": "failed", "error": error, "test_accuracy": None}, **given)
+    return record(store, variant, [0], 8, {"status": "failed", "error": error, "test_accuracy": None}, None, **given)

@@ -68,7 +68,7 @@ def _items_problems(record: RunRecord, store: Store) -> list[str]:
     if digest != record.items_sha256:
         return [f"{run_id}: {path} is not what its row was made from"]
     test = items.filter((pl.col("split") == "test") & (pl.col("task") == headline_task(record)))
-    accuracy = float(headline_scores(test).mean())
+    accuracy = float(headline_scores(test).scores.mean())
     if record.test_accuracy is None or abs(accuracy - record.test_accuracy) > 1e-9:
         recorded = "none" if record.test_accuracy is None else f"{record.test_accuracy:.4f}"
         return [f"{run_id}: its questions give {accuracy:.4f}, its row says {recorded}"]

@@ -55,10 +55,19 @@ def headline_of(pairs: Iterable[tuple[str, str]]) -> tuple[str, str]:
     return name, next((m for m in HEADLINE_METRICS if m in metrics), metrics[0])
 
 
-def headline_scores(items: pl.DataFrame) -> NDArray[np.float64]:
-    """The headline score of each question, in the questions' order."""
+@dataclass(frozen=True)
+class QuestionScores:
+    """The headline score of each question, in the order of the questions' hashes: the same in every run."""
+
+    questions: tuple[str, ...]  # sha1 of each; one comes twice where a data set has a question twice
+    scores: NDArray[np.float64]  # (questions,)
+
+
+def headline_scores(items: pl.DataFrame) -> QuestionScores:
+    """The headline scores of a run's items in one split."""
     name, metric = headline_of(items.select("filter", "metric").unique(maintain_order=True).iter_rows())
-    return items.filter((pl.col("filter") == name) & (pl.col("metric") == metric)).sort("doc_id")["score"].to_numpy()
+    headline = items.filter((pl.col("filter") == name) & (pl.col("metric") == metric)).sort("sha1", "doc_id")
+    return QuestionScores(tuple(headline["sha1"]), headline["score"].to_numpy())
 
 
 def items_of(record: RunRecord, store: Store, split: str) -> pl.DataFrame:
