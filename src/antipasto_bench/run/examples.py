@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 
 from ..core.errors import UserError
 from ..spec.config import RunConfig
-from .data import TRAIN_FIELDS, Splits
+from .data import Splits
+from .rows import TRAIN_FIELDS
 from .tokens import completion_ids, prompt_ids
 
 PROMPT = "Question: {query} Think step by step.\nAnswer:"  # what benchmark/tasks/gsm8k_metamath asks, word for word

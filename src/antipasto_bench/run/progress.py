@@ -30,6 +30,10 @@ class Progress:
         else:
             self.console.print(f"{name} ...")
 
+    def note(self, text: str) -> None:
+        """A line that stays, on a terminal and in a log."""
+        self.console.print(text)
+
     @contextmanager
     def training(self, steps: int) -> Iterator[Callable[[Step], None]]:
         """Gives a function to call after each step."""
