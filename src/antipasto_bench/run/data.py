@@ -52,25 +52,25 @@ def read_questions(reference: str, split: str) -> pl.DataFrame:
 
 
 def question_source(reference: str, split: str, revision: str | None = None) -> Rows:
-    """Questions of GSM8K's schema, each answer ending `#### N`, no question twice.
+    """Questions of GSM8K's schema, each answer ending `#### N`.
 
     Args:
         revision: `eval.revision`.
 
     Raises:
-        UserError: as `read_source`; an answer without its `#### N`; or a question that comes twice in a file. Of a hub
-            set, which its user cannot mend, the first of them is taken.
+        UserError: as `read_source`; an answer without its `#### N`; or a question that comes twice in a file. A hub
+            set, which its user cannot mend, may have one twice.
     """
     source = read_source(reference, QUESTION_FIELDS, split, revision, "eval.revision")
     questions = source.frame.select(QUESTION_FIELDS)
     for index, answer in enumerate(questions["answer"]):
         if "#### " not in answer:
             raise UserError(f"{reference}, {source.origin.place(index)}: the answer does not end in '#### N'")
-    places, pair = first_of_each(questions["question"])
+    _, pair = first_of_each(questions["question"])
     if pair is not None and locate(reference) is not None:
         first, second = (source.origin.place(index) for index in pair)
         raise UserError(f"{reference}: {first} and {second} ask the same question, which would count twice; remove one")
-    return Rows(questions[places], source.origin)
+    return Rows(questions, source.origin)
 
 
 def read_texts(reference: str, limit: int) -> list[str]:
@@ -131,7 +131,8 @@ def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
         valid, valid_commit = _hold_out(rows, scoring.valid_limit, data.train), source.origin.commit
     elif scoring.valid != "none":
         questions = question_source(scoring.valid, "test")
-        valid, valid_commit = questions.frame.head(scoring.valid_limit), questions.origin.commit
+        once, _ = first_of_each(questions.frame["question"])
+        valid, valid_commit = questions.frame[once].head(scoring.valid_limit), questions.origin.commit
     places = list(range(len(rows)))
     if valid is not None:
         held = {normal_form(question) for question in valid["question"]}

@@ -145,6 +145,21 @@ def test_a_tasks_own_questions_are_read_at_the_revision(tmp_path, monkeypatch, s
         Evaluation(EvalConfig(tasks=("sums",), revision=MAIN, valid="none"), None)
 
 
+def test_a_question_that_a_hub_set_has_twice_counts_once(tmp_path, monkeypatch):
+    cache = HubCache(tmp_path / "cache", monkeypatch)
+    repeated = [*questions(1), *questions(2)]
+    cache.add(MAIN, {"train": repeated, "test": repeated})
+    with pytest.warns(UserWarning, match="nano_metamath: 3 questions come twice and count once"):
+        evaluation = Evaluation(EvalConfig(tasks=("nano_metamath",), data="org/Sums", valid="none"), None)
+    assert len(evaluation.test_questions) == 5
+    assert evaluation.repeated == {"nano_metamath": 3}
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(0)))
+    splits = load_splits(DataConfig(train=str(path)), EvalConfig(tasks=("nano_metamath",), valid="org/Sums"))
+    assert splits.valid is not None
+    assert len(splits.valid) == 5
+
+
 @pytest.mark.slow
 def test_a_run_records_the_commit_of_each_hub_set_beside_its_digest(hub, tmp_path):
     given = {"data.train": "org/Sums", "data.revision": "v1", "eval.data": "org/Sums", "eval.revision": "main"}

@@ -159,7 +159,7 @@ def test_a_run_refuses_drops_or_counts_test_questions_and_records_how_many(tmp_p
 
 
 @pytest.mark.slow
-def test_only_questions_that_are_scored_count(tmp_path, contaminated):
+def test_only_questions_that_are_scored_count_and_the_count_is_said(tmp_path, contaminated, capsys):
     record = make(
         small("lora", **{"data.train": contaminated, "eval.limit": 1, "data.overlap": "allow"}), store_in(tmp_path)
     ).record
