@@ -68,7 +68,8 @@ def _at_revision(manager: Any, name: str, revision: str) -> Any:
 
     values = task_settings(manager, name)
     source = values.get("dataset_path")
-    if not isinstance(source, str) or not is_hub_id(source) or locate(source) is not None or "class" in values:
+    own_code = "class" in values or values.get("custom_dataset") is not None
+    if own_code or not isinstance(source, str) or not is_hub_id(source) or locate(source) is not None:
         raise UserError(
             f"eval.revision={revision}: the questions of eval.tasks={name} are no hub set; leave out eval.revision, or "
             "give eval.data=ORG/NAME"
