@@ -25,6 +25,7 @@ def record(
     n: int = 8,
     fields: Mapping[str, object] | None = None,
     nats: Sequence[float] | None = None,
+    questions: Sequence[str] | None = None,
     **given: object,
 ) -> RunRecord:
     """A finished run's record, its items written: it answered the given questions of n right.
@@ -33,10 +34,12 @@ def record(
         fields: of the record, in place of those that such a run has.
         nats: of each question's reference solution, of ten tokens and one more for each question before it; of the
             validation questions too. A run of the first scoring rules has none.
+        questions: sha1 of each; the numbers from 0 to n - 1 where None.
         given: settings of the run, as users type them.
     """
     run = compose(variant, given, "nano")
     scores = [1.0 if i in set(right) else 0.0 for i in range(n)]
+    names = questions or [str(i) for i in range(n)]
     tokens = [10.0 + i for i in range(n)]
     columns = [("test", name, "exact_match", scores) for name in FILTERS]
     measured: dict[str, object] = {}
@@ -48,7 +51,7 @@ def record(
         columns.append(("valid", FILTERS[0], "exact_match", scores))
     items = pl.DataFrame(
         [
-            {"split": split, "task": "nano_metamath", "doc_id": i, "sha1": str(i), "filter": name,
+            {"split": split, "task": "nano_metamath", "doc_id": i, "sha1": names[i], "filter": name,
              "metric": metric, "score": score}
             for split, name, metric, values in columns for i, score in enumerate(values)
         ],
@@ -77,4 +80,5 @@ def record(
 
 def failed(store: Store, variant: str, error: str, **given: object) -> RunRecord:
     """The record of a run that failed."""
-    return record(store, variant, [0], 8, {"status": "failed", "error": error, "test_accuracy": None}, None, **given)
+    fields = {"status": "failed", "error": error, "test_accuracy": None}
+    return record(store, variant, [0], 8, fields, None, None, **given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ..core.errors import UserError
 from ..spec.selection import calibration_of
 from ..store.folders import Store
-from ..store.items import headline_scores, items_of, token_losses
+from ..store.items import QuestionScores, headline_scores, items_of, token_losses
 from ..store.record import RunRecord
 
 
@@ -34,6 +35,7 @@ class Arm:
 
     label: str  # the variant, with those of its settings that tell it from its neighbours
     records: list[RunRecord]  # in the order of their seeds
+    questions: tuple[str, ...]  # sha1 of each test question, sorted
     scores: NDArray[np.float64]  # (seeds, questions): the headline score of each test question
     valid: NDArray[np.float64] | None  # (seeds, validation questions); None where there were none
     losses: ArmLosses | None = None  # on the test questions; None where not every seed has them
@@ -80,6 +82,8 @@ class Arm:
 def arm_of(members: Sequence[RunRecord], peers: Sequence[RunRecord], store: Store) -> Arm:
     """The arm of some records; its label tells it from the peers.
 
+    Scores are paired by the questions' hashes: the order in which a run was asked them does not matter.
+
     Raises:
         UserError: the questions of a run are missing or not those its record was made from, or seeds differ in
             questions.
@@ -89,11 +93,17 @@ def arm_of(members: Sequence[RunRecord], peers: Sequence[RunRecord], store: Stor
     items_of_test = [items_of(record, store, "test") for record in members]
     test = [headline_scores(items) for items in items_of_test]
     valid = [headline_scores(items) for record in members if not (items := items_of(record, store, "valid")).is_empty()]
-    validated = len(valid) == len(members) and len({len(scores) for scores in valid}) == 1
-    if len({len(scores) for scores in test}) > 1:
-        raise UserError(f"the runs of {label} were scored on different numbers of questions")
+    validated = len(valid) == len(members) and len({split.questions for split in valid}) == 1
+    for record, split in zip(members, test, strict=True):
+        problem = different_questions(members[0].run_id, test[0].questions, record.run_id, split.questions)
+        if problem is not None:
+            raise UserError(f"seeds of {label} cannot be paired: {problem}")
     losses = _arm_losses([token_losses(items) for items in items_of_test])
-    return Arm(label, members, np.stack(test), np.stack(valid) if validated else None, losses)
+    return Arm(label, members, test[0].questions, _stacked(test), _stacked(valid) if validated else None, losses)
+
+
+def _stacked(splits: Sequence[QuestionScores]) -> NDArray[np.float64]:
+    return np.stack([split.scores for split in splits])
 
 
 def _arm_losses(of_seeds: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]] | None]) -> ArmLosses | None:
@@ -102,6 +112,23 @@ def _arm_losses(of_seeds: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
     if len(measured) < len(of_seeds) or any(not np.array_equal(tokens, measured[0][1]) for _, tokens in measured):
         return None
     return ArmLosses(np.stack([nats for nats, _ in measured]), measured[0][1])
+
+
+def different_questions(a: str, a_questions: Sequence[str], b: str, b_questions: Sequence[str]) -> str | None:
+    """Why two runs of one protocol cannot be paired, and what to do; None where their questions are the same.
+
+    Args:
+        a, b: their run ids.
+        a_questions, b_questions: sha1 of each question, sorted.
+    """
+    if a_questions == b_questions:
+        return None
+    shared = (Counter(a_questions) & Counter(b_questions)).total()
+    return (
+        f"{a} and {b} were scored on different questions ({len(a_questions)} and {len(b_questions)}, of which they "
+        f"share {shared}): the test data changed between them; run the older one again with --force, and give "
+        "eval.revision=COMMIT where the data are a hub set"
+    )
 
 
 def name_of(label: str, record: RunRecord) -> str:

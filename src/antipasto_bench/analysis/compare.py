@@ -14,7 +14,6 @@ from ..core.json_types import Json
 from ..spec.config import ADAPTER_WORDS
 from ..spec.grammar import parse_words
 from ..store.folders import Store
-from ..store.items import items_of
 from ..store.record import RunRecord
 from .arms import Arm, arm_of
 from .losses import compare_losses, loss_over_seeds, loss_table
@@ -60,15 +59,14 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
         UserError: one of them names nothing, or several things; or their questions are not the same.
     """
     first, second = (select(text, store) for text in (a, b))
-    questions = _questions(first, store)
-    if questions != _questions(second, store):
+    if first.questions != second.questions:
         raise UserError(f"{a!r} and {b!r} were scored on different questions; compare runs of one table of the report")
     if not (first.binary and second.binary):
         raise UserError("only scores that are right or wrong can be compared question by question")
     right = first.scores.mean(0), second.scores.mean(0)
 
     def only(own: NDArray[np.float64], other: NDArray[np.float64]) -> list[str]:
-        return [sha1 for sha1, x, y in zip(questions, own, other, strict=True) if x > 0.5 and y < 0.5]
+        return [sha1 for sha1, x, y in zip(first.questions, own, other, strict=True) if x > 0.5 and y < 0.5]
 
     return ArmComparison(
         first,
@@ -155,11 +153,6 @@ def _samples(run_id: str, store: Store) -> dict[str, Json]:
         raise UserError(f"{path} is not on this machine: answers can be shown only where the run was made")
     with open(path, encoding="utf-8") as file:
         return {sample["sha1"]: sample for sample in map(json.loads, file) if sample["split"] == "test"}
-
-
-def _questions(arm: Arm, store: Store) -> list[str]:
-    items = items_of(arm.first, store, "test").unique("doc_id").sort("doc_id")
-    return list(items["sha1"])
 
 
 def _same(value: Any, wanted: Any) -> bool:

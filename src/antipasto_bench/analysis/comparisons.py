@@ -10,7 +10,7 @@ from statistics import median, median_low
 
 import numpy as np
 
-from .arms import Arm
+from .arms import Arm, different_questions
 from .losses import compare_losses, loss_noise, loss_table
 from .multiplicity import holm, letters
 from .power import detectable
@@ -56,7 +56,13 @@ class Comparisons:
 
 def comparable(arms: Sequence[Arm]) -> bool:
     """Whether every question was right or wrong, and was put to all of the arms."""
-    return all(arm.binary for arm in arms) and len({arm.scores.shape[1] for arm in arms}) == 1
+    return all(arm.binary for arm in arms) and len({arm.questions for arm in arms}) == 1
+
+
+def unpaired(arms: Sequence[Arm]) -> str | None:
+    """Why arms cannot be paired question by question, naming two of their runs; None where they can."""
+    pairs = ((arms[0].first.run_id, arms[0].questions, arm.first.run_id, arm.questions) for arm in arms)
+    return next((problem for pair in pairs if (problem := different_questions(*pair)) is not None), None)
 
 
 def compare_all(

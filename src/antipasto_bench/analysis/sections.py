@@ -34,7 +34,8 @@ def sections(store: Store) -> list[Section]:
     """One for each model and protocol that runs were recorded under; the order of the table's lines does not matter.
 
     Raises:
-        UserError: no run has finished, or the questions of one are missing or not those its record was made from.
+        UserError: no run has finished, or the questions of one are missing or not those its record was made from, or
+            two seeds of one setting were scored on different questions.
     """
     records = finished(store)
     trained = [record for record in records if not record.untuned]

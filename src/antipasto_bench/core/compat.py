@@ -2,11 +2,13 @@
 
 Where a name is gone in another version, what is done instead is slower and right; tests/bench/core/test_compat.py fails
 then, to say so. One kind cannot stand here: `run/generate.py` derives from lm-eval 0.4.13's `HFLM` and overrides its
-`_model_generate` and `_loglikelihood_tokens`. If HFLM calls them no more, it generates in its own, slower way.
+`_model_generate` and `_loglikelihood_tokens`: if HFLM calls them no more, it generates in its own, slower way. It also
+overrides `tok_encode`, `tok_batch_encode` and `tok_decode`, which tests/bench/run/test_tokens.py holds HFLM to.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -100,3 +102,36 @@ def has_hooks(module: nn.Module) -> bool:
     """
     hooks = [getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks")]
     return hasattr(module, "_hf_hook") or any(own is None or len(own) > 0 for own in hooks)
+
+
+def prepared_hub_set(name: str, config: str, split: str, commit: str) -> list[Path]:
+    """The files of a hub set's split that `datasets` prepared from a commit before; none where it did not.
+
+    Offline, `load_dataset` reads the latest that it prepared, whatever revision it is called with.
+    datasets 5.2: HF_DATASETS_CACHE/org___name/config/version/commit/name-split.arrow, or -split-00000-of-00002.
+    Without them: `load_dataset` reads what it has, and the caller compares commits.
+
+    Args:
+        config: of the set; empty for the only one there is.
+    """
+    from datasets import config as settings
+    from datasets.naming import camelcase_to_snakecase
+
+    organisation, _, short = name.partition("/")
+    root = Path(settings.HF_DATASETS_CACHE) / f"{organisation}___{camelcase_to_snakecase(short)}"
+    folders = [folder for folder in root.glob(f"{config or '*'}/*/{commit}") if folder.is_dir()]
+    if len(folders) != 1:
+        return []
+    named = re.compile(rf".*-{re.escape(split)}(-\d+-of-\d+)?\.arrow")
+    return sorted(file for file in folders[0].iterdir() if named.fullmatch(file.name))
+
+
+def commits_in(dataset: Any) -> list[str]:
+    """What names the commit that a loaded split was prepared from, among other things; empty for data without files.
+
+    datasets 5.2: the name of its files' folder, and the addresses in `info.download_checksums`. Without them: nothing.
+    """
+    folders = [Path(file["filename"]).parent.name for file in getattr(dataset, "cache_files", [])]
+    addresses = getattr(getattr(dataset, "info", None), "download_checksums", None) or {}
+    matches = [re.match(r"hf://datasets/[^@]+@([^/]+)/", str(address)) for address in addresses]
+    return [*folders, *(match[1] for match in matches if match is not None)]

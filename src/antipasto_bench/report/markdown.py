@@ -17,7 +17,7 @@ from urllib.parse import quote
 import polars as pl
 
 from ..analysis.compared_sections import ComparedSection, FailedRun
-from ..analysis.comparisons import LEVEL, ComparedArm, points
+from ..analysis.comparisons import LEVEL, ComparedArm, points, unpaired
 from ..core.errors import UserError
 from ..core.files import atomically
 from ..store.record import Provenance, RunRecord
@@ -112,7 +112,8 @@ def conclusions(section: ComparedSection) -> list[str]:
     comparisons, arms = section.comparisons, section.section.arms
     first = []
     if comparisons is None:
-        why = "scores lie between right and wrong" if not all(arm.binary for arm in arms) else "questions differ"
+        differ = unpaired(arms)
+        why = "scores lie between right and wrong" if differ is None else f"questions differ. {escaped(differ)}"
         first.append(f"These rows are not compared: their {why}.")
     else:
         first.append("test % is accuracy ± one standard error, and 95 % its interval, over questions and seeds.")

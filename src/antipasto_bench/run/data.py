@@ -1,116 +1,98 @@
-"""Rows and questions: read from a file, a saved dataset or the hub, checked, and split into training and validation."""
+"""Questions and training rows of a run: checked, and split into training and validation."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from dataclasses import dataclass
-from pathlib import Path
+import unicodedata
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from ..core.errors import UserError, first_line
+from ..core.errors import UserError
 from ..core.paths import locate
 from ..spec.config import DataConfig, EvalConfig
+from .hub_sets import load_hub_set
+from .rows import TRAIN_FIELDS, Origin, Rows, read_rows, read_source
 
-TRAIN_FIELDS = ("query", "response")
 QUESTION_FIELDS = ("question", "answer")
 _ANSWER = re.compile(r"The answer is:?\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$")
 
 
-# ------------------------------------------------------------------ reading
+# ------------------------------------------------------------------ questions
 
 
-def read_rows(reference: str, fields: tuple[str, ...], split: str = "train") -> pl.DataFrame:
-    """All rows of a data set, with at least these text columns.
+def normal_form(text: str) -> str:
+    """A text without differences that are none to a reader: of Unicode form (NFKC), case, and white space."""
+    if text.isascii():  # most are, and their Unicode form is one
+        return " ".join(text.lower().split())
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def question_hash(question: str) -> str:
+    """The sha1 that names a question in results/items."""
+    return hashlib.sha1(question.encode()).hexdigest()
+
+
+def first_of_each(questions: Iterable[str]) -> tuple[list[int], tuple[int, int] | None]:
+    """The places of questions that no earlier one equals in normal form, and the first pair of equal ones."""
+    places: dict[str, int] = {}
+    pair = None
+    for place, question in enumerate(questions):
+        first = places.setdefault(normal_form(question), place)
+        if first != place and pair is None:
+            pair = (first, place)
+    return list(places.values()), pair
+
+
+def read_questions(reference: str, split: str) -> pl.DataFrame:
+    """Questions of GSM8K's schema, as `question_source` reads them."""
+    return question_source(reference, split).frame
+
+
+def question_source(reference: str, split: str, revision: str | None = None) -> Rows:
+    """Questions of GSM8K's schema, each answer ending `#### N`.
 
     Args:
-        reference: a .jsonl or .parquet file, a folder written by `datasets`' save_to_disk, or a hub id
-            (`org/name`, or `org/name:config`).
-        fields: the columns that must be there, all text, none empty.
-        split: which split of a folder or of a hub data set.
+        revision: `eval.revision`.
 
     Raises:
-        UserError: it is not there, is empty, or a row lacks a field; for jsonl the line is named.
+        UserError: as `read_source`; an answer without its `#### N`; or a question that comes twice in a file. A hub
+            set, which its user cannot mend, may have one twice.
     """
-    place = locate(reference)
-    if place is None:
-        return _checked(_from_hub(reference, split), fields, reference)
-    if place.is_dir():
-        return _checked(_from_folder(place, split), fields, str(place))
-    if place.suffix == ".parquet":
-        try:
-            return _checked(pl.read_parquet(place), fields, str(place))
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise UserError(f"{place}: cannot be read as parquet: {first_line(error)}") from error
-    if place.suffix in (".jsonl", ".ndjson"):
-        return _from_jsonl(place, fields)
-    raise UserError(f"{place}: expected a .jsonl or .parquet file, or a saved dataset folder")
+    source = read_source(reference, QUESTION_FIELDS, split, revision, "eval.revision")
+    questions = source.frame.select(QUESTION_FIELDS)
+    for index, answer in enumerate(questions["answer"]):
+        _, mark, end = answer.rpartition("#### ")
+        place = f"{reference}, {source.origin.place(index)}"
+        if not mark:
+            raise UserError(f"{place}: the answer does not end in '#### N'")
+        if not any(map(str.isnumeric, end)):
+            raise UserError(f"{place}: {end.strip()[:40]!r} behind '####' holds no number; expected '#### N'")
+    _, pair = first_of_each(questions["question"])
+    if pair is not None and locate(reference) is not None:
+        first, second = (source.origin.place(index) for index in pair)
+        raise UserError(f"{reference}: {first} and {second} ask the same question, which would count twice; remove one")
+    return Rows(questions, source.origin)
 
 
-def _from_jsonl(path: Path, fields: tuple[str, ...]) -> pl.DataFrame:
-    rows = []
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError as error:  # not JSON, or not UTF-8
-                raise UserError(f"{path}, line {number}: not JSON ({error})") from error
-            for field in fields:
-                if not isinstance(row, dict) or not isinstance(row.get(field), str) or not row[field].strip():
-                    raise UserError(f"{path}, line {number}: no text under {field!r}; expected {', '.join(fields)}")
-            rows.append({k: v for k, v in row.items() if isinstance(v, str)})
-    if not rows:
-        raise UserError(f"{path}: is empty; expected one JSON object a line with {', '.join(fields)}")
-    return pl.DataFrame(rows, infer_schema_length=None)
+def read_texts(reference: str, limit: int) -> list[str]:
+    """The first `limit` texts of some length from a data set with a `text` column.
 
-
-def _from_folder(folder: Path, split: str) -> pl.DataFrame:
-    from datasets import DatasetDict, load_from_disk
-
-    try:
-        saved = load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: not a folder that datasets' save_to_disk wrote: {first_line(error)}") from error
-    if isinstance(saved, DatasetDict):
-        if split not in saved:
-            raise UserError(f"{folder}: has no split {split!r} (it has: {', '.join(saved)})")
-        saved = saved[split]
-    return pl.DataFrame(saved.to_polars())
-
-
-def _from_hub(reference: str, split: str) -> pl.DataFrame:
-    from datasets import load_dataset
-
-    name, _, config = reference.partition(":")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or Path(name).suffix in (".jsonl", ".parquet", ".json", ".csv"):
-        raise UserError(f"{reference}: no such file or folder, and not a hub id (org/name)")
-    try:
-        return pl.DataFrame(load_dataset(name, config or None, split=split).to_polars())
-    except Exception as error:  # the hub's client has no common base for being offline, absent or gated
-        raise UserError(
-            f"{reference}: no such file here, and the hub gave no data set of that name ({first_line(error)}); "
-            "go online once to fill the cache, or give a .jsonl, .parquet or saved dataset folder by its path"
-        ) from error
-
-
-def _checked(frame: pl.DataFrame, fields: tuple[str, ...], name: str) -> pl.DataFrame:
-    if frame.is_empty():
-        raise UserError(f"{name}: is empty; expected rows with {', '.join(fields)}")
-    for field in fields:
-        if field not in frame.columns:
-            raise UserError(f"{name}: has no column {field!r} (it has: {', '.join(frame.columns)})")
-        if frame.schema[field] != pl.String:
-            raise UserError(f"{name}: column {field!r} is {frame.schema[field]}, expected text")
-        empty = frame.select(pl.arg_where(pl.col(field).fill_null("").str.strip_chars() == "")).to_series()
-        if len(empty):
-            raise UserError(f"{name}: row {empty[0] + 1} has no text under {field!r}")
-    return frame
+    Raises:
+        UserError: it is not there, or has no such column.
+    """
+    if locate(reference) is not None:
+        rows = read_rows(reference, ("text",), "test")
+    else:  # where lines may be empty
+        rows = pl.DataFrame(load_hub_set(reference, "test", None, "eval.general").to_polars())
+    if "text" not in rows.columns:
+        raise UserError(f"eval.general={reference}: has no column 'text' (it has: {', '.join(rows.columns)})")
+    texts = [text for text in rows["text"] if text and len(text.split()) >= 3]  # headings and blank lines are no text
+    if not texts:
+        raise UserError(f"eval.general={reference}: holds no text")
+    return texts[:limit]
 
 
 # ------------------------------------------------------------------ splits
@@ -122,6 +104,14 @@ class Splits:
 
     train: pl.DataFrame  # query, response, original_question
     valid: pl.DataFrame | None  # question, answer; of rows that were held out their own response too
+    origin: Origin  # of all rows
+    places: list[int]  # of each row to train on, among all
+    valid_commit: str | None = None  # of a hub set that the validation questions were read from
+
+    def without(self, rows: Set[int]) -> Splits:
+        """The same without some of the rows to train on, given by their index in `train`."""
+        left = [index for index in range(len(self.train)) if index not in rows]
+        return replace(self, train=self.train[left], places=[self.places[index] for index in left])
 
 
 def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
@@ -130,32 +120,41 @@ def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
     `eval.valid=holdout` sets `valid_limit` questions of the training data aside: those whose row is unaltered
     (query = original_question) and ends in a number, GSM's alone where there are any. They are taken in the order
     of their hash, so that every run over the same data holds out the same ones. Whatever was held out, no row
-    that was derived from it is trained on.
+    that was derived from it is trained on: none whose query or original question has its normal form.
+
+    Raises:
+        UserError: as `read_source` and `question_source`; or no row is left to train on.
     """
-    rows = read_rows(data.train, TRAIN_FIELDS, data.split)
+    source = read_source(data.train, TRAIN_FIELDS, data.split, data.revision)
+    rows = source.frame
     if "original_question" not in rows.columns:
         rows = rows.with_columns(original_question=pl.col("query"))
     rows = rows.with_columns(pl.col("original_question").fill_null(pl.col("query")))
-    valid = None
+    valid, valid_commit = None, None
     if scoring.valid == "holdout":
-        valid = _hold_out(rows, scoring.valid_limit, data.train)
+        valid, valid_commit = _hold_out(rows, scoring.valid_limit, data.train), source.origin.commit
     elif scoring.valid != "none":
-        valid = read_questions(scoring.valid, "test").head(scoring.valid_limit)
+        questions = question_source(scoring.valid, "test")
+        once, _ = first_of_each(questions.frame["question"])
+        valid, valid_commit = questions.frame[once].head(scoring.valid_limit), questions.origin.commit
+    places = list(range(len(rows)))
     if valid is not None:
-        rows = rows.filter(~pl.col("original_question").is_in(valid["question"].implode()))
-    rows = rows.select(*TRAIN_FIELDS, "original_question")
-    if data.limit is not None:
-        rows = rows.head(data.limit)
+        held = {normal_form(question) for question in valid["question"]}
+        texts = pl.concat([rows["query"], rows["original_question"]]).unique()
+        derived = [text for text in texts if normal_form(text) in held]
+        trained = ~(rows["query"].is_in(derived) | rows["original_question"].is_in(derived))
+        rows, places = rows.filter(trained), trained.arg_true().to_list()
+    rows = rows.select(*TRAIN_FIELDS, "original_question").head(data.limit or len(rows))
     if rows.is_empty():
         raise UserError(f"{data.train}: every row was held out for validation; lower eval.valid_limit")
-    return Splits(rows, valid)
+    return Splits(rows, valid, source.origin, places[: len(rows)], valid_commit)
 
 
 def _hold_out(rows: pl.DataFrame, limit: int, name: str) -> pl.DataFrame:
     unaltered = rows.filter(pl.col("query") == pl.col("original_question"))
     if "type" in rows.columns and rows["type"].str.starts_with("GSM").any():
         unaltered = unaltered.filter(pl.col("type").str.starts_with("GSM"))  # MetaMathQA's other half is MATH
-    unaltered = unaltered.unique("query", keep="first", maintain_order=True)
+    unaltered = unaltered[first_of_each(unaltered["query"])[0]]
     questions = [
         {"question": query, "answer": f"#### {answer[1].replace(',', '')}", "response": response}
         for query, response in unaltered.select(TRAIN_FIELDS).iter_rows()
@@ -165,43 +164,3 @@ def _hold_out(rows: pl.DataFrame, limit: int, name: str) -> pl.DataFrame:
         raise UserError(f"{name}: no row ends in 'The answer is: N', so none can be held out; give eval.valid=none")
     questions.sort(key=lambda q: question_hash(q["question"]))
     return pl.DataFrame(questions[: min(limit, max(1, len(questions) // 2))])
-
-
-def read_questions(reference: str, split: str) -> pl.DataFrame:
-    """Questions of GSM8K's schema, each answer ending `#### N`.
-
-    Raises:
-        UserError: as `read_rows`; or an answer without its `#### N`. What counts as a number is the task's to say:
-            `Evaluation` asks it.
-    """
-    questions = read_rows(reference, QUESTION_FIELDS, split).select(QUESTION_FIELDS)
-    for number, answer in enumerate(questions["answer"], start=1):
-        _, mark, end = answer.rpartition("#### ")
-        if not mark:
-            raise UserError(f"{reference}, question {number}: the answer does not end in '#### N'")
-        if not any(map(str.isnumeric, end)):
-            raise UserError(
-                f"{reference}, question {number}: {end.strip()[:40]!r} behind '####' holds no number; expected '#### N'"
-            )
-    return questions
-
-
-def read_texts(reference: str, limit: int) -> list[str]:
-    """The first `limit` texts of some length from a data set with a `text` column.
-
-    Raises:
-        UserError: it is not there, or has no such column.
-    """
-    place = locate(reference)
-    rows = read_rows(reference, ("text",), "test") if place is not None else _from_hub(reference, "test")
-    if "text" not in rows.columns:
-        raise UserError(f"eval.general={reference}: has no column 'text' (it has: {', '.join(rows.columns)})")
-    texts = [text for text in rows["text"] if text and len(text.split()) >= 3]  # headings and blank lines are no text
-    if not texts:
-        raise UserError(f"eval.general={reference}: holds no text")
-    return texts[:limit]
-
-
-def question_hash(question: str) -> str:
-    """The sha1 that names a question in results/items."""
-    return hashlib.sha1(question.encode()).hexdigest()

@@ -25,9 +25,17 @@ from ..spec.config import BASE, EvalConfig, RunConfig
 from ..store.items import Item, headline_of
 from ..store.record import Metrics, Score
 from .answer_log import AnswerLog
-from .data import QUESTION_FIELDS, question_hash, read_questions
+from .data import QUESTION_FIELDS, question_hash, question_source
+from .hub_sets import commit_of
 from .process_group import ALONE, ProcessGroup
-from .tasks import check_references, load_tasks, quiet, task_manager, task_with_questions
+from .tasks import (
+    check_references,
+    drop_repeated_questions,
+    load_tasks,
+    quiet,
+    task_manager,
+    task_with_questions,
+)
 
 
 @dataclass(frozen=True)
@@ -92,9 +100,12 @@ class Evaluation:
         self.config = config
         first, *others = config.tasks
         manager = task_manager(config.tasks)
-        test = None if config.data is None else read_questions(config.data, "test")
+        test = None if config.data is None else question_source(config.data, "test", config.revision)
         with quiet():
-            headline = load_tasks(manager, first) if test is None else [task_with_questions(manager, first, test)]
+            if test is None:
+                headline = load_tasks(manager, first, config.revision)
+            else:
+                headline = [task_with_questions(manager, first, test.frame)]
             self.test = headline + [task for name in others for task in load_tasks(manager, name)]
             self.valid = [] if valid is None else [task_with_questions(manager, first, valid.select(QUESTION_FIELDS))]
             for task in self.test:
@@ -102,6 +113,17 @@ class Evaluation:
                 check_references(task, f"eval.tasks={task.task_name}" if own else str(config.data))
             for task in self.valid:
                 check_references(task, f"eval.valid={config.valid}")
+            self.repeated = {task.task_name: drop_repeated_questions(task) for task in self.test}
+        self.commits = {task.task_name: commit_of(task.dataset) for task in self.test}  # of hub sets
+        if test is not None:
+            self.commits[headline[0].task_name] = test.origin.commit
+
+    @property
+    def test_questions(self) -> list[str]:
+        """The questions that are scored, of those tasks whose documents have a text of that name."""
+        scored = (document for task in self.test for document in list(task.eval_docs)[: self.config.limit])
+        texts = (document.get("question") for document in scored if isinstance(document, Mapping))
+        return [text for text in texts if isinstance(text, str)]
 
     def try_backend(self, model: Any, tokenizer: Any) -> None:
         """Generate one short answer, with a backend that not every model works with.

@@ -14,7 +14,9 @@ from torch import Generator, Tensor
 
 from ..core.errors import UserError
 from ..spec.config import RunConfig
-from .data import TRAIN_FIELDS, Splits
+from .data import Splits
+from .rows import TRAIN_FIELDS
+from .tokens import completion_ids, prompt_ids
 
 PROMPT = "Question: {query} Think step by step.\nAnswer:"  # what benchmark/tasks/gsm8k_metamath asks, word for word
 IGNORED = -100  # the label of a token that bears no loss
@@ -31,11 +33,10 @@ class Example:
 
 def encode(tokenizer: Any, rows: pl.DataFrame) -> list[Example]:
     """Prompt and response of each row, tokenised apart, as they are at scoring time, and closed by the end token."""
-    prompts = tokenizer([PROMPT.format(query=query) for query in rows["query"]])["input_ids"]
-    responses = tokenizer([f" {text}" for text in rows["response"]], add_special_tokens=False)["input_ids"]
-    end = tokenizer.eos_token_id
+    prompts = prompt_ids(tokenizer, [PROMPT.format(query=query) for query in rows["query"]])
+    responses = completion_ids(tokenizer, [f" {text}" for text in rows["response"]])
     texts = rows.select(TRAIN_FIELDS).iter_rows()
-    return [Example([*p, *r, end], len(p), *text) for p, r, text in zip(prompts, responses, texts, strict=True)]
+    return [Example([*p, *r], len(p), *text) for p, r, text in zip(prompts, responses, texts, strict=True)]
 
 
 def draw_examples(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import polars as pl
 import torch
 from filelock import FileLock, Timeout
 
@@ -177,10 +178,12 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
     check_backend(run, context.group.size)
     splits = context.models.splits(run)
     evaluation = Evaluation(run.eval, splits.valid)
+    splits, overlap = _without_test_questions(active, splits, evaluation)
     model, tokenizer = context.models.model(run)
     texts = _general_texts(run)
     record.load_s = time.perf_counter() - began
     origin = record.provenance = _provenance(run, model, splits, evaluation)
+    origin.test_overlap = overlap
     measuring = time.perf_counter()
     if texts:
         origin.data["general"] = texts_digest(texts)
@@ -239,6 +242,17 @@ def _costs(active: ActiveRun, tokenizer: Any, splits: Splits) -> Costs:
     return costs
 
 
+def _without_test_questions(active: ActiveRun, splits: Splits, evaluation: Evaluation) -> tuple[Splits, dict[str, int]]:
+    """The splits as `data.overlap` allows them, and how many training rows held test questions, by kind."""
+    run = active.run
+    if run.variant == BASE:  # it is not trained
+        return splits, {}
+    allowed, overlap = active.context.models.splits_to_train(run, evaluation.test_questions)
+    if any(overlap.counts.values()):
+        active.context.progress.note(f"data.overlap={run.data.overlap}: {overlap.in_words()}")
+    return allowed, overlap.counts
+
+
 def _general_texts(run: RunConfig) -> list[str] | None:
     """Texts to measure forgetting on; None, with a warning, if the hub cannot be reached."""
     if run.eval.general == "none":
@@ -259,12 +273,17 @@ def _finish_timing(record: RunRecord, began: float) -> None:
 
 def _provenance(run: RunConfig, model: Any, splits: Splits, evaluation: Evaluation) -> Provenance:
     """Code and machine, and digests of the very model and data that were used, whatever the hub calls them."""
-    data = {"train": DataDigest(rows=len(splits.train), sha256=items_digest(splits.train))}
+    data = {"train": _digest(splits.train, splits.origin.commit)}
     if splits.valid is not None:
-        data["valid"] = DataDigest(rows=len(splits.valid), sha256=items_digest(splits.valid.select(QUESTION_FIELDS)))
+        data["valid"] = _digest(splits.valid.select(QUESTION_FIELDS), splits.valid_commit)
     for task in evaluation.test:
+        name, count = task.task_name, len(task.eval_docs)
         documents = json.dumps(list(task.eval_docs), sort_keys=True, default=str).encode()
-        digest = hashlib.sha256(documents).hexdigest()
-        data[f"test:{task.task_name}"] = DataDigest(rows=len(task.eval_docs), sha256=digest)
+        digest, commit = hashlib.sha256(documents).hexdigest(), evaluation.commits[name]
+        data[f"test:{name}"] = DataDigest(rows=count, sha256=digest, commit=commit, repeated=evaluation.repeated[name])
     base = ModelSource(source=model_fingerprint(run.model), commit=model_commit(run))
     return Provenance(**provenance(model.device).model_dump(), model=base, data=data)
+
+
+def _digest(rows: pl.DataFrame, commit: str | None) -> DataDigest:
+    return DataDigest(rows=len(rows), sha256=items_digest(rows), commit=commit)

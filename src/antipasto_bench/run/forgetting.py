@@ -15,6 +15,7 @@ from ..spec.config import RunConfig
 from ..store.record import DataDigest
 from .examples import IGNORED
 from .step import CompletionLoss
+from .tokens import prompt_ids
 
 BATCH = 8
 
@@ -45,14 +46,8 @@ def mean_token_loss(model: Any, tokenizer: Any, texts: list[str], max_length: in
     loss = CompletionLoss(model)
     with evaluating(model):
         for start in range(0, len(by_length), BATCH):
-            batch = tokenizer(
-                by_length[start : start + BATCH],
-                return_tensors="pt",
-                padding=True,
-                padding_side="right",
-                truncation=True,
-                max_length=max_length,
-            )
+            ids = [each[:max_length] for each in prompt_ids(tokenizer, by_length[start : start + BATCH])]
+            batch = tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt")
             labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
             scored = int((labels[:, 1:] != IGNORED).sum())
             if scored:

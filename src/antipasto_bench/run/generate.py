@@ -14,8 +14,9 @@ from __future__ import annotations
 import copy
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from transformers import ContinuousBatchingConfig, StoppingCriteriaList, StopStr
 from ..core.errors import RunFailure, out_of_memory
 from ..core.machine import cores, free_memory
 from ..spec.config import EvalConfig
+from .tokens import first_ids, text_ids
 
 MOST_ROWS_GPU = 512  # questions at once, however much memory is free
 ROWS_A_THREAD = 128  # questions at once for each thread of a CPU: more take no less time
@@ -60,6 +62,7 @@ def scorer(model: Any, tokenizer: Any, config: EvalConfig) -> Iterator[Any]:
             lm = VLLM(folder, dtype, batch_size="auto", max_model_len=longest, gpu_memory_utilization=round(share, 2))
         except (ValueError, OSError) as error:  # a model it does not know, or has no room for
             raise RunFailure(f"vLLM: {error}") from error
+        lm.tok_encode = partial(_encode, tokenizer, first_ids(tokenizer))  # vLLM is given ids, and reads no text
         try:
             yield lm
         finally:
@@ -75,6 +78,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
         self._config = config
         self._stop_criteria: dict[tuple[str, ...], StopStringCriteria] = {}
+        self._first_ids = first_ids(tokenizer)
         self.batch_size_per_gpu: Any = config.batch_size  # `auto` until the first requests come
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
@@ -99,6 +103,29 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self._choose_batch_size(MOST_ROWS_GPU, self.max_length, scored=self.max_length)
         return list(super().loglikelihood_rolling(requests, disable_tqdm))
 
+    def tok_encode(
+        self,
+        string: str,
+        add_special_tokens: bool | None = None,
+        left_truncate_len: int | None = None,
+        **options: Any,
+    ) -> list[int]:
+        """A prompt's ids as training has them; without what begins it where `add_special_tokens` is False."""
+        ids: list[int] = _encode(self.tokenizer, self._first_ids, string, add_special_tokens)
+        return ids[-left_truncate_len:] if left_truncate_len else ids
+
+    def tok_batch_encode(
+        self,
+        strings: list[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prompts as training has them, padded: ids and attention mask, each (prompts, longest)."""
+        ids = [self.tok_encode(string, left_truncate_len=left_truncate_len) for string in strings]
+        batch = self.tokenizer.pad({"input_ids": ids}, padding_side=padding_side, return_tensors="pt")
+        return batch["input_ids"], batch["attention_mask"]
+
     def _choose_batch_size(self, count: int, width: int, scored: int = 1) -> None:
         if self._config.batch_size == "auto":
             self.batch_size_per_gpu = max(1, min(rows_that_fit(self.model, width, scored), count))
@@ -118,6 +145,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **settings: Any) -> torch.Tensor:
         """As HFLM's own, but each row ends at its own stop string: HFLM goes on until every row has come to one."""
         if _draws(settings):
+            stop = [*self._stop_strings(stop), self._end]
             drawn: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
             return drawn
         if self._config.backend == "static":
@@ -139,7 +167,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def _stop_strings(self, stop: Iterable[str]) -> list[str]:
         """The stop strings without the end token, which is matched by its id."""
-        return [string for string in stop if string != self._end]
+        return [string for string in stop if string not in ("", self._end)]
 
     def _stop_criterion(self, stop: tuple[str, ...], prompt_length: int) -> Callable[..., torch.Tensor]:
         """Tells which rows hold a stop string after their prompts, the first `prompt_length` tokens."""
@@ -148,9 +176,18 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         criterion = self._stop_criteria[stop]
         return lambda ids, scores, **more: criterion(ids[:, prompt_length:], scores, **more)
 
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
+        """Tokens as text; nothing for the end token alone.
+
+        HFLM makes a stop string of that one, and would cut an answer where it quotes the end token's name.
+        """
+        if isinstance(tokens, int) and tokens == self.eot_token_id:
+            return ""
+        return str(super().tok_decode(tokens, skip_special_tokens=skip_special_tokens))
+
     @property
     def _end(self) -> str:
-        return str(self.tok_decode(self.eot_token_id, skip_special_tokens=False))
+        return str(self.tokenizer.decode(self.eot_token_id))
 
     @property
     def _end_ids(self) -> list[int]:
@@ -173,7 +210,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         for kind in kinds:
             chosen = [i for i, request in enumerate(requests) if json.dumps(request.args[1], sort_keys=True) == kind]
             settings = normalize_gen_kwargs(json.loads(kind), self.max_gen_toks)
-            stop = handle_stop_sequences(settings.get("until"), eos=self._end)
+            stop = handle_stop_sequences(settings.get("until"), eos=None)
             limits = copy.deepcopy(self.model.generation_config)
             limits.update(
                 max_new_tokens=settings["max_gen_toks"],
@@ -192,6 +229,16 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
                 answers[i] = postprocess_generated_text(self.tok_decode(output.generated_tokens), stop, None)
                 self.cache_hook.add_partial("generate_until", requests[i].args, answers[i])
         return [answers[i] for i in range(len(requests))]
+
+
+def _encode(
+    tokenizer: Any, first: list[int], text: str | Sequence[str], add_special_tokens: bool | None = None, **options: Any
+) -> Any:
+    """The ids of a prompt, or of several; `first` begins each unless `add_special_tokens` is False."""
+    begun = [] if add_special_tokens is False else first
+    if isinstance(text, str):
+        return [*begun, *text_ids(tokenizer, [text])[0]]
+    return [[*begun, *ids] for ids in text_ids(tokenizer, text)]
 
 
 def _draws(settings: dict[str, Any]) -> bool:

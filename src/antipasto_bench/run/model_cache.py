@@ -7,6 +7,7 @@ with the same checksum of every weight.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..store.record import Costs
 from .data import Splits, load_splits
 from .examples import Example, drawn_examples
 from .models import load_model
+from .overlap import Overlap, without_test_questions
 
 SEEDS = 4  # the examples of so many are cached
 
@@ -38,6 +40,7 @@ class ModelCache:
         self.costs: dict[str, Costs] = {}  # by RunConfig.cost_key
         self._loaded: _Loaded | None = None
         self._splits: tuple[tuple[DataConfig, EvalConfig], Splits] | None = None
+        self._to_train: tuple[tuple[DataConfig, EvalConfig], tuple[Splits, Overlap]] | None = None
         self._examples: dict[tuple[Any, ...], list[Example]] = {}
         self._lent = False
 
@@ -61,13 +64,28 @@ class ModelCache:
             self._splits = (settings, load_splits(run.data, run.eval))
         return self._splits[1]
 
+    def splits_to_train(self, run: RunConfig, questions: Sequence[str]) -> tuple[Splits, Overlap]:
+        """The run's splits as `without_test_questions` allows them, once for all runs of these data and this test.
+
+        `examples` are drawn from them then.
+        """
+        settings = (run.data, run.eval)
+        if self._to_train is None or self._to_train[0] != settings:
+            self._to_train = (settings, without_test_questions(self.splits(run), questions, run.data))
+            self._examples = {key: value for key, value in self._examples.items() if key[2:4] != settings}
+        return self._to_train[1]
+
     def examples(self, run: RunConfig, tokenizer: Any) -> list[Example]:
         """The run's training examples as `drawn_examples` gives them, tokenised once for all runs that share them."""
         key = (run.model, run.revision, run.data, run.eval, run.seed, run.steps * run.batch_size * run.grad_accum)
         if key not in self._examples:
             while len(self._examples) >= SEEDS:
                 del self._examples[next(iter(self._examples))]
-            self._examples[key] = drawn_examples(run, tokenizer, self.splits(run))
+            if self._to_train is not None and self._to_train[0] == (run.data, run.eval):
+                splits, _ = self._to_train[1]
+            else:
+                splits = self.splits(run)
+            self._examples[key] = drawn_examples(run, tokenizer, splits)
         return self._examples[key]
 
     def give_back(self, run: RunConfig, model: nn.Module) -> None:

@@ -31,7 +31,7 @@ class Progress:
             self.console.print(f"{name} ...")
 
     def note(self, text: str) -> None:
-        """One line of what was settled on the way."""
+        """A line that stays, on a terminal and in a log."""
         self.console.print(text)
 
     @contextmanager

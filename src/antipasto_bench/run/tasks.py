@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -15,8 +16,10 @@ from antipasto.config import did_you_mean
 
 from ..core.compat import task_settings
 from ..core.errors import UserError, first_line
-from ..core.paths import benchmark_dir
+from ..core.paths import benchmark_dir, locate
 from ..store.items import headline_of
+from .data import first_of_each
+from .hub_sets import check_commit, is_hub_id, resolved_commit
 
 BY_VALUE = "given-answer"  # the filter that reads references as numbers; benchmark/tasks/gsm8k_metamath says how
 INVALID = "[invalid]"  # what lm-eval's filters make of an answer that they find nothing in
@@ -38,10 +41,21 @@ def task_manager(names: tuple[str, ...]) -> Any:
     return manager
 
 
-def load_tasks(manager: Any, name: str) -> list[Any]:
-    """A task, or all of a group, with its own questions."""
+def load_tasks(manager: Any, name: str, revision: str | None = None) -> list[Any]:
+    """A task, or all of a group, with its own questions.
+
+    Args:
+        revision: branch, tag or commit of the hub set that the questions of one task are.
+
+    Raises:
+        UserError: the questions cannot be had, or are no hub set and a revision is given.
+    """
     try:
+        if revision is not None:
+            return [_at_revision(manager, name, revision)]
         tasks = list(manager.load([name])["tasks"].values())
+    except UserError:
+        raise
     except Exception as error:  # whatever a task's own loading raises, offline above all
         reason = first_line(error)
         raise UserError(
@@ -52,6 +66,50 @@ def load_tasks(manager: Any, name: str) -> list[Any]:
         if task.config.num_fewshot is None:
             task.set_config(key="num_fewshot", value=0)
     return tasks
+
+
+def _at_revision(manager: Any, name: str, revision: str) -> Any:
+    from lm_eval.api.task import ConfigurableTask
+
+    values = task_settings(manager, name)
+    source = values.get("dataset_path")
+    own_code = "class" in values or values.get("custom_dataset") is not None
+    if own_code or not isinstance(source, str) or not is_hub_id(source) or locate(source) is not None:
+        raise UserError(
+            f"eval.revision={revision}: the questions of eval.tasks={name} are no hub set; leave out eval.revision, or "
+            "give eval.data=ORG/NAME"
+        )
+    commit = resolved_commit(source, revision, "eval.revision")
+    values["dataset_kwargs"] = (values.get("dataset_kwargs") or {}) | {"revision": commit}
+    task = ConfigurableTask(config=values)
+    if task.config.num_fewshot is None:
+        task.set_config(key="num_fewshot", value=0)
+    check_commit(task.dataset, commit, source, "eval.revision")
+    return task
+
+
+def drop_repeated_questions(task: Any) -> int:
+    """Leave out each question of a task that generates whose prompt an earlier one has too, in normal form.
+
+    Returns:
+        how many were left out: each would have counted twice.
+    """
+    if getattr(task, "OUTPUT_TYPE", None) != "generate_until":  # where the choices to an equal question may differ
+        return 0
+    documents = task.eval_docs
+    places, pair = first_of_each(str(task.doc_to_text(document)) for document in documents)
+    if pair is None:
+        return 0
+    split = task.config.test_split if task.has_test_docs() else task.config.validation_split
+    if len(task.dataset[split]) != len(documents):
+        warnings.warn(
+            f"{task.task_name}: questions that come twice count twice; its own code chooses them", stacklevel=2
+        )
+        return 0
+    task.dataset[split] = task.dataset[split].select(places)
+    repeated = len(documents) - len(places)
+    warnings.warn(f"{task.task_name}: {repeated} questions come twice and count once", stacklevel=2)
+    return repeated
 
 
 def task_with_questions(manager: Any, name: str, questions: pl.DataFrame) -> Any:

@@ -64,7 +64,7 @@ class EvalConfig(_Strict):
         None, description="test questions in place of the first task's own"
     )
     revision: Annotated[str | None, Counts(older=None)] = Field(
-        None, description="branch, tag or commit of eval.data, where that is a hub set"
+        None, description="branch, tag or commit of the hub set that eval.data or the first task's own questions are"
     )
     valid: Annotated[str, Counts(content=_questions_fingerprint)] = Field(
         "holdout", description="questions, or `holdout` (set aside from data.train), or `none`"

@@ -69,7 +69,7 @@ def _items_problems(record: RunRecord, store: Store) -> list[str]:
         return [f"{run_id}: {path} is not what its row was made from"]
     of_task = items.filter(pl.col("task") == headline_task(record))
     test = of_task.filter(split="test")
-    accuracy = float(headline_scores(test).mean())
+    accuracy = float(headline_scores(test).scores.mean())
     if not _same(accuracy, record.test_accuracy):
         return [f"{run_id}: its questions give {_number(accuracy)}, its row says {_number(record.test_accuracy)}"]
     for split, recorded in (

@@ -58,10 +58,19 @@ def headline_of(pairs: Iterable[tuple[str, str]]) -> tuple[str, str]:
     return name, next((m for m in HEADLINE_METRICS if m in metrics), metrics[0])
 
 
-def headline_scores(items: pl.DataFrame) -> NDArray[np.float64]:
-    """The headline score of each question, in the questions' order."""
+@dataclass(frozen=True)
+class QuestionScores:
+    """The headline score of each question, in the order of the questions' hashes: the same in every run."""
+
+    questions: tuple[str, ...]  # sha1 of each; one comes twice where a data set has a question twice
+    scores: NDArray[np.float64]  # (questions,)
+
+
+def headline_scores(items: pl.DataFrame) -> QuestionScores:
+    """The headline scores of a run's items in one split."""
     name, metric = headline_of(items.select("filter", "metric").unique(maintain_order=True).iter_rows())
-    return items.filter((pl.col("filter") == name) & (pl.col("metric") == metric)).sort("doc_id")["score"].to_numpy()
+    headline = items.filter((pl.col("filter") == name) & (pl.col("metric") == metric)).sort("sha1", "doc_id")
+    return QuestionScores(tuple(headline["sha1"]), headline["score"].to_numpy())
 
 
 def _is_loss(name: str, metric: str) -> bool:
@@ -69,7 +78,7 @@ def _is_loss(name: str, metric: str) -> bool:
 
 
 def token_losses(items: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Nats and completion tokens of each question's reference solution, in the questions' order.
+    """Nats and completion tokens of each question's reference solution, in the order of the questions' hashes.
 
     Args:
         items: of one task and split.
@@ -77,7 +86,7 @@ def token_losses(items: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.f
     Returns:
         None where the loss was not measured.
     """
-    of_loss = items.filter(pl.col("filter") == LOSS_FILTER).sort("doc_id")
+    of_loss = items.filter(pl.col("filter") == LOSS_FILTER).sort("sha1", "doc_id")
     nats, tokens = (of_loss.filter(pl.col("metric") == metric)["score"].to_numpy() for metric in LOSS_METRICS)
     return (nats, tokens) if len(nats) and len(nats) == len(tokens) else None
 

@@ -35,6 +35,7 @@ class DataDigest(_Part):
     rows: int
     sha256: str
     commit: str | None = None  # of a hub data set
+    repeated: int = 0  # test questions that were left out, since another has the same prompt
 
 
 class ModelSource(_Part):

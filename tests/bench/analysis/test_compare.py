@@ -97,6 +97,37 @@ def test_losses_of_other_tokens_or_of_one_arm_alone_are_not_compared(store):
     assert not one.losses.paired_with(other)
 
 
+def test_questions_are_paired_by_their_hash_and_not_by_their_number(tmp_path):
+    """The same answers to the same questions, asked in another order in half of the runs."""
+    names = [f"{i * 7 % 8}abc" for i in range(8)]
+    order = [3, 0, 7, 1, 6, 2, 5, 4]
+    right = {"lora": ([0, 1, 2, 4], [0, 1, 2]), "antipasto": ([0, 5], [0, 5, 6])}
+    results = []
+    for shuffled in (False, True):
+        store = Store(tmp_path / str(shuffled) / "results", tmp_path / str(shuffled) / "outputs")
+        for variant, seeds in right.items():
+            for seed, answered in enumerate(seeds):
+                if shuffled and (variant, seed) != ("lora", 0):
+                    moved = [order.index(i) for i in answered]
+                    row = record(store, variant, moved, seed=seed, questions=[names[i] for i in order])
+                else:
+                    row = record(store, variant, answered, seed=seed, questions=names)
+                append(store.table, row)
+        results.append(compare_two("lora", "antipasto", store))
+    plain, shuffled = results
+    assert plain.comparison == shuffled.comparison
+    assert plain.summaries == shuffled.summaries
+    assert plain.only_a == shuffled.only_a == sorted(names[i] for i in (1, 2))
+    assert plain.only_b == shuffled.only_b == [names[5]]
+    assert (plain.a.scores == shuffled.a.scores).all()
+
+
+def test_runs_on_as_many_but_other_questions_are_not_compared(store):
+    append(store.table, record(store, "lora", [0], steps=7, questions=[*"0123456", "new"]))
+    with pytest.raises(UserError, match="different questions"):
+        compare_two("lora lr=1e-2 steps=300", "lora steps=7", store)
+
+
 def test_both_answers_to_a_question_that_flipped_come_from_the_samples_of_each_arms_first_run(store):
     pair = compare_two("lora", "antipasto rotate_basis=V", store)
     with pytest.raises(UserError, match="is not on this machine"):

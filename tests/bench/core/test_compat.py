@@ -7,14 +7,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
+from datasets import Dataset, load_dataset
+from hub_cache import MAIN, HubCache
 from lm_eval import utils
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import masking_utils
 
 from antipasto_bench.core.compat import (
+    commits_in,
     has_hooks,
     one_sequence_a_row,
+    prepared_hub_set,
     shard_questions,
     task_settings,
     templates_compiled_once,
@@ -133,3 +137,14 @@ def test_hooks_of_an_adapter_and_of_accelerate_are_seen():
     assert not has_hooks(layer)
     add_hook_to_module(layer, ModelHook())
     assert has_hooks(layer)
+
+
+def test_a_prepared_hub_set_is_where_datasets_itself_reads_it(tmp_path, monkeypatch):
+    HubCache(tmp_path, monkeypatch).add(MAIN, {"train": [{"text": "a"}], "train_more": [{"text": "b"}]})
+    (file,) = prepared_hub_set("org/Sums", "", "train", MAIN)
+    loaded = load_dataset("org/Sums", split="train")
+    assert [entry["filename"] for entry in loaded.cache_files] == [str(file)], "datasets prepares it elsewhere now"
+    assert MAIN in commits_in(loaded)
+    assert prepared_hub_set("org/Sums", "other", "train", MAIN) == []
+    assert prepared_hub_set("org/Sums", "", "test", MAIN) == []
+    assert commits_in(Dataset.from_list([{"text": "a"}])) == []

@@ -249,18 +249,23 @@ def test_no_text_of_a_setting_an_error_or_a_file_is_markup(store, tmp_path):
 
 
 def test_rows_that_cannot_be_compared_say_why_and_claim_no_interval(store):
-    append(store.table, record(store, "lora", [0, 1], n=8))
-    append(store.table, record(store, "dora", [0, 1], n=9))
+    lora, dora = record(store, "lora", [0, 1], n=8), record(store, "dora", [0, 1], n=9)
+    append(store.table, lora)
+    append(store.table, dora)
     text = render(store)
-    assert "not compared: their questions differ" in text
+    assert f"not compared: their questions differ. {lora.run_id} and {dora.run_id} were scored" in text.replace(
+        "&#95;", "_"
+    )
+    assert "(8 and 9, of which they share 8)" in text
+    assert "run the older one again with --force" in text
     assert "95 %" not in text
     assert "forgets" not in text
 
 
 def test_seeds_of_one_arm_must_have_met_the_same_questions(store):
     append(store.table, record(store, "lora", [0], n=8))
-    append(store.table, record(store, "lora", [0], n=9, seed=1))
-    with pytest.raises(UserError, match="the runs of lora were scored on different numbers of questions"):
+    append(store.table, record(store, "lora", [0], n=8, seed=1, questions=[*"0123456", "new"]))
+    with pytest.raises(UserError, match=r"lora cannot be paired: .*_seed0_\w+ and .*_seed1_\w+ .* share 7\).*--force"):
         render(store)
 
 

@@ -14,7 +14,8 @@ from transformers import AutoTokenizer
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run.data import TRAIN_FIELDS, load_splits, read_questions, read_rows
+from antipasto_bench.run.data import load_splits, normal_form, read_questions
+from antipasto_bench.run.evaluate import Evaluation
 from antipasto_bench.run.examples import (
     IGNORED,
     PROMPT,
@@ -25,6 +26,8 @@ from antipasto_bench.run.examples import (
     encode,
     with_wrong_numbers,
 )
+from antipasto_bench.run.rows import TRAIN_FIELDS, read_rows
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import DataConfig, EvalConfig
 
 ROWS = [
@@ -96,7 +99,7 @@ def test_other_files_say_what_is_wrong_with_them(tmp_path):
 
 def test_a_question_must_carry_its_answer(tmp_path):
     path = write_jsonl(tmp_path / "q.jsonl", [{"question": "a", "answer": "#### 1"}, {"question": "b", "answer": "2"}])
-    with pytest.raises(UserError, match="question 2: the answer does not end in '#### N'"):
+    with pytest.raises(UserError, match="line 2: the answer does not end in '#### N'"):
         read_questions(path, "test")
 
 
@@ -126,6 +129,49 @@ def test_held_out_questions_and_all_rows_made_from_them_are_not_trained_on(tmp_p
     again = load_splits(DataConfig(train=shuffled), scoring)
     assert again.valid is not None
     assert set(again.valid["question"]) == held
+
+
+def test_rows_of_a_held_out_question_in_another_form_are_not_trained_on(tmp_path):
+    """Another case, other white space, another Unicode form: of the original question, or of the query itself."""
+    question = "Zoë has 3½ apples. How many are left?"
+    forms = [question.upper(), f"  {question.replace(' ', '  ')}\n", question.replace("ë", "e\u0308"), question]
+    answer = {"response": "3.\nThe answer is: 3"}
+    derived = [{"query": f"Say {i}", "original_question": form} | answer for i, form in enumerate(forms)]
+    repeated = [{"query": form, "original_question": f"Else {i}"} | answer for i, form in enumerate(forms)]
+    other = [{"query": "Zoë has 4 apples.", "original_question": "Zoë has 4 apples."} | answer]
+    path = write_jsonl(tmp_path / "a.jsonl", [*derived, *other, *repeated])
+    valid = write_jsonl(tmp_path / "v.jsonl", [{"question": question, "answer": "#### 3"}])
+    splits = load_splits(DataConfig(train=path), EvalConfig(tasks=("t",), valid=valid))
+    assert splits.train["query"].to_list() == ["Zoë has 4 apples."]
+    assert splits.places == [4]
+    rows = [row | {"query": row["original_question"]} for row in derived]
+    held = load_splits(DataConfig(train=write_jsonl(tmp_path / "b.jsonl", [*rows, *other])), EvalConfig(tasks=("t",)))
+    assert held.valid is not None
+    assert (len(held.valid), len(held.train)) == (1, 1), "all four are held out with it"
+    assert normal_form(held.valid["question"][0]) not in {normal_form(text) for text in held.train["query"]}
+
+
+def test_the_embedded_data_are_split_as_they_always_were():
+    run = compose("lora", {}, "nano")
+    splits = load_splits(run.data, run.eval)
+    rows = read_rows(run.data.train, TRAIN_FIELDS)
+    assert splits.train.equals(rows.select(splits.train.columns))
+    assert splits.valid is not None
+    assert len(splits.valid) == 200
+
+
+def test_a_question_that_comes_twice_in_a_file_is_refused_with_both_lines(tmp_path):
+    questions = [{"question": text, "answer": "#### 1"} for text in ("Who?", "What  is it?", "Where?", "what is it? ")]
+    path = tmp_path / "q.jsonl"
+    path.write_text("\n" + "".join(json.dumps(row) + "\n" for row in questions))
+    with pytest.raises(UserError, match=r"q\.jsonl: line 3 and line 5 ask the same question, which would count twice"):
+        read_questions(str(path), "test")
+    pl.DataFrame(questions).write_parquet(tmp_path / "q.parquet")
+    data = DataConfig(train=write_jsonl(tmp_path / "a.jsonl", ROWS))
+    with pytest.raises(UserError, match=r"q\.parquet: row 2 and row 4 ask the same question"):
+        load_splits(data, EvalConfig(tasks=("nano_metamath",), valid=str(tmp_path / "q.parquet")))
+    with pytest.raises(UserError, match="line 3 and line 5"):
+        Evaluation(EvalConfig(tasks=("nano_metamath",), data=str(path), valid="none"), None)
 
 
 def test_gsm_questions_alone_are_held_out_where_there_are_any(tmp_path):

@@ -71,6 +71,40 @@ def test_the_question_asked_is_the_prompt_trained_on(task):
     assert task.config.generation_kwargs["until"] == ["Question:"]
 
 
+TASK = """
+task: repeated
+custom_dataset: !function questions.load
+output_type: {kind}
+test_split: test
+doc_to_text: "Q: {{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+num_fewshot: 0
+generation_kwargs: {{until: ["Q:"], do_sample: false, max_gen_toks: 4}}
+metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
+"""
+QUESTIONS = """
+from datasets import Dataset, DatasetDict
+
+def load(**metadata):
+    rows = [{"question": q, "answer": "1"} for q in ("Who?", "What?", "who? ", "Where?", "What?")]
+    return DatasetDict({"test": Dataset.from_list(rows)})
+"""
+
+
+def test_a_question_that_a_task_itself_has_twice_counts_once(tmp_path, monkeypatch):
+    folder = tmp_path / "benchmark" / "tasks" / "repeated"
+    folder.mkdir(parents=True)
+    (tmp_path / "benchmark" / "presets").mkdir()
+    (folder / "repeated.yaml").write_text(TASK.format(kind="generate_until"))
+    (folder / "questions.py").write_text(QUESTIONS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match="repeated: 2 questions come twice and count once"):
+        evaluation = Evaluation(EvalConfig(tasks=("repeated",), valid="none"), None)
+    assert [document["question"] for document in evaluation.test[0].eval_docs] == ["Who?", "What?", "Where?"]
+    assert evaluation.repeated == {"repeated": 2}
+    assert evaluation.test_questions == ["Who?", "What?", "Where?"]
+
+
 def test_an_unknown_task_names_the_nearest():
     with pytest.raises(UserError, match="lm-eval has no task of that name; did you mean 'gsm8k_metamath'"):
         Evaluation(EvalConfig(tasks=("gsm8k_metamaht",)), None)

@@ -1,0 +1,177 @@
+"""Claims about test questions in the training rows: they are counted, named, and left out or refused."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from command import SHARED
+from small_runs import make, small, store_in
+
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.run.data import load_splits
+from antipasto_bench.run.model_cache import ModelCache
+from antipasto_bench.run.overlap import find_overlap, without_test_questions
+from antipasto_bench.spec.compose import compose, load_preset
+from antipasto_bench.spec.config import DataConfig, EvalConfig
+
+LONG = "A farmer has 20 brown hens and 30 white hens and sells each egg of theirs for 2 dollars at a fair."
+SHORT = "What is 3 + 4?"
+ROWS = [
+    ("Tom eats 5 of 12 apples. How many are left?",) * 2,
+    (f"Yesterday, {LONG.replace('farmer', 'poor farmer').replace('20', '20,')} How much is that?", "Other"),
+    ("  what is 3 + 4? ", "Other"),
+    ("Other again", LONG.upper()),
+    ("How many brown hens and white hens does a farmer have?", "Hens"),
+]
+
+
+def frame(rows):
+    return pl.DataFrame([{"query": q, "response": "7.\nThe answer is: 7", "original_question": o} for q, o in rows])
+
+
+def splits_of(tmp_path, rows, **given):
+    path = tmp_path / "train.jsonl"
+    lines = [json.dumps(row) for row in frame(rows).to_dicts()]
+    path.write_text("\n" + "\n".join(lines) + "\n")  # a blank line first
+    data = DataConfig(train=str(path), **given)
+    return load_splits(data, EvalConfig(tasks=("t",), valid="none")), data
+
+
+def test_copies_and_shared_words_are_counted_apart():
+    overlap = find_overlap(frame(ROWS), [LONG, SHORT])
+    assert overlap.copies == {2, 3}
+    assert overlap.shared == {1}
+    assert overlap.counts == {"copies": 2, "shared_13_grams": 1}
+
+
+@pytest.mark.parametrize("before", range(15))
+@pytest.mark.parametrize("shared", [12, 13])
+def test_thirteen_words_in_a_row_are_met_wherever_they_stand_and_twelve_are_not(before, shared):
+    question = " ".join(f"w{i}" for i in range(20))
+    copied = [f"W{i}," for i in range(5, 5 + shared)]
+    row = " ".join([*(f"x{i}" for i in range(before)), *copied, "y", "z"])
+    assert find_overlap(frame([(row, row)]), [question]).shared == ({0} if shared == 13 else set())
+
+
+def test_letters_beyond_ascii_are_words_in_any_unicode_form():
+    question = "Café Größe " + " ".join(f"w{i}" for i in range(11))
+    row = "“cafe\u0301” GRÖSSE, " + " ".join(f"W{i}" for i in range(11)) + " more"
+    assert find_overlap(frame([(row, row)]), [question]).shared == {0}
+
+
+def test_overlap_is_refused_with_the_count_the_line_and_what_to_type(tmp_path):
+    splits, data = splits_of(tmp_path, ROWS)
+    with pytest.raises(UserError) as error:
+        without_test_questions(splits, [LONG, SHORT], data)
+    said = str(error.value)
+    assert "2 training rows are copies of test questions, and 1 share 13 words in a row with one" in said
+    assert "the first is line 3: 'Yesterday, A poor farmer" in said
+    assert said.endswith("write data.overlap=drop to leave them out, or data.overlap=allow")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "rows", "left"),
+    [
+        ("drop", ROWS, [0, 4]),
+        ("allow", ROWS, [0, 1, 2, 3, 4]),
+        ("refuse-copies", ROWS, None),
+        ("refuse-copies", ROWS[:2], [0, 1]),
+        ("refuse", ROWS[:1], [0]),
+    ],
+)
+def test_what_each_setting_of_overlap_trains_on(tmp_path, setting, rows, left):
+    splits, data = splits_of(tmp_path, rows, overlap=setting)
+    if left is None:
+        with pytest.raises(UserError, match="the first is line 4"):
+            without_test_questions(splits, [LONG, SHORT], data)
+        return
+    allowed, overlap = without_test_questions(splits, [LONG, SHORT], data)
+    assert allowed.train["query"].to_list() == [rows[index][0] for index in left]
+    assert allowed.places == left
+    assert overlap.counts == find_overlap(frame(rows), [LONG, SHORT]).counts
+
+
+def test_where_every_row_would_be_dropped_nothing_is_trained(tmp_path):
+    splits, data = splits_of(tmp_path, ROWS[2:3], overlap="drop")
+    with pytest.raises(UserError, match="every row holds a test question"):
+        without_test_questions(splits, [SHORT], data)
+
+
+def test_the_presets_refuse_copies_or_drop_what_overlaps():
+    assert load_preset("nano")["data"]["overlap"] == "refuse-copies"
+    for preset in ("qwen3-0.6b", "qwen3.5-0.8b"):
+        assert compose("lora", {}, preset).data.overlap == "drop"
+    assert DataConfig(train="x").overlap == "refuse"
+
+
+TRAIN = SHARED / "data" / "metamath_schema_from_gsm8k_train.jsonl"
+TEST = SHARED / "data" / "gsm8k" / "test.jsonl"
+
+
+@pytest.mark.skipif(not TEST.exists(), reason=f"real GSM8K is not beside this checkout ({SHARED})")
+def test_four_rows_of_gsm8ks_training_questions_overlap_with_its_test():
+    questions = [json.loads(line)["question"] for line in TEST.read_text().splitlines()]
+    overlap = find_overlap(
+        load_splits(DataConfig(train=str(TRAIN)), EvalConfig(tasks=("t",), valid="none")).train, questions
+    )
+    assert overlap.counts == {"copies": 0, "shared_13_grams": 4}
+
+
+def nano_questions():
+    lines = Path("benchmark/tasks/nano_metamath/test.jsonl").read_text().splitlines()
+    return [json.loads(line)["question"] for line in lines]
+
+
+@pytest.fixture
+def contaminated(tmp_path):
+    """The embedded data with copies of two test questions, one of them in other letters."""
+    rows = pl.read_parquet("benchmark/data/nano/train.parquet").head(200)
+    tested = nano_questions()
+    copies = rows.head(2).with_columns(
+        query=pl.Series([tested[0].upper(), "another"]), original_question=pl.Series([tested[0], f" {tested[1]}"])
+    )
+    path = tmp_path / "train.parquet"
+    pl.concat([rows, copies]).write_parquet(path)
+    return str(path)
+
+
+@pytest.mark.slow
+def test_a_run_refuses_drops_or_counts_test_questions_and_records_how_many(tmp_path, contaminated):
+    store = store_in(tmp_path)
+    with pytest.raises(UserError, match=r"2 training rows are copies .* the first is row 201: .*data\.overlap=drop"):
+        make(small("lora", **{"data.train": contaminated}), store)
+    assert not store.table.exists()
+    untuned = make(small("base", **{"data.train": contaminated}), store).record
+    assert untuned is not None, "nothing is trained"
+    given = {"data.train": contaminated, "data.overlap": "drop", "data.limit": 202}
+    counted, models = [], ModelCache()
+    for seed in (0, 1):
+        record = make(small("lora", **given, seed=seed), store, models=models).record
+        assert record is not None
+        assert record.provenance is not None
+        overlap = record.provenance.test_overlap
+        assert overlap["copies"] == 2
+        assert record.provenance.data["train"].rows == 202 - 10 - sum(overlap.values()), "ten are held out"
+        counted.append(overlap)
+    assert counted[0] == counted[1], "the second run of a process counts what the first dropped"
+
+
+@pytest.mark.slow
+def test_only_questions_that_are_scored_count_and_the_count_is_said(tmp_path, contaminated, capsys):
+    record = make(
+        small("lora", **{"data.train": contaminated, "eval.limit": 1, "data.overlap": "allow"}), store_in(tmp_path)
+    ).record
+    assert record is not None
+    assert record.provenance is not None
+    assert record.provenance.test_overlap["copies"] == 1
+
+
+@pytest.mark.slow
+def test_examples_that_were_drawn_before_the_check_are_drawn_again(contaminated, tokenizer):
+    run = small("lora", **{"data.train": contaminated, "data.overlap": "drop", "steps": 100})
+    cache = ModelCache()
+    assert any(example.query == "another" for example in cache.examples(run, tokenizer))
+    cache.splits_to_train(run, nano_questions())
+    assert not any(example.query == "another" for example in cache.examples(run, tokenizer))
