@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock, Timeout
 
+from ..core.device import device_is_dead, pinned_threads
 from ..core.errors import RunFailure, UserError
 from ..core.files import write_bytes
 from ..core.fingerprint import model_fingerprint
@@ -55,6 +56,7 @@ class Outcome:
     status: Status
     run_id: str
     record: RunRecord | None = None
+    device_is_dead: bool = False  # for this process, which can make no further run on it
 
 
 def execute(run: RunConfig, context: RunContext, *, force: bool = False, retry_before: str | None = None) -> Outcome:
@@ -136,6 +138,11 @@ def _free_memory(models: ModelCache) -> None:
 
 
 def _make(active: ActiveRun) -> Outcome:
+    with pinned_threads(active.run.threads):
+        return _make_in_these_threads(active)
+
+
+def _make_in_these_threads(active: ActiveRun) -> Outcome:
     began = time.perf_counter()
     context, workspace, record = active.context, active.workspace, active.record
     if torch.cuda.is_available():
@@ -147,7 +154,8 @@ def _make(active: ActiveRun) -> Outcome:
             if not context.group.is_first:
                 raise
             _finish_timing(record, began)
-            return Outcome("failed", record.run_id, record_failure(active, error))
+            dead = device_is_dead(active.run.device, every=active.run.device_map == "auto")
+            return Outcome("failed", record.run_id, record_failure(active, error), dead)
         if not context.group.is_first:
             return Outcome("ok", record.run_id)
         context.progress.phase("record")

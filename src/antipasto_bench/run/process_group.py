@@ -61,6 +61,15 @@ class ProcessGroup:
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def least(self, value: int | None) -> int | None:
+        """The least of the processes' values; None where all have None."""
+        values = [value]
+        if self.size > 1:
+            values *= self.size
+            with self.interrupted_by_lost_process():
+                dist.all_gather_object(values, value)
+        return min((number for number in values if number is not None), default=None)
+
     def barrier(self) -> None:
         if self.size > 1:
             with self.interrupted_by_lost_process():

@@ -2,7 +2,8 @@
 
 Each is a `sweep` command of its own, in a session of its own; the locks on the runs divide the work. When one dies the
 others go on, and another takes its place, which continues the run from its last checkpoint. A run over which two
-workers died is recorded as failed.
+workers died is recorded as failed. A worker ends by itself where an error has left its GPU unusable for its process:
+another takes its place, too.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from ..spec.sweep import Sweep
 from ..store.folders import Store
 from ..store.leases import noted_lease
 from .plan import plan
-from .scheduler import MOST_DEATHS, Order, PrintLine
+from .scheduler import DEAD_DEVICE, MOST_DEATHS, Order, PrintLine
 
 MOST_IDLE_DEATHS = 3  # of one worker before it had begun a run, after which the sweep gives up
+MOST_DEAD_DEVICES = 3  # of one worker, after which it is not replaced: the GPU itself may be broken
 POLL_S = 0.05
 
 WorkerLine = Callable[[int, str], None]  # given the number of a worker, and a line that it printed
@@ -115,9 +117,12 @@ def run_workers(
                     worker.reader.join()
                     number, code = worker.number, int(worker.process.returncode)
                     if code >= 0:
-                        exit_codes.append(code)
-                        continue
-                    failed += handle_worker_death(worker, signal.Signals(-code).name, deaths, sweep, store, print_line)
+                        exit_codes.append(1 if code == DEAD_DEVICE else code)
+                        if code != DEAD_DEVICE or not replace_after_dead_device(number, deaths, print_line):
+                            continue
+                    else:
+                        name = signal.Signals(-code).name
+                        failed += handle_worker_death(worker, name, deaths, sweep, store, print_line)
                     if deaths[f"worker {number}"] >= MOST_IDLE_DEATHS:
                         raise UserError(
                             f"worker {number} died {MOST_IDLE_DEATHS} times before it had begun a run; see above"
@@ -131,6 +136,16 @@ def run_workers(
             worker.process.wait()
             worker.reader.join()
     return WorkersEnded(exit_codes, failed)
+
+
+def replace_after_dead_device(number: int, deaths: Counter[str], print_line: PrintLine) -> bool:
+    """Count that a worker left because its GPU failed at everything, and say whether another takes its place."""
+    key = f"GPU of worker {number}"
+    deaths[key] += 1
+    replaced = deaths[key] < MOST_DEAD_DEVICES
+    then = "a new process takes its place" if replaced else f"for the {MOST_DEAD_DEVICES}rd time: it is not replaced"
+    print_line(f"worker {number} has ended: its GPU was in an error state; {then}")
+    return replaced
 
 
 def handle_worker_death(
