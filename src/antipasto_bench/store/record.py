@@ -43,9 +43,10 @@ class ModelSource(_Part):
 
 
 class CostsOrigin(CodeAndMachine):
-    """Where and when costs were measured: for this run, or for another one of the same settings and machine."""
+    """Where, when and by what code costs were measured: for this run, or for one whose adapter costs the same."""
 
     measured_at: str | None = None  # UTC, ISO 8601
+    code: str | None = None  # digest of every line of both packages
 
 
 class Provenance(CodeAndMachine):
@@ -56,7 +57,7 @@ class Provenance(CodeAndMachine):
     eval_batch_size: int | str | None = None  # questions at once, as it was in the end
     generation_settings_dropped: dict[str, Any] = Field(default_factory=dict)  # of the model's own, left out of scoring
     test_overlap: dict[str, int] = Field(default_factory=dict)  # training rows that hold test questions, by kind
-    costs: CostsOrigin | None = None  # where and when costs were measured, if apart from the run
+    costs: CostsOrigin | None = None  # older records lack it where the run itself measured them
     measured_again: GitState | None = None  # the code of a later measurement of forgetting
 
 
