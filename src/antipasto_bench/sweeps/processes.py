@@ -1,4 +1,4 @@
-"""Worker processes on one machine that share a sweep: one for each GPU, or several on a CPU that divide its cores.
+"""Worker processes on one machine that share a sweep: one or some for each GPU, or several that divide a CPU's cores.
 
 Each is a `sweep` command of its own, in a session of its own; the locks on the runs divide the work. When one dies the
 others go on, and another takes its place, which continues the run from its last checkpoint. A run over which two
@@ -68,18 +68,24 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def worker_environments(count: int) -> list[dict[str, str]]:
-    """The environment variables that give each worker a GPU of its own, or its share of the cores.
+def worker_environments(count: int, per_gpu: int = 1) -> list[dict[str, str]]:
+    """The environment variables that give each worker its GPU, and its share of the cores.
+
+    Args:
+        count: of workers.
+        per_gpu: workers that share a GPU.
 
     Raises:
-        UserError: more workers than GPUs.
+        UserError: more workers than GPUs hold.
     """
     gpus = visible_gpus()
-    if gpus and count > len(gpus):
-        raise UserError(f"workers={count}: this machine shows {len(gpus)} GPUs, and each worker takes one")
+    if gpus and count > len(gpus) * per_gpu:
+        shown = f"this machine shows {len(gpus)} GPU{'s' * (len(gpus) != 1)}"
+        takes = "each worker takes one" if per_gpu == 1 else f"{per_gpu} workers share one"
+        raise UserError(f"workers={count}: {shown}, and {takes}; workers_per_gpu=N lets N workers share a GPU")
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))
     shared = {"OMP_NUM_THREADS": threads}
-    return [shared | ({"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {}) for i in range(count)]
+    return [shared | ({"CUDA_VISIBLE_DEVICES": gpus[i // per_gpu]} if gpus else {}) for i in range(count)]
 
 
 def run_workers(
@@ -90,18 +96,20 @@ def run_workers(
     environment: dict[str, str],
     print_line: PrintLine,
     worker_line: WorkerLine,
+    per_gpu: int = 1,
 ) -> WorkersEnded:
     """Run the commands at the same time until the sweep owes nothing more.
 
     Args:
         commands: one for each worker.
         environment: of every worker, beside its threads and its GPU.
+        per_gpu: workers that share a GPU.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the workers were sent SIGTERM and have ended.
         UserError: more workers than GPUs, or one that dies again and again before it has begun a run.
     """
-    environments = [own | environment for own in worker_environments(len(commands))]
+    environments = [own | environment for own in worker_environments(len(commands), per_gpu)]
     deaths: Counter[str] = Counter()  # by run id, or by worker where it had no run
     exit_codes: list[int] = []
     workers: list[Worker] = []

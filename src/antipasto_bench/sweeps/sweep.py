@@ -76,11 +76,20 @@ def run_sweep(sweep: Sweep, store: Store, engine: Engine, command: SweepCommand,
     order = Order(began if command.retry_failed else None, command.limit, SHUFFLE_SEED if command.shuffle else None)
     if not is_worker:  # the process that started the workers has printed it
         output.log(overview(plan(sweep, store), store))
-    count = 1 if is_worker or engine.engine == "ray" else worker_count(sweep, engine.workers, command.limit)
+    count = 1 if is_worker or engine.engine == "ray" else worker_count(sweep, engine, command.limit)
     if count > 1:
         commands = worker_commands(command, store, count)
         try:
-            ended = run_workers(commands, sweep, store, order, {SWEEP_BEGAN: began}, output.log, output.worker_line)
+            ended = run_workers(
+                commands,
+                sweep,
+                store,
+                order,
+                {SWEEP_BEGAN: began},
+                output.log,
+                output.worker_line,
+                engine.workers_per_gpu,
+            )
         except Interrupted as error:
             output.log("interrupted; the workers have stopped, and the same command goes on from what is kept")
             return error.exit_code
@@ -91,10 +100,19 @@ def run_sweep(sweep: Sweep, store: Store, engine: Engine, command: SweepCommand,
     return _exit_code(tally, sweep, store, output)
 
 
-def worker_count(sweep: Sweep, wanted: int | None, limit: int | None) -> int:
-    """Worker processes on this machine: as many as wanted, else one for each visible GPU; no more than runs."""
+def worker_count(sweep: Sweep, engine: Engine, limit: int | None) -> int:
+    """Worker processes on this machine: as many as wanted, else those of each visible GPU; no more than runs.
+
+    Raises:
+        UserError: several workers are to share a GPU, and there is none, or a model takes all of them.
+    """
     uses_all_gpus = any(run.device_map == "auto" for run in sweep.runs)
-    count = wanted or (1 if uses_all_gpus else max(1, len(visible_gpus())))
+    gpus, per_gpu = len(visible_gpus()), engine.workers_per_gpu
+    if per_gpu > 1 and not gpus:
+        raise UserError(f"workers_per_gpu={per_gpu}: this machine shows no GPU; workers=N divides its cores")
+    if per_gpu > 1 and uses_all_gpus:
+        raise UserError(f"workers_per_gpu={per_gpu}: device_map=auto gives one run all GPUs; leave out one of them")
+    count = engine.workers or (1 if uses_all_gpus else max(1, gpus * per_gpu))
     return count if limit is None else min(count, limit)
 
 

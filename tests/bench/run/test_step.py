@@ -92,7 +92,7 @@ def test_a_step_that_memory_does_not_hold_is_the_same_step_in_halves(optimizer_a
 def test_a_single_row_that_memory_does_not_hold_fails_the_step(optimizer_and_batches, monkeypatch):
     optimizer, batches = optimizer_and_batches()
     passes = lack_memory(monkeypatch, 0, "forward")
-    with pytest.warns(UserWarning, match="out of memory"), pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
+    with pytest.warns(UserWarning, match="out of memory"), pytest.raises(torch.OutOfMemoryError):
         optimizer.step(batches[:2], lr=1e-3)
     assert passes == [5, 2, 1]
 
