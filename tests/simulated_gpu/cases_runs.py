@@ -1,7 +1,6 @@
 """Claims about runs on a GPU: they give the CPU's results, whatever stops them, comes before them or lacks memory."""
 
 import gc
-import json
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import antipasto_bench.run.evaluate
 import antipasto_bench.run.generate  # noqa: F401
-from antipasto_bench.core.device import device_is_dead, pick_device
+from antipasto_bench.core.device import pick_device
 from antipasto_bench.core.signals import Interrupted
 from antipasto_bench.run.attach import attach
 from antipasto_bench.run.costs import measure_here
@@ -22,11 +21,9 @@ from antipasto_bench.run.examples import drawn_examples
 from antipasto_bench.run.export import export_merged, export_peft
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.run.models import load_model
-from antipasto_bench.run.step import CompletionLoss, StepMetrics
-from antipasto_bench.spec.sweep import Sweep
-from antipasto_bench.store.record import RunRecord
+from antipasto_bench.run.step import StepMetrics
+from antipasto_bench.store.record import Costs, RunRecord
 from antipasto_bench.store.table import find, read_records
-from antipasto_bench.sweeps.scheduler import Order, make_all
 from simulated_gpu import gpu
 
 QUICK: dict[str, object] = {"steps": 3, "checkpoint": 2, "eval.limit": 4, "eval.valid_limit": 2}
@@ -127,128 +124,6 @@ def test_questions_that_do_not_fit_are_answered_in_smaller_batches(tmp_path):
         assert record_of("lora", tmp_path / "large", **given).items_sha256 == record.items_sha256
 
 
-def test_a_step_that_does_not_fit_fails_the_run_and_not_the_next_one(tmp_path):
-    run, store, models = small("lora", **QUICK), store_in(tmp_path), ModelCache()
-    with gpu() as device:
-        make(small("base", **QUICK), store, models=models)
-        gc.collect()
-        device.limit = device.allocated + MIB // 4  # the base and the adapter, and not a forward pass
-        outcome = make(run, store, models=models)
-        assert outcome.status == "failed"
-        assert outcome.record.error.startswith("out of memory: CUDA out of memory")
-        device.limit = None
-        assert make(run, store, models=models, retry_before="9999").status == "ok"
-
-
-def test_a_run_whose_micro_batches_do_not_fit_is_trained_in_halves_of_them(tmp_path, monkeypatch):
-    given = {"batch_size": 8, "eval.limit": 2, "eval.valid": "none"}
-    with gpu():
-        expected, run = record_of("lora", tmp_path / "large", **given), small("lora", **QUICK | given)
-    compute = CompletionLoss.__call__
-    with gpu() as device:
-        peaks = []
-
-        def measured(self, batch):
-            device.peak = before = device.allocated
-            loss = compute(self, batch)
-            peaks.append(device.peak - before)
-            return loss
-
-        with monkeypatch.context() as patch:
-            patch.setattr(CompletionLoss, "__call__", measured)
-            record_of("lora", tmp_path / "measured", **given)
-
-        def limited(self, batch):  # in the forward pass alone: the simulation cannot fail in a backward pass
-            gc.collect()
-            device.limit = device.allocated + max(peaks) * 3 // 4
-            try:
-                return compute(self, batch)
-            finally:
-                device.limit = None
-
-        monkeypatch.setattr(CompletionLoss, "__call__", limited)
-        with pytest.warns(UserWarning, match="out of memory in training 8 rows at once; going on with 4"):
-            record = record_of("lora", tmp_path / "limited", **given)
-    assert (expected.train_rows_at_once, record.train_rows_at_once) == (None, 4)
-    logs = [store_in(tmp_path / name).run_folder(run.run_id).log.read_text() for name in ("large", "limited")]
-    losses, halved = ([json.loads(line)["loss"] for line in log.splitlines()] for log in logs)
-    assert len(halved) == 3
-    assert halved == pytest.approx(losses, rel=1e-6)
-
-
-def test_a_stopped_run_goes_on_with_the_rows_that_fitted(tmp_path, monkeypatch):
-    run, store = small("lora", **QUICK | {"steps": 6}), store_in(tmp_path)
-    compute, rows = CompletionLoss.__call__, []
-
-    def limited(self, batch):
-        rows.append(len(batch["labels"]))
-        if rows[-1] > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return compute(self, batch)
-
-    monkeypatch.setattr(CompletionLoss, "__call__", limited)
-    with gpu():
-        with pytest.warns(UserWarning, match="going on with 2"), pytest.raises(Interrupted, match="at step"):
-            make(run, store, stop=StopAfter(3))
-        del rows[:]
-        assert make(run, store).record.train_rows_at_once == 2
-    assert set(rows) == {2}
-
-
-def test_the_event_of_a_step_is_recorded_on_the_stream_of_its_values(monkeypatch):
-    recorded: list[object] = []
-    with gpu():
-        monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: ("stream", device))
-        monkeypatch.setattr(torch.cuda.Event, "record", lambda self, stream=None: recorded.append(stream))
-        StepMetrics(torch.ones((), device="cuda"), torch.ones((), device="cuda"), None)
-    assert recorded == [("stream", torch.device("cuda", 0))]
-
-
-STICKY = "CUDA error: device-side assert triggered"
-
-
-def fail_with_sticky_error(monkeypatch, device, in_step: int) -> None:
-    compute, calls = CompletionLoss.__call__, []
-
-    def failing(self, batch):
-        calls.append(1)
-        if len(calls) == in_step:
-            device.sticky_error = STICKY
-        return compute(self, batch)
-
-    monkeypatch.setattr(CompletionLoss, "__call__", failing)
-
-
-def test_a_sticky_error_ends_the_sweep_of_a_process_after_the_run_that_met_it(tmp_path, monkeypatch):
-    runs, store, models, lines = (
-        [small(name, **QUICK) for name in ("lora", "pissa", "ia3")],
-        store_in(tmp_path),
-        ModelCache(),
-        [],
-    )
-    with gpu() as device:
-        fail_with_sticky_error(monkeypatch, device, in_step=5)
-        tally = make_all(Sweep(runs), store, lambda run, _: make(run, store, models=models), lines.append, Order())
-    assert (tally.recorded, tally.failed, tally.refused, tally.device_is_dead) == (2, 1, 0, True)
-    ok, failed = read_records(store.table)
-    assert (ok.run_id, ok.status) == (runs[0].run_id, "ok")
-    assert (failed.run_id, failed.status, failed.failed_by) == (runs[1].run_id, "failed", "machine")
-    assert failed.error == f"AcceleratorError: {STICKY}"
-    assert len(lines) == 2, "the third run is left to another process"
-
-
-def test_a_device_is_dead_after_a_sticky_error_and_not_for_lack_of_memory():
-    with gpu() as device:
-        assert not device_is_dead("auto")
-        device.limit = device.allocated
-        assert not device_is_dead("cuda")
-        device.sticky_error = STICKY
-        assert device_is_dead("cuda:0")
-        assert device_is_dead("auto")
-        assert not device_is_dead("cpu")
-    assert not device_is_dead("auto")
-
-
 def test_an_export_made_on_the_gpu_holds_the_tensors_of_one_made_on_the_cpu(tmp_path):
     run, store = small("lora", **QUICK), store_in(tmp_path)
     make(run, store)
@@ -272,6 +147,41 @@ def test_costs_are_measured_on_the_gpu_and_its_memory_is_that_of_the_device():
         assert 0 < costs.peak_bytes <= device.peak
     for field in ("attach_cold_s", "attach_warm_s", "merge_s"):
         assert getattr(costs, field) > 0, field
+
+
+def test_costs_that_another_process_measured_leave_the_base_where_it_is(tmp_path, monkeypatch):
+    measured = Costs(**dict.fromkeys(Costs.model_fields)).model_copy(update={"base_forward_ms": 3.0})
+    monkeypatch.setattr("antipasto_bench.run.measured_costs.measure", lambda *_: measured)
+    runs = [small("lora", **QUICK | {"costs": True, "seed": seed}) for seed in range(3)]
+    store, models = store_in(tmp_path), ModelCache()
+    with gpu():
+        make(runs[0], store)
+        make(runs[1], store, models=models)
+        base = models._loaded.model
+        make(runs[2], store, models=models)
+        assert models._loaded.model is base
+    assert [record.base_forward_ms for record in read_records(store.table)] == [3.0] * 3
+
+
+def test_linear_attention_without_its_kernels_is_said_and_recorded(tmp_path, monkeypatch):
+    for module in ("models", "execute"):
+        monkeypatch.setattr(f"antipasto_bench.run.{module}.has_linear_attention", lambda model: True)
+    with gpu():
+        expected = (
+            "nano has linear attention, which runs on plain torch without flash-linear-attention and causal-conv1d"
+        )
+        with pytest.warns(UserWarning, match=expected):
+            record = record_of("lora", tmp_path)
+    assert record.provenance.kernels == {"flash-linear-attention": None, "causal-conv1d": None}
+
+
+def test_the_event_of_a_step_is_recorded_on_the_stream_of_its_values(monkeypatch):
+    recorded: list[object] = []
+    with gpu():
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: ("stream", device))
+        monkeypatch.setattr(torch.cuda.Event, "record", lambda self, stream=None: recorded.append(stream))
+        StepMetrics(torch.ones((), device="cuda"), torch.ones((), device="cuda"), None)
+    assert recorded == [("stream", torch.device("cuda", 0))]
 
 
 def test_an_adapter_that_is_taken_off_leaves_the_base_and_its_memory():

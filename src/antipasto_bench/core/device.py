@@ -36,8 +36,9 @@ def synchronise(model: nn.Module) -> None:
     """Wait for the model's GPU, or all of those that it lies on, so that a clock read next has all work behind it."""
     first = next(model.parameters()).device
     if first.type == "cuda":
-        spread = getattr(model, "hf_device_map", {})  # by accelerate, under device_map=auto
-        for device in {torch.device(place) for place in spread.values() if place not in ("cpu", "disk")} or {first}:
+        spread = getattr(model, "hf_device_map", {}).values()  # by accelerate, under device_map=auto
+        gpus = {torch.device("cuda", place) for place in spread if isinstance(place, int)}
+        for device in gpus or {first}:
             torch.cuda.synchronize(device)
 
 
