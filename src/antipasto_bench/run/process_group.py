@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -61,14 +61,14 @@ class ProcessGroup:
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def least(self, value: int | None) -> int | None:
-        """The least of the processes' values; None where all have None."""
-        values = [value]
-        if self.size > 1:
-            values *= self.size
-            with self.interrupted_by_lost_process():
-                dist.all_gather_object(values, value)
-        return min((number for number in values if number is not None), default=None)
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, in their order."""
+        if self.size == 1:
+            return [value]
+        values: list[T | None] = [None] * self.size
+        with self.interrupted_by_lost_process():
+            dist.all_gather_object(values, value)
+        return cast("list[T]", values)
 
     def barrier(self) -> None:
         if self.size > 1:

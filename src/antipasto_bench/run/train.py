@@ -128,7 +128,7 @@ def train(
         raise RunFailure("the base model's weights changed while the adapter was trained")
     last = state.losses[-max(1, len(state.losses) // 10) :]
     mean_norm = sum(state.norms) / len(state.norms)
-    rows = control.group.least(optimizer.rows_at_once)
+    rows = min((rows for rows in control.group.gather(optimizer.rows_at_once) if rows is not None), default=None)
     return TrainingResult(state.losses[0], sum(last) / len(last), mean_norm, state.tokens, state.seconds, rows)
 
 
