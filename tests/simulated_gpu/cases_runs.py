@@ -21,8 +21,9 @@ from antipasto_bench.run.examples import drawn_examples
 from antipasto_bench.run.export import export_merged, export_peft
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.run.models import load_model
-from antipasto_bench.store.record import RunRecord
-from antipasto_bench.store.table import find
+from antipasto_bench.run.step import StepMetrics
+from antipasto_bench.store.record import Costs, RunRecord
+from antipasto_bench.store.table import find, read_records
 from simulated_gpu import gpu
 
 QUICK: dict[str, object] = {"steps": 3, "checkpoint": 2, "eval.limit": 4, "eval.valid_limit": 2}
@@ -130,19 +131,6 @@ def test_questions_that_do_not_fit_are_answered_in_smaller_batches(tmp_path):
     assert answers_of(record.run_id, store_in(tmp_path / "large")) == answers_of(record.run_id, store_in(tmp_path))
 
 
-def test_a_step_that_does_not_fit_fails_the_run_and_not_the_next_one(tmp_path):
-    run, store, models = small("lora", **QUICK), store_in(tmp_path), ModelCache()
-    with gpu() as device:
-        make(small("base", **QUICK), store, models=models)
-        gc.collect()
-        device.limit = device.allocated + MIB // 4  # the base and the adapter, and not a forward pass
-        outcome = make(run, store, models=models)
-        assert outcome.status == "failed"
-        assert outcome.record.error.startswith("out of memory: CUDA out of memory")
-        device.limit = None
-        assert make(run, store, models=models, retry_before="9999").status == "ok"
-
-
 def test_an_export_made_on_the_gpu_holds_the_tensors_of_one_made_on_the_cpu(tmp_path):
     run, store = small("lora", **QUICK), store_in(tmp_path)
     make(run, store)
@@ -166,6 +154,41 @@ def test_costs_are_measured_on_the_gpu_and_its_memory_is_that_of_the_device():
         assert 0 < costs.peak_bytes <= device.peak
     for field in ("attach_cold_s", "attach_warm_s", "merge_s"):
         assert getattr(costs, field) > 0, field
+
+
+def test_costs_that_another_process_measured_leave_the_base_where_it_is(tmp_path, monkeypatch):
+    measured = Costs(**dict.fromkeys(Costs.model_fields)).model_copy(update={"base_forward_ms": 3.0})
+    monkeypatch.setattr("antipasto_bench.run.measured_costs.measure", lambda *_: measured)
+    runs = [small("lora", **QUICK | {"costs": True, "seed": seed}) for seed in range(3)]
+    store, models = store_in(tmp_path), ModelCache()
+    with gpu():
+        make(runs[0], store)
+        make(runs[1], store, models=models)
+        base = models._loaded.model
+        make(runs[2], store, models=models)
+        assert models._loaded.model is base
+    assert [record.base_forward_ms for record in read_records(store.table)] == [3.0] * 3
+
+
+def test_linear_attention_without_its_kernels_is_said_and_recorded(tmp_path, monkeypatch):
+    for module in ("models", "execute"):
+        monkeypatch.setattr(f"antipasto_bench.run.{module}.has_linear_attention", lambda model: True)
+    with gpu():
+        expected = (
+            "nano has linear attention, which runs on plain torch without flash-linear-attention and causal-conv1d"
+        )
+        with pytest.warns(UserWarning, match=expected):
+            record = record_of("lora", tmp_path)
+    assert record.provenance.kernels == {"flash-linear-attention": None, "causal-conv1d": None}
+
+
+def test_the_event_of_a_step_is_recorded_on_the_stream_of_its_values(monkeypatch):
+    recorded: list[object] = []
+    with gpu():
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: ("stream", device))
+        monkeypatch.setattr(torch.cuda.Event, "record", lambda self, stream=None: recorded.append(stream))
+        StepMetrics(torch.ones((), device="cuda"), torch.ones((), device="cuda"), None)
+    assert recorded == [("stream", torch.device("cuda", 0))]
 
 
 def test_an_adapter_that_is_taken_off_leaves_the_base_and_its_memory():

@@ -38,6 +38,8 @@ def sections(store: Store) -> list[Section]:
             two seeds of one setting were scored on different questions.
     """
     records = finished(store)
+    lost = [record for record in read_records(store.table) if record.status == "failed"]
+    lost = [record for record in lost if record.failed_by == "machine"]
     trained = [record for record in records if not record.untuned]
     untuned_runs = {record.scoring: record for record in records if record.untuned}
     models = {record.protocol: record.model for record in records}
@@ -47,7 +49,7 @@ def sections(store: Store) -> list[Section]:
     for scoring, untuned in untuned_runs.items():
         if not any(scoring == record.scoring for record in trained):
             groups[(untuned.model, untuned.protocol)] = []  # a model that nothing was trained on yet
-    return [_section(groups[model, protocol], protocol, untuned_runs, store) for model, protocol in sorted(groups)]
+    return [_section(groups[key], key[1], untuned_runs, lost, store) for key in sorted(groups)]
 
 
 def finished(store: Store) -> list[RunRecord]:
@@ -64,11 +66,13 @@ def finished(store: Store) -> list[RunRecord]:
     return sorted(done, key=lambda record: record.run_id)  # whatever order the file has them in
 
 
-def _section(trained: list[RunRecord], protocol: str, untuned_runs: dict[str, RunRecord], store: Store) -> Section:
+def _section(
+    trained: list[RunRecord], protocol: str, untuned_runs: dict[str, RunRecord], lost: list[RunRecord], store: Store
+) -> Section:
     scorings = {record.scoring for record in trained}
     untuned = [run for run in untuned_runs.values() if run.scoring in scorings or run.protocol == protocol]
     records = [*untuned, *trained]
-    shown, tried = _chosen_rates(records)
+    shown, tried = _chosen_rates(records, lost)
     by_arm: dict[str, list[RunRecord]] = {}
     for record in shown:
         by_arm.setdefault(record.arm, []).append(record)
@@ -106,27 +110,44 @@ def _tried_rates(records: list[RunRecord], shown: list[Arm], store: Store) -> li
     return sorted(families, key=lambda arms: (arms[0].label, arms[0].first.rank or 0, arms[0].first.run_id))
 
 
-def _chosen_rates(records: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
-    """The records at each family's chosen learning rate, and a line for each on the rates that were tried."""
+def _chosen_rates(records: list[RunRecord], lost: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """The records at each family's chosen learning rate, and a line for each on the rates that were tried.
+
+    Args:
+        lost: runs that the machine failed. Where a rate has no other, none is chosen: it may be the best.
+    """
     shown: list[RunRecord] = []
     lines = []
-    for members in _families(records).values():
+    lost_of = _families(lost)
+    for family, members in _families(records).items():
         scores: dict[float, dict[int, float | None]] = {}  # by rate and seed; empty where nothing is trained
         for record in members:
             if record.lr is not None and record.seed is not None:
                 scores.setdefault(record.lr, {})[record.seed] = record.valid_accuracy
-        best = choose_rate(scores) if len(scores) > 1 else None
+        without = {record.lr: record for record in lost_of.get(family, ()) if record.lr not in (*scores, None)}
+        best = choose_rate(scores) if len(scores) > 1 and not without else None
         shown += [record for record in members if best is None or record.lr == best]
-        if best is not None:
-            lines.append(f"- {name_of(label_of(members[0], records), members[0])}, {_rates_line(scores, best)}")
+        if best is not None or without:
+            line = ", ".join([_rates_line(scores, best), *map(_lost_rate, without.values())])
+            end = (
+                "; no rate is chosen until they have one"
+                if len(without) > 1
+                else "; no rate is chosen until it has one"
+            )
+            lines.append(f"- {name_of(label_of(members[0], records), members[0])}, {line}{end if without else ''}")
     return shown, sorted(lines)
 
 
-def _rates_line(scores: dict[float, dict[int, float | None]], best: float) -> str:
+def _lost_rate(record: RunRecord) -> str:
+    return f"{record.lr:g}: no result, its run failed on the machine ({record.error})"
+
+
+def _rates_line(scores: dict[float, dict[int, float | None]], best: float | None) -> str:
     """Validation accuracy at each rate, over the seeds that all rates share."""
     shared = sorted(set.intersection(*(set(by_seed) for by_seed in scores.values())))
     cells = []
     for lr, by_seed in sorted(scores.items()):
-        mean = sum(100 * (by_seed[seed] or 0) for seed in shared) / len(shared)
-        cells.append(f"**{lr:g}: {mean:.1f}**" if lr == best else f"{lr:g}: {mean:.1f}")
-    return f"seed{'s' if len(shared) > 1 else ''} {', '.join(map(str, shared))}: {', '.join(cells)}"
+        values = [100 * (by_seed[seed] or 0) for seed in shared]
+        mean = f"{sum(values) / len(values):.1f}" if values else "not validated on a shared seed"
+        cells.append(f"**{lr:g}: {mean}**" if lr == best else f"{lr:g}: {mean}")
+    return f"seed{'s' if len(shared) != 1 else ''} {', '.join(map(str, shared))}: {', '.join(cells)}"

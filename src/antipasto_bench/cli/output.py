@@ -201,13 +201,17 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
     Args:
         shown: answers to questions of `only_a` and `only_b`.
     """
+    from ..analysis.conditions import mixed_conditions
+
     c = compared.comparison
+    mixed = mixed_conditions([compared.a, compared.b])
     lines = [
         _arm_line("A", compared.a, compared.summaries[0]),
         _arm_line("B", compared.b, compared.summaries[1]),
         f"A - B  {100 * c.difference:+.1f} points (95 %: {100 * c.low:+.1f} to {100 * c.high:+.1f}), p = {c.p:.2g}, "
         f"{c.questions} questions",
         f"right in A and wrong in B: {len(compared.only_a)}; right in B and wrong in A: {len(compared.only_b)}",
+        *([mixed] if mixed else []),
     ]
     if compared.loss is not None:
         lines.append(_loss_line(compared.loss))

@@ -24,6 +24,9 @@ def sweep(
     workers: Annotated[
         int | None, typer.Option("--workers", "-w", min=1, help="Processes [one a visible GPU; else one].")
     ] = None,
+    workers_per_gpu: Annotated[
+        int | None, typer.Option("--workers-per-gpu", help="Processes that share a GPU [1].")
+    ] = None,
     as_json: options.AsJson = False,
     results: options.Results = None,
     outputs: options.Outputs = None,
@@ -48,9 +51,8 @@ def sweep(
             "torchrun makes one run: `torchrun ... -m antipasto_bench run`; a sweep has --workers of its own"
         )
     store = Store.of(results, outputs)
-    engine, words = parse_engine(words)
-    if workers is not None:
-        engine = engine.model_copy(update={"workers": workers})
+    options_of_engine = {"workers": workers, "workers_per_gpu": workers_per_gpu}
+    engine, words = parse_engine([*words, *(f"{k}={v}" for k, v in options_of_engine.items() if v is not None)])
     runs = sweep_of(words, preset)
     if dry_run:
         planned = plan(runs, store)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +14,9 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 
+LINEAR_ATTENTION_PACKAGES = ("flash-linear-attention", "causal-conv1d")  # the extra `fla`
+ONEDNN_KERNELS = ("avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16")  # instructions beyond those that torch names
+DRIVER = Path("/proc/driver/nvidia/version")
 PACKAGES = ("antipasto-bench", "torch", "transformers", "datasets", "lm_eval", "polars", "tokenizers", "safetensors")
 
 
@@ -46,16 +51,23 @@ class CodeAndMachine(BaseModel):
         return f"{self.hardware}, {self.device}, {self.threads} thread{'s' * (self.threads != 1)}"
 
 
-def provenance(device: torch.device) -> CodeAndMachine:
-    """The commit and its dirtiness, package versions, and the hardware."""
+def provenance(device: torch.device, linear_attention: bool = False) -> CodeAndMachine:
+    """The commit and its dirtiness, package versions, and the hardware.
+
+    Args:
+        linear_attention: whether the model has layers that LINEAR_ATTENTION_PACKAGES compute.
+    """
     return CodeAndMachine(
         git=git_state(),
-        packages=_versions(),
+        packages=installed_versions(PACKAGES),
         python=platform.python_version(),
         device=device.type,
         hardware=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
+        instructions=_instructions(),
+        cuda=_cuda_versions() if device.type == "cuda" else None,
+        kernels=installed_versions(LINEAR_ATTENTION_PACKAGES) if linear_attention else None,
     )
 
 
@@ -79,14 +91,38 @@ def git_state() -> GitState:
     return GitState(commit=git("rev-parse", "HEAD"), dirty=bool(changed))
 
 
-def _versions() -> dict[str, str | None]:
+def installed_versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """The version of each package; None of those that are not installed."""
     versions: dict[str, str | None] = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def _instructions() -> str:
+    """The widest instructions that torch's own kernels use, and those that oneDNN's use beside them.
+
+    ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA can lower both.
+    """
+    has = torch.cpu.get_capabilities()
+    names = [torch.backends.cpu.get_cpu_capability(), *(name for name in ONEDNN_KERNELS if has.get(name))]
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    return " ".join(names) + (f", oneDNN up to {limit}" if limit else "")
+
+
+def _cuda_versions() -> dict[str, str]:
+    """Versions of CUDA, cuDNN and the driver; those that this machine does not tell are left out."""
+    driver = re.search(r"Module +([0-9.]+)", DRIVER.read_text()) if DRIVER.exists() else None
+    cudnn = torch.backends.cudnn.version()
+    versions = {
+        "cuda": torch.version.cuda,
+        "cudnn": None if cudnn is None else str(cudnn),
+        "driver": None if driver is None else driver[1],
+    }
+    return {name: number for name, number in versions.items() if number is not None}
 
 
 def _cpu_name() -> str:

@@ -18,6 +18,7 @@ import polars as pl
 
 from ..analysis.compared_sections import ComparedSection, FailedRun
 from ..analysis.comparisons import LEVEL, ComparedArm, points, unpaired
+from ..analysis.conditions import mixed_conditions
 from ..core.errors import UserError
 from ..core.files import atomically
 from ..store.record import Provenance, RunRecord
@@ -108,7 +109,12 @@ def picture(folder: str, name: str, text: str) -> str:
 
 
 def conclusions(section: ComparedSection) -> list[str]:
-    """What the statistics allow to say, in paragraphs with empty lines between them."""
+    """What the statistics allow to say, and what runs differ in; paragraphs with empty lines between them."""
+    mixed = mixed_conditions(section.section.arms)
+    return [*_statistics(section), *([escaped(mixed), ""] if mixed else [])]
+
+
+def _statistics(section: ComparedSection) -> list[str]:
     comparisons, arms = section.comparisons, section.section.arms
     first = []
     if comparisons is None:

@@ -18,3 +18,4 @@ class ActiveRun:
     context: RunContext
     workspace: Workspace
     record: RunRecord
+    force: bool = False  # nothing is taken over from what was recorded earlier

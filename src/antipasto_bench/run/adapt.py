@@ -126,6 +126,7 @@ def _train(
         first_loss=result.first_loss,
         last_loss=result.last_loss,
         mean_grad_norm=result.mean_grad_norm,
+        train_rows_at_once=result.rows_at_once,
         train_tokens=result.tokens,
         train_tokens_per_s=result.tokens_per_second,
     )

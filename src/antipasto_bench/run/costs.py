@@ -57,7 +57,7 @@ def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> Costs:
     """
     examples = drawn_examples(run, tokenizer, splits, max(run.batch_size, run.data.calibration))
     job = {"run": run.model_dump(mode="json"), "examples": [asdict(example) for example in examples]}
-    source = str(Path(__file__).resolve().parents[2])
+    source, threads = str(Path(__file__).resolve().parents[2]), run.threads or torch.get_num_threads()
     paths = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="antipasto-cost-") as cache:
         done = subprocess.run(
@@ -66,7 +66,7 @@ def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> Costs:
             capture_output=True,
             text=True,
             env={name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
-            | {"PYTHONPATH": paths, "ANTIPASTO_CACHE": cache, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            | {"PYTHONPATH": paths, "ANTIPASTO_CACHE": cache, "OMP_NUM_THREADS": str(threads)},
         )
     results = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
     if done.returncode == 2:

@@ -6,13 +6,11 @@ the table as it was, and can be started again.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import sys
 import time
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -21,6 +19,7 @@ import polars as pl
 import torch
 from filelock import FileLock, Timeout
 
+from ..core.device import device_is_dead, pinned_threads
 from ..core.errors import RunFailure, UserError
 from ..core.files import write_bytes
 from ..core.fingerprint import model_fingerprint
@@ -30,20 +29,19 @@ from ..core.signals import Interrupted
 from ..spec.config import BASE, RunConfig
 from ..store.items import items_digest, items_frame, write_items
 from ..store.leases import leased
-from ..store.record import Costs, DataDigest, ModelSource, Provenance, RunRecord
+from ..store.record import DataDigest, ModelSource, Provenance, RunRecord
 from ..store.recording import is_unstored, store_result, write_record
 from ..store.table import find
 from .active_run import ActiveRun
 from .adapt import adapt
 from .context import RunContext
-from .costs import measure
 from .data import QUESTION_FIELDS, Splits, read_texts
 from .evaluate import Evaluation, SplitScores, check_backend
 from .failures import record_failure
 from .forgetting import measure_general_loss, texts_digest
 from .heldout_loss import measure_heldout_losses, with_losses
-from .model_cache import ModelCache
-from .models import model_commit
+from .measured_costs import set_costs
+from .models import has_linear_attention, model_commit
 from .score import score, set_scores
 from .workspace import Workspace
 
@@ -57,6 +55,7 @@ class Outcome:
     status: Status
     run_id: str
     record: RunRecord | None = None
+    device_is_dead: bool = False  # for this process, which can make no further run on it
 
 
 def execute(run: RunConfig, context: RunContext, *, force: bool = False, retry_before: str | None = None) -> Outcome:
@@ -93,13 +92,13 @@ def execute(run: RunConfig, context: RunContext, *, force: bool = False, retry_b
             record = RunRecord.of(run, run_id)
             record.processes = group.size
             begun = group.broadcast(True)
-            return _make(ActiveRun(run, context, workspace, record))
+            return _make(ActiveRun(run, context, workspace, record, force))
     except Timeout:
         return Outcome("running", run_id)
     finally:
         if not begun and not isinstance(sys.exception(), Interrupted):
             group.broadcast(False)
-        _free_memory(context.models)
+        context.models.free_memory()
 
 
 def follow(run: RunConfig, context: RunContext) -> None:
@@ -129,15 +128,12 @@ def _is_settled(earlier: RunRecord | None, force: bool, retry_before: str | None
     return not (failed and (earlier.finished_at or "") < (retry_before or ""))
 
 
-def _free_memory(models: ModelCache) -> None:
-    if torch.cuda.is_available() or not models.holds_a_model:
-        gc.collect()  # hooks and layers refer to each other: without this the model would outlive its use
-    if torch.cuda.is_available():
-        with suppress(RuntimeError):  # a GPU in an error state says so where it is used next
-            torch.cuda.empty_cache()
-
-
 def _make(active: ActiveRun) -> Outcome:
+    with pinned_threads(active.run.threads):
+        return _make_in_these_threads(active)
+
+
+def _make_in_these_threads(active: ActiveRun) -> Outcome:
     began = time.perf_counter()
     context, workspace, record = active.context, active.workspace, active.record
     if torch.cuda.is_available():
@@ -149,7 +145,8 @@ def _make(active: ActiveRun) -> Outcome:
             if not context.group.is_first:
                 raise
             _finish_timing(record, began)
-            return Outcome("failed", record.run_id, record_failure(active, error))
+            dead = device_is_dead(active.run.device, every=active.run.device_map == "auto")
+            return Outcome("failed", record.run_id, record_failure(active, error), dead)
         if not context.group.is_first:
             return Outcome("ok", record.run_id)
         context.progress.phase("record")
@@ -208,7 +205,7 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
     measuring = time.perf_counter()
     if run.costs:
         context.progress.phase("measure costs")
-        record.take(_costs(active, tokenizer, splits))
+        set_costs(active, tokenizer, splits)
     record.measure_s = measured_s + time.perf_counter() - measuring
     return scores
 
@@ -221,25 +218,6 @@ def _write_answers(active: ActiveRun, scores: dict[str, SplitScores]) -> None:
     samples = "".join(json.dumps(sample) + "\n" for split in scores.values() for sample in split.samples)
     write_bytes(workspace.folder.samples, samples.encode())
     write_items(workspace.folder.items, items)
-
-
-def _costs(active: ActiveRun, tokenizer: Any, splits: Splits) -> Costs:
-    """What the adapter costs. A measurement that fails is a warning: the run itself is whole."""
-    run, models = active.run, active.context.models
-    key = run.cost_key
-    if key in models.costs:
-        return models.costs[key]
-    if torch.cuda.is_available():  # two models would have to fit
-        models.drop_model()
-        _free_memory(models)
-    try:
-        costs = measure(run, tokenizer, splits)
-    except (UserError, OSError) as error:
-        warnings.warn(f"costs of {run.variant} are not measured: {error}", stacklevel=2)
-        return Costs()
-    if costs.measured:
-        models.costs[key] = costs
-    return costs
 
 
 def _without_test_questions(active: ActiveRun, splits: Splits, evaluation: Evaluation) -> tuple[Splits, dict[str, int]]:
@@ -282,7 +260,8 @@ def _provenance(run: RunConfig, model: Any, splits: Splits, evaluation: Evaluati
         digest, commit = hashlib.sha256(documents).hexdigest(), evaluation.commits[name]
         data[f"test:{name}"] = DataDigest(rows=count, sha256=digest, commit=commit, repeated=evaluation.repeated[name])
     base = ModelSource(source=model_fingerprint(run.model), commit=model_commit(run))
-    return Provenance(**provenance(model.device).model_dump(), model=base, data=data)
+    here = provenance(model.device, has_linear_attention(model))
+    return Provenance(**here.model_dump(), model=base, data=data)
 
 
 def _digest(rows: pl.DataFrame, commit: str | None) -> DataDigest:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import torch
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from ..core.device import peak_bytes, pick_device
+from ..core.device import device_is_dead, peak_bytes, pick_device
 from ..core.errors import RunFailure, UserError, disk_is_full, out_of_memory
 from ..core.provenance import provenance
 from ..spec.config import RunConfig
@@ -20,9 +22,9 @@ from .workspace import Workspace
 
 def record_failure(active: ActiveRun, error: Exception) -> RunRecord:
     """Record why a run could not be finished. Its checkpoints stay for a retry, unless the run itself is at fault."""
-    return _record(
-        active.record, error, active.workspace, active.context.store, retry=not isinstance(error, RunFailure)
-    )
+    by: Literal["run", "machine"] = "run" if isinstance(error, RunFailure | LinAlgError) else "machine"
+    retry = not isinstance(error, RunFailure)
+    return _record(active.record, error, active.workspace, active.context.store, by, retry=retry)
 
 
 def record_dead_run(run: RunConfig, error: Exception, store: Store) -> RunRecord:
@@ -46,19 +48,28 @@ def record_dead_run(run: RunConfig, error: Exception, store: Store) -> RunRecord
     record = RunRecord.of(run, run_id)
     record.provenance = Provenance(**provenance(device).model_dump())
     record.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return _record(record, error, Workspace(store.workspace(run_id), run), store, retry=True)
+    return _record(record, error, Workspace(store.workspace(run_id), run), store, "machine", retry=True)
 
 
-def _record(record: RunRecord, error: Exception, workspace: Workspace, store: Store, *, retry: bool) -> RunRecord:
+def _record(
+    record: RunRecord,
+    error: Exception,
+    workspace: Workspace,
+    store: Store,
+    by: Literal["run", "machine"],
+    *,
+    retry: bool,
+) -> RunRecord:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
     if out_of_memory(error):
         reason = f"out of memory: {reason}"
-        record.peak_bytes = peak_bytes(pick_device(workspace.run.device))
+        if not device_is_dead(workspace.run.device):
+            record.peak_bytes = peak_bytes(pick_device(workspace.run.device))
     elif disk_is_full(error):
         reason = "the disk is full"
     elif not isinstance(error, RunFailure):
         reason = f"{type(error).__name__}: {reason}"
-    record.status, record.error = "failed", reason
+    record.status, record.error, record.failed_by = "failed", reason, by
     place, earlier = store.run_folder(record.run_id), find(store.table, record.run_id)
     has_result = earlier is not None and earlier.status == "ok"
     try:

@@ -6,17 +6,20 @@ with the same checksum of every weight.
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 import antipasto
 
 from ..spec.config import BASE, DataConfig, EvalConfig, RunConfig
-from ..store.record import Costs
+from ..store.record import Costs, CostsOrigin
 from .data import Splits, load_splits
 from .examples import Example, drawn_examples
 from .models import load_model
@@ -33,11 +36,19 @@ class _Loaded:
     checksums: dict[str, int]
 
 
+@dataclass(frozen=True)
+class MeasuredCosts:
+    """The costs of an adapter, and where and when they were measured."""
+
+    costs: Costs
+    origin: CostsOrigin
+
+
 class ModelCache:
     """Caches the last model, the last data and a few seeds' examples of this process."""
 
     def __init__(self) -> None:
-        self.costs: dict[str, Costs] = {}  # by RunConfig.cost_key
+        self.costs: dict[str, MeasuredCosts] = {}  # by RunConfig.cost_key
         self._loaded: _Loaded | None = None
         self._splits: tuple[tuple[DataConfig, EvalConfig], Splits] | None = None
         self._to_train: tuple[tuple[DataConfig, EvalConfig], tuple[Splits, Overlap]] | None = None
@@ -105,6 +116,14 @@ class ModelCache:
     def drop_model(self) -> None:
         self._loaded = None
         self._lent = False
+
+    def free_memory(self) -> None:
+        """Give back what nothing refers to any more."""
+        if torch.cuda.is_available() or not self.holds_a_model:
+            gc.collect()  # hooks and layers refer to each other: without this the model would outlive its use
+        if torch.cuda.is_available():
+            with suppress(RuntimeError):  # a GPU in an error state says so where it is used next
+                torch.cuda.empty_cache()
 
 
 def _checksums(model: nn.Module) -> dict[str, int]:

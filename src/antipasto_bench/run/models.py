@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ..core.errors import UserError, first_line
 from ..core.install import install_hint
 from ..core.packaged_models import PACKAGED
 from ..core.paths import EMBEDDED, locate
+from ..core.provenance import LINEAR_ATTENTION_PACKAGES, installed_versions
 from ..spec.config import RunConfig
 from .gguf import SUFFIX as GGUF
 from .gguf import packaged_folder, plain_folder
@@ -85,7 +87,26 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
         lacking = sorted(loaded["missing_keys"])
         raise UserError(f"model={run.model}: its files lack {len(lacking)} of its weights, such as {lacking[0]}")
     _check_held(run, model, device)
+    if device.type == "cuda" and has_linear_attention(model):
+        _note_missing_kernels(run)
     return (model if placed else model.to(device)).eval(), tokenizer
+
+
+def has_linear_attention(model: Any) -> bool:
+    """Whether some of the model's layers have linear attention, by its config."""
+    config = model.config.get_text_config()
+    return "linear_attention" in (getattr(config, "layer_types", None) or ())
+
+
+def _note_missing_kernels(run: RunConfig) -> None:
+    """Say once that linear attention is computed without kernels of its own, where they are not installed."""
+    missing = [name for name, number in installed_versions(LINEAR_ATTENTION_PACKAGES).items() if number is None]
+    if missing:
+        warnings.warn(
+            f"{run.model} has linear attention, which runs on plain torch without {' and '.join(missing)}: many times "
+            f"slower; install with: {install_hint('fla')}",
+            stacklevel=2,
+        )
 
 
 def _check_held(run: RunConfig, model: Any, device: torch.device) -> None:

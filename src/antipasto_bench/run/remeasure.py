@@ -10,19 +10,20 @@ from collections.abc import Iterable, Iterator
 
 import antipasto
 
-from ..core.device import pick_device
+from ..core.device import pinned_threads
 from ..core.errors import UserError
-from ..core.provenance import CodeAndMachine, provenance
+from ..core.provenance import provenance
 from ..spec.compose import load_preset
 from ..spec.config import BASE, RunConfig
 from ..store.excerpts import write_excerpts
 from ..store.folders import Store
-from ..store.record import Costs, Provenance, RunRecord
+from ..store.record import Costs, CostsOrigin, Provenance, RunRecord
 from ..store.recording import replace
 from .costs import measure_alone
 from .data import read_texts
 from .export import attach_trained, finished_record, runnable_config
 from .forgetting import measure_general_loss, texts_digest
+from .measured_costs import costs_origin
 from .models import load_model
 
 
@@ -48,7 +49,8 @@ def remeasure(run_id: str, store: Store, general: str | None = None) -> RunRecor
         record.config.model_dump(mode="json", exclude_unset=True) | {"eval": scoring.model_dump(mode="json")}
     )
     if scoring.general != "none":
-        _measure_forgetting(run, record, store)
+        with pinned_threads(run.threads):
+            _measure_forgetting(run, record, store)
     write_excerpts(folder, store, run_id)
     replace(record, store)
     return record
@@ -82,19 +84,18 @@ def remeasure_costs(run_ids: Iterable[str], store: Store) -> Iterator[RunRecord]
     Raises:
         UserError: no such run, or its model or data are not here.
     """
-    measured: dict[str, Costs] = {}
+    measured: dict[str, tuple[Costs, CostsOrigin]] = {}
     for run_id in run_ids:
         record = finished_record(run_id, store)
         run = runnable_config(record)
         key = run.cost_key
         if key not in measured:
-            measured[key] = measure_alone(run)
-        if not measured[key].measured:
+            measured[key] = measure_alone(run), costs_origin(run)
+        costs, where = measured[key]
+        if not costs.measured:
             raise UserError(f"{run_id}: its costs could not be measured, for the reason above; its row is as it was")
-        here = provenance(pick_device(run.device))
-        where = CodeAndMachine(**here.model_dump(exclude={"packages"}))
-        origin = record.provenance or Provenance(**here.model_dump())
+        origin = record.provenance or Provenance(**where.model_dump(exclude={"measured_at"}))
         record.provenance = origin.model_copy(update={"costs": where})
-        record.take(measured[key])
+        record.take(costs)
         replace(record, store)
         yield record

@@ -6,7 +6,9 @@ step, to see where one example ends.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
 from antipasto import trainable_parameters
 
 from ..core.compat import one_sequence_a_row
+from ..core.errors import out_of_memory
 from ..spec.config import RunConfig
 from .examples import IGNORED
 from .model_probes import at_positions, last_mlp, plain_head
@@ -124,7 +127,8 @@ class StepMetrics:
         if values.device.type == "cuda":
             self._values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
             self._copied = torch.cuda.Event()
-            self._copied.record()
+            # The values may be on another GPU than the current one, whose stream would be done too early.
+            self._copied.record(torch.cuda.current_stream(values.device))
         else:
             self._values = values
 
@@ -137,7 +141,12 @@ class StepMetrics:
 
 
 class AdapterOptimizer:
-    """The adapter's parameters, and AdamW over all of them."""
+    """The adapter's parameters, and AdamW over all of them.
+
+    Attributes:
+        rows_at_once: of a micro-batch, in one forward and backward pass, since memory did not hold more; None while
+            it holds whole micro-batches.
+    """
 
     def __init__(self, model: nn.Module, run: RunConfig, group: ProcessGroup = ALONE) -> None:
         """
@@ -150,26 +159,27 @@ class AdapterOptimizer:
         self._loss = CompletionLoss(model, run.compile)
         self._max_norm = run.max_grad_norm
         self._group = group
+        self.rows_at_once: int | None = None
 
     def step(self, micro_batches: Sequence[dict[str, Tensor]], lr: float, signum: int | None = None) -> StepMetrics:
         """Step along the mean gradient over the completion tokens of some batches, clipped.
+
+        A step that memory does not hold is computed again in halves of its micro-batches, down to single rows; this
+        one and all later steps are then computed so. Loss and gradient are the same up to the order of their sums.
 
         Args:
             signum: of the signal that asked this process to stop, if any did.
         """
         # Every completion token of the step weighs the same, in whichever micro-batch it stands.
         scored = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches)
-        device = self.parameters[0].device
-        total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-        problem = None
-        try:
-            for batch in map(self._group.shard, micro_batches):
-                if len(batch["labels"]) > 0:
-                    loss = self._loss(batch) / scored
-                    total += loss.detach().to(device)
-                    loss.backward()
-        except RuntimeError as error:  # such as lack of memory: the other processes must not wait for this one
-            problem = error
+        shards = [self._group.shard(batch) for batch in micro_batches]
+        # No other process has to take smaller pieces because this one does: the gradients are summed after it.
+        while (computed := self._compute_gradients(shards, scored)) is None:
+            self.optimizer.zero_grad(set_to_none=True)
+            gc.collect()  # of the graph, whose nodes refer to each other
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        total, problem = computed
         total, signum = self._group.sum_gradients(self.parameters, total, problem, signum)
         norm = nn.utils.clip_grad_norm_(self.parameters, self._max_norm)
         for settings in self.optimizer.param_groups:
@@ -177,3 +187,40 @@ class AdapterOptimizer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return StepMetrics(total, norm, signum)
+
+    def _compute_gradients(
+        self, micro_batches: Sequence[dict[str, Tensor]], scored: int
+    ) -> tuple[Tensor, Exception | None] | None:
+        """Add the gradient of the mean loss over `scored` tokens to the parameters.
+
+        Returns:
+            the mean loss, and the error that ended the computation, if any did; None where it lacked memory and is to
+            be done again, with the smaller `rows_at_once` that is set then.
+        """
+        device, rows = self.parameters[0].device, 0
+        total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+        try:
+            for batch in micro_batches:
+                for piece in _pieces(batch, self.rows_at_once):
+                    rows = len(piece["labels"])
+                    loss = self._loss(piece) / scored
+                    total += loss.detach().to(device)
+                    loss.backward()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or rows <= 1:
+                return total, error  # the other processes must not wait for this one
+        else:
+            return total, None
+        self.rows_at_once = rows // 2
+        warnings.warn(
+            f"out of memory in training {rows} rows at once; going on with {self.rows_at_once}, and the same step",
+            stacklevel=3,
+        )
+        return None
+
+
+def _pieces(batch: dict[str, Tensor], rows: int | None) -> Iterator[dict[str, Tensor]]:
+    """A batch in pieces of so many rows, in one where None; nothing of a batch without rows."""
+    total = len(batch["labels"])
+    for start in range(0, total, rows or max(1, total)):
+        yield {name: values[start : start + (rows or total)] for name, values in batch.items()}

@@ -42,6 +42,7 @@ class TrainingResult:
     mean_grad_norm: float
     tokens: int
     seconds: float
+    rows_at_once: int | None = None  # of a micro-batch in one pass, where memory held no whole one
 
     @property
     def tokens_per_second(self) -> float:
@@ -116,6 +117,7 @@ def train(
     state = _State.of(control.resume_from)
     if control.resume_from is not None:
         control.resume_from.restore(optimizer.optimizer)
+        optimizer.rows_at_once = control.resume_from.state.get("rows_at_once")
         for _ in range(len(state.losses) * run.grad_accum):
             next(batches)
     _take_steps(model, run, batches, optimizer, state, control)
@@ -126,7 +128,8 @@ def train(
         raise RunFailure("the base model's weights changed while the adapter was trained")
     last = state.losses[-max(1, len(state.losses) // 10) :]
     mean_norm = sum(state.norms) / len(state.norms)
-    return TrainingResult(state.losses[0], sum(last) / len(last), mean_norm, state.tokens, state.seconds)
+    rows = min((rows for rows in control.group.gather(optimizer.rows_at_once) if rows is not None), default=None)
+    return TrainingResult(state.losses[0], sum(last) / len(last), mean_norm, state.tokens, state.seconds, rows)
 
 
 def _take_steps(
@@ -161,7 +164,8 @@ def _take_steps(
             control.on_step(Step(len(state.losses), loss, lr, norm, tokens, state.seconds))
         if writes and control.checkpoints is not None:
             values = {"losses": state.losses, "norms": state.norms, "tokens": state.tokens, "seconds": state.seconds}
-            control.checkpoints.write(step + 1, model, optimizer.optimizer, {"step": step + 1} | values)
+            more = {"step": step + 1, "rows_at_once": optimizer.rows_at_once}
+            control.checkpoints.write(step + 1, model, optimizer.optimizer, more | values)
         if signum is not None and not last:
             raise Interrupted(signum, f"at step {step + 1} of {run.steps}")
     state.seconds = time.perf_counter() - start

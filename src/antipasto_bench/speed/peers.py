@@ -115,7 +115,8 @@ class PresetArms:
         self.first_examples = self.examples[: run.batch_size]
 
     def config(self, variant: str, **settings: Any) -> RunConfig:
-        return compose(variant, self.settings | settings, self.preset)
+        # With the threads of this process, as peft has them, whatever the preset pins.
+        return compose(variant, {"threads": None} | self.settings | settings, self.preset)
 
     def batch(self) -> Batch:
         return collate(self.first_examples, self.tokenizer.pad_token_id)

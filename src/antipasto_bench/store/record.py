@@ -1,7 +1,7 @@
 """What is recorded of a run: one typed, versioned model. A line of results/table.ndjson is one of these.
 
 The table's polars schema follows from the fields, in their order; nested fields are JSON text in the frame (NESTED).
-What changes their meaning or their names is a new version, with a migration from the one before.
+What changes their meaning or their names is a new version, with a migration from the one before (migrations.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Callable
 from typing import Any, Literal, Self
 
 import polars as pl
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..core.json_types import Json
 from ..core.provenance import CodeAndMachine, GitState
 from ..spec.config import BASE, RunConfig
+from .migrations import MIGRATIONS
 
 SCHEMA_VERSION = 3
 
@@ -43,6 +43,13 @@ class ModelSource(_Part):
     commit: str | None  # of a hub model
 
 
+class CostsOrigin(CodeAndMachine):
+    """Where, when and by what code costs were measured: for this run, or for one whose adapter costs the same."""
+
+    measured_at: str | None = None  # UTC, ISO 8601
+    code: str | None = None  # digest of every line of both packages
+
+
 class Provenance(CodeAndMachine):
     """Code and machine of a run, and digests of the model and the data that it used."""
 
@@ -51,7 +58,7 @@ class Provenance(CodeAndMachine):
     eval_batch_size: int | str | None = None  # questions at once, as it was in the end
     generation_settings_dropped: dict[str, Any] = Field(default_factory=dict)  # of the model's own, left out of scoring
     test_overlap: dict[str, int] = Field(default_factory=dict)  # training rows that hold test questions, by kind
-    costs: CodeAndMachine | None = None  # where costs were measured, if apart from the run
+    costs: CostsOrigin | None = None  # older records lack it where the run itself measured them
     measured_again: GitState | None = None  # the code of a later measurement of forgetting
 
 
@@ -62,6 +69,7 @@ class Key(_Part):
     run_id: str
     status: Literal["ok", "failed"] | None = None  # None while the run is under way
     error: str | None = None  # why it failed
+    failed_by: Literal["run", "machine"] | None = None  # "run": it diverged, and would again; None: not known
     model: str
     variant: str
     rank: int | None = None
@@ -136,6 +144,7 @@ class Training(_Part):
     processes: int | None = None  # that trained and scored it together
     train_tokens: int | None = None  # without padding
     train_tokens_per_s: float | None = None
+    train_rows_at_once: int | None = None  # of a micro-batch in one pass; None where memory held whole ones
 
 
 class Timing(_Part):
@@ -247,25 +256,6 @@ NESTED = tuple(name for name, annotation in _COLUMNS.items() if _nested(annotati
 
 
 # ------------------------------------------------------------------ versions
-
-# From a version of the schema to the next.
-MIGRATIONS: dict[int, Callable[[Json], Json]] = {
-    1: lambda row: {"processes": 1} | row,  # several processes could not make a run together then
-    2: lambda row: row | {"config": _with_first_scoring_rules(row.get("config"))},
-}
-
-_FIRST_SCORING_RULES: dict[str, Json] = {
-    "data": {"overlap": "allow"},
-    "eval": {"version": 1, "merge_bound": None},
-}
-
-
-def _with_first_scoring_rules(config: Any) -> Any:
-    """A config with what was done before there were settings for it; the model refuses what is no config."""
-    if not isinstance(config, dict):
-        return config
-    sections = {name: config[name] for name in _FIRST_SCORING_RULES if isinstance(config.get(name), dict)}
-    return config | {name: _FIRST_SCORING_RULES[name] | values for name, values in sections.items()}
 
 
 class NewerSchema(Exception):  # noqa: N818  (of the file, not an error of this program)

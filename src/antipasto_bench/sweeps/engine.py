@@ -20,6 +20,7 @@ class Engine(BaseModel):
 
     engine: Literal["local", "ray"] = "local"
     workers: int | None = Field(None, ge=1, description="runs at once")
+    workers_per_gpu: int = Field(1, ge=1, description="runs at once on each GPU of this machine")
     address: str = Field("auto", description="of a Ray cluster, HOST:PORT")
     gpus: float = Field(1, gt=0, description="that each run takes of a Ray cluster which has any")
     cpus: int = Field(1, ge=1, description="that each run takes of a Ray cluster, and its threads")
@@ -48,6 +49,9 @@ def parse_engine(words: list[str]) -> tuple[Engine, list[str]]:
         raise UserError(one_line(error)) from error
     if engine.gpus > 1 and engine.gpus % 1:
         raise UserError(f"gpus={engine.gpus:g}: a run takes a part of one GPU, or whole ones")
+    if engine.engine == "ray" and engine.workers_per_gpu > 1:
+        part = 1 / engine.workers_per_gpu
+        raise UserError(f"workers_per_gpu is for this machine; on a Ray cluster write gpus={part:.3g}")
     ray_keys = [key for key in settings if key in ONLY_FOR_RAY]
     if engine.engine == "local" and ray_keys:
         raise UserError(f"{ray_keys[0]} is for a Ray cluster; write engine=ray beside it")

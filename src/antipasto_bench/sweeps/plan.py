@@ -29,6 +29,7 @@ class Planned:
     state: State
     lease: Lease | None = None  # of the process that makes it now
     failed_at: str | None = None  # UTC, ISO 8601
+    withholds_choice: bool = False  # it tries a learning rate, and failed by no fault of that rate
 
 
 def plan(sweep: Sweep, store: Store) -> list[Planned]:
@@ -111,6 +112,8 @@ def _apply_choice(planned: list[Planned], records: Mapping[str, RunRecord]) -> l
         first = members[0].run.seed
         trials = [p for p in members if p.run.seed == first]
         others = [p for p in members if p.run.seed != first]
+        if len({p.run.lr for p in members}) > 1:
+            trials = [replace(p, withholds_choice=_failed_by_machine(p, records)) for p in trials]
         lr = _chosen_rate(members, trials, records)
         if lr is None:
             others = [replace(p, state="waiting") if p.state == "owed" else p for p in others]
@@ -121,11 +124,19 @@ def _apply_choice(planned: list[Planned], records: Mapping[str, RunRecord]) -> l
 
 
 def _chosen_rate(members: list[Planned], trials: list[Planned], records: Mapping[str, RunRecord]) -> float | None:
-    """The learning rate of a family's other seeds; None while its trials, all of one seed, are not all made."""
+    """The learning rate of a family's other seeds.
+
+    None while its trials, all of one seed, are not all made. A trial that the machine failed is still to be made: its
+    rate may be the best.
+    """
     rates = {p.run.lr for p in members}
     if len(rates) == 1:
         return next(iter(rates))
-    if not all(p.state in ("done", "failed") for p in trials):
+    if any(p.withholds_choice or p.state not in ("done", "failed") for p in trials):
         return None
     scores = {p.run.lr: records[p.run_id].valid_accuracy for p in trials if p.state == "done"}
     return choose_rate({lr: {trials[0].run.seed: score} for lr, score in scores.items() if score is not None})
+
+
+def _failed_by_machine(p: Planned, records: Mapping[str, RunRecord]) -> bool:
+    return p.state == "failed" and records[p.run_id].failed_by == "machine"

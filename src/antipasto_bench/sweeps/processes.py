@@ -1,8 +1,9 @@
-"""Worker processes on one machine that share a sweep: one for each GPU, or several on a CPU that divide its cores.
+"""Worker processes on one machine that share a sweep: one or some for each GPU, or several that divide a CPU's cores.
 
 Each is a `sweep` command of its own, in a session of its own; the locks on the runs divide the work. When one dies the
 others go on, and another takes its place, which continues the run from its last checkpoint. A run over which two
-workers died is recorded as failed.
+workers died is recorded as failed. A worker ends by itself where an error has left its GPU unusable for its process:
+another takes its place, too.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from ..spec.sweep import Sweep
 from ..store.folders import Store
 from ..store.leases import noted_lease
 from .plan import plan
-from .scheduler import MOST_DEATHS, Order, PrintLine
+from .scheduler import DEAD_DEVICE, MOST_DEATHS, Order, PrintLine
 
 MOST_IDLE_DEATHS = 3  # of one worker before it had begun a run, after which the sweep gives up
+MOST_DEAD_DEVICES = 3  # of one worker, after which it is not replaced: the GPU itself may be broken
 POLL_S = 0.05
 
 WorkerLine = Callable[[int, str], None]  # given the number of a worker, and a line that it printed
@@ -66,18 +68,24 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def worker_environments(count: int) -> list[dict[str, str]]:
-    """The environment variables that give each worker a GPU of its own, or its share of the cores.
+def worker_environments(count: int, per_gpu: int = 1) -> list[dict[str, str]]:
+    """The environment variables that give each worker its GPU, and its share of the cores.
+
+    Args:
+        count: of workers.
+        per_gpu: workers that share a GPU.
 
     Raises:
-        UserError: more workers than GPUs.
+        UserError: more workers than GPUs hold.
     """
     gpus = visible_gpus()
-    if gpus and count > len(gpus):
-        raise UserError(f"workers={count}: this machine shows {len(gpus)} GPUs, and each worker takes one")
+    if gpus and count > len(gpus) * per_gpu:
+        shown = f"this machine shows {len(gpus)} GPU{'s' * (len(gpus) != 1)}"
+        takes = "each worker takes one" if per_gpu == 1 else f"{per_gpu} workers share one"
+        raise UserError(f"workers={count}: {shown}, and {takes}; workers_per_gpu=N lets N workers share a GPU")
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))
     shared = {"OMP_NUM_THREADS": threads}
-    return [shared | ({"CUDA_VISIBLE_DEVICES": gpus[i]} if gpus else {}) for i in range(count)]
+    return [shared | ({"CUDA_VISIBLE_DEVICES": gpus[i // per_gpu]} if gpus else {}) for i in range(count)]
 
 
 def run_workers(
@@ -88,18 +96,20 @@ def run_workers(
     environment: dict[str, str],
     print_line: PrintLine,
     worker_line: WorkerLine,
+    per_gpu: int = 1,
 ) -> WorkersEnded:
     """Run the commands at the same time until the sweep owes nothing more.
 
     Args:
         commands: one for each worker.
         environment: of every worker, beside its threads and its GPU.
+        per_gpu: workers that share a GPU.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the workers were sent SIGTERM and have ended.
         UserError: more workers than GPUs, or one that dies again and again before it has begun a run.
     """
-    environments = [own | environment for own in worker_environments(len(commands))]
+    environments = [own | environment for own in worker_environments(len(commands), per_gpu)]
     deaths: Counter[str] = Counter()  # by run id, or by worker where it had no run
     exit_codes: list[int] = []
     workers: list[Worker] = []
@@ -115,9 +125,12 @@ def run_workers(
                     worker.reader.join()
                     number, code = worker.number, int(worker.process.returncode)
                     if code >= 0:
-                        exit_codes.append(code)
-                        continue
-                    failed += handle_worker_death(worker, signal.Signals(-code).name, deaths, sweep, store, print_line)
+                        exit_codes.append(1 if code == DEAD_DEVICE else code)
+                        if code != DEAD_DEVICE or not replace_after_dead_device(number, deaths, print_line):
+                            continue
+                    else:
+                        name = signal.Signals(-code).name
+                        failed += handle_worker_death(worker, name, deaths, sweep, store, print_line)
                     if deaths[f"worker {number}"] >= MOST_IDLE_DEATHS:
                         raise UserError(
                             f"worker {number} died {MOST_IDLE_DEATHS} times before it had begun a run; see above"
@@ -131,6 +144,16 @@ def run_workers(
             worker.process.wait()
             worker.reader.join()
     return WorkersEnded(exit_codes, failed)
+
+
+def replace_after_dead_device(number: int, deaths: Counter[str], print_line: PrintLine) -> bool:
+    """Count that a worker left because its GPU failed at everything, and say whether another takes its place."""
+    key = f"GPU of worker {number}"
+    deaths[key] += 1
+    replaced = deaths[key] < MOST_DEAD_DEVICES
+    then = "a new process takes its place" if replaced else f"for the {MOST_DEAD_DEVICES}rd time: it is not replaced"
+    print_line(f"worker {number} has ended: its GPU was in an error state; {then}")
+    return replaced
 
 
 def handle_worker_death(

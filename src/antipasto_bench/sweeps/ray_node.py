@@ -32,6 +32,7 @@ from ..run.workspace import versions
 from ..spec.config import RunConfig
 from ..store.folders import Store
 from ..store.run_folder import RunFolder
+from .scheduler import DEAD_DEVICE
 
 RELEASE_S = 120.0  # in which a process whose node was lost must have ended
 REPORT_S = 2.0  # between two reports of a run's progress
@@ -62,6 +63,7 @@ class TaskResult:
     files: dict[str, bytes] | None = None  # of the run's folder, by name, where the driver does not share it
     refused: str | None = None  # why this run cannot be made as it was ordered
     mismatch: str | None = None  # why this node can make no run of this driver
+    device_is_dead: bool = False  # for the process that tried; nothing of the run is reported then
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def execute_task(task: RunTask, board: Any) -> TaskResult:
         board: the handle of the ProgressBoard.
     """
     silence_libraries()
-    return execute_on_node(task, lambda node, step: board.report.remote(task.run_id, node, step))
+    result = execute_on_node(task, lambda node, step: board.report.remote(task.run_id, node, step))
+    if result.device_is_dead:
+        os._exit(DEAD_DEVICE)  # Ray starts another process: the driver has it make this run again, once
+    return result
 
 
 def execute_on_node(task: RunTask, report: Callable[[str, int | None], None]) -> TaskResult:
@@ -127,6 +132,8 @@ def execute_on_node(task: RunTask, report: Callable[[str, int | None], None]) ->
             return result()
         except UserError as error:
             return result(refused=str(error))
+        if outcome.device_is_dead:
+            return result(device_is_dead=True)
         if outcome.record is None:
             return result()
         files = None

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
+from ..core.device import device_is_dead
 from ..core.errors import UserError, disk_is_full
 from ..run.execute import Outcome
 from ..run.failures import record_dead_run
@@ -20,6 +21,7 @@ from ..store.record import RunRecord
 from .plan import Planned, due, plan
 
 WAIT_S = 2.0  # before the plan is read again, where other processes have the runs that the rest waits for
+DEAD_DEVICE = 75  # exit code of a worker whose GPU is in an error state: EX_TEMPFAIL of sysexits.h
 MOST_DEATHS = 2  # of the processes that made a run, after which it is recorded as failed
 
 PrintLine = Callable[[str], None]  # prints a line about the sweep
@@ -39,8 +41,10 @@ class Tally:
     recorded: int = 0  # as finished or failed
     failed: int = 0
     refused: int = 0  # could not be made, and have no row
+    device_is_dead: bool = False  # for this process, which must leave the rest to another
 
     def count(self, outcome: Outcome) -> None:
+        self.device_is_dead |= outcome.device_is_dead
         self.recorded += outcome.status in ("ok", "failed")
         self.failed += outcome.status == "failed"
 
@@ -67,9 +71,9 @@ class Order:
 
 
 def make_all(sweep: Sweep, store: Store, make_run: MakeRun, print_line: PrintLine, order: Order) -> Tally:
-    """Make every run that is owed and that no other process makes, until none is left."""
+    """Make every run that is owed and that no other process makes, until none is left or the device is dead."""
     tally, attempted = Tally(), set[str]()
-    while order.limit is None or tally.taken < order.limit:
+    while not tally.device_is_dead and (order.limit is None or tally.taken < order.limit):
         pending, more_may_come = owed(sweep, store, order, attempted)
         if not pending:
             if not more_may_come:
@@ -87,6 +91,7 @@ def make_all(sweep: Sweep, store: Store, make_run: MakeRun, print_line: PrintLin
             recorded = _lock_and_record_full_disk(p.run, error, store)
             if recorded is None:
                 tally.refused += 1
+                tally.device_is_dead = device_is_dead(p.run.device)
                 continue
             outcome = recorded
         tally.count(outcome)

@@ -16,9 +16,9 @@ from ..spec.config import RunConfig
 from ..spec.sweep import Sweep
 from ..store.folders import Store
 from .engine import Engine
-from .plan import overview, plan
+from .plan import Planned, overview, plan
 from .processes import run_workers, visible_gpus
-from .scheduler import Order, Tally, make_all
+from .scheduler import DEAD_DEVICE, Order, Tally, make_all
 
 SWEEP_BEGAN = "ANTIPASTO_SWEEP_BEGAN"  # set for workers: when their sweep began (UTC, ISO 8601)
 SHUFFLE_SEED = 0
@@ -76,22 +76,43 @@ def run_sweep(sweep: Sweep, store: Store, engine: Engine, command: SweepCommand,
     order = Order(began if command.retry_failed else None, command.limit, SHUFFLE_SEED if command.shuffle else None)
     if not is_worker:  # the process that started the workers has printed it
         output.log(overview(plan(sweep, store), store))
-    count = 1 if is_worker or engine.engine == "ray" else worker_count(sweep, engine.workers, command.limit)
+    count = 1 if is_worker or engine.engine == "ray" else worker_count(sweep, engine, command.limit)
     if count > 1:
         commands = worker_commands(command, store, count)
         try:
-            ended = run_workers(commands, sweep, store, order, {SWEEP_BEGAN: began}, output.log, output.worker_line)
+            ended = run_workers(
+                commands,
+                sweep,
+                store,
+                order,
+                {SWEEP_BEGAN: began},
+                output.log,
+                output.worker_line,
+                engine.workers_per_gpu,
+            )
         except Interrupted as error:
             output.log("interrupted; the workers have stopped, and the same command goes on from what is kept")
             return error.exit_code
         return ended.exit_code
-    return _exit_code(_make_runs(sweep, store, engine, order, output), sweep, store, output)
+    tally = _make_runs(sweep, store, engine, order, output)
+    if tally.device_is_dead and is_worker:
+        return DEAD_DEVICE  # the process that started this one starts another
+    return _exit_code(tally, sweep, store, output)
 
 
-def worker_count(sweep: Sweep, wanted: int | None, limit: int | None) -> int:
-    """Worker processes on this machine: as many as wanted, else one for each visible GPU; no more than runs."""
+def worker_count(sweep: Sweep, engine: Engine, limit: int | None) -> int:
+    """Worker processes on this machine: as many as wanted, else those of each visible GPU; no more than runs.
+
+    Raises:
+        UserError: several workers are to share a GPU, and there is none, or a model takes all of them.
+    """
     uses_all_gpus = any(run.device_map == "auto" for run in sweep.runs)
-    count = wanted or (1 if uses_all_gpus else max(1, len(visible_gpus())))
+    gpus, per_gpu = len(visible_gpus()), engine.workers_per_gpu
+    if per_gpu > 1 and not gpus:
+        raise UserError(f"workers_per_gpu={per_gpu}: this machine shows no GPU; workers=N divides its cores")
+    if per_gpu > 1 and uses_all_gpus:
+        raise UserError(f"workers_per_gpu={per_gpu}: device_map=auto gives one run all GPUs; leave out one of them")
+    count = engine.workers or (1 if uses_all_gpus else max(1, gpus * per_gpu))
     return count if limit is None else min(count, limit)
 
 
@@ -127,14 +148,28 @@ def _make_runs(sweep: Sweep, store: Store, engine: Engine, order: Order, output:
 
 
 def _exit_code(tally: Tally, sweep: Sweep, store: Store, output: SweepOutput) -> int:
-    waiting = sum(p.state == "waiting" for p in plan(sweep, store))
+    planned = plan(sweep, store)
+    waiting = sum(p.state == "waiting" for p in planned)
     if waiting:
+        output.log(f"{waiting} runs wait for the choice of a learning rate: {_why_waiting(planned)}")
+    if tally.device_is_dead:
         output.log(
-            f"{waiting} runs wait for the choice of a learning rate: its runs are being made elsewhere, or all failed"
+            "the device is in an error state, which lasts until this process ends: the same command goes on with the "
+            "rest, and with --retry-failed makes what failed again"
         )
+        return 1
     if tally.refused:
         raise UserError(f"{tally.refused} of {tally.taken} runs could not be made, see above")
     if tally.failed:
         output.log(f"{tally.failed} of {tally.recorded} runs failed; `antipasto-bench list` says why")
         return 1
     return 0
+
+
+def _why_waiting(planned: list[Planned]) -> str:
+    """Why no learning rate could be chosen for some runs of a plan."""
+    lost = [p for p in planned if p.withholds_choice]
+    if not lost:
+        return "its runs are being made elsewhere, or all failed"
+    rates = ", ".join(dict.fromkeys(f"{p.run.variant} lr={p.run.lr:g}" for p in lost))
+    return f"{rates} failed by the machine; --retry-failed makes it again, or leave that lr out of the sweep"

@@ -1,10 +1,12 @@
 """Claims about which device a run's word names."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.cuda._utils import _get_device_index
 
-from antipasto_bench.core.device import pick_device
+from antipasto_bench.core.device import pick_device, synchronise
 from antipasto_bench.core.errors import UserError
 
 
@@ -44,3 +46,16 @@ def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == torch.device("cpu")
     assert pick_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("spread", "waited_for"),
+    [({}, {"cuda:1"}), ({"model.layers.0": 0, "model.layers.1": 1, "lm_head": "cpu"}, {"cuda:0", "cuda:1"})],
+)
+def test_a_clock_waits_for_every_gpu_that_a_model_lies_on(spread, waited_for, monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waited.append(str(device)))
+    first = SimpleNamespace(device=torch.device("cuda", 1))
+    synchronise(SimpleNamespace(parameters=lambda: iter([first]), hf_device_map=spread))
+    assert set(waited) == waited_for
+    assert len(waited) == len(waited_for)

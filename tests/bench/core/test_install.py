@@ -61,7 +61,15 @@ def test_every_missing_extra_is_an_error_that_ends_in_a_hint_for_a_declared_one(
 
         _quantised(compose("lora", {"quant": "4bit"}, "nano"), None)
 
+    def without_kernels():
+        from antipasto_bench.run.models import _note_missing_kernels
+
+        with pytest.warns(UserWarning, match="linear attention") as said:
+            _note_missing_kernels(compose("lora", {}, "nano"))
+        raise UserError(str(said[0].message))
+
     for extra, missing in {
+        "fla": without_kernels,
         "vllm": lambda: evaluate.check_backend(compose("lora", {"eval.backend": "vllm"}, "nano")),
         "peft": lambda: running.run_suites(["memory"], Path("unused"), False),
         "ray": connect,
@@ -70,4 +78,4 @@ def test_every_missing_extra_is_an_error_that_ends_in_a_hint_for_a_declared_one(
         assert extra in extras
         with pytest.raises(UserError) as raised:
             missing()
-        assert str(raised.value).endswith(f"install it with: {install_hint(extra)}")
+        assert str(raised.value).endswith(f" with: {install_hint(extra)}")

@@ -2,7 +2,8 @@
 
 from huggingface_hub import constants
 
-from antipasto_bench.run.models import model_commit
+from antipasto_bench.run.models import has_linear_attention, model_commit
+from antipasto_bench.run.shape_costs import meta_model
 from antipasto_bench.spec.compose import compose
 
 MAIN, OLDER = "0" * 39 + "1", "0" * 39 + "2"
@@ -22,3 +23,8 @@ def test_the_commit_of_a_hub_model_is_that_of_its_files_in_the_cache(tmp_path, m
     assert model_commit(compose("lora", {"model": "org/name", "revision": OLDER}, "nano")) == OLDER
     assert model_commit(compose("lora", {"model": "org/other"}, "nano")) is None
     assert model_commit(compose("lora", {}, "nano")) is None, "a folder has its content's digest instead"
+
+
+def test_a_model_says_by_its_config_whether_it_has_linear_attention():
+    assert has_linear_attention(meta_model(compose("base", {}, "qwen3.5-0.8b")))
+    assert not has_linear_attention(meta_model(compose("base", {}, "nano")))

@@ -142,6 +142,7 @@ idle = torch.nn.Parameter(torch.ones(2))
 assert group.sum_gradients([parameter, idle], 0.5, None, None) == (1.0, None)
 assert parameter.grad.tolist() == [3.0] * 3
 assert idle.grad is None
+assert group.gather(None if group.index else 3) == [3, None]
 assert group.sum_gradients([parameter], 0.5, None, 2 if group.index else None)[1] == (2 if group.index else 15)
 try:
     group.sum_gradients([parameter], 0.0, MemoryError("no room") if group.index else None, None)

@@ -341,7 +341,7 @@ def test_a_signal_between_the_last_step_and_the_saved_adapter_loses_no_step(tmp_
 
 
 @pytest.mark.parametrize(
-    "where", ["antipasto_bench.run.execute.ModelCache.give_back", "antipasto_bench.run.execute.measure"]
+    "where", ["antipasto_bench.run.model_cache.ModelCache.give_back", "antipasto_bench.run.measured_costs.measure"]
 )
 def test_a_run_that_fails_after_scoring_has_no_scores_and_chooses_no_rate(where, tmp_path, monkeypatch):
     run, store = small("lora", costs=True), store_in(tmp_path)

@@ -8,16 +8,18 @@ from types import SimpleNamespace
 import pytest
 from small_runs import small, store_in
 
+from antipasto_bench.core.device import pinned_threads
 from antipasto_bench.core.signals import Interrupted, StopRequest
 from antipasto_bench.run.execute import Outcome
+from antipasto_bench.run.workspace import versions
 from antipasto_bench.spec.sweep import Sweep
 from antipasto_bench.store.leases import live_leases
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import read_records
-from antipasto_bench.sweeps import ray_driver
+from antipasto_bench.sweeps import ray_driver, ray_node
 from antipasto_bench.sweeps.engine import Engine
-from antipasto_bench.sweeps.ray_node import NodeProgress, TaskResult
-from antipasto_bench.sweeps.scheduler import Order
+from antipasto_bench.sweeps.ray_node import NodeProgress, RunTask, TaskResult
+from antipasto_bench.sweeps.scheduler import DEAD_DEVICE, Order
 
 RUN = small("lora")
 ERRORS = SimpleNamespace(
@@ -144,3 +146,24 @@ def test_a_signal_stops_the_nodes_and_what_they_had_just_finished_is_recorded(dr
         drive(failed_on_node("loss is nan at step 3"), stop=StopRequest())
     assert interrupted.value.exit_code == 143
     assert [record.error for record in read_records(store_in(tmp_path).table)] == ["loss is nan at step 3"]
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_process_of_a_node_whose_gpu_is_dead_makes_no_further_run(dead, monkeypatch):
+    result, codes = TaskResult("node", "id", device_is_dead=dead), []
+    monkeypatch.setattr(ray_node, "execute_on_node", lambda task, report: result)
+    monkeypatch.setattr(ray_node.os, "_exit", codes.append)
+    assert ray_node.execute_task(None, None) is result
+    assert codes == ([DEAD_DEVICE] if dead else [])
+
+
+def test_a_node_reports_nothing_of_a_run_that_left_its_gpu_dead(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "id"))
+    lost = Outcome("failed", RUN.run_id, RunRecord.of(RUN, RUN.run_id), device_is_dead=True)
+    monkeypatch.setattr(ray_node, "execute", lambda run, context: lost)
+    config = json.dumps(RUN.model_dump(mode="json"))
+    with pinned_threads(None):
+        task = RunTask(RUN.run_id, config, str(tmp_path), "no such file", str(tmp_path), 1, versions())
+        result = ray_node.execute_on_node(task, lambda node, step: None)
+    assert (result.device_is_dead, result.record, result.refused, result.mismatch) == (True, None, None, None)

@@ -19,10 +19,12 @@ from small_runs import StopAfter, make, small, store_in
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.files import write_json
 from antipasto_bench.core.signals import Interrupted
+from antipasto_bench.run.failures import record_dead_run
 from antipasto_bench.spec.sweep import Sweep, sweep_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.leases import noted_lease
 from antipasto_bench.store.table import read_records, read_table
+from antipasto_bench.sweeps.engine import Engine
 from antipasto_bench.sweeps.processes import Worker, handle_worker_death, run_workers, worker_environments
 from antipasto_bench.sweeps.scheduler import Order
 from antipasto_bench.sweeps.sweep import SweepCommand, worker_commands, worker_count
@@ -207,10 +209,67 @@ def test_workers_are_given_the_command_again_and_divide_its_limit(tmp_path):
 @pytest.mark.parametrize(("wanted", "limit", "count"), [(None, None, 1), (4, None, 4), (4, 2, 2), (None, 3, 1)])
 def test_without_gpus_one_process_makes_a_sweep_unless_more_are_wanted(monkeypatch, wanted, limit, count):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert worker_count(Sweep([small("lora")]), wanted, limit) == count
+    assert worker_count(Sweep([small("lora")]), Engine(workers=wanted), limit) == count
 
 
 def test_each_visible_gpu_has_a_worker_unless_a_model_is_laid_out_over_all(monkeypatch):
     monkeypatch.setattr("antipasto_bench.sweeps.sweep.visible_gpus", lambda: ["0", "1", "2"])
-    assert worker_count(Sweep([small("lora")]), None, None) == 3
-    assert worker_count(Sweep([small("lora"), small("ia3", device_map="auto")]), None, None) == 1
+    spread = Sweep([small("lora"), small("ia3", device_map="auto")])
+    assert worker_count(Sweep([small("lora")]), Engine(), None) == 3
+    assert worker_count(spread, Engine(), None) == 1
+    assert worker_count(Sweep([small("lora")]), Engine(workers_per_gpu=2), None) == 6
+    assert worker_count(Sweep([small("lora")]), Engine(workers_per_gpu=2, workers=5), None) == 5
+    with pytest.raises(UserError, match="workers_per_gpu=2: device_map=auto gives one run all GPUs"):
+        worker_count(spread, Engine(workers_per_gpu=2), None)
+
+
+def test_workers_that_share_gpus_fill_one_after_another(monkeypatch):
+    monkeypatch.setattr("antipasto_bench.sweeps.processes.visible_gpus", lambda: ["4", "GPU-7"])
+    places = [environment["CUDA_VISIBLE_DEVICES"] for environment in worker_environments(4, 2)]
+    assert places == ["4", "4", "GPU-7", "GPU-7"]
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in worker_environments(2)] == ["4", "GPU-7"]
+    with pytest.raises(UserError, match=r"workers=5: this machine shows 2 GPUs, and 2 workers share one"):
+        worker_environments(5, 2)
+    with pytest.raises(UserError, match=r"each worker takes one; workers_per_gpu=N lets N workers share a GPU"):
+        worker_environments(3)
+
+
+def test_without_a_gpu_no_workers_can_share_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for words in (["workers_per_gpu=2"], ["--workers-per-gpu", "2"]):
+        said = bench("sweep", "lora", *words, cwd=tmp_path, expect=2).stderr
+        assert said.splitlines()[-1] == (
+            "error: workers_per_gpu=2: this machine shows no GPU; workers=N divides its cores"
+        )
+    for words in (["workers_per_gpu=0"], ["--workers-per-gpu", "0"]):
+        said = bench("sweep", "lora", *words, cwd=tmp_path, expect=2).stderr
+        assert said == "error: workers_per_gpu=0: input should be greater than or equal to 1\n"
+
+
+SICK = """
+import os, sys, pathlib
+pathlib.Path(sys.argv[1]).open("a").write("x")
+sys.exit(75)
+"""
+
+
+def test_a_worker_whose_gpu_is_dead_is_replaced_and_not_for_ever(tmp_path):
+    said: list[str] = []
+    starts = tmp_path / "starts"
+    command = [sys.executable, "-c", SICK, str(starts)]
+    ended = run_workers(
+        [command], Sweep([small("lora")]), store_in(tmp_path), Order(), {}, said.append, lambda *_: None
+    )
+    assert starts.read_text() == "xxx"
+    assert ended.exit_code == 1
+    assert said[:2] == ["worker 0 has ended: its GPU was in an error state; a new process takes its place"] * 2
+    assert said[2].endswith("for the 3rd time: it is not replaced")
+
+
+def test_a_worker_whose_gpu_is_dead_is_not_replaced_where_nothing_is_owed(tmp_path):
+    store, run = store_in(tmp_path), small("lora")
+    record_dead_run(run, RuntimeError("CUDA error: device-side assert triggered"), store)
+    starts = tmp_path / "starts"
+    command = [sys.executable, "-c", SICK, str(starts)]
+    run_workers([command], Sweep([run]), store, Order(), {}, lambda line: None, lambda *_: None)
+    assert starts.read_text() == "x"

@@ -1,16 +1,21 @@
 """Claims about one process that makes the runs of a sweep one after another."""
 
 import errno
+from types import SimpleNamespace
 
 import pytest
 from small_runs import make, small, store_in
 
+from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.files import write_bytes
 from antipasto_bench.run.execute import Outcome
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.spec.sweep import Sweep
 from antipasto_bench.store.table import read_records, read_table
-from antipasto_bench.sweeps.scheduler import Order, make_all
+from antipasto_bench.sweeps import sweep as sweep_module
+from antipasto_bench.sweeps.engine import Engine
+from antipasto_bench.sweeps.scheduler import DEAD_DEVICE, Order, Tally, make_all
+from antipasto_bench.sweeps.sweep import SweepCommand
 
 
 def test_no_more_runs_are_made_than_the_limit(tmp_path):
@@ -63,3 +68,31 @@ def test_a_finished_run_that_the_table_has_no_room_for_is_kept_for_later(tmp_pat
     assert store.run_folder(run.run_id).adapter.exists()
     assert make(run, store).status == "ok"
     assert read_table(store.table)["status"].to_list() == ["ok"]
+
+
+@pytest.mark.parametrize(("worker", "code"), [(False, 1), (True, DEAD_DEVICE)])
+def test_a_process_whose_device_is_dead_ends_its_sweep_and_a_worker_tells_by_its_exit_code(
+    worker, code, tmp_path, monkeypatch
+):
+    lines: list[str] = []
+    output = SimpleNamespace(log=lines.append, outcome=print, worker_line=print)
+    monkeypatch.setattr(sweep_module, "_make_runs", lambda *_: Tally(recorded=1, failed=1, device_is_dead=True))
+    if worker:
+        monkeypatch.setenv(sweep_module.SWEEP_BEGAN, "2026-01-01T00:00:00+00:00")
+    sweep = Sweep([small("lora"), small("ia3")])
+    ended = sweep_module.run_sweep(sweep, store_in(tmp_path), Engine(), SweepCommand(["lora,ia3"]), output)
+    assert ended == code
+    if not worker:
+        assert lines[-1] == (
+            "the device is in an error state, which lasts until this process ends: the same command goes on with the "
+            "rest, and with --retry-failed makes what failed again"
+        )
+
+
+def test_a_run_that_could_not_be_made_on_a_dead_device_is_the_last_one_of_its_process(tmp_path, monkeypatch):
+    def fail(run, failed_before):
+        raise UserError("model=nano: cannot be loaded (CUDA error: device-side assert triggered)")
+
+    monkeypatch.setattr("antipasto_bench.sweeps.scheduler.device_is_dead", lambda name: True)
+    tally = make_all(Sweep([small("lora"), small("ia3")]), store_in(tmp_path), fail, print, Order())
+    assert (tally.refused, tally.recorded, tally.device_is_dead) == (1, 0, True)

@@ -31,11 +31,13 @@ def write(folder: Path, values) -> Path:
     return path
 
 
-def record(store: Store, run: RunConfig, valid: float | None) -> None:
+def record(store: Store, run: RunConfig, valid: float | None, failed_by: str = "run") -> None:
     """Put a run into the table, as failed where it has no score."""
     done = RunRecord.of(run, run.run_id)
     done.status = "failed" if valid is None else "ok"
     done.valid_accuracy = valid
+    done.failed_by = failed_by if valid is None else None
+    done.finished_at = "2026-01-01T00:00:00+00:00"
     append(store.table, done)
 
 
@@ -64,6 +66,32 @@ def test_a_rate_whose_run_failed_is_never_chosen(sweep_path, tmp_path):
     for p, valid in zip(due(plan(sweep, store))[:3], (0.1, None, 0.05), strict=True):
         record(store, p.run, valid)
     assert [n for n in names(due(plan(sweep, store))) if n[0] == "lora"] == [("lora", 5e-3, 1), ("lora", 5e-3, 2)]
+
+
+def test_no_rate_is_chosen_while_the_machine_owes_one_a_result(sweep_path, tmp_path):
+    store, sweep = Store(tmp_path / "results", tmp_path / "outputs"), read_sweep(sweep_path)
+    trials = due(plan(sweep, store))[:3]
+    for p, valid in zip(trials, (0.1, None, 0.05), strict=True):
+        record(store, p.run, valid, failed_by="machine")
+    planned = plan(sweep, store)
+    assert [n for n in names(due(planned)) if n[0] == "lora"] == []
+    assert [(p.run.lr, p.withholds_choice) for p in planned if p.state == "failed"] == [(1e-2, True)]
+    assert sum(p.state == "waiting" and p.run.variant == "lora" for p in planned) == 6
+    assert [n for n in names(due(planned, retry_before="9999")) if n[0] == "lora"] == [("lora", 1e-2, 0)]
+    record(store, trials[1].run, 0.3)
+    assert [n for n in names(due(plan(sweep, store))) if n[0] == "lora"] == [("lora", 1e-2, 1), ("lora", 1e-2, 2)]
+
+
+def test_a_sweep_that_waits_for_a_rate_says_which_and_what_to_do(tmp_path):
+    path = write(tmp_path, {"preset": "nano", "choose": "lr", "runs": ["lora lr=5e-3,1e-2 seed=0,1"]})
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for p, valid in zip(due(plan(read_sweep(path), store)), (0.1, None), strict=True):
+        record(store, p.run, valid, failed_by="machine")
+    done = bench("sweep", path, "--results", store.results, "--outputs", store.outputs, cwd=tmp_path)
+    assert done.stderr.splitlines()[-1] == (
+        "2 runs wait for the choice of a learning rate: lora lr=0.01 failed by the machine; --retry-failed makes it "
+        "again, or leave that lr out of the sweep"
+    )
 
 
 def test_a_failed_run_chooses_no_rate_even_where_its_row_says_a_score(sweep_path, tmp_path):
