@@ -25,7 +25,7 @@ from .config import ALIASES, CONFIGS, AdapterConfig, AdapterError, register_conf
 from .description import Description, describe
 from .frozen_basis import FrozenBasisConfig, FrozenBasisVariant
 from .layer import Layer
-from .merging import merge, merge_refusal, unmerge
+from .merging import merge, merge_error, merge_refusal, unmerge
 from .peft_format import change_as_product, save_peft
 from .routing import reference_logprobs, routed, zeroed
 from .targets import find_targets
@@ -97,6 +97,7 @@ __all__ = [
     "find_targets",
     "load",
     "merge",
+    "merge_error",
     "merge_refusal",
     "read_config",
     "recalibrate",
