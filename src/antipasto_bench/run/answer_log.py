@@ -70,6 +70,8 @@ class AnswerLog:
         """
         generate = lm.generate_until
         lm.cache_hook, lm.answer_log, self._lm = self, self, lm
+        if self.batch_size is not None:
+            lm.batch_size_per_gpu = self.batch_size
 
         def generate_until(requests: list[Any], **options: Any) -> list[str]:
             keys = [_key(request.args) for request in requests]
