@@ -1,8 +1,7 @@
 """The answers of a run under way, so that scoring goes on where it was interrupted.
 
 Whole batches are written as they are answered, and the batch in hand every half minute (`batch_in_hand.py`). The
-remaining questions then form the same batches, with the same padding, as without an interruption. (Not so with
-eval.batch_size=auto.)
+remaining questions then form the same batches, with the same padding, as without an interruption.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .generation_settings import draws
 class AnswerLog:
     """A file of answers: a first line names the model that gave them, then a line a batch. A torn line is not read.
 
-    A line that is an object says that answers begin anew with smaller batches, or holds the batch in hand.
+    A line that is an object says that answers begin anew with batches of another size, or holds the batch in hand.
     """
 
     def __init__(self, path: Path, model: str) -> None:
@@ -32,7 +31,7 @@ class AnswerLog:
             model: names the model with its adapter; a file of another one is begun anew.
         """
         self.path = path
-        self.batch_size: int | None = None  # to go on with, where memory did not hold the configured one
+        self.batch_size: int | None = None  # to go on with, where it is not the configured one
         self.unfinished: UnfinishedBatch | None = None
         self._lm: Any = None
         self._batch: list[tuple[str, str]] = []
@@ -109,7 +108,7 @@ class AnswerLog:
         self._append(asdict(unfinished))
 
     def begin_anew(self, batch_size: int) -> None:
-        """Forget all answers: memory did not hold their batches, and those of smaller ones may be others."""
+        """Forget all answers: those of batches of another size may be others."""
         self._answers, self._batch, self.unfinished, self.batch_size = {}, [], None, batch_size
         self._append({"batch_size": batch_size})
 

@@ -21,7 +21,7 @@ from ..store.record import RunRecord
 from ..store.table import find
 from .generation_settings import dropped_settings
 from .models import load_model, model_source
-from .score import SAMPLE_TEXTS
+from .score import SAMPLE_TEXTS, SAMPLE_TOKENS
 from .text_batches import text_batches
 
 
@@ -86,7 +86,7 @@ def export_merged(run_id: str, folder: Path, store: Store, dtype: str | None = N
                 model.float()
             rounded_to = getattr(torch, dtype)
             if run.variant != BASE:
-                batches = list(text_batches(tokenizer, _texts(run_id, store), run.data.max_length))
+                batches = list(text_batches(tokenizer, _texts(run_id, store), SAMPLE_TOKENS))
                 error = antipasto.merge_error(model, batches, rounded_to) if batches else None
                 antipasto.detach(antipasto.merge(model), keep_merged=True)
             if dtype != run.dtype:

@@ -101,6 +101,8 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self._choose_batch_size(len(requests), width)
         if self.answer_log is None:
             self._progress.expect(len(requests))
+        elif self.answer_log.batch_size is None and self._config.batch_size == "auto":
+            self.answer_log.begin_anew(self.batch_size_per_gpu)  # another try takes as many, whatever memory is free
         continuously = self._config.backend == "continuous" and not any(map(draws, settings))
         generate = super().generate_until
 
@@ -128,10 +130,12 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         return list(super().loglikelihood_rolling(requests, disable_tqdm))
 
     def _choose_batch_size(self, count: int, width: int, scored: int = 1) -> None:
-        if self._config.batch_size == "auto":
+        """What an earlier try of the run came to; else as configured, `auto` as many as memory holds."""
+        earlier = None if self.answer_log is None else self.answer_log.batch_size
+        if earlier is not None:
+            self.batch_size_per_gpu = earlier
+        elif self._config.batch_size == "auto":
             self.batch_size_per_gpu = max(1, min(rows_that_fit(self.model, width, scored), count))
-        if self.answer_log is not None and self.answer_log.batch_size is not None:
-            self.batch_size_per_gpu = min(self.batch_size_per_gpu, self.answer_log.batch_size)
 
     def _retry_with_smaller_batch(self, work: Callable[[], list[T]]) -> list[T]:
         """The result of `work`, with the next smaller batch each time that memory does not hold it."""

@@ -21,6 +21,7 @@ from .progress import ScoringProgress
 from .text_batches import text_batches
 
 SAMPLE_TEXTS = 16  # that the error of merging is measured on
+SAMPLE_TOKENS = 256  # of each: logits of a large vocabulary take a megabyte a token
 
 
 def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evaluation) -> dict[str, SplitScores]:
@@ -89,7 +90,7 @@ def _choose_merged(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluati
     if antipasto.merge_refusal(model) is not None:
         record.scored_merged = False
         return False
-    batches = text_batches(tokenizer, evaluation.sample_texts(SAMPLE_TEXTS), run.data.max_length)
+    batches = text_batches(tokenizer, evaluation.sample_texts(SAMPLE_TEXTS), SAMPLE_TOKENS)
     error = context.group.broadcast(antipasto.merge_error(model, batches))
     bound = run.eval.merge_bound
     record.merge_error = error if math.isfinite(error) else None

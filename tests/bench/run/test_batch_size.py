@@ -1,4 +1,4 @@
-"""Claims about how many questions are answered at once: what does not fit is divided evenly, and what was done is said."""
+"""Claims about how many questions are answered at once: too many are divided evenly, and what was done is said."""
 
 import json
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from antipasto_bench.run.generate import Scorer
 from antipasto_bench.run.noise import measure_noise
 from antipasto_bench.run.progress import Progress
 from antipasto_bench.run.score import batch_size_text
-from antipasto_bench.spec.compose import compose
+from antipasto_bench.spec.compose import compose, load_preset, preset_names
 from antipasto_bench.store.table import find
 
 
@@ -94,6 +94,27 @@ def test_answers_of_larger_batches_are_given_again_and_a_resume_begins_with_the_
     again.generate_until(requests, disable_tqdm=True)
     assert again.batch_size == 4
     assert little_memory.tried == [8, 8, 4, 4, 4, 4], "nothing is generated again"
+
+
+def test_a_resume_takes_the_batch_that_memory_gave_the_first_try(model, tokenizer, tmp_path, monkeypatch):
+    """With `auto`: answers of one run come from batches of one size, and that size is recorded."""
+    questions = read_questions("benchmark/data/nano/valid.jsonl", "test")["question"]
+    settings = {"until": ["Question:"], "do_sample": False, "max_gen_toks": 4}
+    requests = [SimpleNamespace(args=(PROMPT.format(query=text), settings)) for text in questions[:12]]
+    config = compose("base", {"eval.batch_size": "auto"}, "nano").eval
+    sizes = []
+    for fits, asked in ((4, requests[:8]), (9, requests), (9, requests)):
+        monkeypatch.setattr("antipasto_bench.run.generate.rows_that_fit", lambda *given, fits=fits: fits)
+        lm = Scorer(model, tokenizer, config)
+        AnswerLog(tmp_path / "a.jsonl", "a").attach_to(lm)
+        lm.generate_until(asked, disable_tqdm=True)
+        sizes.append(lm.batch_size)
+    assert sizes == [4, 4, 4]
+
+
+def test_no_preset_leaves_the_batch_to_free_memory():
+    for name in preset_names():
+        assert isinstance(load_preset(name)["eval"]["batch_size"], int), name
 
 
 @pytest.mark.slow
