@@ -59,7 +59,7 @@ class AnswerLog:
                 try:
                     yield json.loads(line)
                 except json.JSONDecodeError:
-                    return
+                    continue
 
     def attach_to(self, lm: Any, on_begin: Callable[[int, int], None] = lambda count, known: None) -> None:
         """Let an lm-eval model generate only answers that the log lacks, and add them to it.

@@ -44,6 +44,7 @@ class BatchInHand:
         pad_id: int,
         *,
         stops: Callable[[Tensor, Tensor], Tensor] | None,
+        rows_stay: bool = True,
         note: Callable[[UnfinishedBatch], None] | None,
         on_step: Callable[[int], None],
     ) -> None:
@@ -52,12 +53,13 @@ class BatchInHand:
             key: of this batch.
             prompt_length: of every row, padding included, in tokens.
             stops: from answers (rows, tokens) and scores to the rows that have come to a stop string.
+            rows_stay: a row is one answer from step to step, and ends once; not so of beams.
             note: writes the batch; None where nothing is kept of it.
             on_step: is told how many tokens each row has.
         """
         self.key = key
         self._prompt_length, self._end_ids, self._pad_id = prompt_length, torch.tensor(end_ids), pad_id
-        self._stops, self._note, self._on_step = stops, note, on_step
+        self._stops, self._rows_stay, self._note, self._on_step = stops, rows_stay, note, on_step
         self._state: tuple[Tensor, Tensor] | None = None  # ids (rows, tokens) and ended (rows), of one step
         self._resumed_ended: Tensor | None = None
         self._noted_at = time.monotonic()
@@ -84,7 +86,7 @@ class BatchInHand:
         ended = torch.isin(answers[:, -1], self._end_ids)
         if self._stops is not None:
             ended = ended | self._stops(answers, scores)
-        if self._state is not None:
+        if self._state is not None and self._rows_stay:
             ended = ended | self._state[1]
         self._state = ids, ended
         self._on_step(answers.shape[1])

@@ -171,17 +171,19 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         settings.pop("temperature", None)
         width, mask = prompts.shape[1], settings.pop("attention_mask")
         stops = stop_string_criterion(self.tokenizer, stop, self._end)
-        resumable = self.answer_log is not None and settings.get("num_beams", 1) == 1
+        beams = settings.get("num_beams", 1) > 1  # a task's own: rows change places, and no prefix is final
+        log = None if beams else self.answer_log
         batch = BatchInHand(
             _batch_key(prompts, mask, max_length, stop, settings),
             width,
             self._end_ids,
             self.tokenizer.pad_token_id,
             stops=stops,
-            note=self.answer_log.note if resumable and self.answer_log is not None else None,
+            rows_stay=not beams,
+            note=None if log is None else log.note,
             on_step=self._progress.step,
         )
-        ids, earlier = prompts, self.answer_log.unfinished if resumable and self.answer_log is not None else None
+        ids, earlier = prompts, None if log is None else log.unfinished
         if earlier is not None and earlier.key == batch.key:
             ids = batch.resume(earlier, prompts)
             mask = torch.cat([mask, mask.new_ones(len(mask), earlier.length)], dim=1)

@@ -14,6 +14,7 @@ import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.run import batch_size, evaluate, generate
+from antipasto_bench.run.answer_log import AnswerLog
 from antipasto_bench.run.batch_size import rows_that_fit
 from antipasto_bench.run.data import read_questions
 from antipasto_bench.run.evaluate import Evaluation, check_backend
@@ -112,6 +113,16 @@ def test_drawn_answers_are_lm_evals_own(model, tokenizer, prompts):
         torch.manual_seed(0)
         answers.append(lm.generate_until(requests, disable_tqdm=True))
     assert answers[0] == answers[1]
+
+
+def test_a_task_that_asks_for_beams_gets_them(model, tokenizer, prompts, tmp_path):
+    """Its own settings are part of the task; beams change places from step to step, and are not noted."""
+    requests = asked(prompts[:6], num_beams=3)
+    expected = lm_evals_own(model, tokenizer).generate_until(requests, disable_tqdm=True)
+    lm = scorer(model, tokenizer, batch_size=6)
+    AnswerLog(tmp_path / "a.jsonl", "adapter").attach_to(lm)
+    assert lm.generate_until(requests, disable_tqdm=True) == expected
+    assert expected != lm_evals_own(model, tokenizer).generate_until(asked(prompts[:6]), disable_tqdm=True)
 
 
 def test_where_memory_does_not_hold_a_batch_half_of_it_is_tried(model, tokenizer, prompts, monkeypatch):
