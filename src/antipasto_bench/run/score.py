@@ -62,6 +62,7 @@ def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evalu
             scores[split] = result
             if isinstance(run.eval.batch_size, int) and isinstance(result.batch_size, int):
                 batch_size = result.batch_size  # what the test questions had to fall back to
+        batch_size = context.group.broadcast(batch_size)
     if merges:
         antipasto.unmerge(model)
         if antipasto.tensor_checksums(dict(model.named_parameters())) != before:
