@@ -24,7 +24,7 @@ from .config import ALIASES, CONFIGS, AdapterConfig, AdapterError, register_conf
 from .description import Description, describe
 from .frozen_basis import FrozenBasisConfig, FrozenBasisVariant
 from .layer import Layer
-from .merging import merge, merge_refusal, unmerge
+from .merging import merge, merge_error, merge_refusal, unmerge
 from .peft_format import change_as_product, save_peft
 from .routing import reference_logprobs, routed, zeroed
 from .targets import find_targets, kinds_of
@@ -98,6 +98,7 @@ __all__ = [
     "kinds_of",
     "load",
     "merge",
+    "merge_error",
     "merge_refusal",
     "read_config",
     "recalibrate",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def calibrate(model: nn.Module, layers: Mapping[str, Layer], calibrators: Mappin
     handles = [layer.register_forward_pre_hook(hook(name), with_kwargs=True) for name, layer in layers.items()]
     try:
         with evaluating(model):
-            for args, kwargs in map(_arguments, _on_device(data, _device(model))):
+            for args, kwargs in on_device(data, model):
                 mask = kwargs.get("attention_mask")
                 model(*args, **kwargs)
     finally:
@@ -84,21 +84,15 @@ def require_tokens(name: str, tokens: int, minimum: int) -> None:
         raise AdapterError(f"{name}: {tokens} calibration tokens; give at least {minimum} that are not padding")
 
 
-def _arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(batch, Mapping):
-        return (), dict(batch)
-    return (tuple(batch) if isinstance(batch, list | tuple) else (batch,)), {}
+def on_device(data: Iterable[Any], model: nn.Module) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Positional and keyword arguments of each batch (as `calibrate` takes them), on the model's first device."""
+    device = next(model.parameters()).device
 
+    def moved(value: Any) -> Any:
+        return value.to(device) if isinstance(value, Tensor) else value
 
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
-
-
-def _on_device(data: Iterable[Any], device: torch.device) -> Iterable[Any]:
     for batch in data:
         if isinstance(batch, Mapping):
-            yield {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        elif isinstance(batch, list | tuple):
-            yield [v.to(device) if isinstance(v, Tensor) else v for v in batch]
+            yield (), {name: moved(value) for name, value in batch.items()}
         else:
-            yield batch.to(device)
+            yield tuple(map(moved, batch if isinstance(batch, list | tuple) else [batch])), {}

@@ -19,6 +19,7 @@ from ..core.signals import Interrupted
 from .catalogue import presets, variants
 from .costs import cache, cost, measure, speed
 from .export import export
+from .noise import noise
 from .report import compare, demo, report
 from .results import list_runs, rebuild, show, verify
 from .run import run
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "list": list_runs,
     "show": show,
     "export": export,
+    "noise": noise,
     "variants": variants,
     "compare": compare,
     "speed": speed,

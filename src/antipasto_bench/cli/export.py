@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,13 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
+from .output import export_notices, print_notice
+
+
+class Dtype(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 def export(
@@ -17,11 +25,17 @@ def export(
     merged: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write a plain Hugging Face model folder.")
     ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Of the merged weights [the run's own]; float32 rounds nothing away.")
+    ] = None,
     peft: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write a PEFT LoRA folder.")] = None,
     results: options.Results = None,
     outputs: options.Outputs = None,
 ) -> None:
     """Write a run's model for other tools: with the adapter folded in, or the adapter alone as a LoRA.
+
+    A merged model is rounded to its dtype, and what that loses of the adapter's effect is said on stderr; with
+    `--dtype float32` it is nothing.
 
     Example: `antipasto-bench export RUN_ID --merged DIR`, then
     `lm_eval --include_path benchmark/tasks --tasks nano_metamath --model hf --model_args pretrained=DIR`;
@@ -32,7 +46,12 @@ def export(
     if (merged is None) == (peft is None):
         raise UserError("give one of --merged DIR (a whole model) and --peft DIR (a LoRA folder)")
     store = Store.of(results, outputs)
+    if dtype is not None and merged is None:
+        raise UserError("--dtype is for --merged DIR; a LoRA folder has the adapter's own")
     if merged is not None:
-        typer.echo(export_merged(run_id, merged, store))
+        exported = export_merged(run_id, merged, store, dtype and dtype.value)
+        for notice in export_notices(exported):
+            print_notice(notice)
+        typer.echo(exported.folder)
     elif peft is not None:
         typer.echo(export_peft(run_id, peft, store))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..analysis.stats import Summary
     from ..core.json_types import Json
     from ..run.execute import Outcome
+    from ..run.export import MergedExport
+    from ..run.noise import Noise
     from ..store.record import RunRecord
     from ..sweeps.plan import Planned
 
@@ -137,6 +139,43 @@ def percent(value: float | None, stderr: float | None) -> str:
     if value is None:
         return "no score"
     return f"{100 * value:.1f} %" if stderr is None else f"{100 * value:.1f} ± {100 * stderr:.1f} %"
+
+
+# ------------------------------------------------------------------ trained models
+
+
+def export_notices(exported: MergedExport) -> list[str]:
+    """What to know of a merged model: what rounding has lost, and where its own settings change answers."""
+    notices = []
+    if exported.error is not None:
+        better = "" if exported.dtype == "float32" or exported.error < 1e-3 else "; --dtype float32 rounds nothing away"
+        notices.append(
+            f"merged in {exported.dtype}: outputs are {exported.error:.2g} of the adapter's effect away from the "
+            f"trained adapter's{better}"
+        )
+    if exported.own_settings:
+        listed = ", ".join(f"{name}={value}" for name, value in exported.own_settings.items())
+        notices.append(f"its generation_config.json has settings that scoring leaves out, and others may not: {listed}")
+    return notices
+
+
+def noise_json(noise: Noise) -> Json:
+    """Counts and accuracies of answers by two batch sizes."""
+    return noise._asdict() | {"accuracy_difference": noise.accuracy_difference}
+
+
+def noise_text(noise: Noise) -> str:
+    """How many answers and verdicts depend on the batch size."""
+    first, second = noise.batch_sizes
+    low, high = noise.accuracy
+    model = {True: "merged weights", False: "adapter unmerged", None: "untuned model"}[noise.merged]
+    return (
+        f"{noise.run_id}: {noise.questions} questions, {first} and {second} at once, {noise.dtype}, {model}\n"
+        f"answers that differ   {noise.answers_changed}\n"
+        f"verdicts that differ  {noise.verdicts_changed}\n"
+        f"accuracy              {100 * low:.1f} % and {100 * high:.1f} %: "
+        f"{100 * noise.accuracy_difference:+.1f} points"
+    )
 
 
 # ------------------------------------------------------------------ costs

@@ -95,6 +95,17 @@ def task_settings(manager: Any, name: str) -> dict[str, Any]:
     return dict(load_yaml(path, resolve_func=True))
 
 
+def default_generation_settings() -> dict[str, Any]:
+    """What transformers takes where neither a caller nor a model sets a generation setting.
+
+    transformers 5.23: `GenerationConfig._get_default_generation_params`. Without it: none is known.
+    """
+    from transformers import GenerationConfig
+
+    read = getattr(GenerationConfig, "_get_default_generation_params", None)
+    return {} if read is None else dict(read())
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Whether a module computes more than its own forward: an adapter, or a layer that accelerate moves.
 

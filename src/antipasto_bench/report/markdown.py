@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from ..analysis.arms import Arm
 from ..analysis.compared_sections import ComparedSection, FailedRun
 from ..analysis.comparisons import LEVEL, ComparedArm, points, unpaired
 from ..analysis.conditions import mixed_conditions
@@ -127,6 +128,8 @@ def _statistics(section: ComparedSection) -> list[str]:
         first.append("test loss is -log p of the reference solutions, in nats a token: lower is better.")
     if any(arm.mean("general_loss") is not None for arm in arms if not arm.untuned):
         first.append("forgets is the rise of the loss on general text, in nats a token.")
+    if note := batches_note(arms):
+        first.append(escaped(note))
     if comparisons is None or len(arms) < 2:
         return [" ".join(first), ""]
     if comparisons.leading:
@@ -146,6 +149,25 @@ def _statistics(section: ComparedSection) -> list[str]:
         chose = "validation chose" if arms[reference].mean("valid_accuracy") is not None else "has the lowest rank"
         notes.append(f"vs {REFERENCE} is against {escaped(arms[reference].name)}, which {chose}.")
     return [" ".join(first), "", " ".join(notes), ""]
+
+
+def batches_note(arms: Sequence[Arm]) -> str:
+    """Which rows were scored with how many questions at once; empty where all were scored alike, or no row says."""
+    rows: dict[str, list[str]] = {}  # by the size in the end
+    for arm in arms:
+        for record in arm.records:
+            size = None if record.provenance is None else record.provenance.eval_batch_size
+            if size is not None and arm.name not in rows.setdefault(str(size), []):
+                rows[str(size)].append(arm.name)
+    if len(rows) < 2:
+        return ""
+    listed = "; ".join(f"{size} at once: {', '.join(names)}" for size, names in sorted(rows.items(), key=_rarest_first))
+    return f"Rows were scored in batches of different sizes, on which answers can depend: {listed}."
+
+
+def _rarest_first(rows: tuple[str, list[str]]) -> tuple[int, str]:
+    size, names = rows
+    return len(names), size
 
 
 def costs_note(section: ComparedSection) -> str:

@@ -1,7 +1,7 @@
-"""The answers of a run under way, written batch by batch, so that scoring goes on where it was interrupted.
+"""The answers of a run under way, so that scoring goes on where it was interrupted.
 
-Only whole batches are written: the remaining questions then form the same batches, with the same padding, as without
-an interruption, and the answers are the same to the last bit. (Not so with eval.batch_size=auto.)
+Whole batches are written as they are answered, and the batch in hand every half minute (`batch_in_hand.py`). The
+remaining questions then form the same batches, with the same padding, as without an interruption.
 """
 
 from __future__ import annotations
@@ -9,15 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..core.files import write_bytes
+from .batch_in_hand import UnfinishedBatch
+from .generation_settings import draws
 
 
 class AnswerLog:
-    """A file of answers: a first line names the model that gave them, then a line a batch. A torn line is not read."""
+    """A file of answers: a first line names the model that gave them, then a line a batch. A torn line is not read.
+
+    A line that is an object says that answers begin anew with batches of another size, or holds the batch in hand.
+    """
 
     def __init__(self, path: Path, model: str) -> None:
         """
@@ -25,16 +31,27 @@ class AnswerLog:
             model: names the model with its adapter; a file of another one is begun anew.
         """
         self.path = path
+        self.batch_size: int | None = None  # to go on with, where it is not the configured one
+        self.unfinished: UnfinishedBatch | None = None
         self._lm: Any = None
         self._batch: list[tuple[str, str]] = []
         self._settings = ""
         self._answers: dict[str, str] = {}
         lines = list(self._lines())
-        if lines[:1] == [model]:
-            self._answers = dict(pair for batch in lines[1:] for pair in batch)
+        batches: list[Any] = []
+        for line in lines[1:] if lines[:1] == [model] else []:
+            if isinstance(line, list):
+                batches.append(line)
+                self.unfinished = None
+            elif "batch_size" in line:
+                batches, self.unfinished, self.batch_size = [], None, line["batch_size"]
+            else:
+                self.unfinished = UnfinishedBatch(**line)
+        self._answers = dict(pair for batch in batches for pair in batch)
         # Written anew without a torn line; whole or not at all, so that a kill here loses no answer.
-        text = "".join(json.dumps(line) + "\n" for line in (lines if self._answers else [model]))
-        write_bytes(path, text.encode())
+        whole = [model, *([{"batch_size": self.batch_size}] if self.batch_size else []), *batches]
+        whole += [asdict(self.unfinished)] if self.unfinished else []
+        write_bytes(path, "".join(json.dumps(line) + "\n" for line in whole).encode())
 
     def _lines(self) -> Iterator[Any]:
         if self.path.exists():
@@ -42,28 +59,37 @@ class AnswerLog:
                 try:
                     yield json.loads(line)
                 except json.JSONDecodeError:
-                    return
+                    continue
 
-    def attach_to(self, lm: Any) -> None:
-        """Let an lm-eval model generate only answers that the log lacks, and add them to it."""
+    def attach_to(self, lm: Any, on_begin: Callable[[int, int], None] = lambda count, known: None) -> None:
+        """Let an lm-eval model generate only answers that the log lacks, and add them to it.
+
+        Args:
+            on_begin: is told how many answers are asked for, and how many of those are known.
+        """
         generate = lm.generate_until
-        lm.cache_hook, self._lm = self, lm
+        lm.cache_hook, lm.answer_log, self._lm = self, self, lm
+        if self.batch_size is not None:
+            lm.batch_size_per_gpu = self.batch_size
 
         def generate_until(requests: list[Any], **options: Any) -> list[str]:
             keys = [_key(request.args) for request in requests]
-            if any(request.args[1].get("do_sample") for request in requests):  # each answer is a draw of its own
+            if any(draws(request.args[1]) for request in requests):  # each answer is a draw of its own
+                on_begin(len(keys), 0)
                 return list(generate(requests, **options))
-            missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._answers}
-            if missing:
-                generate(list(missing.values()), **options)
-                self._write()
+            on_begin(len(keys), sum(key in self._answers for key in keys))
+            for _ in range(2):  # again only where a smaller batch made answers of an earlier try void
+                missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in self._answers}
+                if missing:
+                    generate(list(missing.values()), **options)
+                    self._write()
             return [self._answers[key] for key in keys]
 
         lm.generate_until = generate_until
 
     def add_partial(self, kind: str, request: Any, answer: str) -> None:
         """What lm-eval calls after each answer, batch after batch."""
-        if kind != "generate_until":
+        if kind != "generate_until" or draws(request[1]):
             return
         settings = json.dumps(list(request)[1:], sort_keys=True, default=str)
         if settings != self._settings:  # batches are of one task's settings each
@@ -73,14 +99,30 @@ class AnswerLog:
         if len(self._batch) >= self._lm.batch_size:
             self._write()
 
+    def flush(self) -> None:
+        """Write the answers so far, where they do not depend on what else is in their batch."""
+        self._write()
+
+    def note(self, unfinished: UnfinishedBatch) -> None:
+        """Write the batch in hand."""
+        self._append(asdict(unfinished))
+
+    def begin_anew(self, batch_size: int) -> None:
+        """Forget all answers: those of batches of another size may be others."""
+        self._answers, self._batch, self.unfinished, self.batch_size = {}, [], None, batch_size
+        self._append({"batch_size": batch_size})
+
     def _write(self) -> None:
         if self._batch:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(self._batch) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            self._append(self._batch)
             self._answers |= dict(self._batch)
             self._batch = []
+
+    def _append(self, line: Any) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _key(request: Any) -> str:

@@ -28,6 +28,7 @@ from .answer_log import AnswerLog
 from .data import QUESTION_FIELDS, question_hash, question_source
 from .hub_sets import commit_of
 from .process_group import ALONE, ProcessGroup
+from .progress import ScoringProgress
 from .tasks import (
     check_references,
     drop_repeated_questions,
@@ -148,14 +149,34 @@ class Evaluation:
         finally:
             limits.disable_compile = compiled
 
+    def sample_texts(self, count: int) -> list[str]:
+        """The first questions with their reference answers, of the validation split or else of the first test task."""
+        task = (self.valid or self.test)[0]
+        texts = []
+        for doc, _ in zip(task.eval_docs, range(count), strict=False):
+            target = task.doc_to_target(doc)
+            answer = target if isinstance(target, str) else ""  # a choice is given by its number
+            texts.append(f"{task.doc_to_text(doc)}{task.config.target_delimiter}{answer}")
+        return texts
+
     def run(
-        self, model: Any, tokenizer: Any, split: str, answers: AnswerLog | None = None, group: ProcessGroup = ALONE
+        self,
+        model: Any,
+        tokenizer: Any,
+        split: str,
+        answers: AnswerLog | None = None,
+        group: ProcessGroup = ALONE,
+        *,
+        batch_size: int | None = None,
+        progress: ScoringProgress | None = None,
     ) -> SplitScores | None:
         """Score `test` or `valid`, greedily, with the model as it stands.
 
         Args:
             answers: the log of answers that need not be generated again, and of new ones.
             group: of processes that share the questions out.
+            batch_size: questions at once; as configured where None.
+            progress: is told of answers as they come.
 
         Returns:
             the scores; None in all processes of a group but the first.
@@ -165,14 +186,16 @@ class Evaluation:
         from .generate import scorer
 
         tasks = self.test if split == "test" else self.valid
+        config = self.config if batch_size is None else self.config.model_copy(update={"batch_size": batch_size})
+        progress = progress or ScoringProgress()
         start = time.perf_counter()
-        with quiet(), templates_compiled_once(), scorer(model, tokenizer, self.config) as lm:
-            if not sys.stderr.isatty():
+        with quiet(), templates_compiled_once(), scorer(model, tokenizer, config, progress) as lm:
+            if config.backend != "vllm" or not sys.stderr.isatty():  # vLLM alone has a bar of its own
                 lm.generate_until = partial(lm.generate_until, disable_tqdm=True)
             if group.size > 1:
                 shard_questions(lm, group.index, group.size)
-            if answers is not None and self.config.backend != "vllm":  # which answers all of them at once
-                answers.attach_to(lm)
+            if answers is not None and config.backend != "vllm":  # which answers all of them at once
+                answers.attach_to(lm, progress.expect)
             for task in tasks:
                 task.set_fewshot_seed(seed=1234)
             limit = self.config.limit if split == "test" else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError
 
 import antipasto
@@ -12,11 +14,15 @@ from antipasto.peft_format import new_folder
 
 from ..core.errors import UserError
 from ..core.fingerprint import model_fingerprint
+from ..core.json_types import Json
 from ..spec.config import BASE, RunConfig
 from ..store.folders import Store
 from ..store.record import RunRecord
 from ..store.table import find
+from .generation_settings import dropped_settings
 from .models import load_model, model_source
+from .score import SAMPLE_TEXTS, SAMPLE_TOKENS
+from .text_batches import text_batches
 
 
 def finished_record(run_id: str, store: Store) -> RunRecord:
@@ -46,25 +52,63 @@ def runnable_config(record: RunRecord) -> RunConfig:
     return run
 
 
-def export_merged(run_id: str, folder: Path, store: Store) -> Path:
+class MergedExport(NamedTuple):
+    """A merged model that was written."""
+
+    folder: Path
+    dtype: str  # of its weights
+    error: float | None  # of merging, see `antipasto.merge_error`; None of the untuned model and without texts
+    own_settings: Json  # the model's own generation settings, which scoring leaves out
+
+
+def export_merged(run_id: str, folder: Path, store: Store, dtype: str | None = None) -> MergedExport:
     """Write base and adapter as one plain Hugging Face model folder, with its tokenizer, in one step.
+
+    Args:
+        dtype: of the weights, the run's own where None. In float32 they hold all of what was trained: base weights
+            are the same numbers, and nothing of the adapter's change is rounded away.
 
     Raises:
         UserError: no such run, its adapter is not in outputs/ or cannot be merged, or the folder is in the way.
     """
-    run = runnable_config(finished_record(run_id, store))
+    record = finished_record(run_id, store)
+    run = runnable_config(record)
+    dtype = dtype or run.dtype
+    if run.quant != "none" and dtype != run.dtype:
+        raise UserError(
+            f"{run_id} has a base of quant={run.quant}, whose weights have no other dtype; leave out --dtype"
+        )
+    error: float | None = None
     try:
         with new_folder(folder) as partial:
-            model, tokenizer = load_adapted(run, store)
+            model, tokenizer = load_adapted(record, run, store)
+            if dtype != run.dtype:
+                model.float()
+            rounded_to = getattr(torch, dtype)
             if run.variant != BASE:
+                batches = list(text_batches(tokenizer, _texts(run_id, store), SAMPLE_TOKENS))
+                error = antipasto.merge_error(model, batches, rounded_to) if batches else None
                 antipasto.detach(antipasto.merge(model), keep_merged=True)
+            if dtype != run.dtype:
+                model.to(rounded_to)
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
-    except antipasto.AdapterError as error:
-        raise UserError(str(error)) from error
-    except SafetensorError as error:
-        raise UserError(f"cannot write {folder}: {error}") from error
-    return folder.resolve()
+    except antipasto.AdapterError as problem:
+        raise UserError(str(problem)) from problem
+    except SafetensorError as problem:
+        raise UserError(f"cannot write {folder}: {problem}") from problem
+    return MergedExport(folder.resolve(), dtype, error, dropped_settings(model))
+
+
+def _texts(run_id: str, store: Store) -> list[str]:
+    """The run's first prompts with its own answers; empty where its samples are gone."""
+    try:
+        lines = store.run_folder(run_id).samples.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    samples = (json.loads(line) for line in lines)
+    answered = dict.fromkeys(f"{sample['prompt']}{sample['response']}" for sample in samples)
+    return list(answered)[:SAMPLE_TEXTS]
 
 
 def export_peft(run_id: str, folder: Path, store: Store) -> Path:
@@ -73,44 +117,49 @@ def export_peft(run_id: str, folder: Path, store: Store) -> Path:
     Raises:
         UserError: no such run, its adapter is not in outputs/ or is no LoRA, or the folder is in the way.
     """
-    run = runnable_config(finished_record(run_id, store))
+    record = finished_record(run_id, store)
+    run = runnable_config(record)
     if run.variant == BASE:
         raise UserError(f"{run_id} is the untuned model; it has no adapter to export")
-    model, _ = load_adapted(run, store)
+    model, _ = load_adapted(record, run, store)
     try:
         return antipasto.save_peft(model, folder, base_model=model_source(run), revision=run.revision)
     except antipasto.AdapterError as error:
         raise UserError(str(error)) from error
 
 
-def load_adapted(run: RunConfig, store: Store) -> tuple[Any, Any]:
-    """The run's model with its trained adapter attached, and its tokenizer.
+def load_adapted(record: RunRecord, run: RunConfig, store: Store) -> tuple[Any, Any]:
+    """A run's model with its trained adapter attached, and its tokenizer.
+
+    Args:
+        record: names the run. Its id is not made from its config again: task files may have changed since.
+        run: its config for this machine, as `runnable_config` gives it.
 
     Raises:
         UserError: its adapter is not in outputs/, or does not fit the model.
     """
     if run.variant != BASE:
-        _adapter_of(run, store)
+        _adapter_of(record.run_id, store)
     model, tokenizer = load_model(run)
     if run.variant != BASE:
-        attach_trained(model, run, store)
+        attach_trained(model, record.run_id, store)
     return model, tokenizer
 
 
-def attach_trained(model: Any, run: RunConfig, store: Store) -> None:
+def attach_trained(model: Any, run_id: str, store: Store) -> None:
     """Attach a run's trained adapter to its base model.
 
     Raises:
         UserError: it is not in outputs/, or does not fit the model.
     """
     try:
-        antipasto.load(model, _adapter_of(run, store))
+        antipasto.load(model, _adapter_of(run_id, store))
     except antipasto.AdapterError as error:
         raise UserError(str(error)) from error
 
 
-def _adapter_of(run: RunConfig, store: Store) -> Path:
-    adapter = store.run_folder(run.run_id).adapter
+def _adapter_of(run_id: str, store: Store) -> Path:
+    adapter = store.run_folder(run_id).adapter
     if not adapter.exists():
         raise UserError(f"{adapter} is not on this machine; make it again with: antipasto-bench run --force ...")
     return adapter

@@ -13,72 +13,59 @@ from __future__ import annotations
 
 import copy
 import gc
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from tempfile import TemporaryDirectory
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
-from transformers import ContinuousBatchingConfig, StoppingCriteriaList, StopStringCriteria
+from transformers import ContinuousBatchingConfig, GenerationConfig, StoppingCriteriaList
 
-from ..core.errors import RunFailure, out_of_memory
-from ..core.machine import cores, free_memory
+from ..core.errors import out_of_memory
+from ..core.signals import Interrupted
 from ..spec.config import EvalConfig
-from .tokens import first_ids, text_ids
-
-MOST_ROWS_GPU = 512  # questions at once, however much memory is free
-ROWS_A_THREAD = 128  # questions at once for each thread of a CPU: more take no less time
-MEMORY_SHARE = 0.7  # of the free memory that is taken to be there
-VLLM_LONGEST = 4096  # tokens of prompt and answer: room for a model's whole context may be more than a GPU has
+from .answer_log import AnswerLog
+from .batch_in_hand import NOTE_S, BatchInHand
+from .batch_size import MOST_ROWS_GPU, next_smaller_batch, rows_that_fit
+from .generation_settings import draws, only_needed_settings
+from .progress import ScoringProgress
+from .stop_strings import stop_string_criterion, without_end
+from .tokens import encode_prompts, first_ids
 
 T = TypeVar("T")
 
 
 @contextmanager
-def scorer(model: Any, tokenizer: Any, config: EvalConfig) -> Iterator[Any]:
+def scorer(model: Any, tokenizer: Any, config: EvalConfig, progress: ScoringProgress | None = None) -> Iterator[Any]:
     """The model as lm-eval's evaluator takes it.
 
     Args:
         model: with its adapter folded in, where `config.backend` is vllm.
+        progress: is told of answers as they come; vLLM gives all of them at once.
     """
     if config.backend != "vllm":
-        yield Scorer(model, tokenizer, config)
+        yield Scorer(model, tokenizer, config, progress)
         return
-    from lm_eval.models.vllm_causallms import VLLM
+    from .vllm_scoring import vllm_scorer
 
-    with TemporaryDirectory() as folder:
-        plain = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
-        model.save_pretrained(folder, state_dict=plain)
-        tokenizer.save_pretrained(folder)
-        free = _free_on_gpu(model.device)
-        share = 0.9 * free / torch.cuda.get_device_properties(model.device).total_memory
-        longest = min(VLLM_LONGEST, model.config.get_text_config().max_position_embeddings)
-        dtype = str(model.dtype).removeprefix("torch.")
-        try:
-            lm = VLLM(folder, dtype, batch_size="auto", max_model_len=longest, gpu_memory_utilization=round(share, 2))
-        except (ValueError, OSError) as error:  # a model it does not know, or has no room for
-            raise RunFailure(f"vLLM: {error}") from error
-        lm.tok_encode = partial(_encode, tokenizer, first_ids(tokenizer))  # vLLM is given ids, and reads no text
-        try:
-            yield lm
-        finally:
-            del lm
-            gc.collect()
-            torch.cuda.empty_cache()
+    with vllm_scorer(model, tokenizer) as lm:
+        yield lm
 
 
 class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """lm-eval's Hugging Face model, but for how it generates."""
 
-    def __init__(self, model: Any, tokenizer: Any, config: EvalConfig) -> None:
+    answer_log: AnswerLog | None = None  # where answers are written as they come; AnswerLog.attach_to sets it
+
+    def __init__(self, model: Any, tokenizer: Any, config: EvalConfig, progress: ScoringProgress | None = None) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
         self._config = config
-        self._stop_criteria: dict[tuple[str, ...], StopStringCriteria] = {}
         self._first_ids = first_ids(tokenizer)
+        self._progress = progress or ScoringProgress()
         self.batch_size_per_gpu: Any = config.batch_size  # `auto` until the first requests come
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
@@ -87,16 +74,30 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         most_new = max(normalize_gen_kwargs(setting, self.max_gen_toks)["max_gen_toks"] for setting in settings)
         width = most_new + max(len(self.tok_encode(text)) for text in texts)
         self._choose_batch_size(len(requests), width)
-        if self._config.backend == "continuous" and not any(_draws(request.args[1]) for request in requests):
-            return self._retry_with_half_batch(lambda: self._generate_continuously(requests, width))
+        if self.answer_log is None:
+            self._progress.expect(len(requests))
+        elif self.answer_log.batch_size is None and self._config.batch_size == "auto":
+            self.answer_log.begin_anew(self.batch_size_per_gpu)  # another try takes as many, whatever memory is free
+        continuously = self._config.backend == "continuous" and not any(map(draws, settings))
         generate = super().generate_until
-        return self._retry_with_half_batch(lambda: list(generate(requests, disable_tqdm)))
+
+        def work() -> list[str]:
+            return self._generate_continuously(requests, width) if continuously else generate(requests, disable_tqdm)
+
+        with only_needed_settings(self.model):
+            return self._retry_with_smaller_batch(work)
 
     def _loglikelihood_tokens(self, requests: list[Any], *arguments: Any, **options: Any) -> list[tuple[float, bool]]:
         width = max((len(context) + len(end) for _, context, end in requests), default=1)
         self._choose_batch_size(len(requests), width, scored=width)
+        self._progress.expect(len(requests))
         score = super()._loglikelihood_tokens
-        return self._retry_with_half_batch(lambda: list(score(requests, *arguments, **options)))
+        return self._retry_with_smaller_batch(lambda: list(score(requests, *arguments, **options)))
+
+    def _model_call(self, inps: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        logits: torch.Tensor = super()._model_call(inps, *arguments, **options)
+        self._progress.add(len(inps))
+        return logits
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         # Texts are scored in windows of max_length tokens at most; this is how many windows a batch has.
@@ -111,7 +112,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         **options: Any,
     ) -> list[int]:
         """A prompt's ids as training has them; without what begins it where `add_special_tokens` is False."""
-        ids: list[int] = _encode(self.tokenizer, self._first_ids, string, add_special_tokens)
+        ids: list[int] = encode_prompts(self.tokenizer, self._first_ids, string, add_special_tokens)
         return ids[-left_truncate_len:] if left_truncate_len else ids
 
     def tok_batch_encode(
@@ -127,54 +128,78 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         return batch["input_ids"], batch["attention_mask"]
 
     def _choose_batch_size(self, count: int, width: int, scored: int = 1) -> None:
-        if self._config.batch_size == "auto":
+        """What an earlier try of the run came to; else as configured, `auto` as many as memory holds."""
+        earlier = None if self.answer_log is None else self.answer_log.batch_size
+        if earlier is not None:
+            self.batch_size_per_gpu = earlier
+        elif self._config.batch_size == "auto":
             self.batch_size_per_gpu = max(1, min(rows_that_fit(self.model, width, scored), count))
 
-    def _retry_with_half_batch(self, work: Callable[[], list[T]]) -> list[T]:
-        """The result of `work`, with half the batch each time that memory does not hold it."""
+    def _retry_with_smaller_batch(self, work: Callable[[], list[T]]) -> list[T]:
+        """The result of `work`, with the next smaller batch each time that memory does not hold it."""
+        answered = self._progress.answered
         while True:
             try:
                 return work()
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or self.batch_size_per_gpu == 1:
                     raise
-            self.batch_size_per_gpu //= 2
+            self.batch_size_per_gpu = next_smaller_batch(self.batch_size_per_gpu)
+            self._progress.back_to(answered if self.answer_log is None else 0)
+            if self.answer_log is not None:
+                self.answer_log.begin_anew(self.batch_size_per_gpu)
             gc.collect()
             torch.cuda.empty_cache()
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **settings: Any) -> torch.Tensor:
         """As HFLM's own, but each row ends at its own stop string: HFLM goes on until every row has come to one."""
-        if _draws(settings):
-            stop = [*self._stop_strings(stop), self._end]
-            drawn: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
-            return drawn
+        if draws(settings):
+            stop = [*without_end(stop, self._end), self._end]
+            answers: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
+        else:
+            answers = self._generate_greedily(context, max_length, stop, settings)
+        self._progress.add(len(context))
+        return answers
+
+    def _generate_greedily(
+        self, prompts: torch.Tensor, max_length: int, stop: list[str], settings: dict[str, Any]
+    ) -> torch.Tensor:
+        """The likeliest answers: (rows, at most max_length), prompts included."""
         if self._config.backend == "static":
             settings["cache_implementation"] = "static"
         settings.pop("temperature", None)
-        prompt_length = context.shape[1]
-        answers: torch.Tensor = self.model.generate(
-            input_ids=context,
-            max_new_tokens=max_length - prompt_length,  # wins over the model's own settings
-            stopping_criteria=StoppingCriteriaList(
-                [self._stop_criterion(tuple(stop), prompt_length)] if self._stop_strings(stop) else []
-            ),
-            eos_token_id=self._end_ids,
-            pad_token_id=self.tokenizer.pad_token_id,
-            use_cache=True,
-            **settings | {"do_sample": False},
+        width, mask = prompts.shape[1], settings.pop("attention_mask")
+        stops = stop_string_criterion(self.tokenizer, stop, self._end)
+        beams = settings.get("num_beams", 1) > 1  # a task's own: rows change places, and no prefix is final
+        log = None if beams else self.answer_log
+        batch = BatchInHand(
+            _batch_key(prompts, mask, max_length, stop, settings),
+            width,
+            self._end_ids,
+            self.tokenizer.pad_token_id,
+            stops=stops,
+            rows_stay=not beams,
+            note=None if log is None else log.note,
+            on_step=self._progress.step,
         )
+        ids, earlier = prompts, None if log is None else log.unfinished
+        if earlier is not None and earlier.key == batch.key:
+            ids = batch.resume(earlier, prompts)
+            mask = torch.cat([mask, mask.new_ones(len(mask), earlier.length)], dim=1)
+            if all(earlier.ended) or ids.shape[1] >= max_length:
+                return ids
+        with batch.noted_when_interrupted():
+            answers: torch.Tensor = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_length - ids.shape[1],
+                stopping_criteria=StoppingCriteriaList([batch]),
+                eos_token_id=self._end_ids,
+                pad_token_id=self.tokenizer.pad_token_id,
+                use_cache=True,
+                **settings | {"do_sample": False},
+            )
         return answers
-
-    def _stop_strings(self, stop: Iterable[str]) -> list[str]:
-        """The stop strings without the end token, which is matched by its id."""
-        return [string for string in stop if string not in ("", self._end)]
-
-    def _stop_criterion(self, stop: tuple[str, ...], prompt_length: int) -> Callable[..., torch.Tensor]:
-        """Tells which rows hold a stop string after their prompts, the first `prompt_length` tokens."""
-        if stop not in self._stop_criteria:  # it goes through the whole vocabulary
-            self._stop_criteria[stop] = StopStringCriteria(self.tokenizer, self._stop_strings(stop))
-        criterion = self._stop_criteria[stop]
-        return lambda ids, scores, **more: criterion(ids[:, prompt_length:], scores, **more)
 
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
         """Tokens as text; nothing for the end token alone.
@@ -220,67 +245,59 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
             )
             most = self.max_length - settings["max_gen_toks"]
             prompts = [self.tok_encode(requests[i].args[0])[-most:] for i in chosen]
-            outputs = list(self.model.generate_batch(prompts, limits, room, warmup=False).values())
-            problem = next((output.error for output in outputs if output.error), None)
-            if problem or len(outputs) < len(prompts):
-                problem = problem or f"{len(prompts) - len(outputs)} of {len(prompts)} questions got no answer"
-                raise RuntimeError(problem)
-            for i, output in zip(chosen, outputs, strict=True):
-                answers[i] = postprocess_generated_text(self.tok_decode(output.generated_tokens), stop, None)
-                self.cache_hook.add_partial("generate_until", requests[i].args, answers[i])
+            with self._log_flushed() as flush, closing(self._answers_as_they_end(prompts, limits, room)) as ended:
+                for place, tokens in ended:
+                    i = chosen[place]
+                    answers[i] = postprocess_generated_text(self.tok_decode(tokens), stop, None)
+                    self.cache_hook.add_partial("generate_until", requests[i].args, answers[i])
+                    self._progress.add(1)
+                    flush()
         return [answers[i] for i in range(len(requests))]
 
+    def _answers_as_they_end(
+        self, prompts: list[list[int]], limits: GenerationConfig, room: ContinuousBatchingConfig
+    ) -> Generator[tuple[int, list[int]]]:
+        """The place of each prompt and the tokens of its answer, those that end first first.
 
-def _encode(
-    tokenizer: Any, first: list[int], text: str | Sequence[str], add_special_tokens: bool | None = None, **options: Any
-) -> Any:
-    """The ids of a prompt, or of several; `first` begins each unless `add_special_tokens` is False."""
-    begun = [] if add_special_tokens is False else first
-    if isinstance(text, str):
-        return [*begun, *text_ids(tokenizer, [text])[0]]
-    return [[*begun, *ids] for ids in text_ids(tokenizer, text)]
+        Raises:
+            RuntimeError: a prompt got no answer.
+        """
+        with self.model.continuous_batching_context_manager(
+            generation_config=limits, continuous_batching_config=room, timeout=5, warmup=False
+        ) as manager:
+            names = manager.add_requests(inputs=prompts, max_new_tokens=limits.max_new_tokens)
+            places = {name: place for place, name in enumerate(names)}
+            while places:
+                output = manager.get_result(timeout=1)
+                if output is None and not manager.is_running():
+                    raise RuntimeError(f"{len(places)} of {len(prompts)} questions got no answer")
+                if output is not None and output.error:
+                    raise RuntimeError(output.error)
+                if output is not None and output.is_finished():
+                    yield places.pop(output.request_id), output.generated_tokens
 
+    @contextmanager
+    def _log_flushed(self) -> Iterator[Callable[[], None]]:
+        """Gives a function to call after each answer: answers that belong to no batch are written now and then."""
+        written_at = time.monotonic()
 
-def _draws(settings: dict[str, Any]) -> bool:
-    """Whether answers are drawn, and not the likeliest."""
-    return bool(settings.get("do_sample") or settings.get("temperature"))
+        def flush() -> None:
+            nonlocal written_at
+            if self.answer_log is not None and time.monotonic() - written_at >= NOTE_S:
+                self.answer_log.flush()
+                written_at = time.monotonic()
 
-
-def rows_that_fit(model: Any, width: int, scored: int = 1) -> int:
-    """How many sequences a model can take at once.
-
-    Args:
-        width: of the longest of them, prompt and answer, in tokens.
-        scored: tokens of each sequence that logits are computed for.
-
-    Returns:
-        what the free memory holds of keys, values and one layer's activations; on a CPU no more than keeps its threads
-        busy, on a GPU no more than 512, and at least 1.
-    """
-    config = model.config.get_text_config()
-    queries = _largest(config, "num_attention_heads")
-    heads = _largest(config, "num_key_value_heads") or queries
-    size = _largest(config, "head_dim") or config.hidden_size // max(1, queries)
-    cache = 2 * config.num_hidden_layers * heads * size  # of all layers, were all of them plain attention
-    activations = 4 * max(config.hidden_size, _largest(config, "intermediate_size"))
-    # Logits are in float32.
-    bytes_a_row = width * (cache + activations) * model.dtype.itemsize + scored * 3 * 4 * config.vocab_size
-    if model.device.type == "cuda":
-        free, most = _free_on_gpu(model.device), MOST_ROWS_GPU
-    else:
-        threads = torch.get_num_threads()
-        part = min(1.0, threads / cores())  # a worker that has half of the cores takes half of it
-        free, most = int(part * free_memory()), ROWS_A_THREAD * threads
-    return int(max(1, min(most, MEMORY_SHARE * free // bytes_a_row)))
+        try:
+            yield flush
+        except (Interrupted, KeyboardInterrupt):
+            if self.answer_log is not None:
+                self.answer_log.flush()
+            raise
 
 
-def _largest(config: Any, name: str) -> int:
-    """A config value; the largest where it differs by layer, 0 where the model has none."""
-    value = getattr(config, name, None) or 0
-    return max(value) if isinstance(value, list | tuple) else value
-
-
-def _free_on_gpu(device: torch.device) -> int:
-    gc.collect()  # what training left
-    torch.cuda.empty_cache()
-    return torch.cuda.mem_get_info(device)[0]
+def _batch_key(
+    prompts: torch.Tensor, mask: torch.Tensor, max_length: int, stop: list[str], settings: dict[str, Any]
+) -> str:
+    """Names a batch: its rows with their padding, and how they are answered."""
+    content = [prompts.tolist(), mask.tolist(), max_length, stop, settings]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,11 +12,65 @@ from rich.progress import Progress as Bar
 
 from .train import Step
 
+WIDE = 90  # columns of a terminal that has room for a bar
+LINE_S = 60.0  # without a terminal, between two lines at most
+
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """The reader of stderr is gone: print no more, and go on."""
         self.quiet = True
+
+
+class ScoringProgress:
+    """How many of a split's questions are answered, and how long the others will take at that pace."""
+
+    def __init__(self, on_change: Callable[[ScoringProgress], None] = lambda progress: None) -> None:
+        self.total = 0  # questions that answers were requested for so far
+        self.answered = 0
+        self.tokens = 0  # generated of each answer of the batch in hand
+        self._known = 0  # answered by an earlier try
+        self._began = time.monotonic()
+        self._on_change = on_change
+
+    def expect(self, count: int, known: int = 0) -> None:
+        """Add questions to be answered, of which an earlier try has answered some."""
+        self.total += count
+        self.answered += known
+        self._known += known
+        self._on_change(self)
+
+    def add(self, count: int) -> None:
+        """Add answers."""
+        self.answered, self.tokens = self.answered + count, 0
+        self._on_change(self)
+
+    def back_to(self, answered: int) -> None:
+        """Take answers back that are to be given again."""
+        self.answered = answered
+
+    def step(self, tokens: int) -> None:
+        """Note how far the batch in hand is."""
+        self.tokens = tokens
+        self._on_change(self)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def seconds_to_go(self) -> float | None:
+        """None before the first answer."""
+        answered = self.answered - self._known
+        return self.seconds / answered * (self.total - self.answered) if answered > 0 else None
+
+    @property
+    def time_text(self) -> str:
+        """Seconds so far and to go; before the first answer, how long those of the batch in hand are by now."""
+        left = self.seconds_to_go
+        if left is not None:
+            return f"{self.seconds:.0f} s, {left:.0f} s to go"
+        return f"{self.seconds:.0f} s, {self.tokens} tokens of each answer of the first batch"
 
 
 class Progress:
@@ -32,7 +87,38 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line that stays, on a terminal and in a log."""
-        self.console.print(text)
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def scoring(self, split: str) -> Iterator[ScoringProgress]:
+        """Gives what scoring tells of its answers: a live bar, or ten lines a split and one a minute at least."""
+        if not self.console.is_terminal:
+            tenths, printed_at = 0, time.monotonic()
+
+            def line(progress: ScoringProgress) -> None:
+                nonlocal tenths, printed_at
+                now = 10 * progress.answered // max(1, progress.total)
+                if now > tenths or time.monotonic() - printed_at >= LINE_S:
+                    tenths, printed_at = now, time.monotonic()
+                    self.console.print(
+                        f"score {split} {progress.answered}/{progress.total}  {progress.time_text}", markup=False
+                    )
+
+            yield ScoringProgress(line)
+            return
+        columns = (
+            TextColumn(f"score {split}"),
+            *([BarColumn(bar_width=None)] if self.console.width >= WIDE else []),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[time]}"),
+        )
+        with Bar(*columns, console=self.console) as bar:
+            task = bar.add_task("score", total=None, time="")
+            yield ScoringProgress(
+                lambda progress: bar.update(
+                    task, total=progress.total, completed=progress.answered, time=progress.time_text
+                )
+            )
 
     @contextmanager
     def training(self, steps: int) -> Iterator[Callable[[Step], None]]:
@@ -49,7 +135,7 @@ class Progress:
 
             yield line
             return
-        wide = self.console.width >= 90
+        wide = self.console.width >= WIDE
         more = "  lr {task.fields[lr]:.1e}  {task.fields[speed]:,.0f} tok/s" if wide else ""
         columns = (
             TextColumn("train"),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import antipasto
-
 from ..core.device import pinned_threads
 from ..core.errors import UserError
 from ..core.provenance import provenance
@@ -61,9 +59,7 @@ def _measure_forgetting(run: RunConfig, record: RunRecord, store: Store) -> None
     model, tokenizer = load_model(run)
     record.general_loss_base, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     if run.variant != BASE:
-        attach_trained(model, run, store)
-        if antipasto.merge_refusal(model) is None:
-            antipasto.merge(model)
+        attach_trained(model, record.run_id, store)  # unmerged, as it was trained
     record.general_loss, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     here = provenance(model.device)
     origin = record.provenance or Provenance(**here.model_dump())

@@ -56,3 +56,17 @@ def prompt_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 def completion_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """The tokens of each text as a model continues a prompt with them, closed by the end token."""
     return [[*ids, tokenizer.eos_token_id] for ids in text_ids(tokenizer, texts)]
+
+
+def encode_prompts(
+    tokenizer: Any, first: list[int], text: str | Sequence[str], add_special_tokens: bool | None = None, **options: Any
+) -> Any:
+    """The ids of a prompt, or of several, as lm-eval's models ask for them.
+
+    Args:
+        first: begins each, unless `add_special_tokens` is False.
+    """
+    begun = [] if add_special_tokens is False else first
+    if isinstance(text, str):
+        return [*begun, *text_ids(tokenizer, [text])[0]]
+    return [[*begun, *ids] for ids in text_ids(tokenizer, text)]

@@ -71,7 +71,9 @@ class EvalConfig(_Strict):
     )
     valid_limit: int = Field(200, ge=1)
     limit: int | None = Field(None, ge=1, description="only the first questions of each task")
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(32, description="questions at once, or `auto`")
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        32, description="questions at once; `auto` is what the free memory holds, on which answers can then depend"
+    )
     backend: Annotated[Literal["hf", "static", "continuous", "vllm"], Counts(older="hf")] = Field(
         "hf", description="what generates answers"
     )

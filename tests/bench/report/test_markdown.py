@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from recorded import failed, record
+from recorded import PROVENANCE, failed, record
 
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
 from antipasto_bench.analysis.stats import seed_noise, summarise
@@ -307,3 +307,18 @@ def test_what_cannot_be_backed_is_not_shown(store, tmp_path):
     page.write_text("no place")
     with pytest.raises(UserError, match="has no place for the tables"):
         write_into(page, "x")
+
+
+def test_rows_that_were_scored_in_batches_of_different_sizes_are_named(store):
+    def with_batches(size):
+        return {"provenance": PROVENANCE.model_copy(update={"eval_batch_size": size})}
+
+    append(store.table, record(store, "lora", [0, 1], fields=with_batches(100)))
+    append(store.table, record(store, "dora", [0, 1], fields=with_batches(100)))
+    append(store.table, record(store, "pissa", [0, 1]))  # an older row, which does not say
+    before = render(store)
+    assert "batches of different sizes" not in before
+    append(store.table, record(store, "lora", [0, 1], fields=with_batches(50), rank=8))
+    note = "batches of different sizes, on which answers can depend: 50 at once: lora r=8; 100 at once: "
+    assert note in render(store)
+    assert "batches of different sizes" in page(compared_sections(store), failures(store), store, ())

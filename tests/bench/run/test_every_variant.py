@@ -75,8 +75,9 @@ def test_a_run_exports_what_it_was(home, rows, name):
 def test_peft_answers_from_the_exported_folder_as_the_run_did(home, rows, name, tmp_path):
     store = Store(home / "results", home / "outputs")
     folder = export_peft(rows[name]["run_id"], tmp_path / "lora", store)
-    run = runnable_config(finished_record(rows[name]["run_id"], store))
-    ours, tokenizer = load_adapted(run, store)
+    record = finished_record(rows[name]["run_id"], store)
+    run = runnable_config(record)
+    ours, tokenizer = load_adapted(record, run, store)
     base, _ = load_model(run)
     ids = tokenizer("Question: Ann has 12 pears and buys 5.\nAnswer: Ann has 12+5=17.", return_tensors="pt")[
         "input_ids"

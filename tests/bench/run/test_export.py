@@ -8,11 +8,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from command import bench, row_of
+from small_runs import make, small, store_in
 from transformers import AutoModelForCausalLM
 
+from antipasto_bench.cli.output import export_notices
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.run.evaluate import Evaluation
+from antipasto_bench.run.export import export_merged, export_peft, load_adapted
+from antipasto_bench.run.remeasure import remeasure
 from antipasto_bench.spec.config import EvalConfig
 
 TASKS = Path(__file__).parents[3] / "benchmark" / "tasks"
@@ -79,3 +84,55 @@ def test_an_export_is_a_plain_model_folder_and_overwrites_nothing(tmp_path):
         file.unlink()
     said = bench("export", row["run_id"], "--merged", "again", cwd=tmp_path, expect=2).stderr
     assert "is not on this machine" in said
+
+
+@pytest.fixture(scope="module")
+def bfloat16_run(tmp_path_factory):
+    """A small update in bfloat16, which merging rounds away in part."""
+    store = store_in(tmp_path_factory.mktemp("run"))
+    record = make(small("lora", dtype="bfloat16", **{"eval.limit": 8, "eval.valid": "none"}), store).record
+    return record, store
+
+
+def test_a_merged_export_in_float32_holds_the_whole_update(bfloat16_run, tmp_path, tokenizer):
+    record, store = bfloat16_run
+    rounded = export_merged(record.run_id, tmp_path / "rounded", store)
+    whole = export_merged(record.run_id, tmp_path / "whole", store, "float32")
+    half = export_merged(record.run_id, tmp_path / "half", store, "float16")
+    assert rounded.error > 0.01
+    assert whole.error < 1e-3
+    assert whole.error < half.error < rounded.error
+    trained, _ = load_adapted(record, record.config, store)
+    trained.float()
+    ids = tokenizer("Question: Ann has 12 pears.\nAnswer:", return_tensors="pt")["input_ids"]
+    models = {e.dtype: AutoModelForCausalLM.from_pretrained(e.folder, dtype="auto") for e in (rounded, whole, half)}
+    assert {name: str(model.dtype) for name, model in models.items()} == {name: f"torch.{name}" for name in models}
+    with torch.no_grad():
+        expected = trained(ids).logits
+        assert torch.allclose(models["float32"](ids).logits, expected, atol=1e-4)
+        rounded_logits = models["bfloat16"].float()(ids).logits
+    assert not torch.allclose(rounded_logits, expected, atol=1e-2)
+    assert any("--dtype float32" in notice for notice in export_notices(rounded))
+    assert not any("--dtype" in notice for notice in export_notices(whole))
+
+
+def test_a_run_is_exported_and_measured_again_after_its_task_has_changed(bfloat16_run, tmp_path, monkeypatch):
+    """The record names the run's folder; an id made from its config again is another one by then."""
+    record, store = bfloat16_run
+    monkeypatch.setattr("antipasto_bench.spec.config.task_fingerprint", lambda name: f"another {name}")
+    assert record.config.run_id != record.run_id
+    assert (export_merged(record.run_id, tmp_path / "model", store).folder / "config.json").exists()
+    assert (export_peft(record.run_id, tmp_path / "peft", store) / "adapter_config.json").exists()
+    general = "benchmark/data/nano/general.jsonl"
+    assert remeasure(record.run_id, store, general).general_loss is not None
+
+
+def test_the_command_says_what_merging_loses_and_knows_three_dtypes(bfloat16_run, tmp_path):
+    record, store = bfloat16_run
+    folders = ["--results", store.results, "--outputs", store.outputs]
+    done = bench("export", record.run_id, "--merged", tmp_path / "model", *folders, cwd=tmp_path)
+    assert done.stdout.strip() == str(tmp_path / "model")
+    assert "of the adapter's effect away from the trained adapter's; --dtype float32 rounds nothing away" in done.stderr
+    said = bench("export", record.run_id, "--peft", "a", "--dtype", "float32", *folders, cwd=tmp_path, expect=2).stderr
+    assert "--dtype is for --merged" in said
+    bench("export", record.run_id, "--merged", "a", "--dtype", "float64", *folders, cwd=tmp_path, expect=2)

@@ -13,11 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run import evaluate, generate
+from antipasto_bench.run import batch_size, evaluate, generate
+from antipasto_bench.run.answer_log import AnswerLog
+from antipasto_bench.run.batch_size import rows_that_fit
 from antipasto_bench.run.data import read_questions
 from antipasto_bench.run.evaluate import Evaluation, check_backend
 from antipasto_bench.run.examples import PROMPT
-from antipasto_bench.run.generate import Scorer, rows_that_fit
+from antipasto_bench.run.generate import Scorer
 from antipasto_bench.spec.compose import compose
 
 SETTINGS = {"until": ["Question:"], "do_sample": False, "max_gen_toks": 40}
@@ -113,6 +115,16 @@ def test_drawn_answers_are_lm_evals_own(model, tokenizer, prompts):
     assert answers[0] == answers[1]
 
 
+def test_a_task_that_asks_for_beams_gets_them(model, tokenizer, prompts, tmp_path):
+    """Its own settings are part of the task; beams change places from step to step, and are not noted."""
+    requests = asked(prompts[:6], num_beams=3)
+    expected = lm_evals_own(model, tokenizer).generate_until(requests, disable_tqdm=True)
+    lm = scorer(model, tokenizer, batch_size=6)
+    AnswerLog(tmp_path / "a.jsonl", "adapter").attach_to(lm)
+    assert lm.generate_until(requests, disable_tqdm=True) == expected
+    assert expected != lm_evals_own(model, tokenizer).generate_until(asked(prompts[:6]), disable_tqdm=True)
+
+
 def test_where_memory_does_not_hold_a_batch_half_of_it_is_tried(model, tokenizer, prompts, monkeypatch):
     generate, tried = type(model).generate, []
 
@@ -145,11 +157,11 @@ def test_likelihoods_are_those_of_lm_evals_own_model(model, tokenizer, prompts, 
 
 def test_a_batch_fits_the_memory_that_is_free_and_keeps_the_threads_busy(model, monkeypatch):
     def holds(gigabytes, width=100, **more):
-        monkeypatch.setattr(generate, "free_memory", lambda: gigabytes * 2**30)
+        monkeypatch.setattr(batch_size, "free_memory", lambda: gigabytes * 2**30)
         return rows_that_fit(model, width, **more)
 
-    monkeypatch.setattr(generate, "cores", torch.get_num_threads)
-    most = generate.ROWS_A_THREAD * torch.get_num_threads()
+    monkeypatch.setattr(batch_size, "cores", torch.get_num_threads)
+    most = batch_size.ROWS_A_THREAD * torch.get_num_threads()
     assert holds(0) == 1
     assert holds(10**6) == most
     little = holds(0.05)
@@ -159,7 +171,7 @@ def test_a_batch_fits_the_memory_that_is_free_and_keeps_the_threads_busy(model, 
     # What a generation of that size really keeps: keys and values of every token.
     cache = 4 * 2 * 4 * 2 * 32 * 100 * little
     assert cache < 0.05 * 2**30
-    monkeypatch.setattr(generate, "cores", lambda: 4 * torch.get_num_threads())
+    monkeypatch.setattr(batch_size, "cores", lambda: 4 * torch.get_num_threads())
     assert holds(0.05) == pytest.approx(little / 4, abs=1), "one of four workers"
 
 
@@ -227,7 +239,7 @@ def test_vllm_is_given_the_merged_model_as_a_plain_folder(tokenizer, prompts, mo
         return SimpleNamespace()
 
     monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=stand_in))
-    monkeypatch.setattr(generate, "_free_on_gpu", lambda device: 2**30)
+    monkeypatch.setattr(generate, "free_on_gpu", lambda device: 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=2**31))
     run = compose("lora", {"eval.backend": "vllm"}, "nano")
     with generate.scorer(adapted, tokenizer, run.eval):
@@ -235,4 +247,5 @@ def test_vllm_is_given_the_merged_model_as_a_plain_folder(tokenizer, prompts, mo
     torch.testing.assert_close(found["logits"], hooked, rtol=1e-4, atol=1e-4)
     assert found["settings"] == {
         "dtype": "float32", "batch_size": "auto", "max_model_len": 2048, "gpu_memory_utilization": 0.45,
+        "generation_config": "vllm",
     }  # fmt: skip

@@ -19,7 +19,8 @@ import torch
 from torch import Generator, Tensor
 
 from ...nano import MODEL_DIR
-from ...run.generate import Scorer, rows_that_fit
+from ...run.batch_size import rows_that_fit
+from ...run.generate import Scorer
 from ...spec.compose import compose
 from ..measuring import claim_ratio, time_arms
 from ..peers import FROZEN_RANK, RANK, VARIANT_BESIDE, TrainingStep, down_proj_arms

@@ -1,0 +1,94 @@
+"""Claims about what is scored: the model that was trained, and merged weights only where they compute the same."""
+
+import json
+
+import pytest
+import torch
+from small_runs import make, small, store_in
+
+import antipasto
+from antipasto_bench.core.errors import RunFailure
+from antipasto_bench.run.active_run import ActiveRun
+from antipasto_bench.run.context import RunContext
+from antipasto_bench.run.evaluate import Evaluation
+from antipasto_bench.run.export import attach_trained
+from antipasto_bench.run.models import load_model
+from antipasto_bench.run.progress import Progress
+from antipasto_bench.run.remeasure import remeasure
+from antipasto_bench.run.score import score
+from antipasto_bench.run.workspace import Workspace
+from antipasto_bench.store.record import RunRecord
+
+pytestmark = pytest.mark.slow
+
+GENERAL = "benchmark/data/nano/general.jsonl"
+
+
+def scoring(variant, tmp_path, **given):
+    """A run whose adapter has been changed a little, ready to be scored."""
+    run = small(variant, **given)
+    context = RunContext(store_in(tmp_path), Progress(quiet=True))
+    workspace = Workspace(context.store.workspace(run.run_id), run)
+    workspace.begin()
+    model, tokenizer = load_model(run)
+    if variant != "base":
+        antipasto.attach(model, run.adapter_config, generator=torch.Generator().manual_seed(0))
+        for parameter in antipasto.trainable_parameters(model).values():
+            parameter.data += 1e-3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    active = ActiveRun(run, context, workspace, RunRecord.of(run, run.run_id))
+    return active, model, tokenizer, Evaluation(run.eval, None)
+
+
+def test_in_bfloat16_small_changes_are_scored_unmerged(tmp_path):
+    run = small("lora", dtype="bfloat16", **{"eval.valid": "none", "eval.limit": 16})
+    store = store_in(tmp_path)
+    record = make(run, store).record
+    assert record.scored_merged is False
+    assert record.merge_error > 0.01
+    lines = store.run_folder(run.run_id).samples.read_text().splitlines()
+    answers = {(sample["doc_id"], sample["filter"]): sample["response"] for sample in map(json.loads, lines)}
+    model, tokenizer = load_model(run)
+    attach_trained(model, run.run_id, store)
+    unmerged = Evaluation(run.eval, None).run(model, tokenizer, "test")
+    assert answers == {(sample["doc_id"], sample["filter"]): sample["response"] for sample in unmerged.samples}
+
+
+def test_in_float32_merged_weights_are_scored(tmp_path):
+    record = make(small("lora", **{"eval.valid": "none", "eval.limit": 8}), store_in(tmp_path)).record
+    assert record.scored_merged is True
+    assert 0 < record.merge_error < 1e-3
+
+
+def test_the_bound_is_a_setting_and_without_one_merged_weights_are_scored(tmp_path):
+    given = {"dtype": "bfloat16", "eval.limit": 4, "eval.valid": "none"}
+    errors = []
+    for bound, merged in ((0.01, False), (1e6, True), (None, True)):
+        active, model, tokenizer, evaluation = scoring("lora", tmp_path, **given, **{"eval.merge_bound": bound})
+        score(active, model, tokenizer, evaluation)
+        assert active.record.scored_merged is merged
+        errors.append(active.record.merge_error)
+        assert not antipasto.attachment(model).merged
+    assert errors[0] == errors[1] == errors[2] > 0.01
+
+
+@pytest.mark.parametrize(("variant", "merged"), [("base", None), ("sspace", False)])
+def test_what_cannot_be_merged_has_no_error_of_merging(tmp_path, variant, merged):
+    record = make(small(variant, **{"eval.valid": "none", "eval.limit": 4}), store_in(tmp_path)).record
+    assert record.scored_merged is merged
+    assert record.merge_error is None
+
+
+def test_vllm_does_not_score_merged_weights_that_are_far_from_what_was_trained(tmp_path):
+    given = {"dtype": "bfloat16", "eval.limit": 4, "eval.valid": "none", "eval.backend": "vllm"}
+    active, model, tokenizer, evaluation = scoring("lora", tmp_path, **given)
+    with pytest.raises(RunFailure, match=r"eval.merge_bound=0.01.*eval.backend=hf or dtype=float32") as failure:
+        score(active, model, tokenizer, evaluation)
+    assert "\n" not in str(failure.value)
+
+
+def test_forgetting_measured_again_is_that_of_the_trained_model(tmp_path):
+    """In bfloat16 a merged model has another loss."""
+    run = small("lora", dtype="bfloat16", **{"eval.general": GENERAL, "eval.general_limit": 40, "eval.limit": 4})
+    store = store_in(tmp_path)
+    before = make(run, store).record.general_loss
+    assert remeasure(run.run_id, store).general_loss == before
