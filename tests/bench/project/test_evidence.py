@@ -16,7 +16,7 @@ from antipasto_bench.report.markdown import BEGIN, END
 from antipasto_bench.report.write import write_report
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import RunConfig
-from antipasto_bench.spec.selection import choose_rate, rate_family
+from antipasto_bench.spec.selection import choose_rate
 from antipasto_bench.spec.sweep import read_sweep
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.items import items_digest
@@ -41,9 +41,14 @@ def committed_protocol() -> str:
     return protocols.most_common(1)[0][0]
 
 
+def method(run: RunConfig) -> tuple[Hashable, ...]:
+    """The variant with the settings that were swept; its other settings are the defaults of their day."""
+    return run.variant, run.rank, run.adapter.get("rotate_basis"), run.adapter.get("road_variant")
+
+
 def settings(run: RunConfig) -> tuple[Hashable, ...]:
     """All that tells apart the runs of one model and protocol."""
-    return (*rate_family("", run), run.lr if run.trains else None, run.seed, run.steps if run.trains else None)
+    return (*method(run), *((run.lr, run.steps) if run.trains else ()), run.seed)
 
 
 def test_every_result_has_its_questions_and_they_give_its_accuracy(records):
@@ -124,7 +129,7 @@ def families(records) -> dict[tuple[Hashable, ...], Rates]:
     families: dict[tuple[Hashable, ...], Rates] = {}
     for record in records:
         if record.status == "ok" and record.protocol == protocol and not record.untuned:
-            rates = families.setdefault(rate_family(protocol, record.config), {})
+            rates = families.setdefault(method(record.config), {})
             rates.setdefault(record.lr, []).append(record)
     return families
 
@@ -137,8 +142,8 @@ def chosen_records(rates: Rates) -> list[RunRecord]:
 
 
 def test_every_variant_was_tried_at_three_rates_or_more_and_has_three_seeds_at_the_best(families):
-    assert {name for _, name, *_ in families} == set(antipasto.CONFIGS)
-    for (_, name, *_), rates in families.items():
+    assert {name for name, *_ in families} == set(antipasto.CONFIGS)
+    for (name, *_), rates in families.items():
         assert len(rates) >= 3 or not antipasto.REGISTRY[name].trains, name
         assert {record.seed for record in chosen_records(rates)} == {0, 1, 2}, name
 
@@ -147,12 +152,12 @@ def test_the_preset_has_the_learning_rates_that_were_chosen(families):
     for name in antipasto.CONFIGS:
         if antipasto.REGISTRY[name].trains:
             run = compose(name, {}, "nano")
-            assert run.lr == chosen_records(families[rate_family(committed_protocol(), run)])[0].lr, name
+            assert run.lr == chosen_records(families[method(run)])[0].lr, name
 
 
 def test_no_variant_that_trains_is_worse_than_the_untuned_model(families, records):
     base = next(record for record in records if record.untuned)
-    for (_, name, *_), rates in families.items():
+    for (name, *_), rates in families.items():
         chosen = chosen_records(rates)
         mean = sum(record.test_accuracy for record in chosen) / len(chosen)
         assert mean > base.test_accuracy - 2 * (base.test_stderr + chosen[0].test_stderr), name

@@ -107,7 +107,7 @@ def test_a_question_must_carry_its_answer(tmp_path):
 def test_an_answer_must_hold_a_number(tmp_path, end):
     rows = [{"question": "a", "answer": "#### ½"}, {"question": "b", "answer": f"1+1\n#### {end}"}]
     path = write_jsonl(tmp_path / "q.jsonl", rows)
-    with pytest.raises(UserError, match=r"q\.jsonl, question 2: .* behind '####' holds no number; expected '#### N'"):
+    with pytest.raises(UserError, match=r"q\.jsonl, line 2: .* behind '####' holds no number; expected '#### N'"):
         read_questions(path, "test")
 
 
@@ -122,7 +122,7 @@ def test_held_out_questions_and_all_rows_made_from_them_are_not_trained_on(tmp_p
     assert splits.train.height == 40 - 2 * 5
     assert held.isdisjoint(splits.train["original_question"])
     assert not any(question in query for question in held for query in splits.train["query"])
-    for question, answer in splits.valid.iter_rows():
+    for question, answer in splits.valid.select("question", "answer").iter_rows():
         number = int(question.split()[2].split("+")[0])
         assert answer == f"#### {number + 1}"
     shuffled = write_jsonl(tmp_path / "b.jsonl", [*ROWS[::-1], *rephrased])

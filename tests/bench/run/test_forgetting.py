@@ -65,9 +65,10 @@ def test_a_curve_keeps_the_mean_of_every_stretch():
 
 def test_answers_are_some_right_and_some_wrong_whatever_the_order():
     samples = [
-        {"split": split, "sha1": f"{i:02}", "filter": name, "exact_match": float(i % 3 == 0 and name == "b"),
+        {"split": split, "task": "t", "sha1": f"{i:02}", "filter": name,
+         "exact_match": float(i % 3 == 0 and name == "given-answer"),
          "prompt": f"q{i}", "target": "t", "response": "<script>"}
-        for split in ("test", "valid") for i in range(30) for name in ("a", "b")
+        for split in ("test", "valid") for i in range(30) for name in ("strict-match", "given-answer")
     ]  # fmt: skip
     excerpts = answers(samples)
     assert [entry.right for entry in excerpts] == [True] * ANSWERS + [False] * ANSWERS
@@ -76,7 +77,8 @@ def test_answers_are_some_right_and_some_wrong_whatever_the_order():
 
 
 def test_answers_of_a_task_that_chooses_between_answers_are_kept_as_lm_eval_logs_them():
-    sample = {"split": "test", "sha1": "a", "acc": 1.0, "prompt": "q", "target": "0", "response": [-1.5, True]}
+    sample = {"split": "test", "task": "t", "sha1": "a", "filter": "none", "acc": 1.0}
+    sample |= {"prompt": "q", "target": "0", "response": [-1.5, True]}
     (answer,) = answers([sample])
     assert answer.model_dump() == {"right": True, "prompt": "q", "target": "0", "response": [-1.5, True]}
 

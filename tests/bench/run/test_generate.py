@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run import batch_size, evaluate, generate
+from antipasto_bench.run import batch_size, evaluate, generate, vllm_scoring
 from antipasto_bench.run.answer_log import AnswerLog
 from antipasto_bench.run.batch_size import rows_that_fit
 from antipasto_bench.run.data import read_questions
@@ -239,7 +239,7 @@ def test_vllm_is_given_the_merged_model_as_a_plain_folder(tokenizer, prompts, mo
         return SimpleNamespace()
 
     monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=stand_in))
-    monkeypatch.setattr(generate, "free_on_gpu", lambda device: 2**30)
+    monkeypatch.setattr(vllm_scoring, "free_on_gpu", lambda device: 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=2**31))
     run = compose("lora", {"eval.backend": "vllm"}, "nano")
     with generate.scorer(adapted, tokenizer, run.eval):

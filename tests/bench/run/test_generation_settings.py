@@ -74,7 +74,7 @@ def test_vllm_is_given_neither_the_file_nor_its_defaults(opinionated, tokenizer,
         return SimpleNamespace()
 
     monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=stand_in))
-    monkeypatch.setattr("antipasto_bench.run.generate.free_on_gpu", lambda device: 2**30)
+    monkeypatch.setattr("antipasto_bench.run.vllm_scoring.free_on_gpu", lambda device: 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=2**31))
     with scorer(own, tokenizer, compose("base", {"eval.backend": "vllm"}, "nano").eval):
         pass

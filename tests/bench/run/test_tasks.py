@@ -115,7 +115,7 @@ def test_a_reference_that_holds_no_number_is_refused_with_its_place_before_anyth
     questions = [{"question": f"q{i}", "answer": f"so\n#### {text}"} for i, text in enumerate(["1", reference, "3"])]
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(question) + "\n" for question in questions))
-    with pytest.raises(UserError, match=r"questions\.jsonl, question 2: .*expected '#### N'") as said:
+    with pytest.raises(UserError, match=r"questions\.jsonl, (question|line) 2: .*expected '#### N'") as said:
         Evaluation(EvalConfig(tasks=("nano_metamath",), data=str(path)), None)
     assert "\n" not in str(said.value)
     with pytest.raises(UserError, match=r"^eval\.valid=holdout, question 2: .*expected '#### N'"):

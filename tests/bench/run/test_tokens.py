@@ -11,10 +11,11 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
+from transformers.generation.continuous_batching.continuous_api import ContinuousBatchingManager
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run import generate
+from antipasto_bench.run import generate, vllm_scoring
 from antipasto_bench.run.examples import PROMPT, collate, encode
 from antipasto_bench.run.forgetting import mean_token_loss
 from antipasto_bench.run.generate import Scorer
@@ -59,20 +60,20 @@ def read_by_model(model, tokenizer, backend, prompts, monkeypatch):
     """The ids of each prompt as the model is given them, without padding, shortest first."""
     given = []
     model_type = type(model)
-    generate, generate_batch = model_type.generate, model_type.generate_batch
+    generate, add_requests = model_type.generate, ContinuousBatchingManager.add_requests
 
     def spy(self, input_ids, **settings):
         mask = settings["attention_mask"]
         given.extend(row[keep.bool()].tolist() for row, keep in zip(input_ids, mask, strict=True))
         return generate(self, input_ids=input_ids, **settings)
 
-    def spy_on_batch(self, inputs, *arguments, **settings):
+    def spy_on_requests(self, inputs, **settings):
         given.extend(map(list, inputs))
-        return generate_batch(self, inputs, *arguments, **settings)
+        return add_requests(self, inputs, **settings)
 
     with monkeypatch.context() as patched:
         patched.setattr(model_type, "generate", spy)
-        patched.setattr(model_type, "generate_batch", spy_on_batch)
+        patched.setattr(ContinuousBatchingManager, "add_requests", spy_on_requests)
         requests = [SimpleNamespace(args=(prompt, SETTINGS)) for prompt in prompts]
         scorer(model, tokenizer, backend).generate_until(requests, disable_tqdm=True)
     return sorted(given, key=len)
@@ -159,7 +160,7 @@ def test_vllm_is_given_the_ids_that_were_trained_on(wide_model, changed, monkeyp
     monkeypatch.setitem(
         sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=lambda *a, **k: SimpleNamespace())
     )
-    monkeypatch.setattr(generate, "_free_on_gpu", lambda device: 2**30)
+    monkeypatch.setattr(vllm_scoring, "free_on_gpu", lambda device: 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=2**31))
     prompts = [PROMPT.format(query=row["query"]) for row in (ROW, QUOTING)]
     with generate.scorer(wide_model, changed, compose("lora", {"eval.backend": "vllm"}, "nano").eval) as lm:
