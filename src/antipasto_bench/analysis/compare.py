@@ -118,13 +118,10 @@ def select(text: str, store: Store) -> Arm:
 
 def _has(record: RunRecord, wanted: dict[str, Any]) -> bool:
     """Whether a run has all of the wanted settings."""
-    settings = record.config.adapter | {
-        "model": record.model,
-        "protocol": record.protocol,
-        "lr": record.lr,
-        "seed": record.seed,
-        "steps": record.config.steps,
-    }
+    config = record.config.model_dump(mode="json")
+    sections = {f"{name}.{key}": value for name in ("data", "eval") for key, value in config.pop(name).items()}
+    own = {"protocol": record.protocol, "lr": record.lr, "seed": record.seed}
+    settings = config | sections | config["adapter"] | own
     return all(key in settings and _same(settings[key], value) for key, value in wanted.items())
 
 

@@ -46,6 +46,15 @@ def test_an_arm_is_named_by_its_settings_and_a_run_by_its_id(store):
     assert select(one.run_id, store).records == [one]
 
 
+def test_any_setting_of_a_run_can_name_an_arm(store):
+    append(store.table, record(store, "lora", [0], dtype="bfloat16"))
+    append(store.table, record(store, "lora", [1], **{"data.max_length": 64}))
+    assert select("lora dtype=bfloat16 lr=1e-2", store).first.config.dtype == "bfloat16"
+    assert select("lora data.max_length=64", store).first.config.data.max_length == 64
+    with pytest.raises(UserError, match="no finished run"):
+        select("lora dtype=float16", store)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
