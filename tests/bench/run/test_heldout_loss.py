@@ -249,8 +249,8 @@ def test_a_run_records_the_loss_that_its_items_give_and_training_lowers_it(tmp_p
             assert len(nats) == count
             loss = getattr(record, f"{split}_loss"), getattr(record, f"{split}_loss_stderr")
             assert loss == weighted_token_loss(nats, tokens)
-            assert len(headline_scores(items.filter(split=split))) == count
-        assert record.test_accuracy == headline_scores(items.filter(split="test")).mean()
+            assert len(headline_scores(items.filter(split=split)).scores) == count
+        assert record.test_accuracy == headline_scores(items.filter(split="test")).scores.mean()
         by_question = items.filter(split="test").group_by("doc_id").agg(pl.col("sha1").n_unique())
         assert (by_question["sha1"] == 1).all(), "a question has one name in answers and losses"
     assert records["lora"].test_loss < records["base"].test_loss - 0.01

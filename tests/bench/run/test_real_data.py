@@ -104,8 +104,8 @@ def test_a_hub_preset_runs_offline_on_saved_models_and_data(hub_like, tmp_path, 
     row = row_of(bench("run", variant, "--preset", preset, *words, *QUICK, "--json", cwd=tmp_path))
     assert row["status"] == "ok"
     assert row["config"]["dtype"] == "bfloat16"
-    assert row["config"]["eval"]["batch_size"] == "auto"
-    assert row["provenance"]["eval_batch_size"] == 12, "all of them"
+    assert row["config"]["eval"]["batch_size"] == 64
+    assert row["provenance"]["eval_batch_size"] == 64
     assert row["config"]["adapter"]["target_names"] == ["down_proj"]
     assert (row["test_n"], row["valid_n"]) == (12, 4)
     per_layer = {"lora": 8 * (48 + 32), "antipasto": 8 + 2 * 6}[variant]

