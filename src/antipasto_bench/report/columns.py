@@ -8,7 +8,7 @@ from math import isnan
 from typing import Literal
 
 from ..analysis.arms import Arm
-from ..analysis.comparisons import ComparedArm
+from ..analysis.comparisons import ComparedArm, Comparisons, LossComparisons
 from ..analysis.losses import loss_over_seeds, loss_table
 from ..analysis.stats import gap
 from ..store.quantities import QUANTITIES, Quantity, TableColumn, quantity
@@ -111,12 +111,23 @@ def reference_of(arms: list[Arm]) -> int | None:
 
 def _against_reference(row: ComparedArm) -> Cell:
     """The difference to the reference in points, with its corrected p."""
+    return _difference_to_reference(row, row.comparisons, scale=100, digits=1)
+
+
+def _loss_against_reference(row: ComparedArm) -> Cell:
+    """The difference of the losses to the reference's, nats a token, with its corrected p."""
+    return _difference_to_reference(row, row.losses, scale=1, digits=4)
+
+
+def _difference_to_reference(
+    row: ComparedArm, comparisons: Comparisons | LossComparisons | None, scale: float, digits: int
+) -> Cell:
     reference = reference_of(row.arms)
-    if row.comparisons is None or reference is None or reference == row.index:
+    if comparisons is None or reference is None or reference == row.index:
         return Cell("")
     i, j = sorted((row.index, reference))
-    difference = row.comparisons.pairs[i, j].difference * (1 if i == row.index else -1)
-    return Cell(f"{_signed(100 * difference, 1)} (p {p_text(row.comparisons.p[i, j])})", difference)
+    difference = comparisons.pairs[i, j].difference * (1 if i == row.index else -1)
+    return Cell(f"{_signed(scale * difference, digits)} (p {p_text(comparisons.p[i, j])})", difference)
 
 
 def p_text(p: float) -> str:
@@ -139,16 +150,6 @@ def _test_loss(row: ComparedArm) -> Cell:
     noise = row.losses.noise if row.losses is not None and arm.trained_on_seeds else None
     mean, stderr = loss_over_seeds(loss_table(arm.losses.nats, arm.losses.tokens), noise)
     return Cell(LOSS.text(mean) + ("" if stderr is None else f" ± {LOSS.text(stderr)}"), mean)
-
-
-def _loss_against_reference(row: ComparedArm) -> Cell:
-    """The difference of the losses to the reference's, nats a token, with its corrected p."""
-    reference = reference_of(row.arms)
-    if row.losses is None or reference is None or reference == row.index:
-        return Cell("")
-    i, j = sorted((row.index, reference))
-    difference = row.losses.pairs[i, j].difference * (1 if i == row.index else -1)
-    return Cell(f"{_signed(difference, 4)} (p {p_text(row.losses.p[i, j])})", difference)
 
 
 def _forgetting(row: ComparedArm) -> Cell:
