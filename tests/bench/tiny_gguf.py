@@ -14,8 +14,12 @@ HIDDEN, MLP, LAYERS, HEADS = 64, 96, 2, 2
 QUANTISED = GGMLQuantizationType.Q4_1
 
 
-def write_tiny_gguf(path: Path, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+def write_tiny_gguf(path: Path, seed: int = 0, splits: str = "smollm") -> dict[str, NDArray[np.float32]]:
     """Write the file.
+
+    Args:
+        splits: the name of how text is split before the merges; smollm has digits one by one, as the embedded
+            tokenizer.
 
     Returns:
         the weights that it holds, dequantised, by their names in the file.
@@ -38,7 +42,7 @@ def write_tiny_gguf(path: Path, seed: int = 0) -> dict[str, NDArray[np.float32]]
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(vocabulary))
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")  # digits one by one, as the embedded tokenizer splits
+    writer.add_tokenizer_pre(splits)
     writer.add_token_list(vocabulary)
     writer.add_token_types([3, *[1] * (len(vocabulary) - 1)])
     writer.add_token_merges(merges)

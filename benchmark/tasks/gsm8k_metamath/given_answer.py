@@ -1,8 +1,9 @@
 """The filter `given-answer` of gsm8k_metamath.yaml: the number that an answer gives, compared by its value.
 
 An answer gives the number that it announces first: behind `The answer is`, `The final answer is` or `####`, or within
-`\\boxed{}`. If it announces nothing, it gives its last number. The heading of another problem ends the answer. An
-announcement without a number gives none, whatever stands before it. Digits of any script count by value.
+`\\boxed{}`. If it announces nothing, it gives its last number. The heading of another problem ends the answer; but a
+heading before the first number does not hide an announcement. An announcement without a number gives none, whatever
+stands before it. Digits of any script count by value.
 
 It needs lm-eval and Python's standard library alone, and takes time in proportion to an answer's length.
 """
@@ -14,6 +15,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 from lm_eval.api.filter import Filter
@@ -52,23 +54,27 @@ def _in_reference_writing(responses: Sequence[Any], reference: str) -> list[str]
 def reference_number(reference: str) -> Fraction | None:
     """The one number behind the last `####` of a reference, or of one without that mark the number that it gives.
 
-    None where there is no number, or where another one touches it: `1,2` may be 1.2, 12, or 1 and 2.
+    None where there is no number, or another one beside it: `1,2` may be 1.2, 12, or 1 and 2.
     """
     if "####" not in reference:
         return given_number(reference)
     text = _plain(reference.rpartition("####")[2])
-    value, _, end = next(_numbers(text), (None, 0, 0))
-    return None if re.match(r"[,.$/:]+[0-9]", text[end:]) else value
+    numbers = [value for value, _, _ in islice(_numbers(text), 2)]
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def given_number(response: str) -> Fraction | None:
     """The number that an answer gives; None where it gives none."""
     text = _plain(response)
+    announcement = _ANNOUNCEMENT.search(text)
+    number = next((start for _, start, _ in _numbers(text)), len(text))
+    said = min(number, announcement.start() if announcement else len(text))
+    # An answer that comes to an announcement may repeat the question first, under such a heading.
+    other = _OTHER_PROBLEM.search(text, said)
+    if announcement and (other is None or announcement.start() < other.start()):
+        return _announced(text[: other.start()] if other else text, announcement)
     other = _OTHER_PROBLEM.search(text)
-    text = text[: other.start()] if other else text
-    if announcement := _ANNOUNCEMENT.search(text):
-        return _announced(text, announcement)
-    last = deque(_numbers(text), maxlen=1)
+    last = deque(_numbers(text[: other.start()] if other else text), maxlen=1)
     return last[0][0] if last else None
 
 

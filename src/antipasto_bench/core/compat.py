@@ -106,6 +106,19 @@ def default_generation_settings() -> dict[str, Any]:
     return {} if read is None else dict(read())
 
 
+def gguf_pre_tokenizers() -> set[str]:
+    """Ways to split text, by the names that GGUF has for them, that transformers knows how to follow.
+
+    transformers 5.23: `integrations.gguf.gguf_tokenizer_mapping.GGUF_PRE_TOKENIZER_SPLITS`. Without it: none, so that
+    such a file is refused.
+    """
+    try:
+        from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+    except ImportError:
+        return set()
+    return set(GGUF_PRE_TOKENIZER_SPLITS)
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Whether a module computes more than its own forward: an adapter, or a layer that accelerate moves.
 

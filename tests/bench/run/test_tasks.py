@@ -110,7 +110,7 @@ def test_an_unknown_task_names_the_nearest():
         Evaluation(EvalConfig(tasks=("gsm8k_metamaht",)), None)
 
 
-@pytest.mark.parametrize("reference", ["none", "x = y", "1,2", "1/0", "1e999999999"])
+@pytest.mark.parametrize("reference", ["none", "x = y", "1,2", "5-6", "12 or 13", "1/0", "1e999999999"])
 def test_a_reference_that_holds_no_number_is_refused_with_its_place_before_anything_is_trained(tmp_path, reference):
     questions = [{"question": f"q{i}", "answer": f"so\n#### {text}"} for i, text in enumerate(["1", reference, "3"])]
     path = tmp_path / "questions.jsonl"
