@@ -27,7 +27,7 @@ from .layer import Layer
 from .merging import merge, merge_error, merge_refusal, unmerge
 from .peft_format import change_as_product, save_peft
 from .routing import reference_logprobs, routed, zeroed
-from .targets import find_targets, kinds_of
+from .targets import find_targets, kinds_left_out, kinds_of
 from .tensor_bytes import tensor_checksums
 from .variant import REGISTRY, Factors, InputVariant, ParamSpec, Variant, added_macs, count_parameters, register
 from .variants.antipasto import AntiPaSTOConfig
@@ -95,6 +95,7 @@ __all__ = [
     "detach",
     "disabled",
     "find_targets",
+    "kinds_left_out",
     "kinds_of",
     "load",
     "merge",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .adapter import attach
 from .attachment import attachment
 from .config import AdapterConfig, AdapterError
+from .decompositions import non_finite
 from .files import atomically
 from .layer import lora_tensors
 from .tensor_bytes import safetensors_bytes
@@ -54,9 +55,16 @@ def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Attach a saved adapter to the base model that it was trained on. No calibration data are needed.
 
     Raises:
-        AdapterError: the file is not an adapter, or does not fit this model.
+        AdapterError: the file is not an adapter, holds NaN or inf, or does not fit this model.
     """
     cfg, tensors = _read(path)
+    broken = non_finite(tensors.items())
+    if broken:
+        layer, _, key = broken[0].rpartition(".")
+        more = f", and {len(broken) - 1} more in the file" if broken[1:] else ""
+        raise AdapterError(
+            f"{path}: {layer}: its {key} holds NaN or inf{more}; load a file saved before that, or train again"
+        )
     saved: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         layer, _, key = name.rpartition(".")

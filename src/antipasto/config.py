@@ -45,7 +45,8 @@ class AdapterConfig(metaclass=_AcceptsPeftWords):
         alpha: numerator of the scale alpha / r, for the variants that have one; None for r, a scale of 1.
         target_names: regexes; a layer is a target where one matches its whole dotted path, or the end of
             that path after a dot (`down_proj` matches `model.layers.0.mlp.down_proj`). Or "all-linear": every linear
-            layer but the output head, as PEFT has it. PEFT's word for it, `target_modules`, is accepted too.
+            layer but the output head, as PEFT has it; `kinds_left_out` names what it leaves out, such as routers.
+            PEFT's word for the field, `target_modules`, is accepted too.
         layers: indices of the decoder blocks to adapt (the first number in a layer's path); None for all. PEFT's word:
             `layers_to_transform`.
         exclude_names: regexes matched the same way; a layer that matches one is no target. PEFT's word:

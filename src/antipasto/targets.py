@@ -29,6 +29,20 @@ class OtherWeight:
     def __str__(self) -> str:
         return f"{self.kind}, {' x '.join(map(str, self.shape))}"
 
+    @staticmethod
+    def of(name: str, parameter: nn.Parameter, module: nn.Module) -> OtherWeight:
+        """The description of a parameter `name` of `module`, which is no linear layer."""
+        shape = tuple(parameter.shape)
+        # The shape tells, not the name. A first dimension of 1 is for broadcasting, over the batch.
+        if len(shape) == 3 and shape[0] > 1 and not _is_convolution(module):
+            return OtherWeight(FUSED, shape)
+        return OtherWeight(type(module).__name__ if name == "weight" else "parameter", shape)
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it acts entry by entry, such as the scales of a norm (16) or a mix of two tokens (1 x 1 x 16)."""
+        return len(self.shape) < 2 or (len(self.shape) > 2 and sum(size > 1 for size in self.shape) < 2)
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -50,17 +64,19 @@ class Paths:
                 linear[path] = cast(Layer, module)
                 continue
             for name, parameter in module.named_parameters(recurse=False):
-                if name == "weight":
-                    other[path] = OtherWeight(type(module).__name__, tuple(parameter.shape))
-                elif not name.endswith("bias"):
-                    kind = FUSED if parameter.dim() == 3 else "parameter"
-                    other[f"{path}.{name}".lstrip(".")] = OtherWeight(kind, tuple(parameter.shape))
+                if not name.endswith("bias"):
+                    named = path if name == "weight" else f"{path}.{name}".lstrip(".")
+                    other[named] = OtherWeight.of(name, parameter, module)
         return Paths(linear, other, list(modules))
 
 
 def is_linear(module: nn.Module) -> bool:
     """Whether a module acts like nn.Linear; also true of quantised layers, which are not nn.Linear."""
     return all(hasattr(module, name) for name in ("in_features", "out_features", "weight"))
+
+
+def _is_convolution(module: nn.Module | None) -> bool:
+    return hasattr(module, "kernel_size")
 
 
 def find_targets(model: nn.Module, cfg: AdapterConfig, *, strict: bool = True) -> dict[str, Layer]:
@@ -81,7 +97,7 @@ def find_targets(model: nn.Module, cfg: AdapterConfig, *, strict: bool = True) -
     targets = {path: paths.linear[path] for path in chosen if path in paths.linear}
     if strict:
         _require_exclusions(paths, cfg)
-        _require_linear(paths, cfg, chosen)
+        _require_linear(paths, cfg, chosen, kinds_left_out(model, cfg))
         _require_layers(paths, cfg, named, list(targets))
         if targets:
             _require_patterns(paths, cfg, list(targets))
@@ -100,6 +116,26 @@ def kinds_of(targets: Iterable[str]) -> str:
     total = counts.total()
     named = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     return f"{total} layer{'' if total == 1 else 's'}: {named}"
+
+
+def kinds_left_out(model: nn.Module, cfg: AdapterConfig) -> str:
+    """The matrices that "all-linear" does not adapt though a user may expect it: `2 gate (Qwen3MoeTopKRouter, 4 x 16)`.
+
+    These are routers that are no linear layers, and matrices that are parameters of a module with several. Embeddings
+    and convolutions are not listed, nor what `exclude_names` and `layers` leave out. Empty for a config that has names.
+    """
+    if cfg.target_names != (ALL_LINEAR,):
+        return ""
+    modules = dict(model.named_modules())
+    counts = Counter(
+        f"{_last(path)} ({weight})"
+        for path, weight in Paths.of(model).other.items()
+        if not (weight.is_vector or weight.kind in LIKE_LINEAR)
+        and not (isinstance(modules.get(path), nn.Embedding) or _is_convolution(modules.get(path)))
+        and not _matches(path, cfg.exclude_names)
+        and _in_layers(path, cfg)
+    )
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 
 def _all_linear(model: nn.Module, paths: Paths) -> list[str]:
@@ -125,21 +161,26 @@ def _require_exclusions(paths: Paths, cfg: AdapterConfig) -> None:
             raise AdapterError(f"exclude_names: {pattern!r} matches no layer{reason}{_kinds_there_are(paths)}")
 
 
-def _require_linear(paths: Paths, cfg: AdapterConfig, chosen: list[str]) -> None:
+def _require_linear(paths: Paths, cfg: AdapterConfig, chosen: list[str], left_out: str) -> None:
     """Raise AdapterError where a config names weights that cannot be adapted, beside linear layers or alone."""
     linear = {_last(path) for path in chosen if path in paths.linear}
     # Vectors, such as the scales of norms, are named by patterns for all of a block, and nobody means them.
-    others = {path: paths.other[path] for path in chosen if path in paths.other and len(paths.other[path].shape) > 1}
+    others = {path: paths.other[path] for path in chosen if path in paths.other and not paths.other[path].is_vector}
     if not others:
         return
     described = {f"{_last(path)} ({weight})": path for path, weight in reversed(others.items())}
-    exclusions = dict.fromkeys(_last(path, 2 if _last(path) in linear else 1) for path in others)
+    # An exclusion that is given replaces the default, so the advice repeats all that exclude something now.
+    there = [*paths.linear, *paths.other]
+    in_force = [pattern for pattern in cfg.exclude_names if any(_matches(path, [pattern]) for path in there)]
+    needed = [_last(path, 2 if _last(path) in linear else 1) for path in others]
+    exclusions = dict.fromkeys([*in_force, *needed])
     advice = "name others"
-    if linear:  # what can be pasted into Python and, by itself, into a shell
+    if linear:  # can be pasted into Python and, where no pattern has a backslash, by itself into a shell
         advice = f"leave them out by exclude_names=[{','.join(map(repr, exclusions))}], or name other layers"
     raise AdapterError(
         f"target_names {list(cfg.target_names)} names weights that cannot be adapted, since they are no linear "
-        f"layer's: {', '.join(reversed(described))}; {advice}{_kinds_there_are(paths)}"
+        f"layer's: {', '.join(reversed(described))}; {advice}"
+        f"{f'; {ALL_LINEAR} itself leaves out {left_out}' if left_out else ''}{_kinds_there_are(paths)}"
     )
 
 
@@ -177,7 +218,7 @@ def _reason(paths: Paths, cfg: AdapterConfig, pattern: str) -> str:
         return f": {_last(other[0])} ({paths.other[other[0]]}) cannot be adapted"
     if any(_matches(path, [pattern]) for path in paths.modules if path):
         return rf": it matches a module that holds layers; write '{pattern}\..*' for them"
-    matrices = [path for path, weight in paths.other.items() if len(weight.shape) > 1]
+    matrices = [path for path, weight in paths.other.items() if not weight.is_vector]
     names = list(dict.fromkeys(_last(path) for path in (*paths.linear, *matrices)))
     if "." in pattern.replace(".*", ""):
         names += paths.linear

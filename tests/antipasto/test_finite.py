@@ -46,6 +46,34 @@ def test_a_bias_is_looked_at_too_in_every_dtype_and_on_loading(tmp_path, dtype):
         antipasto.attach(model, antipasto.LoRAConfig(r=2, target_names=["lin1"]))
 
 
+@pytest.mark.parametrize("number", NUMBERS, ids=str)
+@pytest.mark.parametrize("include_basis", [False, True])
+def test_an_adapter_file_with_nan_or_inf_is_refused_by_layer_and_tensor(tmp_path, number, include_basis):
+    model = Tiny()
+    antipasto.attach(model, antipasto.LoRAConfig(r=2, target_names=ALL))
+    model.lin2.lora_B.data[3, 1] = number
+    path = antipasto.save(model, tmp_path / "a.safetensors", include_basis=include_basis)
+    model.lin1.lora_A.data[0, 0] = number
+    worse = antipasto.save(model, tmp_path / "b.safetensors", include_basis=include_basis)
+    antipasto.detach(model)
+    with pytest.raises(AdapterError, match=r"a\.safetensors: lin2: its lora_B holds NaN or inf; load a file saved"):
+        antipasto.load(model, path)
+    with pytest.raises(AdapterError, match=r"lin1: its lora_A holds NaN or inf, and 1 more in the file; load"):
+        antipasto.load(model, worse)
+    assert not any("lora_" in name for name in model.state_dict())
+
+
+def test_a_frozen_tensor_of_a_file_is_looked_at_too(tmp_path):
+    model = Tiny()
+    antipasto.attach(model, AntiPaSTOConfig(r=4, target_names=["lin1"]))
+    name, basis = next(item for item in model.lin1.named_buffers() if item[0].startswith("lora_"))
+    basis.data.view(-1)[2] = torch.nan
+    path = antipasto.save(model, tmp_path / "a.safetensors", include_basis=True)
+    antipasto.detach(model)
+    with pytest.raises(AdapterError, match=rf"lin1: its {name} holds NaN or inf"):
+        antipasto.load(model, path)
+
+
 def test_large_weights_that_are_finite_are_accepted():
     model = Tiny()
     model.lin1.weight.data.fill_(3e38)

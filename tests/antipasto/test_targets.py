@@ -1,5 +1,8 @@
 """Claims about targets: every word of a config does something on the model, and what cannot be adapted is named."""
 
+import ast
+import re
+
 import peft
 import pytest
 import torch
@@ -8,16 +11,20 @@ from torch import nn
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    JetMoeConfig,
+    JetMoeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
 )
 
 import antipasto
-from antipasto import AdapterError, LoRAConfig, find_targets, kinds_of
+from antipasto import AdapterError, LoRAConfig, find_targets, kinds_left_out, kinds_of
 
 TINY = {"vocab_size": 50, "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_size": 16}
 TINY |= {"intermediate_size": 24, "num_hidden_layers": 3}
@@ -32,6 +39,14 @@ def qwen3_moe() -> Qwen3MoeForCausalLM:
     return Qwen3MoeForCausalLM(
         Qwen3MoeConfig(**TINY, head_dim=8, moe_intermediate_size=8, num_experts=4, num_experts_per_tok=2,
                        mlp_only_layers=[0])
+    )  # fmt: skip
+
+
+def jetmoe() -> JetMoeForCausalLM:
+    """Its fused experts are the `weight` of modules of their own; its routers are linear layers."""
+    return JetMoeForCausalLM(
+        JetMoeConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_key_value_heads=2, kv_channels=8,
+                     intermediate_size=24, num_local_experts=4, num_experts_per_tok=2)
     )  # fmt: skip
 
 
@@ -131,9 +146,72 @@ FUSED = r"gate_up_proj \(fused expert weight, 4 x 16 x 16\), down_proj \(fused e
 def test_fused_experts_are_named_and_not_skipped(names):
     with pytest.raises(AdapterError, match=FUSED) as caught:
         antipasto.attach(qwen3_moe(), LoRAConfig(r=2, target_names=names))
-    assert "exclude_names=['gate_up_proj','experts.down_proj']" in str(caught.value)
+    assert "exclude_names=['lm_head','gate_up_proj','experts.down_proj']" in str(caught.value)
     excluded = ["gate_up_proj", "experts.down_proj"]
     assert "1 down_proj, 1 gate_proj" in chosen(qwen3_moe(), target_names=names, exclude_names=excluded)
+
+
+@pytest.mark.parametrize("names", ["all-linear", ["kv_proj", ".*_linear"]])
+def test_fused_experts_that_are_the_weight_of_a_module_are_named_and_not_skipped(names):
+    expected = r"input_linear \(fused expert weight, 4 x 48 x 16\), output_linear \(fused expert weight, 4 x 16 x 24\)"
+    with pytest.raises(AdapterError, match=expected):
+        antipasto.attach(jetmoe(), LoRAConfig(r=2, target_names=names))
+
+
+def test_a_weight_is_fused_by_its_shape_and_not_by_its_name():
+    rwkv = RwkvForCausalLM(RwkvConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, context_length=8))
+    kinds = "14 layers: 4 key, 2 output, 4 receptance, 4 value"
+    assert chosen(rwkv, target_names="all-linear") == kinds, "time_mix_key is 1 x 1 x 16"
+    assert chosen(rwkv, target_names=[".*"], exclude_names=["embeddings", "head"]) == kinds, "and named in passing"
+    model = nn.ModuleDict({"conv": nn.Conv1d(4, 8, 3), "lin": nn.Linear(4, 4)})
+    model.register_parameter("positions", nn.Parameter(torch.zeros(1, 6, 4)))
+    assert chosen(model, target_names="all-linear") == "1 layer: 1 lin"
+    model.register_parameter("experts", nn.Parameter(torch.zeros(2, 6, 4)))
+    with pytest.raises(AdapterError, match=r"experts \(fused expert weight, 2 x 6 x 4\); leave them out"):
+        find_targets(model, LoRAConfig(target_names="all-linear"))
+
+
+def test_routers_that_all_linear_leaves_out_are_named():
+    router = "gate (Qwen3MoeTopKRouter, 4 x 16)"
+    with pytest.raises(AdapterError, match=re.escape(f"; all-linear itself leaves out 2 {router}; this model has")):
+        find_targets(qwen3_moe(), LoRAConfig(target_names="all-linear"))
+    experts = ["gate_up_proj", "experts.down_proj"]
+    cfg = LoRAConfig(r=2, target_names="all-linear", exclude_names=experts)
+    assert kinds_left_out(qwen3_moe(), cfg) == f"2 {router}"
+    antipasto.attach(model := qwen3_moe(), cfg)
+    assert kinds_left_out(model, cfg) == f"2 {router}", "with the adapter too"
+    for given in ({"exclude_names": [*experts, "gate"]}, {"layers": [0]}, {"target_names": [".*"]}):
+        other = LoRAConfig(**({"target_names": "all-linear", "exclude_names": experts} | given))
+        assert kinds_left_out(qwen3_moe(), other) == "", given
+    assert kinds_left_out(llama(), LoRAConfig(target_names="all-linear")) == "", "embeddings and norms are no routers"
+
+
+@pytest.mark.parametrize(
+    ("given", "left_out"),
+    [
+        ({"target_names": [".*"]}, {"lm_head"}),
+        ({"target_names": [".*"], "exclude_names": []}, set()),
+        ({"target_names": [".*_proj"], "exclude_names": ["q_proj"]}, {"q_proj", "lm_head"}),
+        ({"target_names": [".*_proj"], "exclude_names": [r"layers\.\d+\.self_attn\.q_proj"]}, {"q_proj", "lm_head"}),
+        ({"target_names": "all-linear", "exclude_names": ["k_proj", "o_proj"]}, {"k_proj", "o_proj", "lm_head"}),
+    ],
+)
+def test_the_advised_exclusions_leave_out_what_was_left_out_before(given, left_out):
+    model = qwen3_moe()
+    with pytest.raises(AdapterError) as caught:
+        find_targets(model, LoRAConfig(**given))
+    pasted = re.search(r"leave them out by exclude_names=\[(.*?)\], or name", str(caught.value))[1]
+    exclude = ast.literal_eval(f"[{pasted}]")
+    targets = find_targets(model, LoRAConfig(**(given | {"exclude_names": exclude})))
+    linear = {path.rpartition(".")[2] for path, module in model.named_modules() if isinstance(module, nn.Linear)}
+    assert linear - {path.rpartition(".")[2] for path in targets} == left_out
+
+
+def test_the_advice_leaves_out_a_default_exclusion_that_excludes_nothing():
+    model = nn.ModuleDict({"embed": nn.Embedding(5, 4), "lin": nn.Linear(4, 4)})
+    with pytest.raises(AdapterError, match=r"exclude_names=\['embed'\]"):
+        find_targets(model, LoRAConfig(target_names=[".*"]))
+    assert chosen(model, target_names=[".*"], exclude_names=["embed"]) == "1 layer: 1 lin"
 
 
 def test_a_default_does_not_adapt_a_part_of_the_layers_that_it_names():

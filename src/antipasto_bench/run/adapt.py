@@ -75,12 +75,19 @@ def _attach(
         antipasto.load(model, checkpoint.adapter)
         attach_s = checkpoint.state["attach_s"]
         context.progress.phase(f"go on from step {checkpoint.state['step']} of {run.steps}")
-    context.progress.note(f"adapt {antipasto.kinds_of(antipasto.attachment(model).targets)}")
+    context.progress.note(f"adapt {_adapted(model)}")
     context.group.broadcast_adapter(model)
     # All that the user could have got wrong was checked; from here on the run leaves traces.
     workspace.begin()
     workspace.checkpoints.extra_state = {"attach_s": attach_s}
     return examples, attach_s
+
+
+def _adapted(model: nn.Module) -> str:
+    """The kinds of layers that have the adapter, and of matrices that all-linear leaves out."""
+    state = antipasto.attachment(model)
+    left_out = antipasto.kinds_left_out(model, state.cfg)
+    return antipasto.kinds_of(state.targets) + (f"; all-linear leaves out {left_out}" if left_out else "")
 
 
 def _size(run: RunConfig, model: nn.Module) -> Size:
