@@ -122,7 +122,10 @@ def _has(record: RunRecord, wanted: dict[str, Any]) -> bool:
     sections = {f"{name}.{key}": value for name in ("data", "eval") for key, value in config.pop(name).items()}
     own = {"protocol": record.protocol, "lr": record.lr, "seed": record.seed}
     settings = config | sections | config["adapter"] | own
-    return all(key in settings and _same(settings[key], value) for key, value in wanted.items())
+    return all(
+        key in settings and _same(settings[key], value, ordered=key not in config["adapter"])
+        for key, value in wanted.items()
+    )
 
 
 def answers(comparison: ArmComparison, sha1s: list[str], store: Store) -> list[TwoAnswers]:
@@ -152,7 +155,15 @@ def _samples(run_id: str, store: Store) -> dict[str, Json]:
         return {sample["sha1"]: sample for sample in map(json.loads, file) if sample["split"] == "test"}
 
 
-def _same(value: Any, wanted: Any) -> bool:
+def _same(value: Any, wanted: Any, *, ordered: bool) -> bool:
+    """Whether a recorded value is the one that a user wrote, who may write the entry of a list of one without brackets.
+
+    Args:
+        ordered: whether the order of a list means anything.
+    """
+    if isinstance(value, list):
+        own, other = ([str(entry) for entry in x] for x in (value, wanted if isinstance(wanted, list) else [wanted]))
+        return own == other if ordered else set(own) == set(other)
     try:
         return bool(np.isclose(float(value), float(wanted), rtol=1e-9, atol=0))
     except (TypeError, ValueError):

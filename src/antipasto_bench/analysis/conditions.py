@@ -2,32 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ..core.provenance import CodeAndMachine
-from ..store.record import RunRecord
+from ..store.record import Provenance, RunRecord
 from .arms import Arm
 
-NAMED = 3  # of the arms that the fewer runs belong to
+NAMED = 3  # of the arms that the fewer runs belong to, and of the values of a condition
+MOST_PACKAGES = 2  # whose versions are given; of more only the names
 
 
-def _of_cpu(origin: CodeAndMachine, value: str | None) -> str | None:
-    return value if origin.device == "cpu" else ""
+def _of_cpu(record: RunRecord, value: str | None) -> str | None:
+    return value if _origin(record).device == "cpu" else ""
 
 
-# Each gives the value of a run: "" where it means nothing, None where it was not recorded.
-CONDITIONS: dict[str, Callable[[CodeAndMachine], str | None]] = {
-    "hardware": lambda origin: origin.hardware,
-    "device": lambda origin: origin.device,
-    "threads": lambda origin: _of_cpu(origin, str(origin.threads)),
-    "instructions": lambda origin: _of_cpu(origin, origin.instructions),
-    "torch": lambda origin: (origin.packages or {}).get("torch"),
-    "versions of CUDA": lambda origin: "" if origin.device != "cuda" else _versions(origin.cuda),
+def _origin(record: RunRecord) -> Provenance:
+    assert record.provenance is not None
+    return record.provenance
+
+
+def _cuda(record: RunRecord) -> str | None:
+    here = _origin(record)
+    return "" if here.device != "cuda" else None if here.cuda is None else _versions(here.cuda)
+
+
+def _kernels(record: RunRecord) -> str:
+    return _versions(_origin(record).kernels or {})
+
+
+def _versions(packages: Mapping[str, str | None]) -> str:
+    return " ".join(f"{name} {number or 'none'}" for name, number in sorted(packages.items()))
+
+
+def _rows_at_once(record: RunRecord) -> str:
+    return "" if record.untuned else str(record.train_rows_at_once or "all")
+
+
+def _training_data(record: RunRecord) -> str:
+    """The beginning of the digest of the rows: the same rows are the same data, whatever commit they came with."""
+    data = _origin(record).data.get("train")
+    return "" if record.untuned or data is None else data.sha256[:8]
+
+
+Read = Callable[[RunRecord], str | None]
+
+# Each gives the value of a run: "" where it means nothing or older records lack it, None where it was not recorded.
+CONDITIONS: dict[str, Read] = {
+    "hardware": lambda record: _origin(record).hardware,
+    "device": lambda record: _origin(record).device,
+    "threads": lambda record: _of_cpu(record, str(_origin(record).threads)),
+    "instructions": lambda record: _of_cpu(record, _origin(record).instructions),
+    "processes": lambda record: str(record.processes or ""),
+    "versions of CUDA": _cuda,
+    "kernels": _kernels,
+    "rows trained at once": _rows_at_once,
+    "digest of the training data": _training_data,
 }
 
 
-def _versions(cuda: dict[str, str] | None) -> str | None:
-    return None if cuda is None else " ".join(f"{name} {number}" for name, number in sorted(cuda.items()))
+def _package(name: str) -> Read:
+    def read(record: RunRecord) -> str | None:
+        packages = _origin(record).packages or {}
+        if name not in packages:
+            return None if name == "torch" else ""  # the list of packages has grown
+        return packages[name] or "none"
+
+    return read
 
 
 def mixed_conditions(arms: Sequence[Arm]) -> str:
@@ -38,29 +77,41 @@ def mixed_conditions(arms: Sequence[Arm]) -> str:
     """
     runs = [(arm, record) for arm in arms for record in arm.records if record.provenance is not None]
     parts = [part for name, read in CONDITIONS.items() if (part := _difference(name, read, runs))]
+    parts += _different_packages(runs)
     if not parts:
         return ""
     return f"These runs were not all made alike, and results depend on it: {'; '.join(parts)}."
 
 
-def _difference(
-    name: str, read: Callable[[CodeAndMachine], str | None], runs: Sequence[tuple[Arm, RunRecord]]
-) -> str | None:
+def _different_packages(runs: Sequence[tuple[Arm, RunRecord]]) -> list[str]:
+    """The packages whose versions differ: with their versions where they are few, torch always; else their names."""
+    names = {"torch"}.union(*(_origin(record).packages or {} for _, record in runs))
+    parts = {name: part for name in sorted(names) if (part := _difference(name, _package(name), runs))}
+    if len(parts) <= MOST_PACKAGES:
+        return list(parts.values())
+    others = [name for name in parts if name != "torch"]
+    torch = [parts["torch"]] if "torch" in parts else []
+    return [*torch, f"versions of {', '.join(others[:-1])} and {others[-1]}"]
+
+
+def _difference(name: str, read: Read, runs: Sequence[tuple[Arm, RunRecord]]) -> str | None:
     """The values of a condition with the runs of each, the most common first; None where all have the same."""
     by_value: dict[str, list[Arm]] = {}
     for arm, record in runs:
-        assert record.provenance is not None
-        value = read(record.provenance)
+        value = read(record)
         if value != "":
             by_value.setdefault("not recorded" if value is None else value, []).append(arm)
     if len(by_value) < 2:
         return None
     (common, most), *others = sorted(by_value.items(), key=lambda item: (-len(item[1]), item[0]))
     texts = [f"{common} ({_runs(most)})"]
-    for value, arms in others:
+    for value, arms in others[: NAMED - 1]:
         names = list(dict.fromkeys(arm.name for arm in arms))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         texts.append(f"{value} ({_runs(arms)}: {', '.join(names[:NAMED])}{more})")
+    if len(others) >= NAMED:
+        left = others[NAMED - 1 :]
+        texts.append(f"{len(left)} more ({_runs([arm for _, arms in left for arm in arms])})")
     return f"{name} {' and '.join(texts)}"
 
 

@@ -37,9 +37,9 @@ def cost(
     for run, counted in zip(runs, shapes, strict=True):
         costs = None
         if not meta:
-            from ..run.costs import measure_alone
+            from ..run.measured_costs import measure_alone
 
-            measured = measure_alone(run)
+            measured = measure_alone(run).costs
             costs = measured if measured.measured else None
         if as_json:
             print_json(cost_json(counted, costs))

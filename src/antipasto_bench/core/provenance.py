@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 LINEAR_ATTENTION_PACKAGES = ("flash-linear-attention", "causal-conv1d")  # the extra `fla`
+QUANTISATION_PACKAGES = ("bitsandbytes", "accelerate")  # the extra `quant`
 ONEDNN_KERNELS = ("avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16")  # instructions beyond those that torch names
 DRIVER = Path("/proc/driver/nvidia/version")
 PACKAGES = ("antipasto-bench", "torch", "transformers", "datasets", "lm_eval", "polars", "tokenizers", "safetensors")
@@ -51,15 +52,18 @@ class CodeAndMachine(BaseModel):
         return f"{self.hardware}, {self.device}, {self.threads} thread{'s' * (self.threads != 1)}"
 
 
-def provenance(device: torch.device, linear_attention: bool = False) -> CodeAndMachine:
+def provenance(
+    device: torch.device, linear_attention: bool = False, more_packages: Iterable[str] = ()
+) -> CodeAndMachine:
     """The commit and its dirtiness, package versions, and the hardware.
 
     Args:
         linear_attention: whether the model has layers that LINEAR_ATTENTION_PACKAGES compute.
+        more_packages: that it is computed with, beside PACKAGES.
     """
     return CodeAndMachine(
         git=git_state(),
-        packages=installed_versions(PACKAGES),
+        packages=installed_versions((*PACKAGES, *more_packages)),
         python=platform.python_version(),
         device=device.type,
         hardware=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),

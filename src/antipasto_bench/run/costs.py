@@ -33,9 +33,9 @@ from ..core.errors import UserError
 from ..spec.config import BASE, RunConfig
 from ..store.record import Costs
 from .attach import attach
-from .data import Splits, load_splits
+from .data import Splits
 from .examples import Example, collate, drawn_examples
-from .models import load_model, load_tokenizer
+from .models import load_model
 from .process_group import LAUNCHER_VARIABLES
 from .step import CompletionLoss
 
@@ -76,15 +76,6 @@ def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> Costs:
         warnings.warn(f"costs of {run.variant} are not measured: {reason}", stacklevel=2)
         return Costs()
     return Costs.model_validate_json(results[-1].removeprefix(RESULT))
-
-
-def measure_alone(run: RunConfig) -> Costs:
-    """The costs of a run's adapter where nothing of the run is loaded yet.
-
-    Raises:
-        UserError: the run cannot be made as asked.
-    """
-    return measure(run, load_tokenizer(run), load_splits(run.data, run.eval))
 
 
 def measure_here(run: RunConfig, examples: list[Example]) -> Costs:

@@ -41,7 +41,7 @@ from .failures import record_failure
 from .forgetting import measure_general_loss, texts_digest
 from .heldout_loss import measure_heldout_losses, with_losses
 from .measured_costs import set_costs
-from .models import has_linear_attention, model_commit
+from .models import has_linear_attention, loading_packages, model_commit
 from .score import score, set_scores
 from .workspace import Workspace
 
@@ -223,9 +223,11 @@ def _write_answers(active: ActiveRun, scores: dict[str, SplitScores]) -> None:
 def _without_test_questions(active: ActiveRun, splits: Splits, evaluation: Evaluation) -> tuple[Splits, dict[str, int]]:
     """The splits as `data.overlap` allows them, and how many training rows held test questions, by kind."""
     run = active.run
-    if run.variant == BASE:  # it is not trained
+    if run.variant == BASE and run.data.overlap != "drop":  # it is not trained: nothing is refused
         return splits, {}
     allowed, overlap = active.context.models.splits_to_train(run, evaluation.test_questions)
+    if run.variant == BASE:  # its costs are measured on the rows that the adapters' are
+        return allowed, {}
     if any(overlap.counts.values()):
         active.context.progress.note(f"data.overlap={run.data.overlap}: {overlap.in_words()}")
     return allowed, overlap.counts
@@ -260,7 +262,8 @@ def _provenance(run: RunConfig, model: Any, splits: Splits, evaluation: Evaluati
         digest, commit = hashlib.sha256(documents).hexdigest(), evaluation.commits[name]
         data[f"test:{name}"] = DataDigest(rows=count, sha256=digest, commit=commit, repeated=evaluation.repeated[name])
     base = ModelSource(source=model_fingerprint(run.model), commit=model_commit(run))
-    here = provenance(model.device, has_linear_attention(model))
+    scoring_packages = ("vllm",) if run.eval.backend == "vllm" else ()
+    here = provenance(model.device, has_linear_attention(model), (*loading_packages(run), *scoring_packages))
     return Provenance(**here.model_dump(), model=base, data=data)
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 import antipasto
 from antipasto.peft_format import new_folder
 
+from ..core.device import pinned_threads
 from ..core.errors import UserError
 from ..core.fingerprint import model_fingerprint
 from ..core.json_types import Json
@@ -80,7 +81,7 @@ def export_merged(run_id: str, folder: Path, store: Store, dtype: str | None = N
         )
     error: float | None = None
     try:
-        with new_folder(folder) as partial:
+        with pinned_threads(run.threads), new_folder(folder) as partial:
             model, tokenizer = load_adapted(record, run, store)
             if dtype != run.dtype:
                 model.float()
@@ -121,9 +122,10 @@ def export_peft(run_id: str, folder: Path, store: Store) -> Path:
     run = runnable_config(record)
     if run.variant == BASE:
         raise UserError(f"{run_id} is the untuned model; it has no adapter to export")
-    model, _ = load_adapted(record, run, store)
     try:
-        return antipasto.save_peft(model, folder, base_model=model_source(run), revision=run.revision)
+        with pinned_threads(run.threads):
+            model, _ = load_adapted(record, run, store)
+            return antipasto.save_peft(model, folder, base_model=model_source(run), revision=run.revision)
     except antipasto.AdapterError as error:
         raise UserError(str(error)) from error
 

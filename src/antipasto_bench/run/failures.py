@@ -41,14 +41,18 @@ def record_dead_run(run: RunConfig, error: Exception, store: Store) -> RunRecord
     run_id = run.run_id
     if is_unstored(store.run_folder(run_id)):
         return store_result(run_id, store)
-    try:
-        device = pick_device(run.device)
-    except UserError:  # it was to be made on another machine
-        device = torch.device("cpu")
     record = RunRecord.of(run, run_id)
-    record.provenance = Provenance(**provenance(device).model_dump())
+    record.provenance = Provenance(**provenance(_device_here(run)).model_dump())
     record.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
     return _record(record, error, Workspace(store.workspace(run_id), run), store, "machine", retry=True)
+
+
+def _device_here(run: RunConfig) -> torch.device:
+    """The run's device; the CPU where the run was to be made on another machine."""
+    try:
+        return pick_device(run.device)
+    except UserError:
+        return torch.device("cpu")
 
 
 def _record(
@@ -63,8 +67,8 @@ def _record(
     reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
     if out_of_memory(error):
         reason = f"out of memory: {reason}"
-        if not device_is_dead(workspace.run.device):
-            record.peak_bytes = peak_bytes(pick_device(workspace.run.device))
+        if not device_is_dead(workspace.run.device, every=workspace.run.device_map == "auto"):
+            record.peak_bytes = peak_bytes(_device_here(workspace.run))
     elif disk_is_full(error):
         reason = "the disk is full"
     elif not isinstance(error, RunFailure):

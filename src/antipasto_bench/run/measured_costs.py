@@ -1,4 +1,7 @@
-"""Costs that were measured before: settings that cost the same share one measurement, on one machine and one code."""
+"""Costs that were measured before: settings that cost the same share one measurement.
+
+On one machine, by one code and one set of libraries, and on the same training rows.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,22 @@ from ..core.device import pick_device, pinned_threads
 from ..core.errors import UserError
 from ..core.provenance import provenance
 from ..spec.config import RunConfig
+from ..store.items import items_digest
 from ..store.record import Costs, CostsOrigin, ModelSource, RunRecord
 from ..store.table import read_records
 from .active_run import ActiveRun
 from .costs import measure
-from .data import Splits
+from .data import Splits, load_splits
+from .evaluate import Evaluation
 from .model_cache import MeasuredCosts
+from .models import load_tokenizer, loading_packages, loads_linear_attention
+from .overlap import without_test_questions
 from .workspace import versions
 
 # What a measurement depends on, beside the settings and the model.
-SAME = ("code", "packages", "python", "device", "hardware", "threads", "instructions", "cuda")
+SAME = (
+    "code", "packages", "python", "device", "hardware", "threads", "instructions", "cuda", "kernels", "train",
+)  # fmt: skip
 
 
 def set_costs(active: ActiveRun, tokenizer: Any, splits: Splits) -> None:
@@ -31,17 +40,20 @@ def set_costs(active: ActiveRun, tokenizer: Any, splits: Splits) -> None:
     Provenance says where and when it was measured. A measurement that fails is a warning: the run itself is whole.
     """
     run, models, record = active.run, active.context.models, active.record
-    origin, key = record.provenance, run.cost_key
+    origin = record.provenance
+    assert origin is not None  # set before anything is measured
+    train, linear_attention = origin.data["train"].sha256, origin.kernels is not None
+    key = (run.cost_key, train)
     measured = None if active.force else models.costs.get(key)
     if measured is None and not active.force:
-        model = None if origin is None else origin.model
-        measured = _recorded(run, model, read_records(active.context.store.table))
+        here = costs_origin(run, train, linear_attention)
+        measured = _recorded(run, origin.model, here, read_records(active.context.store.table))
     if measured is None:
         if torch.cuda.is_available():  # two models would have to fit
             models.drop_model()
             models.free_memory()
         try:
-            measured = MeasuredCosts(measure(run, tokenizer, splits), costs_origin(run))
+            measured = MeasuredCosts(measure(run, tokenizer, splits), costs_origin(run, train, linear_attention))
         except (UserError, OSError) as error:
             warnings.warn(f"costs of {run.variant} are not measured: {error}", stacklevel=2)
             return
@@ -49,21 +61,41 @@ def set_costs(active: ActiveRun, tokenizer: Any, splits: Splits) -> None:
         return
     models.costs[key] = measured
     record.take(measured.costs)
-    if origin is not None:
-        record.provenance = origin.model_copy(update={"costs": measured.origin})
+    record.provenance = origin.model_copy(update={"costs": measured.origin})
 
 
-def costs_origin(run: RunConfig) -> CostsOrigin:
-    """Where, when and by what code the costs of a run are measured: here and now."""
+def measure_alone(run: RunConfig) -> MeasuredCosts:
+    """The costs of a run's adapter where nothing of the run is loaded yet, on the rows that the run is trained on.
+
+    Raises:
+        UserError: the run cannot be made as asked.
+    """
+    splits = load_splits(run.data, run.eval)
+    if run.data.overlap == "drop":
+        questions = Evaluation(run.eval, splits.valid).test_questions
+        splits, _ = without_test_questions(splits, questions, run.data)
+    costs = measure(run, load_tokenizer(run), splits)
+    return MeasuredCosts(costs, costs_origin(run, items_digest(splits.train), loads_linear_attention(run)))
+
+
+def costs_origin(run: RunConfig, train: str, linear_attention: bool) -> CostsOrigin:
+    """Where, when, by what code and on which data the costs of a run are measured: here and now.
+
+    Args:
+        train: sha256 of the rows to train on.
+        linear_attention: whether the model has layers of it, whose kernels are recorded then.
+    """
     with pinned_threads(run.threads):
-        here = provenance(pick_device(run.device))
+        here = provenance(pick_device(run.device), linear_attention, loading_packages(run))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return CostsOrigin(**here.model_dump(), measured_at=now, code=versions()["code"])
+    return CostsOrigin(**here.model_dump(), measured_at=now, code=versions()["code"], train=train)
 
 
-def _recorded(run: RunConfig, model: ModelSource | None, records: Iterable[RunRecord]) -> MeasuredCosts | None:
-    """The last measurement of the same settings and model, on such a machine and by this code; None where none is."""
-    here, key = costs_origin(run), run.cost_key
+def _recorded(
+    run: RunConfig, model: ModelSource | None, here: CostsOrigin, records: Iterable[RunRecord]
+) -> MeasuredCosts | None:
+    """The last measurement of the same settings and model that is `here` in all of SAME; None where none is."""
+    key = run.cost_key
     measured: list[MeasuredCosts] = []
     for record in records:
         own = record.provenance

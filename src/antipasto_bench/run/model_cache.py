@@ -48,7 +48,7 @@ class ModelCache:
     """Caches the last model, the last data and a few seeds' examples of this process."""
 
     def __init__(self) -> None:
-        self.costs: dict[str, MeasuredCosts] = {}  # by RunConfig.cost_key
+        self.costs: dict[tuple[str, str], MeasuredCosts] = {}  # by RunConfig.cost_key and the training rows' sha256
         self._loaded: _Loaded | None = None
         self._splits: tuple[tuple[DataConfig, EvalConfig], Splits] | None = None
         self._to_train: tuple[tuple[DataConfig, EvalConfig], tuple[Splits, Overlap]] | None = None

@@ -14,7 +14,7 @@ from ..core.errors import UserError, first_line
 from ..core.install import install_hint
 from ..core.packaged_models import PACKAGED
 from ..core.paths import EMBEDDED, locate
-from ..core.provenance import LINEAR_ATTENTION_PACKAGES, installed_versions
+from ..core.provenance import LINEAR_ATTENTION_PACKAGES, QUANTISATION_PACKAGES, installed_versions
 from ..spec.config import RunConfig
 from .gguf import SUFFIX as GGUF
 from .gguf import packaged_folder, plain_folder
@@ -94,8 +94,32 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
 
 def has_linear_attention(model: Any) -> bool:
     """Whether some of the model's layers have linear attention, by its config."""
-    config = model.config.get_text_config()
-    return "linear_attention" in (getattr(config, "layer_types", None) or ())
+    return _names_linear_attention(model.config)
+
+
+def loads_linear_attention(run: RunConfig) -> bool:
+    """`has_linear_attention` of the run's model, from its config file alone.
+
+    Raises:
+        UserError: the config can be had neither here nor from the hub.
+    """
+    from transformers import AutoConfig
+
+    source, options = _source(run)
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+    except Exception as error:
+        raise _not_loaded(run, error) from error
+    return _names_linear_attention(config)
+
+
+def _names_linear_attention(config: Any) -> bool:
+    return "linear_attention" in (getattr(config.get_text_config(), "layer_types", None) or ())
+
+
+def loading_packages(run: RunConfig) -> tuple[str, ...]:
+    """The packages that quantise the run's base model; none where it is not quantised."""
+    return () if run.quant == "none" else QUANTISATION_PACKAGES
 
 
 def _note_missing_kernels(run: RunConfig) -> None:

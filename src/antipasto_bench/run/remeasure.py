@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator
 
 from ..core.device import pinned_threads
 from ..core.errors import UserError
-from ..core.provenance import provenance
+from ..core.provenance import CodeAndMachine, provenance
 from ..spec.compose import load_preset
 from ..spec.config import BASE, RunConfig
 from ..store.excerpts import write_excerpts
 from ..store.folders import Store
-from ..store.record import Costs, CostsOrigin, Provenance, RunRecord
+from ..store.record import Provenance, RunRecord
 from ..store.recording import replace
-from .costs import measure_alone
 from .data import read_texts
 from .export import attach_trained, finished_record, runnable_config
 from .forgetting import measure_general_loss, texts_digest
-from .measured_costs import costs_origin
+from .measured_costs import measure_alone
+from .model_cache import MeasuredCosts
 from .models import load_model
 
 
@@ -80,17 +80,17 @@ def remeasure_costs(run_ids: Iterable[str], store: Store) -> Iterator[RunRecord]
     Raises:
         UserError: no such run, or its model or data are not here.
     """
-    measured: dict[str, tuple[Costs, CostsOrigin]] = {}
+    measured: dict[str, MeasuredCosts] = {}
     for run_id in run_ids:
         record = finished_record(run_id, store)
         run = runnable_config(record)
         key = run.cost_key
         if key not in measured:
-            measured[key] = measure_alone(run), costs_origin(run)
-        costs, where = measured[key]
+            measured[key] = measure_alone(run)
+        costs, where = measured[key].costs, measured[key].origin
         if not costs.measured:
             raise UserError(f"{run_id}: its costs could not be measured, for the reason above; its row is as it was")
-        origin = record.provenance or Provenance(**where.model_dump(exclude={"measured_at"}))
+        origin = record.provenance or Provenance(**where.model_dump(include=set(CodeAndMachine.model_fields)))
         record.provenance = origin.model_copy(update={"costs": where})
         record.take(costs)
         replace(record, store)

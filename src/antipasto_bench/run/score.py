@@ -10,7 +10,7 @@ from torch import nn
 
 import antipasto
 
-from ..core.errors import RunFailure
+from ..core.errors import RunFailure, UserError
 from ..spec.config import BASE
 from ..store.record import RunRecord
 from .active_run import ActiveRun
@@ -34,8 +34,9 @@ def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evalu
         the scores by split; empty in all processes of a group but the first.
 
     Raises:
-        RunFailure: vLLM scores merged weights alone, and they are not near enough to what was trained; or the weights
-            after scoring are not those before it.
+        UserError: vLLM scores merged weights alone, and they are not near enough to what was trained. The trained
+            adapter stays in the workspace.
+        RunFailure: the weights after scoring are not those before it.
     """
     run, context = active.run, active.context
     splits = ["test", *(["valid"] if evaluation.valid else [])]
@@ -99,9 +100,10 @@ def _choose_merged(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluati
     if not record.scored_merged:
         far = f"merged weights in {run.dtype} are {error:.2g} of the adapter's effect away from what was trained"
         if run.eval.backend == "vllm":
-            raise RunFailure(
-                f"{far}, more than eval.merge_bound={bound:g}, and vLLM scores merged weights alone; write "
-                "eval.backend=hf or dtype=float32"
+            raise UserError(  # of settings, and no result of this learning rate: nothing is recorded
+                f"{run.run_id}: {far}, more than eval.merge_bound={bound:g}, and eval.backend=vllm scores merged "
+                "weights alone: this run has no score; write eval.backend=hf or dtype=float32, which is another run "
+                "and trains anew"
             )
         context.progress.note(f"{far}: the adapter is scored unmerged")
     return record.scored_merged

@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
-from ..core.errors import RunFailure
+from ..core.errors import RunFailure, disk_is_full
 from .batch_size import free_on_gpu
 from .generation_settings import only_needed_settings
 from .tokens import encode_prompts, first_ids
 
+# What vLLM, or transformers in it, says of a model that it has no code for.
+_UNKNOWN_MODEL = ("model architectures", "model type", "unrecognized model")
 VLLM_LONGEST = 4096  # tokens of prompt and answer: room for a model's whole context may be more than a GPU has
 
 
@@ -27,7 +29,9 @@ def vllm_scorer(model: Any, tokenizer: Any) -> Iterator[Any]:
         model: with its adapter merged.
 
     Raises:
-        RunFailure: vLLM does not know the model, or has no room for it.
+        RunFailure: vLLM does not know the model.
+        MemoryError: it has no room for the model, or for the keys and values of one text.
+        RuntimeError: it could not begin for another reason.
     """
     from lm_eval.models.vllm_causallms import VLLM
 
@@ -49,8 +53,10 @@ def vllm_scorer(model: Any, tokenizer: Any) -> Iterator[Any]:
                 gpu_memory_utilization=round(share, 2),
                 generation_config="vllm",  # no defaults from the model's generation_config.json
             )
-        except (ValueError, OSError) as error:  # a model it does not know, or has no room for
-            raise RunFailure(f"vLLM: {error}") from error
+        except (ValueError, OSError) as error:
+            if disk_is_full(error):  # of the kind that a sweep knows
+                raise
+            raise _failure(error) from error
         lm.tok_encode = partial(encode_prompts, tokenizer, first_ids(tokenizer))  # vLLM is given ids, and reads no text
         try:
             yield lm
@@ -58,3 +64,14 @@ def vllm_scorer(model: Any, tokenizer: Any) -> Iterator[Any]:
             del lm
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def _failure(error: Exception) -> Exception:
+    """What a failed start of vLLM means to a run: only a model that it does not know is the run's own fault."""
+    text = " ".join(str(error).split())
+    words = text.lower()
+    if any(sign in words for sign in _UNKNOWN_MODEL):
+        return RunFailure(f"vLLM: {text}")
+    if "memory" in words or "kv cache" in words:  # it raises a ValueError for want of either
+        return MemoryError(f"vLLM: {text}")
+    return RuntimeError(f"vLLM: {text}")

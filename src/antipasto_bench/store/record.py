@@ -48,6 +48,7 @@ class CostsOrigin(CodeAndMachine):
 
     measured_at: str | None = None  # UTC, ISO 8601
     code: str | None = None  # digest of every line of both packages
+    train: str | None = None  # sha256 of the rows that the batch was taken from, as `DataDigest` has it
 
 
 class Provenance(CodeAndMachine):

@@ -91,7 +91,7 @@ def make_all(sweep: Sweep, store: Store, make_run: MakeRun, print_line: PrintLin
             recorded = _lock_and_record_full_disk(p.run, error, store)
             if recorded is None:
                 tally.refused += 1
-                tally.device_is_dead = device_is_dead(p.run.device)
+                tally.device_is_dead = device_is_dead(p.run.device, every=p.run.device_map == "auto")
                 continue
             outcome = recorded
         tally.count(outcome)

@@ -172,4 +172,4 @@ def _why_waiting(planned: list[Planned]) -> str:
     if not lost:
         return "its runs are being made elsewhere, or all failed"
     rates = ", ".join(dict.fromkeys(f"{p.run.variant} lr={p.run.lr:g}" for p in lost))
-    return f"{rates} failed by the machine; --retry-failed makes it again, or leave that lr out of the sweep"
+    return f"{rates} failed by the machine; --retry-failed makes it again"

@@ -55,6 +55,18 @@ def test_any_setting_of_a_run_can_name_an_arm(store):
         select("lora dtype=float16", store)
 
 
+def test_the_list_of_an_adapters_targets_is_named_in_any_order_and_one_of_a_single_word_by_that_word(store):
+    append(store.table, record(store, "lora", [0], targets=["v_proj", "q_proj"]))
+    append(store.table, record(store, "lora", [1], targets="all-linear"))
+    for text in ("[q_proj,v_proj]", "[v_proj,q_proj]"):
+        assert select(f"lora targets={text}", store).first.config.adapter["target_names"] == ["q_proj", "v_proj"]
+    for text in ("all-linear", "[all-linear]"):
+        assert select(f"lora targets={text}", store).first.config.adapter["target_names"] == ["all-linear"]
+    assert select("lora targets=all-linear eval.tasks=nano_metamath", store).first.config.eval.tasks
+    with pytest.raises(UserError, match="no finished run"):
+        select("lora targets=q_proj", store)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

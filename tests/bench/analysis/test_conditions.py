@@ -10,6 +10,7 @@ from antipasto_bench.cli.output import comparison_text
 from antipasto_bench.report.markdown import markdown
 from antipasto_bench.report.write import HTML, write_report
 from antipasto_bench.store.folders import Store
+from antipasto_bench.store.record import DataDigest, RunRecord
 from antipasto_bench.store.table import append
 
 HERE = PROVENANCE.model_copy(update={"instructions": "AVX2", "packages": {"torch": "2.13.0"}})
@@ -24,8 +25,9 @@ def sentence(store, *updates) -> str:
     """Of a table of three seeds of lora and one of ia3, made under HERE but for these updates, one a run."""
     runs = [("lora", 0), ("lora", 1), ("lora", 2), ("ia3", 0)]
     for (variant, seed), update in zip(runs, [*updates, {}, {}, {}, {}], strict=False):
-        origin = HERE.model_copy(update=update)
-        append(store.table, record(store, variant, [0, 1, seed], seed=seed, fields={"provenance": origin}))
+        fields = {name: value for name, value in update.items() if name in RunRecord.model_fields}
+        origin = HERE.model_copy(update={name: value for name, value in update.items() if name not in fields})
+        append(store.table, record(store, variant, [0, 1, seed], seed=seed, fields={**fields, "provenance": origin}))
     (section,) = compared_sections(store)
     return mixed_conditions(section.section.arms)
 
@@ -77,3 +79,59 @@ def test_the_page_and_a_comparison_of_two_arms_say_it_too(store, tmp_path):
     assert said in (store.results / HTML).read_text()
     assert said in (tmp_path / "README.md").read_text()
     assert said in comparison_text(compare_two("lora", "ia3", store), {"only_a": [], "only_b": []})
+
+
+def versions(**given: str | None) -> dict[str, object]:
+    return {"packages": {"torch": "2.13.0"} | given}
+
+
+def trained_on(digest: str, commit: str | None = None) -> dict[str, object]:
+    return {"data": {"train": DataDigest(rows=8, sha256=digest * 8, commit=commit)}}
+
+
+@pytest.mark.parametrize(
+    ("usual", "update", "said"),
+    [
+        (
+            versions(transformers="5.1"),
+            versions(transformers="5.2"),
+            "transformers 5.1 (3 runs) and 5.2 (1 run: lora r=16)",
+        ),
+        (
+            versions(bitsandbytes="0.49"),
+            versions(bitsandbytes=None),
+            "bitsandbytes 0.49 (3 runs) and none (1 run: lora r=16)",
+        ),
+        (
+            versions(transformers="5.1", lm_eval="1", tokenizers="3"),
+            {"packages": {"torch": "2.14.0", "transformers": "5.2", "lm_eval": "2", "tokenizers": "4"}},
+            "torch 2.13.0 (3 runs) and 2.14.0 (1 run: lora r=16); versions of lm_eval, tokenizers and transformers",
+        ),
+        (
+            {"kernels": {"causal-conv1d": "1.5"}},
+            {"kernels": {"causal-conv1d": None}},
+            "kernels causal-conv1d 1.5 (3 runs) and causal-conv1d none (1 run: lora r=16)",
+        ),
+        ({"processes": 1}, {"processes": 2}, "processes 1 (3 runs) and 2 (1 run: lora r=16)"),
+        ({}, {"train_rows_at_once": 4}, "rows trained at once all (3 runs) and 4 (1 run: lora r=16)"),
+        (
+            trained_on("0123abcd"),
+            trained_on("4567abcd"),
+            "digest of the training data 0123abcd (3 runs) and 4567abcd (1 run: lora r=16)",
+        ),
+    ],
+)
+def test_libraries_kernels_processes_and_training_data_are_compared(store, usual, update, said):
+    mixed = sentence(store, update, usual, usual, usual)
+    assert mixed == f"These runs were not all made alike, and results depend on it: {said}."
+
+
+def test_what_older_records_lack_and_a_commit_that_brought_the_same_rows_make_no_difference(store):
+    older = trained_on("0123abcd", commit="a") | {"processes": None}
+    newer = trained_on("0123abcd", commit="b") | {"processes": 1} | versions(accelerate="1.12")
+    assert sentence(store, older, older, newer, newer) == ""
+
+
+def test_of_many_values_three_are_named(store):
+    said = sentence(store, *({"threads": threads} for threads in (1, 2, 3, 4)))
+    assert "threads 1 (1 run) and 2 (1 run: lora r=16) and 3 (1 run: lora r=16) and 1 more (1 run)." in said

@@ -12,8 +12,9 @@ from small_runs import make
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.report.cost_text import card
-from antipasto_bench.run.costs import bytes_saved_for_backward, measure, measure_alone
+from antipasto_bench.run.costs import bytes_saved_for_backward, measure
 from antipasto_bench.run.data import load_splits
+from antipasto_bench.run.measured_costs import measure_alone
 from antipasto_bench.run.models import load_model, load_tokenizer
 from antipasto_bench.run.remeasure import remeasure_costs
 from antipasto_bench.run.shape_costs import ShapeCosts
@@ -69,11 +70,11 @@ def test_what_the_asking_process_holds_is_not_counted():
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_variant_that_trains_nothing_or_cannot_merge_has_no_such_costs():
-    costs = measure_alone(compose("sspace", {"data.calibration": 16}, "nano"))
+    costs = measure_alone(compose("sspace", {"data.calibration": 16}, "nano")).costs
     assert costs.backward_ms is costs.saved_bytes is costs.merge_s is None
     assert costs.forward_ms > 0
     assert costs.base_backward_ms > 0
-    base = measure_alone(compose("base", {}, "nano"))
+    base = measure_alone(compose("base", {}, "nano")).costs
     assert base.forward_ms is base.attach_cold_s is base.generated_tokens_per_s is None
     assert base.base_saved_bytes == costs.base_saved_bytes, "the floor is the same beside any variant"
 
@@ -81,7 +82,7 @@ def test_a_variant_that_trains_nothing_or_cannot_merge_has_no_such_costs():
 def test_a_measurement_that_fails_is_a_warning_and_no_cost(monkeypatch):
     monkeypatch.setattr("sys.executable", shutil.which("false"))
     with pytest.warns(UserWarning, match="costs of lora are not measured: exit code 1"):
-        assert measure_alone(compose("lora", {}, "nano")) == Costs()
+        assert measure_alone(compose("lora", {}, "nano")).costs == Costs()
 
 
 @pytest.mark.slow

@@ -62,3 +62,10 @@ def test_what_is_said_of_a_lost_worker_is_what_older_records_are_known_by():
     }.items():
         assert MIGRATIONS[2]({"status": "failed", "error": error})["failed_by"] == by, error
     assert "failed_by" not in MIGRATIONS[2]({"status": "ok", "error": None})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is here")
+def test_a_run_that_ran_out_of_memory_on_a_device_of_another_machine_is_recorded(tmp_path):
+    run, store = small("lora", device="cuda"), store_in(tmp_path)
+    assert record_dead_run(run, torch.OutOfMemoryError("CUDA out of memory."), store).error.startswith("out of memory")
+    assert find(store.table, run.run_id).failed_by == "machine"

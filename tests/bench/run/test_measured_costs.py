@@ -1,11 +1,13 @@
-"""Claims about costs that were measured before: once a setting, on one machine and by one code."""
+"""Claims about costs that were measured before: once a setting, on one machine, by one code and on the same data."""
 
+import polars as pl
 import pytest
 from small_runs import make, small, store_in
 
 from antipasto_bench.core import provenance
 from antipasto_bench.core.provenance import installed_versions
-from antipasto_bench.run import measured_costs
+from antipasto_bench.run import execute, measured_costs
+from antipasto_bench.run.measured_costs import costs_origin
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.store.record import Costs
 from antipasto_bench.store.table import find
@@ -92,3 +94,42 @@ def test_a_measurement_that_failed_is_not_taken_over(tmp_path, monkeypatch):
         assert record.status == "ok"
         assert record.provenance.costs is None
     assert attempts == [0, 1]
+
+
+@pytest.mark.parametrize("later", ["in one process", "in another process"])
+def test_a_file_that_was_rewritten_is_measured_anew_under_the_same_settings(later, tmp_path, measured):
+    rows, path = pl.read_parquet("benchmark/data/nano/train.parquet"), tmp_path / "train.parquet"
+    store, models = store_in(tmp_path), ModelCache()
+    given = {"data.train": str(path)}
+    rows.head(100).write_parquet(path)
+    first = made(priced("lora", **given), store, models=models)
+    assert made(priced("lora", **given, seed=1), store, models=models).base_forward_ms == 1.0
+    rows.tail(100).write_parquet(path)
+    models = models if later == "in one process" else ModelCache()
+    second = made(priced("lora", **given, seed=2, **{"eval.limit": 3}), store, models=models)
+    assert first.config.cost_key == second.config.cost_key
+    assert second.base_forward_ms == 2.0
+    for record in (first, second):
+        assert record.provenance.costs.train == record.provenance.data["train"].sha256
+    assert first.provenance.costs.train != second.provenance.costs.train
+
+
+def test_other_kernels_of_linear_attention_are_measured_anew(tmp_path, measured, monkeypatch):
+    store = store_in(tmp_path)
+    monkeypatch.setattr(execute, "has_linear_attention", lambda model: True)
+    first = made(priced("lora"), store)
+    assert made(priced("lora", seed=1), store).base_forward_ms == 1.0
+    assert first.provenance.costs.kernels == {"flash-linear-attention": None, "causal-conv1d": None}
+    real = provenance.installed_versions
+
+    def with_kernels(packages):
+        return {name: "9.9" if name == "causal-conv1d" else number for name, number in real(packages).items()}
+
+    monkeypatch.setattr(provenance, "installed_versions", with_kernels)
+    assert made(priced("lora", seed=2), store).base_forward_ms == 2.0
+
+
+def test_of_a_quantised_base_the_packages_that_quantise_it_count_too():
+    quantised = costs_origin(priced("lora", quant="4bit"), "digest", linear_attention=False).packages
+    plain = costs_origin(priced("lora"), "digest", linear_attention=False).packages
+    assert quantised.keys() - plain.keys() == {"bitsandbytes", "accelerate"}

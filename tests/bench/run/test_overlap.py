@@ -9,11 +9,13 @@ from command import SHARED
 from small_runs import make, small, store_in
 
 from antipasto_bench.core.errors import UserError
+from antipasto_bench.run import measured_costs
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.run.overlap import find_overlap, without_test_questions
 from antipasto_bench.spec.compose import compose, load_preset
 from antipasto_bench.spec.config import DataConfig, EvalConfig
+from antipasto_bench.store.record import Costs
 
 LONG = "A farmer has 20 brown hens and 30 white hens and sells each egg of theirs for 2 dollars at a fair."
 SHORT = "What is 3 + 4?"
@@ -175,3 +177,24 @@ def test_examples_that_were_drawn_before_the_check_are_drawn_again(contaminated,
     assert any(example.query == "another" for example in cache.examples(run, tokenizer))
     cache.splits_to_train(run, nano_questions())
     assert not any(example.query == "another" for example in cache.examples(run, tokenizer))
+
+
+@pytest.mark.slow
+def test_the_costs_of_base_and_adapter_are_measured_on_the_same_rows_with_a_run_and_alone(
+    tmp_path, contaminated, monkeypatch
+):
+    measured = []
+
+    def measure(run, tokenizer, splits):
+        measured.append(splits.train["query"].to_list())
+        return Costs()
+
+    monkeypatch.setattr(measured_costs, "measure", measure)
+    given = {"data.train": contaminated, "data.overlap": "drop", "steps": 2, "eval.limit": 2, "costs": True}
+    records = [make(small(variant, **given), store_in(tmp_path)).record for variant in ("base", "lora")]
+    alone = [measured_costs.measure_alone(small(variant, **given)) for variant in ("base", "lora")]
+    assert all(rows == measured[0] for rows in measured)
+    assert len(measured) == 4
+    assert "another" not in measured[0]
+    digests = {record.provenance.data["train"].sha256 for record in records} | {one.origin.train for one in alone}
+    assert len(digests) == 1

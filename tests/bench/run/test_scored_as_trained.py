@@ -1,13 +1,16 @@
 """Claims about what is scored: the model that was trained, and merged weights only where they compute the same."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from small_runs import make, small, store_in
 
 import antipasto
-from antipasto_bench.core.errors import RunFailure
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.run import execute, vllm_scoring
 from antipasto_bench.run.active_run import ActiveRun
 from antipasto_bench.run.context import RunContext
 from antipasto_bench.run.evaluate import Evaluation
@@ -18,6 +21,7 @@ from antipasto_bench.run.remeasure import remeasure
 from antipasto_bench.run.score import score
 from antipasto_bench.run.workspace import Workspace
 from antipasto_bench.store.record import RunRecord
+from antipasto_bench.store.table import find
 
 pytestmark = pytest.mark.slow
 
@@ -78,12 +82,49 @@ def test_what_cannot_be_merged_has_no_error_of_merging(tmp_path, variant, merged
     assert record.merge_error is None
 
 
-def test_vllm_does_not_score_merged_weights_that_are_far_from_what_was_trained(tmp_path):
+def test_vllm_does_not_score_merged_weights_that_are_far_from_what_was_trained(tmp_path, monkeypatch):
+    """No row says that this learning rate failed, so none is chosen without it; the trained adapter stays."""
+    monkeypatch.setattr(execute, "check_backend", lambda *arguments: None)
     given = {"dtype": "bfloat16", "eval.limit": 4, "eval.valid": "none", "eval.backend": "vllm"}
-    active, model, tokenizer, evaluation = scoring("lora", tmp_path, **given)
-    with pytest.raises(RunFailure, match=r"eval.merge_bound=0.01.*eval.backend=hf or dtype=float32") as failure:
-        score(active, model, tokenizer, evaluation)
+    run, store = small("lora", **given), store_in(tmp_path)
+    with pytest.raises(UserError, match=r"eval.merge_bound=0.01.*eval.backend=hf or dtype=float32") as failure:
+        make(run, store)
     assert "\n" not in str(failure.value)
+    assert str(failure.value).startswith(run.run_id)
+    assert find(store.table, run.run_id) is None
+    assert Workspace(store.workspace(run.run_id), run).trained() is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "by", "said"),
+    [
+        (ValueError("No available memory for the cache blocks. Try more"), "machine", "out of memory: vLLM: No avail"),
+        (
+            ValueError("To serve one request, 2 GiB KV cache is needed, which is more than there is"),
+            "machine",
+            "out of memory: vLLM: To serve",
+        ),
+        (OSError("cannot be read"), "machine", "RuntimeError: vLLM: cannot be read"),
+        (ValueError("Model architectures ['X'] are not supported for now"), "run", "vLLM: Model architectures ['X']"),
+    ],
+)
+def test_only_a_model_that_vllm_does_not_know_fails_by_itself_and_else_the_adapter_is_not_trained_again(
+    error, by, said, tmp_path, monkeypatch
+):
+    def start(*arguments, **options):
+        raise error
+
+    monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=start))
+    monkeypatch.setattr(execute, "check_backend", lambda *arguments: None)
+    monkeypatch.setattr(vllm_scoring, "free_on_gpu", lambda device: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=1))
+    run = small("lora", **{"eval.limit": 4, "eval.valid": "none", "eval.backend": "vllm"})
+    store = store_in(tmp_path)
+    assert make(run, store).status == "failed"
+    record = find(store.table, run.run_id)
+    assert record.failed_by == by
+    assert record.error.startswith(said)
+    assert (Workspace(store.workspace(run.run_id), run).trained() is not None) == (by == "machine")
 
 
 def test_forgetting_measured_again_is_that_of_the_trained_model(tmp_path):

@@ -8,8 +8,9 @@ from command import QUICK, bench, start
 from safetensors.torch import load_file
 from small_runs import make, result_of, small, store_in
 
+import antipasto
 from antipasto_bench.core.device import pinned_threads
-from antipasto_bench.run import execute
+from antipasto_bench.run import execute, export
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.table import find
 
@@ -87,3 +88,27 @@ def test_costs_are_measured_with_the_threads_of_the_run(tmp_path):
     row = json.loads(bench("list", "--json", cwd=tmp_path).stdout)
     assert row["provenance"]["costs"]["threads"] == row["provenance"]["threads"] == 1
     assert row["base_forward_ms"] > 0
+
+
+def test_an_export_is_computed_with_the_threads_of_the_run(tmp_path, monkeypatch, three_threads):
+    run, store, seen = (
+        small("lora", threads=1, steps=2, **{"eval.limit": 2, "eval.valid": "none"}),
+        store_in(tmp_path),
+        [],
+    )
+    make(run, store)
+    load_model, save_peft = export.load_model, antipasto.save_peft
+
+    def load(run):
+        seen.append(torch.get_num_threads())
+        return load_model(run)
+
+    def save(*arguments, **options):
+        seen.append(torch.get_num_threads())
+        return save_peft(*arguments, **options)
+
+    monkeypatch.setattr(export, "load_model", load)
+    monkeypatch.setattr(antipasto, "save_peft", save)
+    export.export_merged(run.run_id, tmp_path / "merged", store)
+    export.export_peft(run.run_id, tmp_path / "peft", store)
+    assert (seen, torch.get_num_threads()) == ([1, 1, 1], 3)

@@ -93,6 +93,16 @@ def test_a_run_that_could_not_be_made_on_a_dead_device_is_the_last_one_of_its_pr
     def fail(run, failed_before):
         raise UserError("model=nano: cannot be loaded (CUDA error: device-side assert triggered)")
 
-    monkeypatch.setattr("antipasto_bench.sweeps.scheduler.device_is_dead", lambda name: True)
+    monkeypatch.setattr("antipasto_bench.sweeps.scheduler.device_is_dead", lambda name, every: not every)
     tally = make_all(Sweep([small("lora"), small("ia3")]), store_in(tmp_path), fail, print, Order())
     assert (tally.refused, tally.recorded, tally.device_is_dead) == (1, 0, True)
+
+
+def test_of_a_model_that_is_spread_over_all_gpus_any_of_them_may_be_the_dead_one(tmp_path, monkeypatch):
+    def fail(run, failed_before):
+        raise UserError("model=nano: cannot be loaded (CUDA error: device-side assert triggered)")
+
+    monkeypatch.setattr("antipasto_bench.sweeps.scheduler.device_is_dead", lambda name, every=False: every)
+    runs = [small("lora", device_map="auto"), small("ia3", device_map="auto")]
+    tally = make_all(Sweep(runs), store_in(tmp_path), fail, print, Order())
+    assert (tally.refused, tally.device_is_dead) == (1, True)
