@@ -15,7 +15,7 @@ from ..spec.config import ADAPTER_WORDS
 from ..spec.grammar import parse_words
 from ..store.folders import Store
 from ..store.record import RunRecord
-from .arms import Arm, arm_of
+from .arms import Arm, arm_of, compact
 from .losses import compare_losses, loss_over_seeds, loss_table
 from .sections import finished, sections
 from .stats import Comparison, Summary, compare, summarise
@@ -59,6 +59,12 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
         UserError: one of them names nothing, or several things; or their questions are not the same.
     """
     first, second = (select(text, store) for text in (a, b))
+    rules = [arm.first.config.eval.version for arm in (first, second)]
+    if rules[0] != rules[1]:
+        raise UserError(
+            f"{a!r} and {b!r} were scored by different rules ({rules[0]} and {rules[1]}); make the older one again, or "
+            f"add eval.version={max(rules)} to both"
+        )
     if first.questions != second.questions:
         raise UserError(f"{a!r} and {b!r} were scored on different questions; compare runs of one table of the report")
     if not (first.binary and second.binary):
@@ -112,19 +118,38 @@ def select(text: str, store: Store) -> Arm:
         raise UserError(f"no finished run is {text!r}; `antipasto-bench list` shows them all")
     arms = [arm_of(members, matching, store) for members in by_arm.values()]
     if len(arms) > 1:
-        raise UserError(f"{text!r} names {len(arms)} arms ({', '.join(arm.label for arm in arms)}); add a setting")
+        raise UserError(
+            f"{text!r} names {len(arms)} arms ({', '.join(arm.label for arm in arms)}); add a setting: {_apart(arms)}"
+        )
     return arms[0]
+
+
+def _apart(arms: list[Arm]) -> str:
+    """The settings in which some arms differ, as a user types them."""
+    settings = [_settings(arm.first) for arm in arms]
+    words = {name: word for word, name in ADAPTER_WORDS.items()}
+    different = []
+    for key in dict.fromkeys(key for values in settings for key in values):
+        values = list(dict.fromkeys(compact(own.get(key)) for own in settings))
+        if len(values) > 1 and key not in ("adapter", "protocol", "seed"):
+            different.append(f"{words.get(key, key)}={'|'.join(values)}")
+    protocols = "|".join(dict.fromkeys(arm.first.protocol for arm in arms))
+    return ", ".join(different) or f"protocol={protocols}"
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    """All settings of a run by the names that users type, but for an adapter's own names of some."""
+    config = record.config.model_dump(mode="json")
+    sections = {f"{name}.{key}": value for name in ("data", "eval") for key, value in config.pop(name).items()}
+    own = {"protocol": record.protocol, "lr": record.lr, "seed": record.seed}
+    return {**config, **sections, **config["adapter"], **own}
 
 
 def _has(record: RunRecord, wanted: dict[str, Any]) -> bool:
     """Whether a run has all of the wanted settings."""
-    config = record.config.model_dump(mode="json")
-    sections = {f"{name}.{key}": value for name in ("data", "eval") for key, value in config.pop(name).items()}
-    own = {"protocol": record.protocol, "lr": record.lr, "seed": record.seed}
-    settings = config | sections | config["adapter"] | own
+    settings, adapter = _settings(record), record.config.adapter
     return all(
-        key in settings and _same(settings[key], value, ordered=key not in config["adapter"])
-        for key, value in wanted.items()
+        key in settings and _same(settings[key], value, ordered=key not in adapter) for key, value in wanted.items()
     )
 
 

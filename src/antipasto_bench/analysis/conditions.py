@@ -43,6 +43,8 @@ def _training_data(record: RunRecord) -> str:
     return "" if record.untuned or data is None else data.sha256[:8]
 
 
+_MERGED = {True: "merged", False: "unmerged"}
+
 Read = Callable[[RunRecord], str | None]
 
 # Each gives the value of a run: "" where it means nothing or older records lack it, None where it was not recorded.
@@ -56,6 +58,7 @@ CONDITIONS: dict[str, Read] = {
     "kernels": _kernels,
     "rows trained at once": _rows_at_once,
     "digest of the training data": _training_data,
+    "scored weights": lambda record: "" if record.merge_error is None else _MERGED[bool(record.scored_merged)],
 }
 
 

@@ -155,7 +155,7 @@ def export_notices(exported: MergedExport) -> list[str]:
         )
     if exported.own_settings:
         listed = ", ".join(f"{name}={value}" for name, value in exported.own_settings.items())
-        notices.append(f"its generation_config.json has settings that scoring leaves out, and others may not: {listed}")
+        notices.append(f"the generation settings of its base are left out, as in scoring: {listed}")
     return notices
 
 
@@ -241,16 +241,18 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
         shown: answers to questions of `only_a` and `only_b`.
     """
     from ..analysis.conditions import mixed_conditions
+    from ..report.markdown import batches_note
 
     c = compared.comparison
-    mixed = mixed_conditions([compared.a, compared.b])
+    arms = [compared.a, compared.b]
+    notes = [note for note in (mixed_conditions(arms), batches_note(arms)) if note]
     lines = [
         _arm_line("A", compared.a, compared.summaries[0]),
         _arm_line("B", compared.b, compared.summaries[1]),
         f"A - B  {100 * c.difference:+.1f} points (95 %: {100 * c.low:+.1f} to {100 * c.high:+.1f}), p = {c.p:.2g}, "
         f"{c.questions} questions",
         f"right in A and wrong in B: {len(compared.only_a)}; right in B and wrong in A: {len(compared.only_b)}",
-        *([mixed] if mixed else []),
+        *notes,
     ]
     if compared.loss is not None:
         lines.append(_loss_line(compared.loss))

@@ -20,7 +20,7 @@ from ..spec.config import BASE, RunConfig
 from ..store.folders import Store
 from ..store.record import RunRecord
 from ..store.table import find
-from .generation_settings import dropped_settings
+from .generation_settings import dropped_settings, only_needed_settings
 from .models import load_model, model_source
 from .score import SAMPLE_TEXTS, SAMPLE_TOKENS
 from .text_batches import text_batches
@@ -92,7 +92,8 @@ def export_merged(run_id: str, folder: Path, store: Store, dtype: str | None = N
                 antipasto.detach(antipasto.merge(model), keep_merged=True)
             if dtype != run.dtype:
                 model.to(rounded_to)
-            model.save_pretrained(partial)
+            with only_needed_settings(model):  # others would answer otherwise than was scored
+                model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
     except antipasto.AdapterError as problem:
         raise UserError(str(problem)) from problem

@@ -46,6 +46,23 @@ def test_an_arm_is_named_by_its_settings_and_a_run_by_its_id(store):
     assert select(one.run_id, store).records == [one]
 
 
+def test_an_error_about_several_arms_names_the_settings_that_tell_them_apart(store):
+    append(store.table, record(store, "hra", [0], **{"eval.limit": 8}))
+    append(store.table, record(store, "hra", [0], **{"eval.limit": 4}))
+    with pytest.raises(UserError, match=r"names 2 arms \(hra, hra\); add a setting: eval\.limit=(8\|4|4\|8)$"):
+        select("hra", store)
+    with pytest.raises(UserError, match=r"add a setting: rotate_basis=(V\|U|U\|V)$"):
+        select("antipasto", store)
+
+
+def test_rows_of_different_scoring_rules_are_not_compared(store):
+    older = record(store, "lora", [0, 1], seed=7, steps=7)
+    older.config = older.config.model_copy(update={"eval": older.config.eval.model_copy(update={"version": 1})})
+    append(store.table, older)
+    with pytest.raises(UserError, match=r"scored by different rules \(1 and 2\); make the older one again"):
+        compare_two(older.run_id, "lora steps=300", store)
+
+
 def test_any_setting_of_a_run_can_name_an_arm(store):
     append(store.table, record(store, "lora", [0], dtype="bfloat16"))
     append(store.table, record(store, "lora", [1], **{"data.max_length": 64}))

@@ -38,6 +38,12 @@ def test_runs_that_were_made_alike_have_no_sentence(store):
     assert "made alike" not in text
 
 
+def test_rows_of_merged_and_of_unmerged_weights_are_told_apart(store):
+    merged, unmerged = {"merge_error": 0.009, "scored_merged": True}, {"merge_error": 0.02, "scored_merged": False}
+    said = sentence(store, merged, merged, unmerged)
+    assert "scored weights merged (2 runs) and unmerged (1 run: lora r=16)" in said
+
+
 @pytest.mark.parametrize(
     ("update", "said"),
     [
