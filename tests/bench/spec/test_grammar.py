@@ -10,9 +10,7 @@ from antipasto_bench.spec.config import DataConfig, EvalConfig, RunConfig
 from antipasto_bench.spec.grammar import TEXT, parse_words
 
 
-@pytest.mark.parametrize(
-    "text", ["1.0", "1234567", "0123", "1e5", "2024-01-01", "2024-99-01", "12" * 20, "true", "1_0"]
-)
+@pytest.mark.parametrize("text", ["1.0", "1234567", "0123", "1e5", "2024-01-01", "2024-99-01", "12" * 20, "true"])
 @pytest.mark.parametrize("key", ["revision", "data.revision", "eval.revision"])
 def test_a_revision_is_the_text_that_was_typed(key, text):
     _, axes = parse_words([f"{key}={text},main"])
