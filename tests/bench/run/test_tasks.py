@@ -138,7 +138,7 @@ def in_order(dataset):
     return dataset.select(sorted(range(len(dataset)), key=lambda row: -row))
 
 def two(dataset):
-    return dataset.select([7, 6])
+    return dataset.select([7, 5])
 """
 
 
