@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -24,10 +24,12 @@ _ANSWER = re.compile(r"The answer is:?\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$")
 
 
 def normal_form(text: str) -> str:
-    """A text without differences that are none to a reader: of Unicode form (NFKC), case, and white space."""
+    """A text without differences that no reader sees: of Unicode form (NFKC), case, white space, and characters
+    without a width of their own (category Cf, such as U+200B)."""
     if text.isascii():  # most are, and their Unicode form is one
         return " ".join(text.lower().split())
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    visible = "".join(each for each in unicodedata.normalize("NFKC", text) if unicodedata.category(each) != "Cf")
+    return " ".join(visible.casefold().split())
 
 
 def question_hash(question: str) -> str:
@@ -108,10 +110,13 @@ class Splits:
     places: list[int]  # of each row to train on, among all
     valid_commit: str | None = None  # of a hub set that the validation questions were read from
 
-    def without(self, rows: Set[int]) -> Splits:
-        """The same without some of the rows to train on, given by their index in `train`."""
-        left = [index for index in range(len(self.train)) if index not in rows]
-        return replace(self, train=self.train[left], places=[self.places[index] for index in left])
+    def only(self, rows: Sequence[int]) -> Splits:
+        """The same with some of the rows to train on, given by their index in `train`."""
+        return replace(self, train=self.train[rows], places=[self.places[row] for row in rows])
+
+    def first(self, count: int | None) -> Splits:
+        """The same with the first rows to train on; with all where None."""
+        return replace(self, train=self.train.head(count or len(self.train)), places=self.places[:count])
 
 
 def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
@@ -144,10 +149,10 @@ def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
         derived = [text for text in texts if normal_form(text) in held]
         trained = ~(rows["query"].is_in(derived) | rows["original_question"].is_in(derived))
         rows, places = rows.filter(trained), trained.arg_true().to_list()
-    rows = rows.select(*TRAIN_FIELDS, "original_question").head(data.limit or len(rows))
+    rows = rows.select(*TRAIN_FIELDS, "original_question")
     if rows.is_empty():
         raise UserError(f"{data.train}: every row was held out for validation; lower eval.valid_limit")
-    return Splits(rows, valid, source.origin, places[: len(rows)], valid_commit)
+    return Splits(rows, valid, source.origin, places, valid_commit).first(data.limit)
 
 
 def _hold_out(rows: pl.DataFrame, limit: int, name: str) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,7 @@ from .tasks import (
     check_references,
     drop_repeated_questions,
     load_tasks,
+    question_texts,
     quiet,
     task_manager,
     task_with_questions,
@@ -108,23 +110,50 @@ class Evaluation:
             else:
                 headline = [task_with_questions(manager, first, test.frame)]
             self.test = headline + [task for name in others for task in load_tasks(manager, name)]
-            self.valid = [] if valid is None else [task_with_questions(manager, first, valid.select(QUESTION_FIELDS))]
             for task in self.test:
                 own = config.data is None or task not in headline
                 check_references(task, f"eval.tasks={task.task_name}" if own else str(config.data))
-            for task in self.valid:
-                check_references(task, f"eval.valid={config.valid}")
-            self.repeated = {task.task_name: drop_repeated_questions(task) for task in self.test}
+            self.valid = self._valid_tasks(manager, valid)
+            with templates_compiled_once():
+                self.repeated = {task.task_name: drop_repeated_questions(task) for task in self.test}
+        self._manager = manager
         self.commits = {task.task_name: commit_of(task.dataset) for task in self.test}  # of hub sets
         if test is not None:
             self.commits[headline[0].task_name] = test.origin.commit
 
+    def _valid_tasks(self, manager: Any, valid: pl.DataFrame | None) -> list[Any]:
+        if valid is None:
+            return []
+        task = task_with_questions(manager, self.config.tasks[0], valid.select(QUESTION_FIELDS))
+        check_references(task, f"eval.valid={self.config.valid}")
+        return [task]
+
+    def validate_on(self, valid: pl.DataFrame | None) -> None:
+        """Score other questions as the validation split; None for no such split.
+
+        Raises:
+            UserError: a reference that holds no number.
+        """
+        with quiet():
+            self.valid = self._valid_tasks(self._manager, valid)
+
     @property
     def test_questions(self) -> list[str]:
-        """The questions that are scored, of those tasks whose documents have a text of that name."""
-        scored = (document for task in self.test for document in list(task.eval_docs)[: self.config.limit])
-        texts = (document.get("question") for document in scored if isinstance(document, Mapping))
-        return [text for text in texts if isinstance(text, str)]
+        """The texts of the questions that are scored: see `question_texts`. Of a task without any, a warning."""
+        texts = []
+        with templates_compiled_once():
+            for task in self.test:
+                for document in list(task.eval_docs)[: self.config.limit]:
+                    of_document = question_texts(task, document)
+                    if not of_document:
+                        warnings.warn(
+                            f"eval.tasks={task.task_name}: its documents have no text of a question; data.overlap is "
+                            "not checked for them",
+                            stacklevel=2,
+                        )
+                        break
+                    texts += of_document
+        return texts
 
     def try_backend(self, model: Any, tokenizer: Any) -> None:
         """Generate one short answer, with a backend that not every model works with.

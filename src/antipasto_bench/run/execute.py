@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -42,6 +42,7 @@ from .forgetting import measure_general_loss, texts_digest
 from .heldout_loss import measure_heldout_losses, with_losses
 from .measured_costs import set_costs
 from .models import has_linear_attention, loading_packages, model_commit
+from .overlap import validation_in_words, validation_without_test_questions
 from .score import score, set_scores
 from .workspace import Workspace
 
@@ -221,16 +222,24 @@ def _write_answers(active: ActiveRun, scores: dict[str, SplitScores]) -> None:
 
 
 def _without_test_questions(active: ActiveRun, splits: Splits, evaluation: Evaluation) -> tuple[Splits, dict[str, int]]:
-    """The splits as `data.overlap` allows them, and how many training rows held test questions, by kind."""
-    run = active.run
-    if run.variant == BASE and run.data.overlap != "drop":  # it is not trained: nothing is refused
-        return splits, {}
-    allowed, overlap = active.context.models.splits_to_train(run, evaluation.test_questions)
-    if run.variant == BASE:  # its costs are measured on the rows that the adapters' are
-        return allowed, {}
-    if any(overlap.counts.values()):
-        active.context.progress.note(f"data.overlap={run.data.overlap}: {overlap.in_words()}")
-    return allowed, overlap.counts
+    """The splits as `data.overlap` allows them, and how many of their rows held test questions, by kind.
+
+    `evaluation` scores the validation questions that are left.
+    """
+    run, questions = active.run, evaluation.test_questions
+    valid, copies = validation_without_test_questions(splits.valid, questions, run)
+    counts, notes = {"validation": copies}, [validation_in_words(copies)] if copies else []
+    trains = run.variant != BASE
+    if trains or run.data.overlap == "drop":  # costs of the base are measured on the rows that the adapters' are
+        splits, overlap = active.context.models.splits_to_train(run, questions)
+        counts |= overlap.counts if trains else {}
+        notes += [overlap.in_words()] if trains and any(overlap.counts.values()) else []
+    for note in notes:
+        active.context.progress.note(f"data.overlap={run.data.overlap}: {note}")
+    if copies:
+        evaluation.validate_on(valid)
+        splits = replace(splits, valid=valid)
+    return splits, counts
 
 
 def _general_texts(run: RunConfig) -> list[str] | None:

@@ -70,8 +70,9 @@ def measure_alone(run: RunConfig) -> MeasuredCosts:
     Raises:
         UserError: the run cannot be made as asked.
     """
-    splits = load_splits(run.data, run.eval)
-    if run.data.overlap == "drop":
+    drops = run.data.overlap == "drop"  # before the first of `data.limit` rows is counted
+    splits = load_splits(run.data.model_copy(update={"limit": None}) if drops else run.data, run.eval)
+    if drops:
         questions = Evaluation(run.eval, splits.valid).test_questions
         splits, _ = without_test_questions(splits, questions, run.data)
     costs = measure(run, load_tokenizer(run), splits)

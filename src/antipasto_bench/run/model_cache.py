@@ -70,9 +70,13 @@ class ModelCache:
         return self._loaded.model, self._loaded.tokenizer
 
     def splits(self, run: RunConfig) -> Splits:
+        """The run's splits as `load_splits` gives them."""
+        return self._all_rows(run).first(run.data.limit)
+
+    def _all_rows(self, run: RunConfig) -> Splits:
         settings = (run.data, run.eval)
         if self._splits is None or self._splits[0] != settings:
-            self._splits = (settings, load_splits(run.data, run.eval))
+            self._splits = (settings, load_splits(run.data.model_copy(update={"limit": None}), run.eval))
         return self._splits[1]
 
     def splits_to_train(self, run: RunConfig, questions: Sequence[str]) -> tuple[Splits, Overlap]:
@@ -82,7 +86,7 @@ class ModelCache:
         """
         settings = (run.data, run.eval)
         if self._to_train is None or self._to_train[0] != settings:
-            self._to_train = (settings, without_test_questions(self.splits(run), questions, run.data))
+            self._to_train = (settings, without_test_questions(self._all_rows(run), questions, run.data))
             self._examples = {key: value for key, value in self._examples.items() if key[2:4] != settings}
         return self._to_train[1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ from ..core.compat import task_settings
 from ..core.errors import UserError, first_line
 from ..core.paths import benchmark_dir, locate
 from ..store.items import headline_of
-from .data import first_of_each
+from .data import normal_form
 from .hub_sets import check_commit, is_hub_id, resolved_commit
 
 BY_VALUE = "given-answer"  # the filter that reads references as numbers; benchmark/tasks/gsm8k_metamath says how
@@ -73,6 +73,11 @@ def _at_revision(manager: Any, name: str, revision: str) -> Any:
 
     values = task_settings(manager, name)
     source = values.get("dataset_path")
+    if name in manager.all_groups or name in manager.all_tags:
+        raise UserError(
+            f"eval.revision={revision}: eval.tasks={name} is a group of tasks, which can have questions of several hub "
+            "sets; make one of its tasks the first of eval.tasks, or leave out eval.revision"
+        )
     own_code = "class" in values or values.get("custom_dataset") is not None
     if own_code or not isinstance(source, str) or not is_hub_id(source) or locate(source) is not None:
         raise UserError(
@@ -89,27 +94,61 @@ def _at_revision(manager: Any, name: str, revision: str) -> Any:
 
 
 def drop_repeated_questions(task: Any) -> int:
-    """Leave out each question of a task that generates whose prompt an earlier one has too, in normal form.
+    """Leave out each question of a task that an earlier one equals as it is put to the model.
+
+    In a task that generates, two are equal whose prompts have one normal form. Elsewhere their choices and targets must
+    be equal too, to the letter.
 
     Returns:
         how many were left out: each would have counted twice.
     """
-    if getattr(task, "OUTPUT_TYPE", None) != "generate_until":  # where the choices to an equal question may differ
-        return 0
     documents = task.eval_docs
-    places, pair = first_of_each(str(task.doc_to_text(document)) for document in documents)
-    if pair is None:
+    first: dict[Hashable, int] = {}
+    for place, document in enumerate(documents):
+        first.setdefault(_as_put(task, document), place)
+    repeated = len(documents) - len(first)
+    if not repeated:
         return 0
-    split = task.config.test_split if task.has_test_docs() else task.config.validation_split
-    if len(task.dataset[split]) != len(documents):
-        warnings.warn(
-            f"{task.task_name}: questions that come twice count twice; its own code chooses them", stacklevel=2
-        )
-        return 0
-    task.dataset[split] = task.dataset[split].select(places)
-    repeated = len(documents) - len(places)
+    places = list(first.values())
+    left = documents.select(places) if hasattr(documents, "select") else [documents[place] for place in places]
+    tested = task.has_test_docs()
+    split = task.config.test_split if tested else task.config.validation_split
+    # Else its own code chooses them, which can leave out and reorder what is in `task.dataset`.
+    if task.config.process_docs is None and split in (task.dataset or {}):
+        task.dataset[split] = left  # few-shot examples can be drawn from it too
+    setattr(task, "test_docs" if tested else "validation_docs", lambda: left)
     warnings.warn(f"{task.task_name}: {repeated} questions come twice and count once", stacklevel=2)
     return repeated
+
+
+def _as_put(task: Any, document: Any) -> Hashable:
+    """What two documents have in common that ask one question."""
+    prompt = task.doc_to_text(document)
+    shown = normal_form(prompt) if isinstance(prompt, str) else prompt  # a number where the choices are the prompts
+    kind = getattr(task, "OUTPUT_TYPE", None)
+    if kind == "generate_until":
+        return str(shown)
+    if task.config.doc_to_choice is not None:
+        choices = task.doc_to_choice(document)
+    else:  # a task in code of its own may keep them anywhere in its document
+        choices = document if kind == "multiple_choice" else None
+    return repr((shown, choices, task.doc_to_target(document)))
+
+
+def question_texts(task: Any, document: Any) -> list[str]:
+    """What the question of a document can be recognised by in other texts.
+
+    Its `question` where it has a text of that name. Else its prompt, and of its own texts the longest that stands
+    in the prompt, which is the question without a task's words around it. Empty where the prompt is no text.
+    """
+    fields = document if isinstance(document, Mapping) else {}
+    if isinstance(question := fields.get("question"), str) and question.strip():
+        return [question]
+    prompt = task.doc_to_text(document)
+    if not isinstance(prompt, str) or not prompt.strip():
+        return []
+    own = [value for value in fields.values() if isinstance(value, str) and value.strip() and value.strip() in prompt]
+    return list(dict.fromkeys([prompt, *([max(own, key=len)] if own else [])]))
 
 
 def task_with_questions(manager: Any, name: str, questions: pl.DataFrame) -> Any:

@@ -46,8 +46,8 @@ class DataConfig(_Strict):
     revision: Annotated[str | None, Counts(older=None)] = Field(None, description="branch, tag or commit of a hub set")
     overlap: Annotated[Literal["refuse", "drop", "refuse-copies", "allow"], Counts(older="allow")] = Field(
         "refuse",
-        description="training rows that share a question or 13 words in a row with a test question: refuse the data, "
-        "drop those rows, refuse only whole copies, or allow all",
+        description="training rows that share a question or 13 words in a row with a test question, and validation "
+        "questions that are one: refuse the data, drop those rows, refuse only whole copies, or allow all",
     )
     limit: int | None = Field(None, ge=1, description="use only this many rows")
     max_length: Annotated[int, TRAINING] = Field(512, ge=8, description="longer examples, in tokens, are left out")

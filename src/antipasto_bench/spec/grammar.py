@@ -10,11 +10,18 @@ import yaml
 
 from ..core.errors import UserError
 
+# Settings that are text: what YAML would read as a number or a date (a tag 1.0, forty digits, a folder 2024) is not.
+TEXT = (
+    "model", "revision", "device", "data.train", "data.split", "data.revision", "eval.data", "eval.revision",
+    "eval.valid", "eval.general",
+)  # fmt: skip
+
 
 def parse_words(words: Iterable[str]) -> tuple[list[str], dict[str, list[Any]]]:
     """Split a command's words into variants and `key=value[,value...]` axes.
 
     Commas separate the values of a sweep; inside brackets they belong to one list: `targets=[q_proj,v_proj]`.
+    Values are read as YAML; of `TEXT`, only `null` and quotes are.
     """
     variants: list[str] = []
     axes: dict[str, list[Any]] = {}
@@ -27,7 +34,7 @@ def parse_words(words: Iterable[str]) -> tuple[list[str], dict[str, list[Any]]]:
         elif key in axes:
             raise UserError(f"{key} is given twice; write {key}=a,b to sweep over two values")
         else:
-            axes[key] = [_value(part, word) for part in _split(text)]
+            axes[key] = [_value(part, word, key) for part in _split(text)]
     return variants, axes
 
 
@@ -35,8 +42,11 @@ def _split(text: str) -> list[str]:
     return re.split(r",(?![^\[]*\])", text)
 
 
-def _value(text: str, word: str) -> Any:
+def _value(text: str, word: str, key: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
+        if key in TEXT:
+            return text
         raise UserError(f"cannot read the value in {word!r}") from error
+    return text if key in TEXT and not isinstance(value, str | list | dict | None) else value

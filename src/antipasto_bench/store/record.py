@@ -58,7 +58,7 @@ class Provenance(CodeAndMachine):
     data: dict[str, DataDigest] = Field(default_factory=dict)  # train, valid, test:TASK, general
     eval_batch_size: int | str | None = None  # questions at once, as it was in the end
     generation_settings_dropped: dict[str, Any] = Field(default_factory=dict)  # of the model's own, left out of scoring
-    test_overlap: dict[str, int] = Field(default_factory=dict)  # training rows that hold test questions, by kind
+    test_overlap: dict[str, int] = Field(default_factory=dict)  # rows that hold test questions, by kind
     costs: CostsOrigin | None = None  # older records lack it where the run itself measured them
     measured_again: GitState | None = None  # the code of a later measurement of forgetting
 

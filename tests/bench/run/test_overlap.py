@@ -12,7 +12,7 @@ from antipasto_bench.core.errors import UserError
 from antipasto_bench.run import measured_costs
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.model_cache import ModelCache
-from antipasto_bench.run.overlap import find_overlap, without_test_questions
+from antipasto_bench.run.overlap import find_overlap, validation_without_test_questions, without_test_questions
 from antipasto_bench.spec.compose import compose, load_preset
 from antipasto_bench.spec.config import DataConfig, EvalConfig
 from antipasto_bench.store.record import Costs
@@ -60,6 +60,81 @@ def test_letters_beyond_ascii_are_words_in_any_unicode_form():
     question = "Café Größe " + " ".join(f"w{i}" for i in range(11))
     row = "“cafe\u0301” GRÖSSE, " + " ".join(f"W{i}" for i in range(11)) + " more"
     assert find_overlap(frame([(row, row)]), [question]).shared == {0}
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["What is 3 + 4", "\u200bWhat is 3 + 4?", "what\u00ad is 3 + 4 ?", "“What is: 3 + 4?”", "**What is 3 + 4?**"],
+)
+def test_a_row_of_the_same_words_is_a_copy_whatever_its_punctuation(row):
+    assert find_overlap(frame([(row, "Other")]), [SHORT]).counts == {"copies": 1, "shared_13_grams": 0}
+
+
+@pytest.mark.parametrize(
+    ("question", "row"),
+    [
+        ("What is 3 + 4?", "What is 3 - 4?"),
+        ("What is 1.5 of it?", "What is 15 of it?"),
+        ("What is 5!", "What is 5?"),
+        ("What is (2 + 3) * 4?", "What is 2 + 3 * 4?"),
+        ("If Tom has 3 - 4 apples, how many does he owe?", "If Tom has 3 + 4 apples, how many does he owe?"),
+    ],
+)
+def test_another_sign_is_another_question(question, row):
+    assert find_overlap(frame([(row, row)]), [question]).counts == {"copies": 0, "shared_13_grams": 0}
+
+
+@pytest.mark.parametrize("before", range(9))
+@pytest.mark.parametrize("length", [7, 8, 12])
+def test_a_whole_question_of_eight_words_in_a_longer_row_overlaps_and_one_of_seven_does_not(before, length):
+    question = " ".join(f"w{i}" for i in range(length))
+    row = " ".join([*(f"x{i}" for i in range(before)), question.upper() + ",", "y"])
+    assert find_overlap(frame([(row, row)]), [question]).shared == ({0} if length >= 8 else set())
+    part = row.replace(f"W{length - 1},", "z")
+    assert find_overlap(frame([(part, part)]), [question]).shared == set()
+
+
+def test_a_response_that_restates_a_question_overlaps():
+    rows = frame([("Other", "Other")] * 2).with_columns(response=pl.Series(["7.", f"As to this: {LONG} It is 7."]))
+    assert find_overlap(rows, [LONG]).counts == {"copies": 0, "shared_13_grams": 1}
+
+
+def test_rows_are_dropped_before_the_limit_is_taken(tmp_path):
+    rows = [ROWS[2], ROWS[0], ROWS[1], ("A", "A"), ("B", "B"), ROWS[3]]
+    splits, data = splits_of(tmp_path, rows, overlap="drop")
+    allowed, overlap = without_test_questions(splits, [LONG, SHORT], data.model_copy(update={"limit": 2}))
+    assert allowed.places == [1, 3]
+    assert overlap.counts == {"copies": 1, "shared_13_grams": 1}, "the last row was not come to"
+    splits, data = splits_of(tmp_path, rows[1:], limit=1)
+    allowed, overlap = without_test_questions(splits, [LONG, SHORT], data)
+    assert (allowed.places, sum(overlap.counts.values())) == ([0], 0)
+
+
+VALID = pl.DataFrame({"question": ["what is 3 + 4", LONG[:-1], "Other"], "answer": ["#### 7"] * 3})
+
+
+@pytest.mark.parametrize(
+    ("setting", "left"), [("refuse", None), ("refuse-copies", None), ("drop", [2]), ("allow", [0, 1, 2])]
+)
+@pytest.mark.parametrize("variant", ["base", "lora"])
+def test_validation_questions_of_the_test_are_refused_dropped_or_counted(setting, left, variant):
+    run = small(variant, **{"data.overlap": setting, "eval.valid": "holdout"})
+    if left is None:
+        with pytest.raises(UserError) as error:
+            validation_without_test_questions(VALID, [LONG, SHORT], run)
+        assert str(error.value) == (
+            "eval.valid=holdout: 2 validation questions are copies of test questions; the first is 'what is 3 + 4'; "
+            "write data.overlap=drop to leave them out, or data.overlap=allow"
+        )
+        return
+    valid, count = validation_without_test_questions(VALID, [LONG, SHORT], run)
+    assert valid is not None
+    assert count == 2
+    assert valid.equals(VALID[left])
+    if setting == "drop":
+        with pytest.raises(UserError, match="every validation question is a test question"):
+            validation_without_test_questions(VALID[:2], [LONG, SHORT], run)
+    assert validation_without_test_questions(None, [LONG, SHORT], run) == (None, 0)
 
 
 def test_overlap_is_refused_with_the_count_the_line_and_what_to_type(tmp_path):
@@ -155,6 +230,7 @@ def test_a_run_refuses_drops_or_counts_test_questions_and_records_how_many(tmp_p
         assert record.provenance is not None
         overlap = record.provenance.test_overlap
         assert overlap["copies"] == 2
+        assert overlap["validation"] == 0
         assert record.provenance.data["train"].rows == 202 - 10 - sum(overlap.values()), "ten are held out"
         counted.append(overlap)
     assert counted[0] == counted[1], "the second run of a process counts what the first dropped"
@@ -168,6 +244,33 @@ def test_only_questions_that_are_scored_count_and_the_count_is_said(tmp_path, co
     assert record is not None
     assert record.provenance is not None
     assert record.provenance.test_overlap["copies"] == 1
+
+
+@pytest.mark.slow
+def test_a_run_is_not_validated_on_test_questions_unless_it_is_allowed(tmp_path):
+    rows = [{"query": f"What is {i}+1?", "response": f"{i + 1}.\nThe answer is: {i + 1}"} for i in range(30)]
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"data.train": str(train), "eval.valid": "holdout", "eval.data": str(test)}
+    plain = small("lora", **given)
+    held = load_splits(plain.data, plain.eval).valid
+    assert held is not None
+    tested = held["question"][:3].to_list()
+    test.write_text("".join(json.dumps({"question": q, "answer": "#### 1"}) + "\n" for q in tested))
+    store = store_in(tmp_path)
+    for variant in ("base", "lora"):
+        with pytest.raises(UserError, match=r"eval\.valid=holdout: 3 validation questions are copies"):
+            make(small(variant, **given), store)
+        for setting, left in (("drop", 7), ("allow", 10)):
+            record = make(small(variant, **given, **{"data.overlap": setting}), store).record
+            assert record is not None
+            assert record.provenance is not None
+            assert record.provenance.test_overlap["validation"] == 3
+            assert record.provenance.data["valid"].rows == left
+            items = pl.read_parquet(store.items(record.run_id)).filter(split="valid")
+            assert items["doc_id"].n_unique() == left
+    with pytest.raises(UserError, match=rf"eval\.valid={test}: 3 validation questions are copies of test questions"):
+        make(small("lora", **given | {"eval.valid": str(test)}), store)
 
 
 @pytest.mark.slow

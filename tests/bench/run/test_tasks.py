@@ -105,6 +105,89 @@ def test_a_question_that_a_task_itself_has_twice_counts_once(tmp_path, monkeypat
     assert evaluation.test_questions == ["Who?", "What?", "Where?"]
 
 
+def project(tmp_path, monkeypatch, name, text, questions):
+    folder = tmp_path / "benchmark" / "tasks" / name
+    folder.mkdir(parents=True)
+    (tmp_path / "benchmark" / "presets").mkdir()
+    (folder / f"{name}.yaml").write_text(text)
+    (folder / "questions.py").write_text(questions)
+    monkeypatch.chdir(tmp_path)
+
+
+CHOICES = """
+task: choices
+custom_dataset: !function questions.load
+process_docs: !function questions.in_order
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{problem}}\\nChoose:"
+doc_to_target: gold
+doc_to_choice: options
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+OPTIONS = """
+from datasets import Dataset, DatasetDict
+
+ROWS = [("Who?", ["a", "b"], 0), ("Who?", ["a", "c"], 0), ("What?", ["a", "b"], 1), ("who? ", ["a", "b"], 0),
+        ("Who?", ["a", "b"], 1), ("Where?", ["A", "b"], 1), ("Where?", ["a", "b"], 1), ("What?", ["a", "b"], 1)]
+
+def load(**metadata):
+    return DatasetDict({"test": Dataset.from_list([{"problem": q, "options": o, "gold": g} for q, o, g in ROWS])})
+
+def in_order(dataset):
+    return dataset.select(sorted(range(len(dataset)), key=lambda row: -row))
+
+def two(dataset):
+    return dataset.select([7, 5])
+"""
+
+
+def test_documents_to_choose_from_count_once_where_their_choices_and_target_are_equal_too(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch, "choices", CHOICES, OPTIONS)
+    with pytest.warns(UserWarning, match="choices: 2 questions come twice and count once"):
+        evaluation = Evaluation(EvalConfig(tasks=("choices",), valid="none"), None)
+    (task,) = evaluation.test
+    left = [(doc["problem"], *doc["options"], doc["gold"]) for doc in task.eval_docs]
+    assert left == [
+        ("What?", "a", "b", 1), ("Where?", "a", "b", 1), ("Where?", "A", "b", 1), ("Who?", "a", "b", 1),
+        ("who? ", "a", "b", 0), ("Who?", "a", "c", 0),
+    ]  # fmt: skip
+    assert evaluation.repeated == {"choices": 2}
+
+
+def test_a_task_that_generates_and_reorders_loses_its_repeated_questions_alone(tmp_path, monkeypatch):
+    reorder = "\n\ndef in_order(dataset):\n    return dataset.select(range(len(dataset) - 1, -1, -1))\n"
+    text = TASK.format(kind="generate_until") + "process_docs: !function questions.in_order\n"
+    project(tmp_path, monkeypatch, "repeated", text, QUESTIONS + reorder)
+    with pytest.warns(UserWarning, match="repeated: 2 questions come twice"):
+        evaluation = Evaluation(EvalConfig(tasks=("repeated",), valid="none"), None)
+    assert [document["question"] for document in evaluation.test[0].eval_docs] == ["What?", "Where?", "who? "]
+
+
+def test_documents_without_a_question_are_recognised_by_their_prompt_and_its_longest_part(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch, "choices", CHOICES.replace("in_order", "two"), OPTIONS)
+    evaluation = Evaluation(EvalConfig(tasks=("choices",), valid="none"), None)
+    assert evaluation.test_questions == ["What?\nChoose:", "What?", "Where?\nChoose:", "Where?"]
+
+
+def test_a_prompt_that_is_no_text_is_not_compared_with_training_rows_and_said_to_be(tmp_path, monkeypatch):
+    text = CHOICES.replace("in_order", "two").replace('"{{problem}}\\nChoose:"', "gold")
+    project(tmp_path, monkeypatch, "choices", text, OPTIONS)
+    evaluation = Evaluation(EvalConfig(tasks=("choices",), valid="none"), None)
+    said = r"eval\.tasks=choices: .* no text of a question; data\.overlap is not checked"
+    with pytest.warns(UserWarning, match=said):
+        assert evaluation.test_questions == []
+
+
+def test_a_group_of_tasks_has_no_revision_and_is_said_to_be_a_group(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch, "repeated", TASK.format(kind="generate_until"), QUESTIONS)
+    folder = tmp_path / "benchmark" / "tasks" / "repeated"
+    (folder / "many.yaml").write_text("group: many\ntask: [repeated]\n")
+    with pytest.raises(UserError, match=r"^eval\.revision=main: eval\.tasks=many is a group of tasks") as error:
+        Evaluation(EvalConfig(tasks=("many",), revision="main", valid="none"), None)
+    assert "no hub set" not in str(error.value)
+
+
 def test_an_unknown_task_names_the_nearest():
     with pytest.raises(UserError, match="lm-eval has no task of that name; did you mean 'gsm8k_metamath'"):
         Evaluation(EvalConfig(tasks=("gsm8k_metamaht",)), None)
