@@ -114,9 +114,10 @@ def _require_other_batches(batch_sizes: tuple[int, int], questions: int) -> None
     first, second = (min(size, questions) for size in batch_sizes)
     if first != second:
         return
-    given = f"--batch-sizes={batch_sizes[0]},{batch_sizes[1]}: both answer {questions} questions {first} at once"
+    sizes = f"--batch-sizes={batch_sizes[0]},{batch_sizes[1]}"
     if questions == 1:
-        raise UserError(f"{given}, which compares nothing; write a --limit of 2 or more")
+        raise UserError(f"{sizes}: one question has no other batch to compare; write a --limit of 2 or more")
+    given = f"{sizes}: both answer {questions} questions {first} at once"
     larger = max(first, 2)
     raise UserError(f"{given}, which compares nothing; write --batch-sizes {larger // 2},{larger}")
 

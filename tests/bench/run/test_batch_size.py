@@ -172,7 +172,7 @@ def test_noise_counts_the_answers_that_change_with_the_batch(tmp_path, variant):
         ((13, 48), None, "both answer 12 questions 12 at once, which compares nothing; write --batch-sizes 6,12"),
         ((4, 4), None, "both answer 12 questions 4 at once, which compares nothing; write --batch-sizes 2,4"),
         ((1, 1), None, "both answer 12 questions 1 at once, which compares nothing; write --batch-sizes 1,2"),
-        ((8, 48), 1, "both answer 1 questions 1 at once, which compares nothing; write a --limit of 2 or more"),
+        ((8, 48), 1, "one question has no other batch to compare; write a --limit of 2 or more"),
     ],
 )
 def test_noise_refuses_two_sizes_that_make_the_same_batches(twelve_answered, sizes, limit, said):

@@ -172,7 +172,7 @@ def test_the_batch_sizes_of_all_processes_are_recorded(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     (row,) = read_table(store.table).to_dicts()
-    assert row["provenance"]["eval_batch_size"] == "10 (process 1: 5) (valid: 5)"
+    assert json.loads(row["provenance"])["eval_batch_size"] == "10 (process 1: 5) (valid: 5)"
 
 
 PROBLEM = """
