@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..core.files import write_bytes
-from .batch_in_hand import UnfinishedBatch
+from ..core.signals import Interrupted
+from .batch_in_hand import NOTE_S, UnfinishedBatch
 from .generation_settings import draws
 
 
@@ -28,7 +31,7 @@ class AnswerLog:
     def __init__(self, path: Path, model: str) -> None:
         """
         Args:
-            model: names the model with its adapter; a file of another one is begun anew.
+            model: names the model with its adapter, and whether that is merged; a file of another one is begun anew.
         """
         self.path = path
         self.batch_size: int | None = None  # to go on with, where it is not the configured one
@@ -64,6 +67,8 @@ class AnswerLog:
     def attach_to(self, lm: Any, on_begin: Callable[[int, int], None] = lambda count, known: None) -> None:
         """Let an lm-eval model generate only answers that the log lacks, and add them to it.
 
+        Drawn answers are never in the log: each is a draw of its own.
+
         Args:
             on_begin: is told how many answers are asked for, and how many of those are known.
         """
@@ -73,17 +78,18 @@ class AnswerLog:
             lm.batch_size_per_gpu = self.batch_size
 
         def generate_until(requests: list[Any], **options: Any) -> list[str]:
-            keys = [_key(request.args) for request in requests]
-            if any(draws(request.args[1]) for request in requests):  # each answer is a draw of its own
-                on_begin(len(keys), 0)
-                return list(generate(requests, **options))
+            keys = [
+                f"draw {place}" if draws(request.args[1]) else _key(request.args)
+                for place, request in enumerate(requests)
+            ]
             on_begin(len(keys), sum(key in self._answers for key in keys))
-            for _ in range(2):  # again only where a smaller batch made answers of an earlier try void
-                missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in self._answers}
-                if missing:
-                    generate(list(missing.values()), **options)
-                    self._write()
-            return [self._answers[key] for key in keys]
+            drawn: dict[str, str] = {}
+            # Again only where a smaller batch made answers of an earlier try void: at most until batches have one row.
+            while missing := {k: r for k, r in zip(keys, requests, strict=True) if k not in self._answers | drawn}:
+                answers = generate(list(missing.values()), **options)
+                self._write()
+                drawn |= {key: answers[i] for i, key in enumerate(missing) if draws(missing[key].args[1])}
+            return [(self._answers | drawn)[key] for key in keys]
 
         lm.generate_until = generate_until
 
@@ -100,8 +106,25 @@ class AnswerLog:
             self._write()
 
     def flush(self) -> None:
-        """Write the answers so far, where they do not depend on what else is in their batch."""
+        """Write the answers so far: of whole batches, or such as do not depend on what else is in their batch."""
         self._write()
+
+    @contextmanager
+    def flushed_now_and_then(self) -> Iterator[Callable[[], None]]:
+        """Gives a function to call after each answer that belongs to no batch."""
+        written_at = time.monotonic()
+
+        def flush() -> None:
+            nonlocal written_at
+            if time.monotonic() - written_at >= NOTE_S:
+                self.flush()
+                written_at = time.monotonic()
+
+        try:
+            yield flush
+        except (Interrupted, KeyboardInterrupt):
+            self.flush()
+            raise
 
     def note(self, unfinished: UnfinishedBatch) -> None:
         """Write the batch in hand."""

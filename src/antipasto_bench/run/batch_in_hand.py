@@ -7,8 +7,10 @@ bfloat16 a token whose two best candidates are as good as equal may become the o
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -109,3 +111,25 @@ class BatchInHand:
         except (Interrupted, KeyboardInterrupt):
             self.write_note()
             raise
+
+
+def batch_key(
+    prompts: Tensor, mask: Tensor, max_length: int, stop: Sequence[str], settings: Mapping[str, object]
+) -> str:
+    """Names a batch: its rows with their padding, and how they are answered."""
+    content = [prompts.tolist(), mask.tolist(), max_length, stop, settings]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def steps_shown(prompt_length: int, on_step: Callable[[int], None]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A logits processor that changes nothing: for lm-eval's own generation, which takes no stopping criterion.
+
+    Args:
+        on_step: is told how many tokens each row has.
+    """
+
+    def show(ids: Tensor, logits: Tensor) -> Tensor:
+        on_step(ids.shape[1] - prompt_length)
+        return logits
+
+    return show

@@ -7,6 +7,7 @@ evenly, by its smallest prime factor, and the size in the end is recorded.
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,12 @@ MEMORY_SHARE = 0.7  # of the free memory that is taken to be there
 def next_smaller_batch(size: int) -> int:
     """The largest proper divisor of a batch size above 1: 50 of 100, 25 of 50, 5 of 25, 1 of 5."""
     return max(divisor for divisor in range(1, size // 2 + 1) if size % divisor == 0)
+
+
+def sizes_text(sizes: Sequence[int | str]) -> int | str:
+    """The batch sizes of a group's processes for the record: the first one's, with those that differ from it."""
+    others = [f"process {index}: {size}" for index, size in enumerate(sizes) if size != sizes[0]]
+    return f"{sizes[0]} ({', '.join(others)})" if others else sizes[0]
 
 
 def rows_that_fit(model: Any, width: int, scored: int = 1) -> int:

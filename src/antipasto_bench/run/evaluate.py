@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,7 @@ from ..spec.config import BASE, EvalConfig, RunConfig
 from ..store.items import Item, headline_of
 from ..store.record import Metrics, Score
 from .answer_log import AnswerLog
+from .batch_size import sizes_text
 from .data import QUESTION_FIELDS, question_hash, question_source
 from .hub_sets import commit_of
 from .process_group import ALONE, ProcessGroup
@@ -50,8 +52,9 @@ class SplitScores:
     samples: list[Json]
     questions: dict[str, int]  # by task
     seconds: float
-    batch_size: int | str  # questions at once, in the end
+    batch_size: int | str  # questions at once, in the end; all sizes in words where processes differ
     loss: Score = (None, None)  # of the first task's reference solutions, nats a completion token
+    batch_sizes: tuple[int | str, ...] = ()  # by process
 
     @property
     def count(self) -> int:
@@ -122,6 +125,7 @@ class Evaluation:
             self.commits[headline[0].task_name] = test.origin.commit
 
     def _valid_tasks(self, manager: Any, valid: pl.DataFrame | None) -> list[Any]:
+        self._responses = list(valid["response"]) if valid is not None and "response" in valid.columns else None
         if valid is None:
             return []
         task = task_with_questions(manager, self.config.tasks[0], valid.select(QUESTION_FIELDS))
@@ -179,11 +183,14 @@ class Evaluation:
             limits.disable_compile = compiled
 
     def sample_texts(self, count: int) -> list[str]:
-        """The first questions with their reference answers, of the validation split or else of the first test task."""
+        """The first questions with their reference answers, of the validation split or else of the first test task.
+
+        Of rows that were held out for validation the answer is the row's response: the reference is a number alone.
+        """
         task = (self.valid or self.test)[0]
         texts = []
-        for doc, _ in zip(task.eval_docs, range(count), strict=False):
-            target = task.doc_to_target(doc)
+        for place, doc in enumerate(islice(task.eval_docs, count)):
+            target = task.doc_to_target(doc) if self._responses is None else self._responses[place]
             answer = target if isinstance(target, str) else ""  # a choice is given by its number
             texts.append(f"{task.doc_to_text(doc)}{task.config.target_delimiter}{answer}")
         return texts
@@ -231,8 +238,10 @@ class Evaluation:
             results: Any = evaluate(
                 lm, {"tasks": {task.task_name: task for task in tasks}}, limit=limit, bootstrap_iters=1000
             )
-            batch_size = lm.batch_size
+            generates = any(task.OUTPUT_TYPE == "generate_until" for task in tasks)
+            size = lm.batch_size if generates else getattr(lm, "likelihood_batch_size", lm.batch_size)
             del lm  # before `scorer` gives back what it took
+        sizes = group.gather(size)
         if results is None:
             return None
         metrics: Metrics = {}
@@ -250,7 +259,9 @@ class Evaluation:
                 samples.append(_sample(question, sample))
             metrics[task] = _by_filter(results["results"][task])
         counts = {task: len({item.doc_id for item in items if item.task == task}) for task in metrics}
-        return SplitScores(metrics, items, samples, counts, time.perf_counter() - start, batch_size)
+        return SplitScores(
+            metrics, items, samples, counts, time.perf_counter() - start, sizes_text(sizes), batch_sizes=tuple(sizes)
+        )
 
 
 def _by_filter(results: Mapping[str, Any]) -> dict[str, dict[str, Score]]:

@@ -184,6 +184,7 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
     origin.test_overlap = overlap
     measuring = time.perf_counter()
     if texts:
+        context.progress.phase("general loss before training")
         origin.data["general"] = texts_digest(texts)
         record.general_loss_base, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     measured_s = time.perf_counter() - measuring
@@ -194,6 +195,7 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
     context.group.barrier()  # until the folder that answers are written to is there
     measuring = time.perf_counter()
     if texts:
+        context.progress.phase("general loss after training")
         record.general_loss, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     losses = measure_heldout_losses(active, model, tokenizer, evaluation, splits.valid)
     measured_s += time.perf_counter() - measuring

@@ -5,7 +5,8 @@
     hf          batch by batch; each answer ends where it ends, and a batch with its last
     static      the same with a cache of fixed size, whose steps transformers compiles on a GPU
     continuous  the place of an answer that has ended goes to the next question at once; it knows of no stop strings,
-                so that an answer ends with an end token or at its greatest length, and is cut afterwards
+                so that an answer ends with an end token or at its greatest length, and is cut afterwards; nor does it
+                know of a task's draws, beams or penalties: such questions are answered as by hf
     vllm        by vLLM, on the merged weights; on a GPU
 """
 
@@ -13,30 +14,28 @@ from __future__ import annotations
 
 import copy
 import gc
-import hashlib
 import json
-import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
-from transformers import ContinuousBatchingConfig, GenerationConfig, StoppingCriteriaList
+from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from ..core.errors import out_of_memory
-from ..core.signals import Interrupted
 from ..spec.config import EvalConfig
 from .answer_log import AnswerLog
-from .batch_in_hand import NOTE_S, BatchInHand
+from .batch_in_hand import BatchInHand, batch_key, steps_shown
 from .batch_size import MOST_ROWS_GPU, next_smaller_batch, rows_that_fit
-from .generation_settings import draws, only_needed_settings
+from .generation_settings import draws, only_needed_settings, plainly_greedy
 from .progress import ScoringProgress
 from .stop_strings import stop_string_criterion, without_end
 from .tokens import encode_prompts, first_ids
 
 T = TypeVar("T")
+Flushed = AbstractContextManager[Callable[[], None]]
 
 
 @contextmanager
@@ -60,6 +59,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """lm-eval's Hugging Face model, but for how it generates."""
 
     answer_log: AnswerLog | None = None  # where answers are written as they come; AnswerLog.attach_to sets it
+    likelihood_batch_size: int | None = None  # texts at once, in the end; of its own, as no answer depends on it
 
     def __init__(self, model: Any, tokenizer: Any, config: EvalConfig, progress: ScoringProgress | None = None) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
@@ -78,21 +78,31 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
             self._progress.expect(len(requests))
         elif self.answer_log.batch_size is None and self._config.batch_size == "auto":
             self.answer_log.begin_anew(self.batch_size_per_gpu)  # another try takes as many, whatever memory is free
-        continuously = self._config.backend == "continuous" and not any(map(draws, settings))
+        continuous = self._config.backend == "continuous"
+        chosen = [i for i, setting in enumerate(settings) if continuous and plainly_greedy(setting)]
+        others = sorted({*range(len(requests))} - {*chosen})
         generate = super().generate_until
 
         def work() -> list[str]:
-            return self._generate_continuously(requests, width) if continuously else generate(requests, disable_tqdm)
+            answers: dict[int, str] = {}
+            if chosen:
+                ended = self._generate_continuously([requests[i] for i in chosen], width)
+                answers |= zip(chosen, ended, strict=True)
+            if others:
+                answers |= zip(others, generate([requests[i] for i in others], disable_tqdm), strict=True)
+            return [answers[i] for i in range(len(requests))]
 
         with only_needed_settings(self.model):
-            return self._retry_with_smaller_batch(work)
+            return self._retry_with_smaller_batch(work, self.answer_log)
 
     def _loglikelihood_tokens(self, requests: list[Any], *arguments: Any, **options: Any) -> list[tuple[float, bool]]:
         width = max((len(context) + len(end) for _, context, end in requests), default=1)
-        self._choose_batch_size(len(requests), width, scored=width)
         self._progress.expect(len(requests))
         score = super()._loglikelihood_tokens
-        return self._retry_with_smaller_batch(lambda: list(score(requests, *arguments, **options)))
+        with self._likelihood_batches(len(requests), width):
+            values = self._retry_with_smaller_batch(lambda: list(score(requests, *arguments, **options)))
+            self.likelihood_batch_size = self.batch_size_per_gpu
+        return values
 
     def _model_call(self, inps: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         logits: torch.Tensor = super()._model_call(inps, *arguments, **options)
@@ -101,8 +111,8 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         # Texts are scored in windows of max_length tokens at most; this is how many windows a batch has.
-        self._choose_batch_size(MOST_ROWS_GPU, self.max_length, scored=self.max_length)
-        return list(super().loglikelihood_rolling(requests, disable_tqdm))
+        with self._likelihood_batches(MOST_ROWS_GPU, self.max_length):
+            return list(super().loglikelihood_rolling(requests, disable_tqdm))
 
     def tok_encode(
         self,
@@ -127,16 +137,33 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         batch = self.tokenizer.pad({"input_ids": ids}, padding_side=padding_side, return_tensors="pt")
         return batch["input_ids"], batch["attention_mask"]
 
-    def _choose_batch_size(self, count: int, width: int, scored: int = 1) -> None:
+    def _choose_batch_size(self, count: int, width: int) -> None:
         """What an earlier try of the run came to; else as configured, `auto` as many as memory holds."""
         earlier = None if self.answer_log is None else self.answer_log.batch_size
         if earlier is not None:
             self.batch_size_per_gpu = earlier
         elif self._config.batch_size == "auto":
-            self.batch_size_per_gpu = max(1, min(rows_that_fit(self.model, width, scored), count))
+            self.batch_size_per_gpu = max(1, min(rows_that_fit(self.model, width), count))
 
-    def _retry_with_smaller_batch(self, work: Callable[[], list[T]]) -> list[T]:
-        """The result of `work`, with the next smaller batch each time that memory does not hold it."""
+    @contextmanager
+    def _likelihood_batches(self, count: int, width: int) -> Iterator[None]:
+        """Texts at once for the length of a `with` block; answers then are generated in batches as before."""
+        of_answers = self.batch_size_per_gpu
+        if self._config.batch_size == "auto":
+            self.batch_size_per_gpu = max(1, min(rows_that_fit(self.model, width, width), count))
+        else:
+            self.batch_size_per_gpu = self.likelihood_batch_size or self._config.batch_size
+        try:
+            yield
+        finally:
+            self.batch_size_per_gpu = of_answers
+
+    def _retry_with_smaller_batch(self, work: Callable[[], list[T]], log: AnswerLog | None = None) -> list[T]:
+        """The result of `work`, with the next smaller batch each time that memory does not hold it.
+
+        Args:
+            log: of answers that depend on the size, and are given again.
+        """
         answered = self._progress.answered
         while True:
             try:
@@ -145,15 +172,18 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
                 if not out_of_memory(error) or self.batch_size_per_gpu == 1:
                     raise
             self.batch_size_per_gpu = next_smaller_batch(self.batch_size_per_gpu)
-            self._progress.back_to(answered if self.answer_log is None else 0)
-            if self.answer_log is not None:
-                self.answer_log.begin_anew(self.batch_size_per_gpu)
+            self._progress.back_to(answered if log is None else 0)
+            if log is not None:
+                log.begin_anew(self.batch_size_per_gpu)
             gc.collect()
             torch.cuda.empty_cache()
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **settings: Any) -> torch.Tensor:
         """As HFLM's own, but each row ends at its own stop string: HFLM goes on until every row has come to one."""
+        if self.answer_log is not None:
+            self.answer_log.flush()  # all batches so far are whole
         if draws(settings):
+            settings["logits_processor"] = LogitsProcessorList([steps_shown(context.shape[1], self._progress.step)])
             stop = [*without_end(stop, self._end), self._end]
             answers: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
         else:
@@ -173,7 +203,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         beams = settings.get("num_beams", 1) > 1  # a task's own: rows change places, and no prefix is final
         log = None if beams else self.answer_log
         batch = BatchInHand(
-            _batch_key(prompts, mask, max_length, stop, settings),
+            batch_key(prompts, mask, max_length, stop, settings),
             width,
             self._end_ids,
             self.tokenizer.pad_token_id,
@@ -245,7 +275,9 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
             )
             most = self.max_length - settings["max_gen_toks"]
             prompts = [self.tok_encode(requests[i].args[0])[-most:] for i in chosen]
-            with self._log_flushed() as flush, closing(self._answers_as_they_end(prompts, limits, room)) as ended:
+            log = self.answer_log
+            flushed: Flushed = nullcontext(lambda: None) if log is None else log.flushed_now_and_then()
+            with flushed as flush, closing(self._answers_as_they_end(prompts, limits, room)) as ended:
                 for place, tokens in ended:
                     i = chosen[place]
                     answers[i] = postprocess_generated_text(self.tok_decode(tokens), stop, None)
@@ -275,29 +307,5 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
                     raise RuntimeError(output.error)
                 if output is not None and output.is_finished():
                     yield places.pop(output.request_id), output.generated_tokens
-
-    @contextmanager
-    def _log_flushed(self) -> Iterator[Callable[[], None]]:
-        """Gives a function to call after each answer: answers that belong to no batch are written now and then."""
-        written_at = time.monotonic()
-
-        def flush() -> None:
-            nonlocal written_at
-            if self.answer_log is not None and time.monotonic() - written_at >= NOTE_S:
-                self.answer_log.flush()
-                written_at = time.monotonic()
-
-        try:
-            yield flush
-        except (Interrupted, KeyboardInterrupt):
-            if self.answer_log is not None:
-                self.answer_log.flush()
-            raise
-
-
-def _batch_key(
-    prompts: torch.Tensor, mask: torch.Tensor, max_length: int, stop: list[str], settings: dict[str, Any]
-) -> str:
-    """Names a batch: its rows with their padding, and how they are answered."""
-    content = [prompts.tolist(), mask.tolist(), max_length, stop, settings]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
+                else:
+                    self._progress.step(0)  # how long the answers under way are is not told

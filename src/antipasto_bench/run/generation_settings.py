@@ -25,6 +25,8 @@ NEEDED = (
     "compile_config",
     "disable_compile",
 )
+# What a greedy answer's end depends on, and no token of it; by all names that lm-eval has for them.
+_OF_ENDS = ("until", "max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 _NO_SETTING = ("transformers_version", "use_cache", "output_attentions", "output_hidden_states", "output_scores")
 
 
@@ -68,3 +70,8 @@ def draws(settings: Mapping[str, Any]) -> bool:
     """
     sampled = settings.get("do_sample")
     return bool(settings.get("temperature") if sampled is None else sampled)
+
+
+def plainly_greedy(settings: Mapping[str, Any]) -> bool:
+    """Whether a task's answers are the likeliest token after token, to their ends: no draws, beams or penalties."""
+    return not draws(settings) and set(settings) <= {*_OF_ENDS, "do_sample", "temperature"}

@@ -49,7 +49,8 @@ def measure_noise(
         limit: the first questions alone; as many as were scored where None.
 
     Raises:
-        UserError: no such run, its adapter is not in outputs/, or it was scored by vLLM, which makes its own batches.
+        UserError: no such run, its adapter is not in outputs/, or it was scored by vLLM, which makes its own batches;
+            or both sizes make the same batches of these questions.
     """
     record = finished_record(run_id, store)
     run = runnable_config(record)
@@ -67,6 +68,9 @@ def _measure(
     limit: int | None,
     progress: Progress,
 ) -> Noise:
+    config = run.eval.model_copy(update={"limit": limit or run.eval.limit})
+    evaluation = Evaluation(config, None)
+    _require_other_batches(batch_sizes, _question_count(evaluation))
     model, tokenizer = load_adapted(record, run, store)
     merged: bool | None = None
     if run.variant != BASE:
@@ -75,8 +79,6 @@ def _measure(
             merged = antipasto.merge_refusal(model) is None
         if merged:
             antipasto.merge(model)
-    config = run.eval.model_copy(update={"limit": limit or run.eval.limit})
-    evaluation = Evaluation(config, None)
     scores: list[SplitScores] = []
     for size in batch_sizes:
         progress.phase(f"answer {size} at once")
@@ -98,6 +100,26 @@ def _measure(
         verdicts_changed=sum(verdicts[0][key] != verdicts[1][key] for key in verdicts[0]),
         accuracy=(_mean(verdicts[0]), _mean(verdicts[1])),
     )
+
+
+def _question_count(evaluation: Evaluation) -> int:
+    """Questions that share batches with the first task's: all that are answered by the same settings."""
+    settings = evaluation.test[0].config.generation_kwargs
+    alike = [task for task in evaluation.test if task.config.generation_kwargs == settings]
+    return sum(len(list(task.eval_docs)[: evaluation.config.limit]) for task in alike)
+
+
+def _require_other_batches(batch_sizes: tuple[int, int], questions: int) -> None:
+    """Refuse two sizes that make the same batches: no answer could differ."""
+    first, second = (min(size, questions) for size in batch_sizes)
+    if first != second:
+        return
+    sizes = f"--batch-sizes={batch_sizes[0]},{batch_sizes[1]}"
+    if questions == 1:
+        raise UserError(f"{sizes}: one question has no other batch to compare; write a --limit of 2 or more")
+    given = f"{sizes}: both answer {questions} questions {first} at once"
+    larger = max(first, 2)
+    raise UserError(f"{given}, which compares nothing; write --batch-sizes {larger // 2},{larger}")
 
 
 def _responses(scores: SplitScores) -> dict[int, str]:

@@ -50,7 +50,7 @@ class ScoringProgress:
         self.answered = answered
 
     def step(self, tokens: int) -> None:
-        """Note how far the batch in hand is."""
+        """Note how far the batch in hand is; 0 where that is not known."""
         self.tokens = tokens
         self._on_change(self)
 
@@ -66,10 +66,12 @@ class ScoringProgress:
 
     @property
     def time_text(self) -> str:
-        """Seconds so far and to go; before the first answer, how long those of the batch in hand are by now."""
+        """Seconds so far and to go; before the first answer, how long those of the batch in hand are, where known."""
         left = self.seconds_to_go
         if left is not None:
             return f"{self.seconds:.0f} s, {left:.0f} s to go"
+        if self.tokens == 0:
+            return f"{self.seconds:.0f} s, no answer yet"
         return f"{self.seconds:.0f} s, {self.tokens} tokens of each answer of the first batch"
 
 

@@ -54,15 +54,15 @@ def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evalu
                 model,
                 tokenizer,
                 split,
-                active.workspace.answers(split),
+                active.workspace.answers(split, merges),
                 context.group,
                 batch_size=batch_size,
                 progress=progress,
             )
         if result is not None:
             scores[split] = result
-            if isinstance(run.eval.batch_size, int) and isinstance(result.batch_size, int):
-                batch_size = result.batch_size  # what the test questions had to fall back to
+            if isinstance(run.eval.batch_size, int):  # what the test questions had to fall back to, in any process
+                batch_size = min((size for size in result.batch_sizes if isinstance(size, int)), default=None)
         batch_size = context.group.broadcast(batch_size)
     if merges:
         antipasto.unmerge(model)
@@ -92,6 +92,7 @@ def _choose_merged(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluati
     if antipasto.merge_refusal(model) is not None:
         record.scored_merged = False
         return False
+    context.progress.phase("measure the error of merging")
     batches = text_batches(tokenizer, evaluation.sample_texts(SAMPLE_TEXTS), SAMPLE_TOKENS)
     error = context.group.broadcast(antipasto.merge_error(model, batches))
     bound = run.eval.merge_bound

@@ -96,10 +96,10 @@ class Workspace:
                     if json.loads(line)["step"] <= step:
                         yield line
 
-    def answers(self, split: str) -> AnswerLog:
-        """The answers that this process has generated for a split."""
+    def answers(self, split: str, merged: bool) -> AnswerLog:
+        """The answers that this process has generated for a split, by merged weights or not: none of the other kind."""
         model = self._adapter_digest() if self.folder.adapter.exists() else "the untuned model"
-        return AnswerLog(self.folder.answers(split, self.index), model)
+        return AnswerLog(self.folder.answers(split, self.index), f"{model}, merged" if merged else model)
 
     def finish(self, place: RunFolder) -> None:
         """Move the folder to its place, and leave there only what a finished run keeps."""

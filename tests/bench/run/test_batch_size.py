@@ -10,7 +10,7 @@ from small_runs import make, small, store_in
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.run.answer_log import AnswerLog
-from antipasto_bench.run.batch_size import next_smaller_batch
+from antipasto_bench.run.batch_size import next_smaller_batch, sizes_text
 from antipasto_bench.run.data import read_questions
 from antipasto_bench.run.evaluate import SplitScores
 from antipasto_bench.run.examples import PROMPT
@@ -72,6 +72,39 @@ def test_splits_of_different_sizes_are_both_named():
     assert batch_size_text(of_size(8), of_size(4)) == "8 (valid: 4)"
 
 
+def test_sizes_of_processes_that_differ_are_all_named():
+    assert sizes_text([10]) == sizes_text([10, 10]) == 10
+    assert sizes_text([10, 5, 10, 2]) == "10 (process 1: 5, process 3: 2)"
+
+
+def test_loglikelihoods_that_memory_does_not_hold_change_no_batch_of_answers(model, tokenizer, tmp_path, monkeypatch):
+    """Neither the log of finished answers nor the size that is recorded."""
+    questions = read_questions("benchmark/data/nano/valid.jsonl", "test")["question"]
+    settings = {"until": ["Question:"], "do_sample": False, "max_gen_toks": 4}
+    requests = [SimpleNamespace(args=(PROMPT.format(query=text), settings)) for text in questions[:8]]
+    lm = Scorer(model, tokenizer, compose("base", {"eval.batch_size": 8}, "nano").eval)
+    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(lm)
+    lm.generate_until(requests, disable_tqdm=True)
+    before, call, scored = (tmp_path / "a.jsonl").read_text(), lm._model_call, []
+
+    def in_little_memory(inputs, **more):
+        if len(inputs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        scored.append(len(inputs))
+        return call(inputs, **more)
+
+    monkeypatch.setattr(lm, "_model_call", in_little_memory)
+    texts = [SimpleNamespace(args=(f"a{number}", f" b{number}")) for number in range(8)]
+    assert len(lm.loglikelihood(texts, disable_tqdm=True)) == 8
+    assert scored == [2, 2, 2, 2]
+    assert lm.likelihood_batch_size == 2
+    rolling = [SimpleNamespace(args=(text,)) for text in questions[:3]]
+    assert len(lm.loglikelihood_rolling(rolling, disable_tqdm=True)) == 3
+    assert scored[4:] == [2, 1], "it goes on with what memory held"
+    assert (tmp_path / "a.jsonl").read_text() == before
+    assert lm.batch_size == 8
+
+
 def test_answers_of_larger_batches_are_given_again_and_a_resume_begins_with_the_smaller(
     model, tokenizer, little_memory, tmp_path
 ):
@@ -120,16 +153,40 @@ def test_no_preset_leaves_the_batch_to_free_memory():
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["base", "lora"])
 def test_noise_counts_the_answers_that_change_with_the_batch(tmp_path, variant):
-    """None do where the sizes are equal; a bfloat16 model is scored as its record says."""
+    """A bfloat16 model is scored as its record says."""
     run, store = small(variant, dtype="bfloat16", **{"eval.limit": 12, "eval.valid": "none"}), store_in(tmp_path)
     record = make(run, store).record
-    same = measure_noise(run.run_id, store, (4, 4), None, Progress(quiet=True))
-    assert (same.questions, same.answers_changed, same.verdicts_changed, same.accuracy_difference) == (12, 0, 0, 0.0)
-    assert same.merged is record.scored_merged
     scored = measure_noise(run.run_id, store, (8, 3), None, Progress(quiet=True))
+    assert scored.questions == 12
+    assert scored.merged is record.scored_merged
     assert scored.accuracy[0] == find(store.table, run.run_id).test_accuracy, "8 at once, as it was scored"
     assert 0 <= scored.verdicts_changed <= 12
     assert measure_noise(run.run_id, store, (2, 1), 3, Progress(quiet=True)).questions == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sizes", "limit", "said"),
+    [
+        ((8, 48), 8, "both answer 8 questions 8 at once, which compares nothing; write --batch-sizes 4,8"),
+        ((13, 48), None, "both answer 12 questions 12 at once, which compares nothing; write --batch-sizes 6,12"),
+        ((4, 4), None, "both answer 12 questions 4 at once, which compares nothing; write --batch-sizes 2,4"),
+        ((1, 1), None, "both answer 12 questions 1 at once, which compares nothing; write --batch-sizes 1,2"),
+        ((8, 48), 1, "one question has no other batch to compare; write a --limit of 2 or more"),
+    ],
+)
+def test_noise_refuses_two_sizes_that_make_the_same_batches(twelve_answered, sizes, limit, said):
+    run_id, store = twelve_answered
+    with pytest.raises(UserError) as refusal:
+        measure_noise(run_id, store, sizes, limit, Progress(quiet=True))
+    assert str(refusal.value) == f"--batch-sizes={sizes[0]},{sizes[1]}: {said}"
+
+
+@pytest.fixture(scope="module")
+def twelve_answered(tmp_path_factory):
+    run, store = small("base", **{"eval.limit": 12, "eval.valid": "none"}), store_in(tmp_path_factory.mktemp("noise"))
+    make(run, store)
+    return run.run_id, store
 
 
 @pytest.mark.slow
@@ -152,7 +209,11 @@ def test_the_command_noise_prints_a_card_and_one_line_of_json(tmp_path):
     assert printed["questions"] == 6
     assert printed["answers_changed"] == 0, "float32"
     assert "answers that differ   0" in done.stderr
-    assert "answers that differ   0" in bench("noise", run_id, "--limit", "2", cwd=tmp_path).stdout
+    few = bench("noise", run_id, "--batch-sizes", "1,2", "--limit", "2", cwd=tmp_path).stdout
+    assert "answers that differ   0" in few
+    said = bench("noise", run_id, "--limit", "2", cwd=tmp_path, expect=2).stderr
+    assert said.count("\n") == 1
+    assert said.rstrip().endswith("write --batch-sizes 1,2")
     said = bench("noise", run_id, "--batch-sizes", "6", cwd=tmp_path, expect=2).stderr
     assert said.count("\n") == 1
     assert "expected two numbers" in said

@@ -115,6 +115,33 @@ def test_drawn_answers_are_lm_evals_own(model, tokenizer, prompts):
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize("own", [{"repetition_penalty": 3.0}, {"num_beams": 2}, {"no_repeat_ngram_size": 2}])
+def test_continuous_batching_leaves_a_tasks_own_settings_to_hf(model, tokenizer, prompts, own):
+    """It knows of no penalty and no beam. The questions beside are answered as ever."""
+    requests = asked(prompts[:4], **own) + asked(prompts[4:8])
+    requests = [requests[i] for i in (0, 4, 1, 5, 2, 6, 3, 7)]
+    expected = lm_evals_own(model, tokenizer).generate_until(requests, disable_tqdm=True)
+    plain = lm_evals_own(model, tokenizer).generate_until(asked(prompts[:4]), disable_tqdm=True)
+    assert expected[::2] != plain, "the settings matter"
+    for backend in ("hf", "continuous"):
+        lm = scorer(model, tokenizer, backend=backend, batch_size=4)
+        assert lm.generate_until(requests, disable_tqdm=True) == expected
+
+
+def test_continuous_batching_answers_what_is_plainly_greedy(model, tokenizer, prompts, monkeypatch):
+    lm, continuously = scorer(model, tokenizer, backend="continuous", batch_size=4), []
+    monkeypatch.setattr(
+        lm, "_generate_continuously", lambda requests, width: continuously.extend(requests) or ["x"] * len(requests)
+    )
+    requests = [
+        *asked(prompts[:2], do_sample=True, temperature=1.0),
+        *asked(prompts[2:5]),
+        *asked(prompts[5:6], temperature=0.0),
+    ]
+    assert lm.generate_until(requests, disable_tqdm=True)[2:] == ["x"] * 4
+    assert continuously == requests[2:]
+
+
 def test_a_task_that_asks_for_beams_gets_them(model, tokenizer, prompts, tmp_path):
     """Its own settings are part of the task; beams change places from step to step, and are not noted."""
     requests = asked(prompts[:6], num_beams=3)
@@ -149,7 +176,7 @@ def test_likelihoods_are_those_of_lm_evals_own_model(model, tokenizer, prompts, 
     expected = lm_evals_own(model, tokenizer).loglikelihood(requests, disable_tqdm=True)
     lm = scorer(model, tokenizer, batch_size=batch_size)
     found = lm.loglikelihood(requests, disable_tqdm=True)
-    assert lm.batch_size == (12 if batch_size == "auto" else 3)
+    assert lm.likelihood_batch_size == (12 if batch_size == "auto" else 3)
     for (ours, top), (theirs, theirs_top) in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
         assert top == theirs_top

@@ -131,6 +131,50 @@ def test_a_run_that_fails_in_two_processes_is_recorded_once_with_its_reason(tmp_
     assert row["processes"] == 2
 
 
+SMALL_MEMORY = """
+import os
+import torch
+from antipasto_bench.cli.app import main
+from antipasto_bench.run import generate
+answer = generate.Scorer._generate_greedily
+
+def in_little_memory(self, prompts, *given):
+    if os.environ["RANK"] == "1" and len(prompts) > 5:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return answer(self, prompts, *given)
+
+generate.Scorer._generate_greedily = in_little_memory
+main()
+"""
+
+
+def test_the_batch_sizes_of_all_processes_are_recorded(tmp_path):
+    """Where memory of one of them did not hold its batch; validation begins with the smallest in all."""
+    (tmp_path / "run.py").write_text(SMALL_MEMORY)
+    store = store_in(tmp_path)
+    settings = {
+        "eval.limit": 20,
+        "eval.valid_limit": 4,
+        "eval.batch_size": 10,
+        "eval.general": "none",
+        "costs": "false",
+    }
+    words = [f"{key}={value}" for key, value in settings.items()]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *(tmp_path / "run.py", "run", "base", *words, "--results", store.results, "--outputs", store.outputs),
+        ],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = read_table(store.table).to_dicts()
+    assert json.loads(row["provenance"])["eval_batch_size"] == "10 (process 1: 5) (valid: 5)"
+
+
 PROBLEM = """
 import sys
 import torch

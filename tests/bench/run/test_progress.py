@@ -1,14 +1,18 @@
 """Claims about what is seen of scoring: no long step is silent, and the time to go is that of the other questions."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from small_runs import small, store_in
+from transformers.generation.continuous_batching.continuous_api import ContinuousBatchingManager
 
 from antipasto_bench.run import progress as progress_module
 from antipasto_bench.run.context import RunContext
 from antipasto_bench.run.execute import execute
-from antipasto_bench.run.progress import Progress
+from antipasto_bench.run.generate import Scorer
+from antipasto_bench.run.progress import Progress, ScoringProgress
+from antipasto_bench.spec.compose import compose
 
 
 @pytest.fixture
@@ -76,6 +80,57 @@ def test_a_terminal_has_a_live_bar(clock, monkeypatch):
     assert "score valid" in text
     assert "10/40" in text
     assert "10 s, 30 s to go" in text
+
+
+def steps_of(model, tokenizer, backend, **settings):
+    """What scoring told of eight questions: (answers so far, tokens of the batch in hand), change by change."""
+    changes = []
+    shown = ScoringProgress(lambda progress: changes.append((progress.answered, progress.tokens)))
+    config = compose("base", {"eval.batch_size": 8, "eval.backend": backend}, "nano").eval
+    settings = {"until": [], "max_gen_toks": 30, "do_sample": False} | settings
+    requests = [SimpleNamespace(args=(f"Question: {i} + 1?\nAnswer:", settings)) for i in range(8)]
+    Scorer(model, tokenizer, config, shown).generate_until(requests, disable_tqdm=True)
+    return changes
+
+
+@pytest.mark.parametrize("settings", [{}, {"do_sample": True, "temperature": 0.7}, {"num_beams": 2}])
+def test_no_batch_is_silent(model, tokenizer, settings):
+    changes = steps_of(model, tokenizer, "hf", **settings)
+    assert len([tokens for answered, tokens in changes if answered == 0 and tokens > 0]) > 5
+    assert changes[-1] == (8, 0)
+
+
+def test_continuous_batching_tells_that_it_waits_for_its_first_answer(model, tokenizer, monkeypatch):
+    get_result, calls = ContinuousBatchingManager.get_result, []
+
+    def slow(self, *given, **more):
+        calls.append(1)
+        return None if len(calls) <= 3 else get_result(self, *given, **more)
+
+    monkeypatch.setattr(ContinuousBatchingManager, "get_result", slow)
+    changes = steps_of(model, tokenizer, "continuous")
+    assert changes.count((0, 0)) >= 1 + 3
+    assert changes[-1] == (8, 0)
+
+
+def test_before_the_first_answer_no_number_of_tokens_is_made_up(clock):
+    def work(shown):
+        shown.expect(100)
+        clock[0] += 61.0
+        shown.step(0)
+
+    assert lines_of(work) == ["score test 0/100  61 s, no answer yet"]
+
+
+@pytest.mark.slow
+def test_what_is_measured_beside_training_and_scoring_has_a_line_of_its_own(tmp_path, capsys):
+    general = {"eval.general": "benchmark/data/nano/general.jsonl", "eval.general_limit": 8}
+    run = small("lora", steps=2, **{"eval.limit": 4, "eval.valid": "none"}, **general)
+    execute(run, RunContext(store_in(tmp_path), Progress()))
+    lines = capsys.readouterr().err.splitlines()
+    names = ("general loss before training ...", "general loss after training ...", "measure the error of merging ...")
+    places = [lines.index(name) for name in names]
+    assert places == sorted(places)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from antipasto_bench.core.errors import UserError
 from antipasto_bench.run import execute, vllm_scoring
 from antipasto_bench.run.active_run import ActiveRun
 from antipasto_bench.run.context import RunContext
+from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.evaluate import Evaluation
 from antipasto_bench.run.export import attach_trained
 from antipasto_bench.run.models import load_model
@@ -73,6 +74,36 @@ def test_the_bound_is_a_setting_and_without_one_merged_weights_are_scored(tmp_pa
         errors.append(active.record.merge_error)
         assert not antipasto.attachment(model).merged
     assert errors[0] == errors[1] == errors[2] > 0.01
+
+
+def test_a_resume_takes_no_answer_of_merged_weights_for_one_of_unmerged(tmp_path, monkeypatch):
+    """The error of merging is measured anew, and may fall on the other side of the bound."""
+    active, model, tokenizer, evaluation = scoring("lora", tmp_path, **{"eval.limit": 8, "eval.valid": "none"})
+    generate, merged = type(model).generate, []
+
+    def noted(self, *given, **more):
+        merged.append(antipasto.attachment(self).merged)
+        return generate(self, *given, **more)
+
+    monkeypatch.setattr(type(model), "generate", noted)
+    for error, batches in ((0.0099, [True]), (0.0099, [True]), (0.0101, [True, False])):
+        monkeypatch.setattr(antipasto, "merge_error", lambda *given, error=error: error)
+        score(active, model, tokenizer, evaluation)
+        assert merged == batches
+
+
+def test_the_error_of_merging_is_measured_on_solutions():
+    """Of a row that was held out too, whose reference is its number alone."""
+    run = small("lora", **{"eval.valid": "holdout"})
+    valid = load_splits(run.data, run.eval).valid
+    texts = Evaluation(run.eval, valid).sample_texts(5)
+    assert len(texts) == 5
+    for text, question, response in zip(texts, valid["question"], valid["response"], strict=False):
+        assert question in text
+        assert text.endswith(response)
+        assert len(response) > 30
+    test = Evaluation(run.eval, None)
+    assert test.sample_texts(2)[0].endswith(test.test[0].eval_docs[0]["answer"])
 
 
 @pytest.mark.parametrize(("variant", "merged"), [("base", None), ("sspace", False)])
