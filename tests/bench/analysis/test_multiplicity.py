@@ -70,6 +70,7 @@ def test_letters_of_known_displays():
             letters(wrong)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed_sd", [0.0, 0.03])
 def test_no_pair_of_equal_arms_is_separated_in_95_of_100_benchmarks(seed_sd):
     rng = np.random.default_rng(30)

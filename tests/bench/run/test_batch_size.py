@@ -198,6 +198,7 @@ def test_noise_refuses_a_run_whose_adapter_is_elsewhere(tmp_path):
         measure_noise(run.run_id, store, (4, 2), None, Progress(quiet=True))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_noise_prints_a_card_and_one_line_of_json(tmp_path):
     run = ["run", "base", "eval.limit=6", "eval.valid=none", "costs=false", "--json"]

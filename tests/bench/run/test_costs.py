@@ -108,6 +108,7 @@ def test_whether_costs_are_measured_is_no_part_of_a_runs_identity():
     assert compose("lora", {"costs": False}, "nano").run_id == compose("lora", {}, "nano").run_id
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_records_its_costs_and_they_can_be_measured_again_without_its_files(tmp_path):
     row = row_of(bench("run", "antipasto", "lr=5e-2", *PRICED, "--json", cwd=tmp_path))

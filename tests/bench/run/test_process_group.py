@@ -148,6 +148,7 @@ main()
 """
 
 
+@pytest.mark.long
 def test_the_batch_sizes_of_all_processes_are_recorded(tmp_path):
     """Where memory of one of them did not hold its batch; validation begins with the smallest in all."""
     (tmp_path / "run.py").write_text(SMALL_MEMORY)

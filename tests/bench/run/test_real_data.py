@@ -113,6 +113,7 @@ def test_a_hub_preset_runs_offline_on_saved_models_and_data(hub_like, tmp_path, 
     assert row["run_id"].startswith(f"{preset}__{variant}__")
 
 
+@pytest.mark.long
 def test_linear_attention_projections_can_be_targets(hub_like, tmp_path):
     words = [f"model={hub_like / 'qwen3.5-0.8b'}", f"data.train={hub_like / 'rows.jsonl'}", *QUICK]
     words += [f"eval.data={hub_like / 'gsm8k'}", "targets=[in_proj_qkv,in_proj_z,out_proj]", "eval.valid=none"]
@@ -120,6 +121,7 @@ def test_linear_attention_projections_can_be_targets(hub_like, tmp_path):
     assert row["trained_parameters"] == 3 * 8 * ((32 + 48) + (32 + 16) + (16 + 32))
 
 
+@pytest.mark.long
 def test_rows_are_packed_unless_the_model_would_mix_them(hub_like, tmp_path):
     words = [f"data.train={hub_like / 'rows.jsonl'}", f"eval.data={hub_like / 'gsm8k'}", "eval.valid=none", *QUICK]
     run = ("run", "lora", "pack=true", "--preset")

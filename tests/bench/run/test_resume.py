@@ -340,6 +340,7 @@ def test_a_signal_between_the_last_step_and_the_saved_adapter_loses_no_step(tmp_
     assert result_of(run, broken) == result_of(run, whole)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "where", ["antipasto_bench.run.model_cache.ModelCache.give_back", "antipasto_bench.run.measured_costs.measure"]
 )

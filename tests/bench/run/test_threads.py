@@ -33,6 +33,7 @@ def test_the_nano_preset_pins_one_thread_and_another_number_is_another_run():
     assert len({run.run_id for run in runs}) == len({run.cost_key for run in runs}) == 3
 
 
+@pytest.mark.long
 def test_a_run_of_one_thread_gives_the_same_bits_whatever_the_process_was_given(tmp_path):
     rows, adapters = [], []
     for count in ("1", "2"):
@@ -82,6 +83,7 @@ def test_one_thread_gives_the_same_bits_again(tmp_path, three_threads):
     assert result_of(run, stores[0]) == result_of(run, stores[1])
 
 
+@pytest.mark.long
 def test_costs_are_measured_with_the_threads_of_the_run(tmp_path):
     words = [word for word in QUICK if word != "costs=false"]
     bench("run", "ia3", *words, cwd=tmp_path, OMP_NUM_THREADS="2")
