@@ -11,6 +11,10 @@ class RunFailure(Exception):  # noqa: N818  (the run failed, not the program)
     """A run that began and could not finish; recorded as failed, with this reason. Exit code 1."""
 
 
+class Damaged(UserWarning):
+    """Evidence that could not be read and was left out; a command that reads ends with exit code 1 after it."""
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error comes from a lack of memory, on a GPU or not."""
     from torch import OutOfMemoryError  # the command line need not wait for it

@@ -103,6 +103,9 @@ class RunConfig(_Strict):
     preset: Annotated[str, Counts(identity=False, costs=False)]
     model: Annotated[str, Counts(content=model_fingerprint)]
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")
+    trust_remote_code: Annotated[bool, Counts(older=False)] = Field(
+        False, description="run the Python files of the model's own; only for a model whose code you have read"
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     quant: Literal["none", "8bit", "4bit"] = Field("none", description="bitsandbytes quantisation of the base model")
     device: Annotated[str, NOT_IDENTITY] = Field(

@@ -39,4 +39,5 @@ def _failed_by(row: Json) -> Json:
 MIGRATIONS: dict[int, Callable[[Json], Json]] = {
     1: lambda row: {"processes": 1} | row,  # several processes could not make a run together then
     2: lambda row: row | {"config": _with_first_scoring_rules(row.get("config"))} | _failed_by(row),
+    3: lambda row: row,  # the file of its adapter had no digest yet
 }

@@ -19,7 +19,7 @@ from ..core.provenance import CodeAndMachine, GitState
 from ..spec.config import BASE, RunConfig
 from .migrations import MIGRATIONS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Score = tuple[float | None, float | None]  # value and standard error
 Metrics = dict[str, dict[str, dict[str, Score]]]  # by task, filter and metric
@@ -59,6 +59,7 @@ class Provenance(CodeAndMachine):
     eval_batch_size: int | str | None = None  # questions at once, as it was in the end
     generation_settings_dropped: dict[str, Any] = Field(default_factory=dict)  # of the model's own, left out of scoring
     test_overlap: dict[str, int] = Field(default_factory=dict)  # rows that hold test questions, by kind
+    remote_code: str | None = None  # digest of the model's own Python files, where trust_remote_code ran them
     costs: CostsOrigin | None = None  # older records lack it where the run itself measured them
     measured_again: GitState | None = None  # the code of a later measurement of forgetting
 
@@ -114,6 +115,7 @@ class Size(_Part):
     trained_parameters: int | None = None
     added_macs_per_token: int | None = None
     adapter_bytes: int | None = None  # of its file
+    adapter_sha256: str | None = None  # of its file's content; None of the untuned model, and in older records
 
 
 class Costs(_Part):
