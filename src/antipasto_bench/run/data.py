@@ -13,6 +13,7 @@ import polars as pl
 from ..core.errors import UserError
 from ..core.paths import locate
 from ..spec.config import DataConfig, EvalConfig
+from .arrow_rows import read_dataset
 from .hub_sets import load_hub_set
 from .rows import TRAIN_FIELDS, Origin, Rows, read_rows, read_source
 
@@ -88,9 +89,8 @@ def read_texts(reference: str, limit: int) -> list[str]:
     if locate(reference) is not None:
         rows = read_rows(reference, ("text",), "test")
     else:  # where lines may be empty
-        rows = pl.DataFrame(load_hub_set(reference, "test", None, "eval.general").to_polars())
-    if "text" not in rows.columns:
-        raise UserError(f"eval.general={reference}: has no column 'text' (it has: {', '.join(rows.columns)})")
+        loaded = load_hub_set(reference, "test", None, "eval.general")
+        rows = read_dataset(loaded, ("text",), f"eval.general={reference}", blank=True)
     texts = [text for text in rows["text"] if text and len(text.split()) >= 3]  # headings and blank lines are no text
     if not texts:
         raise UserError(f"eval.general={reference}: holds no text")

@@ -11,11 +11,13 @@ from ..core.errors import UserError, first_line
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_TEXT_ENDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+FILE_ENDS = (".parquet", *_TEXT_ENDS, *(f"{end}.gz" for end in _TEXT_ENDS))
 
 
 def is_hub_id(name: str) -> bool:
     """Whether a string has the form of a hub id, org/name, and is no file's name."""
-    return _HUB_ID.fullmatch(name) is not None and Path(name).suffix not in (".jsonl", ".parquet", ".json", ".csv")
+    return _HUB_ID.fullmatch(name) is not None and not name.endswith(FILE_ENDS)
 
 
 def load_hub_set(reference: str, split: str, revision: str | None, setting: str) -> Any:
@@ -42,7 +44,7 @@ def load_hub_set(reference: str, split: str, revision: str | None, setting: str)
     except Exception as error:  # the hub's client has no common base for being offline, absent or gated
         raise UserError(
             f"{reference}: no such file here, and the hub gave no data set of that name ({first_line(error)}); "
-            "go online once to fill the cache, or give a .jsonl, .parquet or saved dataset folder by its path"
+            "go online once to fill the cache, or give a file (.jsonl, .json, .csv, .parquet) or a folder by its path"
         ) from error
     if commit is not None:
         check_commit(loaded, commit, reference, setting)

@@ -1,30 +1,48 @@
-"""Rows of a data set, read from a file, a saved dataset or the hub, and checked."""
+"""Rows of a data set, read from a file, a folder or the hub, and checked."""
 
 from __future__ import annotations
 
-import json
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from ..core.errors import UserError, first_line
 from ..core.paths import locate
-from .hub_sets import commit_of, load_hub_set
+from .arrow_rows import read_dataset, read_parquet
+from .csv_rows import read_csv
+from .hub_sets import FILE_ENDS, commit_of, load_hub_set
+from .json_rows import read_json
+from .row_columns import TRAIN_FIELDS as TRAIN_FIELDS
+from .text_file import check_regular
 
-TRAIN_FIELDS = ("query", "response")
+_JSON = (".json", ".jsonl", ".ndjson")
+_CSV = {".csv": ",", ".tsv": "\t"}
+_EXPECTED = "a .jsonl, .json, .csv, .tsv (or one of them as .gz) or .parquet file, or a folder of a data set"
 
 
 @dataclass(frozen=True)
 class Origin:
     """Where the rows of a data set come from."""
 
-    lines: tuple[int, ...] | None = None  # of each row, where the source is a .jsonl file
+    lines: Sequence[int] | None = None  # on which each row begins, where the source is a file of text
+    in_array: bool = False  # of JSON, where many rows may share a line
     commit: str | None = None  # where it is a hub set
+    files: tuple[tuple[str, int, Origin], ...] = ()  # of a folder: name, rows, and their origin
 
     def place(self, index: int) -> str:
         """The name of a row in its source, such as `line 7`; rows count from 1."""
-        return f"row {index + 1}" if self.lines is None else f"line {self.lines[index]}"
+        for name, count, origin in self.files:
+            if index < count:
+                return f"{name}, {origin.place(index)}"
+            index -= count
+        if self.lines is None:
+            return f"row {index + 1}"
+        line = f"line {self.lines[index]}"
+        return f"row {index + 1}, {line}" if self.in_array else line
 
 
 @dataclass(frozen=True)
@@ -43,83 +61,89 @@ def read_rows(reference: str, fields: tuple[str, ...], split: str = "train") -> 
 def read_source(
     reference: str, fields: tuple[str, ...], split: str, revision: str | None = None, setting: str = "data.revision"
 ) -> Rows:
-    """All rows of a data set, with at least these text columns.
+    """All rows of a data set, with these columns of text, and those that `row_columns` reads with them.
 
     Args:
-        reference: a .jsonl or .parquet file, a folder written by `datasets`' save_to_disk, or a hub id
-            (`org/name`, or `org/name:config`).
+        reference: a file of JSON lines, of one JSON array, of CSV or TSV (each may be gzip) or of parquet; a folder
+            written by `datasets`' save_to_disk, or one of such files, as the hub holds them; or a hub id (`org/name`,
+            or `org/name:config`).
         fields: the columns that must be there, all text, none empty.
         split: which split of a folder or of a hub data set.
         revision: branch, tag or commit of a hub set.
         setting: the config field that `revision` comes from, for messages.
 
     Raises:
-        UserError: it is not there, is empty, or a row lacks a field; for jsonl the line is named. Or a revision is
-            given for a file, or cannot be had.
+        UserError: it is not there, is empty, or a row lacks a field; the line is named, or in parquet the row. Or a
+            revision is given for a file, or cannot be had.
     """
     place = locate(reference)
     if place is None:
         loaded = load_hub_set(reference, split, revision, setting)
-        return Rows(_checked(pl.DataFrame(loaded.to_polars()), fields, reference), Origin(commit=commit_of(loaded)))
+        return Rows(read_dataset(loaded, fields, reference), Origin(commit=commit_of(loaded)))
     if revision is not None:
         raise UserError(f"{setting}={revision}: {place} is no hub set, and has no revisions; leave out {setting}")
-    if place.is_dir():
-        return Rows(_checked(_from_folder(place, split), fields, str(place)), Origin())
-    if place.suffix == ".parquet":
-        try:
-            return Rows(_checked(pl.read_parquet(place), fields, str(place)), Origin())
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise UserError(f"{place}: cannot be read as parquet: {first_line(error)}") from error
-    if place.suffix in (".jsonl", ".ndjson"):
-        return _from_jsonl(place, fields)
-    raise UserError(f"{place}: expected a .jsonl or .parquet file, or a saved dataset folder")
+    check_regular(place)
+    return _from_folder(place, fields, split) if place.is_dir() else _from_file(place, fields)
 
 
-def _from_jsonl(path: Path, fields: tuple[str, ...]) -> Rows:
-    rows, numbers = [], []
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError as error:  # not JSON, or not UTF-8
-                raise UserError(f"{path}, line {number}: not JSON ({error})") from error
-            for field in fields:
-                if not isinstance(row, dict) or not isinstance(row.get(field), str) or not row[field].strip():
-                    raise UserError(f"{path}, line {number}: no text under {field!r}; expected {', '.join(fields)}")
-            rows.append({k: v for k, v in row.items() if isinstance(v, str)})
-            numbers.append(number)
-    if not rows:
-        raise UserError(f"{path}: is empty; expected one JSON object a line with {', '.join(fields)}")
-    return Rows(pl.DataFrame(rows, infer_schema_length=None), Origin(tuple(numbers)))
+def _from_file(path: Path, fields: tuple[str, ...]) -> Rows:
+    end = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if path.suffix == ".parquet":
+        return Rows(read_parquet(path, fields), Origin())
+    if end in _JSON:
+        rows, in_array = read_json(path, fields)
+    elif end in _CSV:
+        rows, in_array = read_csv(path, fields, _CSV[end]), False
+    else:
+        raise UserError(f"{path}: expected {_EXPECTED}")
+    if not rows.lines:
+        raise UserError(f"{path}: is empty; expected rows with {', '.join(fields)}")
+    return Rows(rows.frame(), Origin(rows.lines, in_array))
 
 
-def _from_folder(folder: Path, split: str) -> pl.DataFrame:
+# ------------------------------------------------------------------ folders
+
+
+def _from_folder(folder: Path, fields: tuple[str, ...], split: str) -> Rows:
+    for inside in folder.rglob("*"):
+        check_regular(inside)
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return Rows(read_dataset(_saved(folder, split), fields, str(folder)), Origin())
+    parts = [(file, _from_file(file, fields)) for file in _files_of_split(folder, split)]
+    files = tuple((file.relative_to(folder).as_posix(), len(rows.frame), rows.origin) for file, rows in parts)
+    return Rows(pl.concat([rows.frame for _, rows in parts], how="diagonal"), Origin(files=files))
+
+
+def _saved(folder: Path, split: str) -> Any:
     from datasets import DatasetDict, load_from_disk
 
     try:
         saved = load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever `datasets` makes of JSON and Arrow files that it did not write
         raise UserError(f"{folder}: not a folder that datasets' save_to_disk wrote: {first_line(error)}") from error
-    if isinstance(saved, DatasetDict):
-        if split not in saved:
-            raise UserError(f"{folder}: has no split {split!r} (it has: {', '.join(saved)})")
-        saved = saved[split]
-    return pl.DataFrame(saved.to_polars())
+    return _of_split(saved, folder, split) if isinstance(saved, DatasetDict) else saved
 
 
-def _checked(frame: pl.DataFrame, fields: tuple[str, ...], name: str) -> pl.DataFrame:
-    if frame.is_empty():
-        raise UserError(f"{name}: is empty; expected rows with {', '.join(fields)}")
-    for field in fields:
-        if field not in frame.columns:
-            raise UserError(f"{name}: has no column {field!r} (it has: {', '.join(frame.columns)})")
-        if frame.schema[field] != pl.String:
-            raise UserError(f"{name}: column {field!r} is {frame.schema[field]}, expected text")
-        empty = frame.select(pl.arg_where(pl.col(field).fill_null("").str.strip_chars() == "")).to_series()
-        if len(empty):
-            raise UserError(f"{name}: row {empty[0] + 1} has no text under {field!r}")
-    return frame
+def _files_of_split(folder: Path, split: str) -> list[Path]:
+    """The files of a split, as `datasets` finds them by their names, or by the README of the folder."""
+    from datasets import load_dataset_builder
+
+    try:
+        with tempfile.TemporaryDirectory() as cache:
+            data_files = load_dataset_builder(str(folder), cache_dir=cache).config.data_files
+    except Exception as error:  # whatever `datasets` raises of a folder without data, or with a README it cannot read
+        raise UserError(
+            f"{folder}: not a folder that datasets' save_to_disk wrote, nor one of data files: {first_line(error)}"
+        ) from error
+    splits = {str(name): [Path(str(file)) for file in files] for name, files in data_files.items()}
+    files = _of_split(splits, folder, split)
+    for file in files:
+        if not file.name.endswith(FILE_ENDS):
+            raise UserError(f"{file}: expected {_EXPECTED}")
+    return list(files)
+
+
+def _of_split(splits: Any, folder: Path, split: str) -> Any:
+    if split not in splits:
+        raise UserError(f"{folder}: has no split {split!r} (it has: {', '.join(splits)})")
+    return splits[split]
