@@ -114,8 +114,10 @@ class Evaluation:
                 headline = [task_with_questions(manager, first, test.frame)]
             self.test = headline + [task for name in others for task in load_tasks(manager, name)]
             for task in self.test:
-                own = config.data is None or task not in headline
-                check_references(task, f"eval.tasks={task.task_name}" if own else str(config.data))
+                if test is None or task not in headline:
+                    check_references(task, f"eval.tasks={task.task_name}")
+                else:
+                    check_references(task, str(config.data), test.origin.place)
             self.valid = self._valid_tasks(manager, valid)
             with templates_compiled_once():
                 self.repeated = {task.task_name: drop_repeated_questions(task) for task in self.test}

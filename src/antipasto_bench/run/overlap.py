@@ -8,8 +8,6 @@ Learners, 2020, appendix C. Responses are searched too, as they are trained on, 
 
 from __future__ import annotations
 
-import re
-import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -17,23 +15,15 @@ import polars as pl
 
 from ..core.errors import UserError
 from ..spec.config import DataConfig, RunConfig
-from .data import Splits, normal_form
+from .data import Splits
+from .question_text import Words, copy_key, words_of
 
 WORDS = 13  # in a row
 WHOLE_WORDS = 8  # of the shortest question that overlaps with a longer text that holds it
 # A run of 13 words holds exactly one run of 7 that begins at a multiple of 7: no other place has to be looked at first.
 _STRIDE = (WORDS + 1) // 2
 _WHOLE_STRIDE = (WHOLE_WORDS + 1) // 2  # the same of 8 words, and of more
-_PUNCTUATION = re.compile(r"[^\w\s]|_")
-_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)  # the same, of ASCII, in a tenth of the time
-# Punctuation that two questions can differ in: 3 - 4 and 3 + 4, 1.5 and 15, 5! and 5, (2 + 3) * 4 and 2 + 3 * 4, a
-# derivative. A hyphen within a word is none, nor is ** around bold text.
-_SIGNS = re.compile(
-    r"(?<![^\W\d_])-|-(?![^\W\d_])|[+/^=<>%×÷−√]|(?<!\*)\*(?!\*)|\.(?=\d)|(?<=\d)!|\((?=[\d+-])|'(?=\()"
-)
 _LONGEST_EXCERPT = 100  # characters of a question in a message
-
-_Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,24 +59,24 @@ def find_overlap(rows: pl.DataFrame, questions: Iterable[str]) -> Overlap:
         rows: query, original_question, response.
         questions: of the test, as they are put to the model.
     """
-    keys = {_copy_key(question) for question in questions}
+    keys = {copy_key(question) for question in questions}
     words = {own for own, _ in keys}
     holds_words = _search(words)
     columns = [rows["query"], rows["original_question"]]
     copies, shared = list[str](), list[str]()
     for text in pl.concat(columns).unique():
-        own = _words(text)
-        if own in words and _copy_key(text) in keys:
+        own = words_of(text)
+        if own in words and copy_key(text) in keys:
             copies.append(text)
         elif holds_words(own):
             shared.append(text)
-    restating = [text for text in rows["response"].unique() if holds_words(_words(text))]
+    restating = [text for text in rows["response"].unique() if holds_words(words_of(text))]
     rows_of_copies = _rows_with(columns, copies)
     rows_that_share = _rows_with(columns, shared) | _rows_with([rows["response"]], restating)
     return Overlap(rows_of_copies, rows_that_share - rows_of_copies)
 
 
-def _search(questions: Iterable[_Words]) -> Callable[[_Words], bool]:
+def _search(questions: Iterable[Words]) -> Callable[[Words], bool]:
     """What says whether a text's words share 13 in a row with a question, or are more than a whole one of 8 or more."""
     questions = set(questions)
     runs = {run for each in questions for run in _runs(each, WORDS, 1)}
@@ -95,7 +85,7 @@ def _search(questions: Iterable[_Words]) -> Callable[[_Words], bool]:
     short_parts = {part for each in short for part in _runs(each, _WHOLE_STRIDE, 1)}
     lengths = {len(each) for each in short}
 
-    def holds(own: _Words) -> bool:
+    def holds(own: Words) -> bool:
         if not parts.isdisjoint(_runs(own, _STRIDE, _STRIDE)) and not runs.isdisjoint(_runs(own, WORDS, 1)):
             return True
         if short_parts.isdisjoint(_runs(own, _WHOLE_STRIDE, _WHOLE_STRIDE)):
@@ -109,23 +99,7 @@ def _rows_with(columns: list[pl.Series], texts: list[str]) -> frozenset[int]:
     return frozenset(index for column in columns for index in column.is_in(texts).arg_true())
 
 
-def _copy_key(text: str) -> tuple[_Words, tuple[str, ...]]:
-    """What two copies of a question have in common: words, and the signs that a question's meaning depends on.
-
-    A text without words stands for itself.
-    """
-    normal = normal_form(text)
-    return _words(text) or (normal,), tuple(_SIGNS.findall(normal))
-
-
-def _words(text: str) -> _Words:
-    """The words of a text's normal form, without punctuation."""
-    if text.isascii():
-        return tuple(text.lower().translate(_WITHOUT_PUNCTUATION).split())
-    return tuple(_PUNCTUATION.sub("", normal_form(text)).split())
-
-
-def _runs(words: _Words, length: int, step: int) -> list[_Words]:
+def _runs(words: Words, length: int, step: int) -> list[Words]:
     return [words[start : start + length] for start in range(0, len(words) - length + 1, step)]
 
 
@@ -190,8 +164,8 @@ def validation_without_test_questions(
     """
     if valid is None:
         return None, 0
-    tested = {_copy_key(question) for question in questions}
-    copies = [_copy_key(question) in tested for question in valid["question"]]
+    tested = {copy_key(question) for question in questions}
+    copies = [copy_key(question) in tested for question in valid["question"]]
     count = sum(copies)
     setting = f"eval.valid={run.eval.valid}"
     if not count or run.data.overlap == "allow":

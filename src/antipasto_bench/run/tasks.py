@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +18,9 @@ from ..core.compat import task_settings
 from ..core.errors import UserError, first_line
 from ..core.paths import benchmark_dir, locate
 from ..store.items import headline_of
-from .data import normal_form
+from .data import NAMED_PLACES, others_like_it
 from .hub_sets import check_commit, is_hub_id, resolved_commit
+from .question_text import normal_form
 
 BY_VALUE = "given-answer"  # the filter that reads references as numbers; benchmark/tasks/gsm8k_metamath says how
 INVALID = "[invalid]"  # what lm-eval's filters make of an answer that they find nothing in
@@ -172,26 +173,30 @@ def task_with_questions(manager: Any, name: str, questions: pl.DataFrame) -> Any
     return ConfigurableTask(config=values)
 
 
-def check_references(task: Any, source: str) -> None:
-    """Refuse references that hold no number, where the task compares numbers by value.
+def check_references(
+    task: Any, source: str, place: Callable[[int], str] = lambda index: f"question {index + 1}"
+) -> None:
+    """Refuse references that no answer could match, where the task compares numbers by value.
 
     Args:
         source: of the questions, as a user names it.
+        place: of a question in it, by its index.
 
     Raises:
-        UserError: with the number of the first such question.
+        UserError: with the places of the first such questions, and how many there are.
     """
     if BY_VALUE not in filter_steps(task):
         return
     docs = list(task.eval_docs)
-    for number, (doc, read) in enumerate(
-        zip(docs, filtered_answers(task, BY_VALUE, docs, [""] * len(docs)), strict=True), 1
-    ):
-        if read != INVALID:  # else the empty answer is what holds no number
-            end = str(task.doc_to_target(doc)).rpartition("####")[2].strip()
-            raise UserError(
-                f"{source}, question {number}: {end[:40]!r} behind '####' is not one number; expected '#### N'"
-            )
+    read = filtered_answers(task, BY_VALUE, docs, [""] * len(docs))
+    wrong = [index for index, text in enumerate(read) if text != INVALID]  # else the empty answer holds no number
+    if wrong:
+        end = str(task.doc_to_target(docs[wrong[0]])).rpartition("####")[2].strip()
+        places = [place(index) for index in wrong[:NAMED_PLACES]]
+        raise UserError(
+            f"{source}, {places[0]}: {end[:40]!r} behind '####' is not one number; expected '#### N'"
+            f"{others_like_it(places, len(wrong))}"
+        )
 
 
 def right_answers(task: Any, docs: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[bool]:

@@ -21,6 +21,7 @@ ANY_GZIP = 1 << 26  # bytes that every gzip file may unpack to
 MOST_UNPACKED = 1 << 32  # bytes
 _PIECE = 1 << 20
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LONGEST_MARK = 4  # bytes that say the encoding
 _GZIP = b"\x1f\x8b"
 
 
@@ -93,8 +94,8 @@ def _raw_pieces(path: Path) -> Iterator[bytes]:
         file.seek(0)
         source = gzip.GzipFile(fileobj=file) if packed else file
         most = min(MOST_UNPACKED, max(ANY_GZIP, MOST_TIMES * path.stat().st_size))
-        total = 0
-        while raw := source.read(_PIECE):
+        raw, total = source.read(_LONGEST_MARK), 0
+        while raw:
             total += len(raw)
             if packed and total > most:
                 raise UserError(
@@ -102,11 +103,12 @@ def _raw_pieces(path: Path) -> Iterator[bytes]:
                     "give the file that comes out"
                 )
             yield raw
+            raw = source.read1(_PIECE)  # `read` would lose what comes before damage
 
 
 def _encoding(raw: bytes) -> tuple[str, bytes]:
     """The encoding that the first bytes of a file are in, and those bytes without a byte order mark."""
-    encoding: str = detect_encoding(raw[:4])
+    encoding: str = detect_encoding(raw)
     mark = next((mark for mark in _MARKS if raw.startswith(mark)), b"")
     if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE):
         encoding = f"{encoding}-le"

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run.data import load_splits, normal_form, read_questions
+from antipasto_bench.run.data import load_splits, read_questions
 from antipasto_bench.run.evaluate import Evaluation
 from antipasto_bench.run.examples import (
     IGNORED,
@@ -26,6 +26,7 @@ from antipasto_bench.run.examples import (
     encode,
     with_wrong_numbers,
 )
+from antipasto_bench.run.question_text import normal_form
 from antipasto_bench.run.rows import TRAIN_FIELDS, read_rows
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import DataConfig, EvalConfig
@@ -81,14 +82,14 @@ def test_other_files_say_what_is_wrong_with_them(tmp_path):
     (tmp_path / "folder").mkdir()
     pl.DataFrame({"query": ["a"], "answer": ["b"]}).write_parquet(tmp_path / "b.parquet")
     pl.DataFrame({"query": ["a", None], "response": ["b", "c"]}).write_parquet(tmp_path / "c.parquet")
-    (tmp_path / "a.csv").write_text("x")
+    (tmp_path / "a.txt").write_text("x")
     DatasetDict({"train": Dataset.from_list(ROWS)}).save_to_disk(tmp_path / "split")
     for name, said in [
         ("a.parquet", "cannot be read as parquet"),
         ("folder", "not a folder that datasets"),
         ("b.parquet", "has no column 'response'"),
-        ("c.parquet", "row 2 has no text under 'query'"),
-        ("a.csv", "expected a .jsonl or .parquet"),
+        ("c.parquet", "c.parquet, row 2: no text under 'query'"),
+        ("a.txt", "expected a .jsonl, .json, .csv, .tsv .* or .parquet file"),
         ("absent.jsonl", "no such file"),
     ]:
         with pytest.raises(UserError, match=said):
