@@ -241,11 +241,12 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
         shown: answers to questions of `only_a` and `only_b`.
     """
     from ..analysis.conditions import mixed_conditions
+    from ..analysis.contamination import contamination
     from ..report.markdown import batches_note
 
     c = compared.comparison
     arms = [compared.a, compared.b]
-    notes = [note for note in (mixed_conditions(arms), batches_note(arms)) if note]
+    notes = [note for note in (*contamination(arms), mixed_conditions(arms), batches_note(arms)) if note]
     lines = [
         _arm_line("A", compared.a, compared.summaries[0]),
         _arm_line("B", compared.b, compared.summaries[1]),

@@ -20,6 +20,7 @@ from ..analysis.arms import Arm
 from ..analysis.compared_sections import ComparedSection, FailedRun
 from ..analysis.comparisons import LEVEL, ComparedArm, points, unpaired
 from ..analysis.conditions import mixed_conditions
+from ..analysis.contamination import contamination
 from ..core.errors import UserError
 from ..core.files import atomically
 from ..store.record import Provenance, RunRecord
@@ -112,7 +113,9 @@ def picture(folder: str, name: str, text: str) -> str:
 def conclusions(section: ComparedSection) -> list[str]:
     """What the statistics allow to say, and what runs differ in; paragraphs with empty lines between them."""
     mixed = mixed_conditions(section.section.arms)
-    return [*_statistics(section), *([escaped(mixed), ""] if mixed else [])]
+    seen = " ".join(contamination(section.section.arms))
+    notes = [part for note in (seen, mixed) if note for part in (escaped(note), "")]
+    return [*_statistics(section), *notes]
 
 
 def _statistics(section: ComparedSection) -> list[str]:

@@ -28,7 +28,7 @@ _ANSWER = re.compile(r"The answer is:?\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$")
 
 def question_hash(question: str) -> str:
     """The sha1 that names a question in results/items."""
-    return hashlib.sha1(question.encode()).hexdigest()
+    return hashlib.sha1(question.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def first_of_each(questions: Iterable[str]) -> tuple[list[int], tuple[int, int] | None]:

@@ -41,6 +41,7 @@ from .tasks import (
     task_manager,
     task_with_questions,
 )
+from .tokens import whole_characters
 
 
 @dataclass(frozen=True)
@@ -290,4 +291,18 @@ def _question(sample: Mapping[str, Any]) -> str:
 def _sample(question: Json, sample: Mapping[str, Any]) -> Json:
     scores = {metric: sample[metric] for metric in sample["metrics"]}
     answers = {"filter": sample["filter"], "extracted": sample["filtered_resps"], "target": str(sample["target"])}
-    return question | answers | scores | {"prompt": str(sample["arguments"][0][0]), "response": sample["resps"][0][0]}
+    texts = {"prompt": str(sample["arguments"][0][0]), "response": sample["resps"][0][0]}
+    return {name: _in_json(value) for name, value in (question | answers | scores | texts).items()}
+
+
+def _in_json(value: Any) -> Any:
+    """What JSON can hold of a value that lm-eval logs: null for what is not finite, text whose characters are whole."""
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, Mapping):
+        return {whole_characters(str(name)): _in_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_json(each) for each in value]
+    if isinstance(value, bool | int) or value is None:
+        return value
+    return _finite(value) if isinstance(value, float) else _in_json(str(value))

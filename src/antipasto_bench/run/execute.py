@@ -236,6 +236,9 @@ def _without_test_questions(active: ActiveRun, splits: Splits, evaluation: Evalu
         splits, overlap = active.context.models.splits_to_train(run, questions)
         counts |= overlap.counts if trains else {}
         notes += [overlap.in_words()] if trains and any(overlap.counts.values()) else []
+        if splits.held_out and run.eval.valid != "holdout":
+            counts["validation_rows"] = splits.held_out
+            active.context.progress.note(f"{splits.held_out} training rows ask a validation question and are left out")
     for note in notes:
         active.context.progress.note(f"data.overlap={run.data.overlap}: {note}")
     if copies:

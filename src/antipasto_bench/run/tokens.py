@@ -22,8 +22,14 @@ def text_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """The tokens of each text alone, with nothing before or after them."""
     if not texts:
         return []
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    whole = [whole_characters(text) for text in texts]
+    ids: list[list[int]] = tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
+
+
+def whole_characters(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair alone, which stands in no UTF-8 and no tokenizer reads."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def first_ids(tokenizer: Any) -> list[int]:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import warnings
 
 import polars as pl
 import pytest
@@ -264,3 +265,15 @@ def test_wrong_numbers_keep_the_shape_of_a_solution_and_none_of_its_numbers():
         assert all(a != b for a, b in zip(before, after, strict=True))
     again = with_wrong_numbers(examples, tokenizer, seed=0)
     assert [e.response for e in again] == [e.response for e in wrong]
+
+
+def test_rows_that_cannot_be_held_out_for_lack_of_a_number_are_said_where_validation_is_short(tmp_path):
+    rows = [*ROWS[:4], *({**row, "response": "It is so."} for row in ROWS[4:9])]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.warns(UserWarning, match=r"2 questions are held out, not 3: .* to 5 others do not end .*, line 5$"):
+        splits = load_splits(DataConfig(train=path), EvalConfig(tasks=("t",), valid_limit=3))
+    assert splits.valid is not None
+    assert len(splits.valid) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_splits(DataConfig(train=path), EvalConfig(tasks=("t",), valid_limit=2))

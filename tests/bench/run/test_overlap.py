@@ -8,7 +8,12 @@ import pytest
 from command import SHARED
 from small_runs import make, small, store_in
 
+from antipasto_bench.analysis.compare import compare_two
+from antipasto_bench.analysis.compared_sections import compared_sections, failures
+from antipasto_bench.cli.output import comparison_text
 from antipasto_bench.core.errors import UserError
+from antipasto_bench.report.markdown import markdown
+from antipasto_bench.report.write import HTML, write_report
 from antipasto_bench.run import measured_costs
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.model_cache import ModelCache
@@ -301,3 +306,45 @@ def test_the_costs_of_base_and_adapter_are_measured_on_the_same_rows_with_a_run_
     assert "another" not in measured[0]
     digests = {record.provenance.data["train"].sha256 for record in records} | {one.origin.train for one in alone}
     assert len(digests) == 1
+
+
+@pytest.mark.slow
+def test_what_was_allowed_is_said_under_the_table_on_the_page_and_in_compare(tmp_path, contaminated):
+    """Of an arm with copies of test questions, beside one without; whatever the validation questions are."""
+    store = store_in(tmp_path)
+    tested = tmp_path / "tested.jsonl"
+    rows = [{"question": question, "answer": "#### 1"} for question in nano_questions()[:2]]
+    tested.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"data.train": contaminated, "data.overlap": "allow", "eval.valid": "holdout"}
+    for variant in ("lora", "ia3", "base"):
+        make(small(variant, **given), store)
+    write_report(store, tmp_path / "README.md")
+    copies = "Trained on copies of test questions, which their test % therefore overstates: 2 in every run."
+    for text in ((tmp_path / "README.md").read_text(), (store.results / HTML).read_text()):
+        assert copies in text
+        assert "validation questions that are test" not in text
+    assert copies in comparison_text(compare_two("lora", "ia3", store), {"only_a": [], "only_b": []})
+    allowed = make(small("lora", **given | {"eval.valid": str(tested)}), store).record
+    assert allowed is not None
+    assert allowed.provenance is not None
+    overlap = allowed.provenance.test_overlap
+    assert (overlap["validation"], overlap["validation_rows"], overlap["copies"]) == (2, 2, 0)
+    said = markdown(compared_sections(store), failures(store))
+    assert "Learning rates were chosen on validation questions that are test questions: lora r=16 (2)." in said
+    assert "Training rows that ask a validation question were left out: lora r=16 (2)." in said
+
+
+def test_training_rows_that_ask_a_validation_question_of_a_file_are_left_out_and_all_of_them_refused(tmp_path):
+    rows = [
+        {"query": f"What is {i} + 1?", "response": "r", "question": f"what is {i} + 1", "answer": "#### 1"}
+        for i in range(30)
+    ]
+    path = tmp_path / "both.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = DataConfig(train=str(path))
+    splits = load_splits(data, EvalConfig(tasks=("t",), valid=str(path), valid_limit=10))
+    assert (splits.held_out, splits.places) == (10, list(range(10, 30)))
+    with pytest.raises(
+        UserError, match=r"every row asks a validation question of eval\.valid=.*; give other questions"
+    ):
+        load_splits(data, EvalConfig(tasks=("t",), valid=str(path)))

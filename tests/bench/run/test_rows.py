@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command import bench
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -371,3 +372,34 @@ def test_texts_to_measure_forgetting_on_are_checked_before_anything_is_trained(t
         make(small("lora", **{"eval.general": str(tmp_path / "texts.jsonl")}), store)
     assert not store.table.exists()
     assert not list(store.outputs.rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_a_run_on_odd_texts_reads_them_whole_and_logs_valid_json(tmp_path):
+    """NUL, line separators, emoji and no letters: in rows, questions, references, general texts; CSV, TSV, gzip."""
+    odd = ["\x00", "a\x00b\u2028c", "\U0001f600\ufffd", "\x1b[31m", "<b>&lt;", "\r\n.", "\u202e\u0663", "e\u0301" * 40]
+    rows = [{"query": f"{text} {i}?", "response": f"{text}\nThe answer is: {i}"} for i, text in enumerate(odd)]
+    questions = [{"question": f"Is it {text}?", "answer": f"{text}\n#### {i}"} for i, text in enumerate(odd)]
+    (tmp_path / "train.csv").write_text(csv_text(rows), newline="")
+    (tmp_path / "test.json.gz").write_bytes(gzip.compress(json.dumps(questions).encode()))
+    (tmp_path / "texts.tsv").write_text(csv_text([{"text": f"{t} is text"} for t in odd], "\t"), newline="")
+    given = {"data.train": "train.csv", "eval.data": "test.json.gz", "eval.general": "texts.tsv"}
+    store = store_in(tmp_path)
+    record = make(
+        small("lora", **{name: str(tmp_path / file) for name, file in given.items()} | {"eval.valid_limit": 2}), store
+    ).record
+    assert record is not None
+    assert (record.status, record.test_n, record.valid_n) == ("ok", 8, 2)
+    lines = (store.run_folder(record.run_id).samples).read_text().splitlines()
+    prompts = {sample["prompt"] for sample in map(json.loads, lines) if sample["split"] == "test"}
+    assert prompts == {f"Question: {each['question']} Think step by step.\nAnswer:" for each in questions}
+    assert pl.read_ndjson(store.run_folder(record.run_id).samples).height == len(lines)
+
+
+@pytest.mark.slow
+def test_the_command_ends_in_one_line_with_exit_code_2(tmp_path):
+    (tmp_path / "bad.json").write_text(f"[{LINE},\n{DEEP}]")
+    ended = bench("run", "lora", "preset=nano", "data.train=bad.json", cwd=tmp_path, expect=2)
+    assert "bad.json, row 2, line 2: not a row (brackets are nested too deeply)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.glob("results/table*"))

@@ -1,14 +1,18 @@
 """Claims about the task files: what counts as an answer, and that the question is the one trained on."""
 
 import json
+import math
 
 import polars as pl
 import pytest
+from command import SHARED
 from datasets import Dataset
 
 from antipasto_bench.core.errors import UserError
+from antipasto_bench.run import evaluate
 from antipasto_bench.run.evaluate import Evaluation
 from antipasto_bench.run.examples import PROMPT
+from antipasto_bench.run.tasks import right_answers
 from antipasto_bench.spec.config import EvalConfig
 
 
@@ -211,3 +215,67 @@ def test_a_reference_of_the_tasks_own_questions_that_holds_no_number_is_refused(
     monkeypatch.setattr(type(task), "eval_docs", docs)
     with pytest.raises(UserError, match=r"^eval\.tasks=nano_metamath, question 3: 'many' behind '####'"):
         Evaluation(EvalConfig(tasks=("nano_metamath",)), None)
+
+
+def test_the_first_references_that_no_answer_can_match_are_named_and_all_are_counted(tmp_path):
+    ends = ["1", "abc", "1,000", "$5", "-3.5", "1/2", "\u0663", "1e3", "50%", "", "x", "5 apples", "1/0", "?", "none"]
+    path = tmp_path / "questions.jsonl"
+    rows = [{"question": f"q{i}", "answer": f"so\n#### {end}"} for i, end in enumerate(ends)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError) as said:
+        Evaluation(EvalConfig(tasks=("gsm8k_metamath",), data=str(path), valid="none"), None)
+    assert str(said.value) == (
+        f"{path}, line 2: 'abc' behind '####' holds no number; expected '#### N' "
+        "(5 rows are so: line 2; line 10; line 11; line 14; ...)"
+    )
+    left = [row for row in rows if row["answer"].rpartition("#### ")[2] not in ("abc", "", "x", "?", "none")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in left))
+    with pytest.raises(UserError, match=r"questions\.jsonl, line 10: '1/0' behind '####' is not one number; expected"):
+        Evaluation(EvalConfig(tasks=("gsm8k_metamath",), data=str(path), valid="none"), None)
+    path.write_text("".join(json.dumps(row) + "\n" for row in left[:-1]))
+    (scored,) = Evaluation(EvalConfig(tasks=("gsm8k_metamath",), data=str(path), valid="none"), None).test
+    docs = list(scored.eval_docs)
+    given = ["1", "1000", "5", "-3.5", "0.5", "3", "1000", "50", "5"]
+    assert right_answers(scored, docs, [f"The answer is: {number}" for number in given]) == [True] * 9
+
+
+def test_an_answer_without_its_mark_is_refused_with_all_such_rows(tmp_path):
+    path = tmp_path / "questions.csv"
+    path.write_text('question,answer\na,#### 1\nb,2\nc,"3\nor 4"\nd,so 5\n')
+    with pytest.raises(
+        UserError, match=r"line 3: the answer does not end .* \(3 rows are so: line 3; line 4; line 6\)$"
+    ):
+        Evaluation(EvalConfig(tasks=("gsm8k_metamath",), data=str(path), valid="none"), None)
+
+
+@pytest.mark.skipif(
+    not (SHARED / "data" / "gsm8k").exists(), reason=f"real GSM8K is not beside this checkout ({SHARED})"
+)
+def test_every_reference_of_gsm8k_can_be_matched():
+    for name, count in (("test", 1319), ("train", 7473)):
+        path = str(SHARED / "data" / "gsm8k" / f"{name}.jsonl")
+        (task,) = Evaluation(EvalConfig(tasks=("gsm8k_metamath",), data=path, valid="none"), None).test
+        docs = list(task.eval_docs)
+        assert len(docs) == count
+        assert all(right_answers(task, docs, [f"The answer is: {doc['answer'].rpartition('####')[2]}" for doc in docs]))
+
+
+class _Unfinite:
+    def __str__(self) -> str:
+        return "an object \ud83d"
+
+
+def test_samples_are_json_whatever_a_model_answers():
+    """Not finite numbers, which JSON has not, and half of a surrogate pair, which most of its readers refuse."""
+    answer = '\x00 \ud83d \ufffd \u2028 \U0001f600 "\n'
+    logged = {
+        "metrics": ["acc", "perplexity"], "acc": float("nan"), "perplexity": (float("-inf"), 3), "filter": "none",
+        "filtered_resps": [(-math.inf, True), _Unfinite()], "target": "\ude00", "arguments": [("q\x00", {})],
+        "resps": [[answer]],
+    }  # fmt: skip
+    line = json.dumps(evaluate._sample({"task": "t"}, logged), allow_nan=False)
+    sample = pl.read_ndjson(line.encode()).to_dicts()[0]
+    assert sample["response"] == answer.replace("\ud83d", "\ufffd")
+    assert (sample["target"], sample["prompt"], sample["acc"]) == ("\ufffd", "q\x00", None)
+    assert json.loads(line)["extracted"] == [[None, True], "an object \ufffd"]
+    assert json.loads(line)["perplexity"] == [None, 3]

@@ -175,3 +175,12 @@ def test_a_tokenizer_whose_special_tokens_change_the_text_is_refused(tokenizer):
 
     with pytest.raises(UserError, match="expected the same tokens with others before or after them"):
         first_ids(odd)
+
+
+def test_half_a_surrogate_pair_and_nul_are_tokens_like_other_characters(tokenizer):
+    """Such text cannot come from a data file; a task in code of its own can have it."""
+    texts = ["a \ud83d b", "\ude00\ud83d", "a \U0001f600", "a\x00b", "\u2028\r"]
+    whole = ["a \ufffd b", "\ufffd\ufffd", *texts[2:]]
+    assert text_ids(tokenizer, texts) == text_ids(tokenizer, whole)
+    assert text_ids(tokenizer, ["\ud83d\ude00"]) == text_ids(tokenizer, ["\U0001f600"]), "a whole pair is a character"
+    assert len(set(map(tuple, text_ids(tokenizer, whole)))) == 5
