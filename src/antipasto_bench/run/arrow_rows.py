@@ -26,7 +26,9 @@ def read_parquet(path: Path, fields: tuple[str, ...]) -> pl.DataFrame:
             schema = file.schema_arrow
             read = _columns_of(schema.names, fields, str(path))
             table = file.read(columns=read)
-    except (pa.ArrowException, OSError, MemoryError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of Arrow, of the file system, or of Python where a damaged name is no UTF-8
         raise UserError(f"{path}: cannot be read as parquet: {first_line(error)}") from error
     return checked_columns(table, _classes(schema), fields, str(path))
 
@@ -42,7 +44,10 @@ def read_dataset(dataset: Any, fields: tuple[str, ...], name: str, *, blank: boo
         UserError: as `checked_columns`.
     """
     read = _columns_of(dataset.column_names, fields, name)
-    table = dataset.select_columns(read).with_format("arrow")[:]
+    try:
+        table = dataset.select_columns(read).with_format("arrow")[:]
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise UserError(f"{name}: its Arrow file is damaged: {first_line(error)}") from error
     return checked_columns(table, dataset.features, fields, name, blank=blank)
 
 

@@ -61,7 +61,7 @@ def load_tasks(manager: Any, name: str, revision: str | None = None) -> list[Any
         reason = first_line(error)
         raise UserError(
             f"eval.tasks={name}: its questions cannot be loaded ({reason}); go online once to fill the cache, or give "
-            "eval.data=PATH (.jsonl, .parquet or a saved dataset folder)"
+            "eval.data=PATH (.jsonl, .json, .csv, .parquet or a folder of a data set)"
         ) from error
     for task in tasks:
         if task.config.num_fewshot is None:

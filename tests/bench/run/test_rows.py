@@ -353,6 +353,34 @@ def test_questions_and_texts_are_read_from_these_files_too(tmp_path):
             read()
 
 
+DAMAGE = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(st.sampled_from([*FORMS, "a.parquet"]), st.lists(DAMAGE, min_size=1, max_size=4), st.floats(0.1, 1))
+def test_damaged_bytes_are_read_as_they_stand_or_refused_in_one_line(tmp_path, name, damages, end):
+    rows = [ROW | {"query": f"{i} é", "original_question": None, "type": "GSM"} for i in range(5)]
+    path = tmp_path / name
+    if name in FORMS:
+        path.write_bytes(FORMS[name](rows))
+    else:
+        pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String)).write_parquet(path)
+    content = bytearray(path.read_bytes())
+    for place, change in damages:
+        content[int(place * len(content))] ^= change
+    path.write_bytes(content if end > 0.5 else content[: int(2 * end * len(content))])
+    try:
+        frame = read_rows(str(path), TRAIN_FIELDS)
+    except UserError as error:
+        said = str(error)
+    else:
+        said = str(path)
+        assert frame.columns == COLUMNS
+        assert (frame.select(pl.all_horizontal(pl.col(*TRAIN_FIELDS).str.strip_chars() != ""))).to_series().all()
+    assert str(path) in said
+    assert "\n" not in said
+
+
 def test_nothing_is_written_where_data_cannot_be_read(tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"query": "a", "response": "\\ud83d"}')
     (tmp_path / "answer.jsonl").write_text('{"question": "a", "answer": "\\ud83d #### 1"}')
@@ -360,6 +388,8 @@ def test_nothing_is_written_where_data_cannot_be_read(tmp_path):
     for setting, name in (("data.train", "bad"), ("eval.valid", "answer"), ("eval.data", "answer")):
         with pytest.raises(UserError, match=rf"{name}\.jsonl, line 1"):
             make(small("lora", **{setting: str(tmp_path / f"{name}.jsonl")}), store)
+        with pytest.raises(UserError, match="not a regular file"):
+            make(small("lora", **{setting: "/dev/zero"}), store)
     assert not store.table.exists()
     assert not list(store.outputs.rglob("*.jsonl"))
 

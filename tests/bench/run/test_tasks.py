@@ -274,7 +274,8 @@ def test_samples_are_json_whatever_a_model_answers():
         "resps": [[answer]],
     }  # fmt: skip
     line = json.dumps(evaluate._sample({"task": "t"}, logged), allow_nan=False)
-    sample = pl.read_ndjson(line.encode()).to_dicts()[0]
+    kinds = dict.fromkeys(("response", "target", "prompt"), pl.String) | {"acc": pl.Float64}
+    (sample,) = pl.read_ndjson(line.encode(), schema=kinds).to_dicts()
     assert sample["response"] == answer.replace("\ud83d", "\ufffd")
     assert (sample["target"], sample["prompt"], sample["acc"]) == ("\ufffd", "q\x00", None)
     assert json.loads(line)["extracted"] == [[None, True], "an object \ufffd"]
