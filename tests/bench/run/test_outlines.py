@@ -32,12 +32,10 @@ def test_an_outline_is_the_model_that_transformers_builds(path):
 
 @pytest.mark.parametrize("preset", ["nano", "qwen3-0.6b", "qwen3.5-0.8b", "smollm2-135m"])
 def test_prices_of_an_outline_are_those_of_the_model(preset, monkeypatch):
-    runs = [
-        compose(variant, words, preset)
-        for variant, words in (
-            ("base", {}), ("lora", {}), ("antipasto", {"rotate_basis": "both"}), ("dora", {"targets": "all-linear", "rank": 8}),
-        )
-    ]  # fmt: skip
+    arms = {
+        "base": {}, "lora": {}, "antipasto": {"rotate_basis": "both"}, "dora": {"targets": "all-linear", "rank": 8},
+    }  # fmt: skip
+    runs = [compose(variant, words, preset) for variant, words in arms.items()]
     outlined = [cost_of_shapes(run) for run in runs]
     monkeypatch.setattr(shape_costs, "shipped_outline", lambda configuration: None)
     assert [cost_of_shapes(run) for run in runs] == outlined

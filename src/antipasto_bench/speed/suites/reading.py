@@ -1,9 +1,8 @@
 """Commands that only read, each in a process of its own, against importing torch alone; a minute.
 
-Most of such a command's time is imports, and torch's is the largest that a command of this project could do without. So
-the measure is a process that imports torch and ends: it meets the same machine and the same disk. The evidence is a copy
-of the project's own results, with a report that is up to date. Bounds: what it
-takes to list or show, three times that for a whole report.
+Most of such a command's time is imports, and torch's is the largest that a command of this project could do without.
+So the measure is a process that imports torch and ends: it meets the same machine and the same disk. The evidence is a
+copy of the project's own results, with a report that is up to date.
 """
 
 import shutil
