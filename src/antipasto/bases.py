@@ -161,6 +161,8 @@ def directions_are_unique(S: Float[Tensor, " r"]) -> bool:
 
 def sign_anchor(P: Float[Tensor, "r d_in"]) -> Float[Tensor, "r 2"]:
     """Index and value of the largest entry of each direction: they identify the direction and fix its sign."""
+    if P.is_meta:  # its shape alone; to compute anything on this device imports torch's compiler, which takes seconds
+        return torch.empty(len(P), 2, device="meta")
     index = P.abs().argmax(1)
     return torch.stack([index.float(), P.gather(1, index[:, None])[:, 0].float()], dim=1)
 

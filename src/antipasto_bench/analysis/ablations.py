@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any
 
 from ..spec.config import ADAPTER_WORDS
-from ..spec.selection import calibration_of
+from ..spec.selection import calibration_among
 from .arms import Arm, compact
 from .comparisons import Comparisons, Pair, comparable, compare_all, points
 from .sections import Section
@@ -106,6 +106,7 @@ def _groups(field: str, arms: list[Arm], tied: str | None = None) -> list[list[A
         tied: another field, which may differ in proportion to the first.
     """
     groups: dict[Hashable, list[Arm]] = {}
+    calibration = calibration_among(arm.first.config for arm in arms)
     for arm in arms:
         adapter = arm.first.config.adapter
         if field in adapter:
@@ -114,7 +115,7 @@ def _groups(field: str, arms: list[Arm], tied: str | None = None) -> list[list[A
                 if not adapter.get(tied) or not adapter[field]:
                     continue
                 rest[tied] = adapter[tied] / adapter[field]
-            key = (arm.variant, calibration_of(arm.first.config), json.dumps(rest, sort_keys=True))
+            key = (arm.variant, calibration(arm.first.config), json.dumps(rest, sort_keys=True))
             groups.setdefault(key, []).append(arm)
     swept = [sorted(members, key=lambda arm: order_of(_value(arm, field))) for members in groups.values()]
     return [

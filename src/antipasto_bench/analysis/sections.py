@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from ..core.errors import UserError
-from ..spec.selection import choose_rate, rate_family
+from ..spec.selection import CalibrationOf, calibration_among, choose_rate, rate_family
 from ..store.folders import Store
 from ..store.record import RunRecord
 from ..store.table import read_records
@@ -89,10 +89,11 @@ def _best_first(arm: Arm) -> tuple[float, str, list[str]]:
     return -float(arm.scores.mean()), arm.label, [str(value) for _, value in sorted(arm.first.config.adapter.items())]
 
 
-def _families(records: Sequence[RunRecord]) -> dict[Family, list[RunRecord]]:
+def _families(records: Sequence[RunRecord], calibration: CalibrationOf | None = None) -> dict[Family, list[RunRecord]]:
+    calibration = calibration or calibration_among(record.config for record in records)
     families: dict[Family, list[RunRecord]] = {}
     for record in records:
-        families.setdefault(rate_family(record.protocol, record.config), []).append(record)
+        families.setdefault(rate_family(record.protocol, record.config, calibration), []).append(record)
     return families
 
 
@@ -118,8 +119,9 @@ def _chosen_rates(records: list[RunRecord], lost: list[RunRecord]) -> tuple[list
     """
     shown: list[RunRecord] = []
     lines = []
-    lost_of = _families(lost)
-    for family, members in _families(records).items():
+    calibration = calibration_among(record.config for record in [*records, *lost])
+    lost_of = _families(lost, calibration)
+    for family, members in _families(records, calibration).items():
         scores: dict[float, dict[int, float | None]] = {}  # by rate and seed; empty where nothing is trained
         for record in members:
             if record.lr is not None and record.seed is not None:

@@ -11,7 +11,7 @@ from math import fsum, inf, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats  # type: ignore[import-untyped]
+from scipy import special  # type: ignore[import-untyped]
 
 from .variance import (
     NO_SCORES,
@@ -176,7 +176,7 @@ def compare(
     half, p = half_width(V, S, df), p_value(abs(centre), V, S, df)
     if df == inf:
         wins, losses = int((d > 0).sum()), int((d < 0).sum())
-        p = float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+        p = min(1.0, 2 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))  # exact, and symmetric at 1/2
     low, high = max(-1.0, centre - half), min(1.0, centre + half)
     return Comparison(total / n, sqrt(V + S), low, high, p, n, sample_variance(d))
 

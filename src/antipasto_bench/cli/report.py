@@ -62,7 +62,8 @@ def report(
 
 
 def _write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -> None:
-    from ..report.write import HTML, write_report
+    from ..report.html import HTML
+    from ..report.write import write_report
 
     text, changed = write_report(store, readme, references)
     typer.echo(text)

@@ -10,9 +10,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:  # who only reads records needs no torch, which takes a second or two to import
+    import torch
 
 LINEAR_ATTENTION_PACKAGES = ("flash-linear-attention", "causal-conv1d")  # the extra `fla`
 QUANTISATION_PACKAGES = ("bitsandbytes", "accelerate")  # the extra `quant`
@@ -61,6 +64,8 @@ def provenance(
         linear_attention: whether the model has layers that LINEAR_ATTENTION_PACKAGES compute.
         more_packages: that it is computed with, beside PACKAGES.
     """
+    import torch
+
     return CodeAndMachine(
         git=git_state(),
         packages=installed_versions((*PACKAGES, *more_packages)),
@@ -111,6 +116,8 @@ def _instructions() -> str:
 
     ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA can lower both.
     """
+    import torch
+
     has = torch.cpu.get_capabilities()
     names = [torch.backends.cpu.get_cpu_capability(), *(name for name in ONEDNN_KERNELS if has.get(name))]
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
@@ -119,6 +126,8 @@ def _instructions() -> str:
 
 def _cuda_versions() -> dict[str, str]:
     """Versions of CUDA, cuDNN and the driver; those that this machine does not tell are left out."""
+    import torch
+
     driver = re.search(r"Module +([0-9.]+)", DRIVER.read_text()) if DRIVER.exists() else None
     cudnn = torch.backends.cudnn.version()
     versions = {

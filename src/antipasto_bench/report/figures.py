@@ -12,8 +12,7 @@ from math import log
 from typing import Any, Literal
 
 import altair as alt
-
-from antipasto import CONFIGS, FrozenBasisConfig
+from altair.utils.schemapi import debug_mode
 
 from ..analysis.ablations import Ablation, order_of
 from ..analysis.arms import compact
@@ -37,17 +36,15 @@ HUES: dict[Theme, list[str]] = {  # of series side by side; apart for readers wh
     "light": ["#0b62c4", "#bf5410", "#0a7c53", "#8a3fbf", "#b3123f", "#6b5b00", "#3d6b78", "#57606a"],
     "dark": ["#6cb2ff", "#ffa25c", "#5fd4a5", "#cfa0f5", "#ff8aa5", "#d9c24e", "#8cc7d6", "#9aa4ae"],
 }
+# Altair's checks of each part against Vega-Lite's schema take a second a report; the tests make them.
+without_schema_checks = debug_mode(False)
 THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
-def svg(chart: Drawing, theme: Theme) -> str:
-    """The drawing as an SVG file for a light or a dark page."""
-    import vl_convert
-
-    text = vl_convert.vegalite_to_svg(
-        chart.to_dict() | {"config": theme_config(theme)}, vl_version=vl_convert.get_vegalite_versions()[-1]
-    )
-    return f"{text}\n"
+def _specification(chart: Drawing | alt.Chart) -> VegaLite:
+    """A chart as Vega-Lite."""
+    specification: VegaLite = chart.to_dict(validate=False)
+    return specification
 
 
 def theme_config(theme: Theme) -> VegaLite:
@@ -111,7 +108,7 @@ def points_of(section: ComparedSection, costs: Sequence[Quantity]) -> list[Paret
 
 
 def _point(row: ComparedArm, cost: str, value: float, frontier: bool) -> ParetoPoint:
-    frozen = row.arm.variant in CONFIGS and issubclass(CONFIGS[row.arm.variant], FrozenBasisConfig)
+    frozen = "basis" in row.arm.first.config.adapter  # a setting of that family alone
     return ParetoPoint(
         arm=row.arm.name.replace("rotate_basis=", "").replace("road_variant=", ""),
         kind=UNTUNED if row.arm.untuned else FROZEN if frozen else OTHERS,
@@ -170,6 +167,7 @@ def _name_some(points: list[ParetoPoint]) -> list[float]:
     return domain
 
 
+@without_schema_checks
 def pareto_explorer(section: ComparedSection) -> VegaLite:
     """The same with a menu of costs, as a specification for the page; empty where no arm has a cost."""
     points = points_of(section, axes())
@@ -195,7 +193,7 @@ def pareto_explorer(section: ComparedSection) -> VegaLite:
         )
     )
     layers = [*_pareto_layers(base, None), _names(base.transform_filter("isValid(datum.name)"))]
-    return alt.layer(*layers).add_params(menu).properties(width="container", height=420).to_dict()
+    return _specification(alt.layer(*layers).add_params(menu).properties(width="container", height=420))
 
 
 def _names(base: alt.Chart) -> alt.Chart:
@@ -220,6 +218,12 @@ def _pareto_layers(base: alt.Chart, theme: Theme | None) -> list[alt.Chart]:
         frontier.mark_line(interpolate="step-after", strokeDash=[4, 3], opacity=0.7, stroke="#8b949e").encode(y=_TEST),
         base.mark_point(filled=True, size=60, opacity=1).encode(y=_TEST, color=colour, shape=shape),
     ]
+
+
+@without_schema_checks
+def ablation_explorer(swept: Ablation) -> VegaLite:
+    """`ablation_chart` as a specification for the page."""
+    return _specification(ablation_chart(swept, None))
 
 
 def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
@@ -261,6 +265,7 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
     return alt.layer(*layers).properties(width=560 if theme else "container", height=240)
 
 
+@without_schema_checks
 def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
     """Training loss of each arm as a specification for the page, with a menu that names one; empty where none has any.
 
@@ -289,19 +294,19 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
         .add_params(menu)
         .properties(width="container", height=320)
     )
-    specification: VegaLite = chart.to_dict()
-    return specification
+    return _specification(chart)
 
 
-def drawings(section: ComparedSection) -> dict[str, str]:
-    """The SVG files of a section, by file name."""
-    files: dict[str, str] = {}
+@without_schema_checks
+def drawings(section: ComparedSection) -> dict[str, VegaLite]:
+    """What the SVG files of a section are drawn from, by file name."""
+    files: dict[str, VegaLite] = {}
     if section.comparisons is None:
         return files
     for theme in THEMES:
-        end = "" if theme == "light" else f"-{theme}"
+        end, config = "" if theme == "light" else f"-{theme}", {"config": theme_config(theme)}
         if section.has_sizes:
-            files[f"{section.slug}-pareto{end}.svg"] = svg(pareto(section, theme), theme)
+            files[f"{section.slug}-pareto{end}.svg"] = _specification(pareto(section, theme)) | config
         for swept in section.ablations:
-            files[f"{section.slug}-{swept.axis}{end}.svg"] = svg(ablation_chart(swept, theme), theme)
+            files[f"{section.slug}-{swept.axis}{end}.svg"] = _specification(ablation_chart(swept, theme)) | config
     return files

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from html import unescape
 from pathlib import Path
 
@@ -23,10 +22,13 @@ from ..store.folders import Store
 from ..store.quantities import QUANTITIES, Quantity
 from ..store.record import RunRecord
 from .columns import COLUMNS, Cell, Column, p_text
-from .figures import THEMES, VegaLite, ablation_chart, learning_curves, pareto_explorer, theme_config
+from .figures import THEMES, VegaLite, ablation_explorer, learning_curves, pareto_explorer, theme_config
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
+from .rendering import vega_script
 
+HTML = "report.html"  # in the folder of the results
 TEMPLATES = Path(__file__).parent / "templates"
+YAML_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's, ten times as fast, where yaml has it
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90  # of the small drawing on a run's page
 
 
@@ -120,21 +122,12 @@ def page(
         themes={theme: theme_config(theme) for theme in THEMES},
         style=_asset("report.css"),
         script=_asset("report.js"),
-        vega=_vega() if charts else "",
+        vega=Markup(vega_script(store.results / HTML)) if charts else "",
     )
 
 
 def _asset(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # ours, not a model's
-
-
-@cache
-def _vega() -> Markup:
-    """Vega, Vega-Lite and Vega-Embed, as one script that puts `vegaEmbed` into the window."""
-    import vl_convert
-
-    bundle = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # its stub forgets the default
-    return Markup(bundle.replace("</script", "<\\/script"))
 
 
 def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[str, VegaLite]) -> PagePart:
@@ -166,7 +159,7 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
         pareto=place("pareto", pareto_explorer(section) if section.comparisons else {}),
         curves=place("curves", learning_curves(curves)),
         ablations=[
-            SweptAxis(swept.axis, swept.conclusion(), place(swept.axis, ablation_chart(swept, None).to_dict()))
+            SweptAxis(swept.axis, swept.conclusion(), place(swept.axis, ablation_explorer(swept)))
             for swept in section.ablations
         ],
         matrix=_matrix(section),
@@ -216,7 +209,7 @@ def _run_page(record: RunRecord, excerpts: Excerpts, listed: Sequence[Quantity])
         id=record.run_id,
         cells=run_cells(record, listed),
         numbers=run_card(record),
-        config=yaml.safe_dump(record.config_as_recorded(), sort_keys=False),
+        config=yaml.dump(record.config_as_recorded(), Dumper=YAML_DUMPER, sort_keys=False),
         trained_on=trained_on([record]),
         curve=_polyline(excerpts.curve),
         answers=excerpts.answers,

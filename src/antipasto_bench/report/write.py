@@ -10,10 +10,11 @@ from ..analysis.compared_sections import compared_sections, failures
 from ..core.files import write_bytes
 from ..store.folders import Store
 from .figures import drawings
-from .html import page
+from .html import HTML, page
 from .markdown import markdown, write_into
+from .rendering import svg
 
-HTML, FIGURES = "report.html", "figures"
+FIGURES = "figures"
 
 
 def write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -> tuple[str, list[Path]]:
@@ -29,7 +30,9 @@ def write_report(store: Store, readme: Path, references: Sequence[Path] = ()) ->
     sections, failed = compared_sections(store), failures(store)
     folder = store.results / FIGURES
     text = markdown(sections, failed, references, os.path.relpath(folder, readme.resolve().parent))
-    files = {folder / name: svg for section in sections for name, svg in drawings(section).items()}
+    files = {
+        folder / name: svg(drawn, folder / name) for section in sections for name, drawn in drawings(section).items()
+    }
     files[store.results / HTML] = page(sections, failed, store, references)
     changed = [readme] if write_into(readme, text) else []
     for stale in sorted(set(folder.glob("*.svg")) - set(files)) if folder.is_dir() else []:

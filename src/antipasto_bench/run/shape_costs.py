@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Literal, cast
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import BaseModel
@@ -13,9 +14,10 @@ import antipasto
 from antipasto.layer import bias_of
 
 from ..core.errors import UserError, first_line
-from ..core.paths import benchmark_dir, locate
+from ..core.paths import EMBEDDED, benchmark_dir, locate
 from ..spec.config import BASE, RunConfig
 from .models import model_source
+from .outlines import shipped_outline
 
 
 class ShapeCosts(BaseModel):
@@ -77,6 +79,20 @@ def cost_of_shapes(run: RunConfig) -> ShapeCosts:
     return costs
 
 
+def _configuration(run: RunConfig) -> dict[str, Any] | None:
+    """A model's configuration as its file has it; None where it is not on this machine, or cannot be read."""
+    place = EMBEDDED.get(run.model) or locate(run.model)
+    try:
+        values = json.loads((place / "config.json" if place else _shipped(run)).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _shipped(run: RunConfig) -> Path:
+    return benchmark_dir() / "architectures" / f"{run.model.replace('/', '--')}.json"
+
+
 def meta_model(run: RunConfig) -> nn.Module:
     """The run's model with shapes and without weights.
 
@@ -85,9 +101,13 @@ def meta_model(run: RunConfig) -> nn.Module:
     Raises:
         UserError: none of them has it.
     """
+    values = _configuration(run)
+    outline = None if values is None else shipped_outline(values)
+    if outline is not None:
+        return outline.build(getattr(torch, run.dtype))
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    shipped = benchmark_dir() / "architectures" / f"{run.model.replace('/', '--')}.json"
+    shipped = _shipped(run)
     try:
         if locate(run.model) is None and shipped.is_file():
             values = json.loads(shipped.read_text(encoding="utf-8"))

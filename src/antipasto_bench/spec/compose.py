@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from antipasto import ALIASES, CONFIGS, REGISTRY, AdapterConfig, AdapterError, FrozenBasisConfig
-from antipasto.config import did_you_mean
+import antipasto
+from antipasto.config import ALIASES, AdapterConfig, AdapterError, did_you_mean
 
 from ..core.errors import UserError
 from ..core.paths import benchmark_dir
@@ -66,7 +66,7 @@ def _load_yaml(path: Path) -> dict[str, Any]:
 
 
 def variant_names() -> list[str]:
-    return [BASE, *sorted(CONFIGS)]
+    return [BASE, *sorted(antipasto.CONFIGS)]
 
 
 def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
@@ -111,7 +111,7 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
         run["adapter"] = {key: value for key, value in config.to_dict().items() if key != "variant"}
     else:
         run["seed"] = 0
-    if variant == BASE or not REGISTRY[variant].trains:
+    if variant == BASE or not antipasto.REGISTRY[variant].trains:
         run["lr"] = 1.0  # nothing is trained: an axis that it lacks collapses
     try:
         config_of_run = RunConfig.model_validate(run)
@@ -132,13 +132,13 @@ def known_keys() -> dict[str, str]:
             keys |= {f"{name}.{key}": f.description or "" for key, f in section.model_fields.items()}
         elif name not in ("preset", "variant", "adapter"):
             keys[name] = field.description or ""
-    for cls in CONFIGS.values():
+    for cls in antipasto.CONFIGS.values():
         keys |= {f.name: "" for f in dataclasses.fields(cls) if f.name not in keys}
     return keys | dict.fromkeys(ADAPTER_WORDS, "")
 
 
 def _for_variant(table: Mapping[str, Any], variant: str) -> dict[str, Any]:
-    family = variant != BASE and issubclass(CONFIGS[variant], FrozenBasisConfig)
+    family = variant != BASE and issubclass(antipasto.CONFIGS[variant], antipasto.FrozenBasisConfig)
     names = ["default", *(["frozen_basis"] if family else []), variant]
     merged: dict[str, Any] = {}
     for name in names:
@@ -158,7 +158,7 @@ def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _adapter_config(variant: str, flat: Mapping[str, Any]) -> AdapterConfig:
     """The adapter's own fields, typed and checked by its config class, in their canonical form."""
-    cls = CONFIGS[variant]
+    cls = antipasto.CONFIGS[variant]
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
     words = {name: word for word, name in ADAPTER_WORDS.items()}

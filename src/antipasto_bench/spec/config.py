@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from antipasto import REGISTRY, AdapterConfig
+import antipasto
+from antipasto.config import AdapterConfig
 
 from ..core.fingerprint import digest, fingerprint, model_fingerprint, task_fingerprint
 from ..core.paths import locate
@@ -144,17 +145,17 @@ class RunConfig(_Strict):
 
     @property
     def adapter_config(self) -> AdapterConfig:
-        return AdapterConfig.from_dict({"variant": self.variant} | self.adapter)
+        return antipasto.AdapterConfig.from_dict({"variant": self.variant} | self.adapter)
 
     @property
     def trains(self) -> bool:
         """Whether a learning rate means anything to it."""
-        return self.variant != BASE and REGISTRY[self.variant].trains
+        return self.variant != BASE and antipasto.REGISTRY[self.variant].trains
 
     @property
     def calibrates(self) -> bool:
         """Whether its adapter looks at calibration data when it is attached."""
-        return self.variant != BASE and REGISTRY[self.variant].needs_data(self.adapter_config)
+        return self.variant != BASE and antipasto.REGISTRY[self.variant].needs_data(self.adapter_config)
 
     @property
     def rank(self) -> int | Literal["full"] | None:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
-from antipasto import REGISTRY, AdapterConfig, AdapterError
+import antipasto
+from antipasto.config import AdapterError
 
 from .config import RunConfig
 
+CalibrationOf = Callable[[RunConfig], int | None]
 
-def rate_family(protocol: str, config: RunConfig) -> tuple[Hashable, ...]:
+
+def rate_family(protocol: str, config: RunConfig, calibration: CalibrationOf | None = None) -> tuple[Hashable, ...]:
     """What runs share that differ in learning rate and seed alone.
 
     Args:
         protocol: of the run, as its record has it or as `config.protocol` digests it anew.
+        calibration: `calibration_among` all runs whose families are compared; `calibration_of` where None.
     """
     adapter = tuple((key, str(value)) for key, value in sorted(config.adapter.items()))
-    return protocol, config.variant, calibration_of(config), adapter
+    return protocol, config.variant, (calibration or calibration_of)(config), adapter
+
+
+def calibration_among(configs: Iterable[RunConfig]) -> CalibrationOf:
+    """What tells some runs apart by their calibration examples, as `calibration_of` does.
+
+    Where all have the same number it tells none apart, and is read off without a look at the variants, for which torch
+    would be imported.
+    """
+    same = len({config.data.calibration for config in configs}) <= 1
+    return (lambda config: config.data.calibration) if same else calibration_of
 
 
 def calibration_of(config: RunConfig) -> int | None:
@@ -25,10 +39,10 @@ def calibration_of(config: RunConfig) -> int | None:
     None for variants that need no data; `data.calibration` for base, and for variants that this program no longer has.
     """
     try:
-        cfg = AdapterConfig.from_dict({"variant": config.variant} | config.adapter)
+        cfg = antipasto.AdapterConfig.from_dict({"variant": config.variant} | config.adapter)
     except AdapterError:  # base, or a variant that is no longer there
         return config.data.calibration
-    return config.data.calibration if REGISTRY[cfg.variant].needs_data(cfg) else None
+    return config.data.calibration if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None
 
 
 def choose_rate(scores: Mapping[float, Mapping[int, float | None]]) -> float | None:

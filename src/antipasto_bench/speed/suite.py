@@ -21,6 +21,7 @@ SUITES = {
     "scoring": "questions a second: merged, hooked, base, by every backend, and a plain generate loop",
     "run": "a whole nano run, against the same run made peft's way",
     "sweep_overhead": "what of a sweep is neither training nor scoring",
+    "reading": "commands that only read, against importing torch",
     "gpu": "on a GPU: steps, memory and scoring of whole models of published shapes",
 }
 

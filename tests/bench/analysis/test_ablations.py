@@ -1,11 +1,21 @@
 """Claims about swept axes: which are found, what is compared within them, and what is said of them."""
 
+import altair as alt
 import pytest
 from recorded import record
 
+import antipasto
 from antipasto_bench.analysis.ablations import Ablation
 from antipasto_bench.analysis.compared_sections import ComparedSection, compared_sections
-from antipasto_bench.report.figures import ablation_chart, axes, drawings, pareto_explorer, points_of
+from antipasto_bench.report.figures import (
+    FROZEN,
+    ablation_chart,
+    axes,
+    drawings,
+    pareto_explorer,
+    points_of,
+)
+from antipasto_bench.report.rendering import svg
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 
@@ -88,6 +98,15 @@ def test_the_frontier_is_what_nothing_cheaper_reaches(store):
     assert points["lora"].low < points["lora"].test < points["lora"].high
 
 
+def test_the_frozen_basis_family_is_drawn_as_one_kind(store):
+    for variant in antipasto.CONFIGS:
+        append(store.table, record(store, variant, EASY[:200], n=300, fields={"trained_parameters": 1000}))
+    kinds = {point.arm.split()[0]: point.kind for point in points_of(only(store), axes()[:1])}
+    family = {name for name, cls in antipasto.CONFIGS.items() if issubclass(cls, antipasto.FrozenBasisConfig)}
+    assert {name for name, kind in kinds.items() if kind == FROZEN} == family
+    assert set(kinds) == set(antipasto.CONFIGS)
+
+
 def test_drawings_are_svg_for_both_schemes_and_the_same_whatever_the_order_of_rows(store):
     records = [
         record(store, "antipasto", EASY[:200], n=300, rotate_basis=basis, seed=s) for basis in "VU" for s in (0, 1)
@@ -102,10 +121,11 @@ def test_drawings_are_svg_for_both_schemes_and_the_same_whatever_the_order_of_ro
     assert drawn[0] == drawn[1]
     kinds = {name.split("-", 2)[2] for name in drawn[0]}
     assert kinds == {f"{axis}{end}.svg" for axis in ("pareto", "rotate_basis", "lr") for end in ("", "-dark")}
-    for text in drawn[0].values():
-        assert text.startswith("<svg ")
+    for name, specification in drawn[0].items():
+        alt.Chart.from_dict(specification)  # raises where it is no Vega-Lite
+        assert svg(specification, store.results / name).startswith("<svg ")
     section = only(store)
-    assert pareto_explorer(section)["params"], "a menu of costs"
+    assert alt.Chart.from_dict(pareto_explorer(section)).to_dict()["params"], "a menu of costs"
     assert ablation_chart(section.ablations[0], None).to_dict()["layer"]
 
 

@@ -7,8 +7,9 @@ from antipasto_bench.analysis.compare import compare_two
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
 from antipasto_bench.analysis.conditions import mixed_conditions
 from antipasto_bench.cli.output import comparison_text
+from antipasto_bench.report.html import HTML
 from antipasto_bench.report.markdown import markdown
-from antipasto_bench.report.write import HTML, write_report
+from antipasto_bench.report.write import write_report
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import DataDigest, RunRecord
 from antipasto_bench.store.table import append

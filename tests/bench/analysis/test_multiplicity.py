@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from simulated import BENCHMARKS, benchmark
+from statsmodels.stats.multitest import multipletests
 
 from antipasto_bench.analysis.multiplicity import holm, letters
 from antipasto_bench.analysis.stats import compare, seed_noise
+
+
+@given(arrays(float, st.integers(1, 60), elements=st.floats(0, 1)))
+def test_holm_is_statsmodels(p):
+    assert holm(p).tolist() == multipletests(p, method="holm")[1].tolist()
 
 
 def test_holm_steps_down_from_the_smallest():

@@ -1,0 +1,50 @@
+"""Claims about what reading commands import: what takes seconds to import, and they have no use for, is left out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+HEAVY = {"torch", "transformers", "datasets", "lm_eval", "scipy.stats", "statsmodels", "pandas", "peft", "ray"}
+
+COMMAND = """
+import json, sys
+from antipasto_bench.cli import main
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def imported(words, folder):
+    done = subprocess.run([sys.executable, "-c", COMMAND, *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list"],
+        ["show", "nano__base__5e109f3b"],
+        ["compare", "nano__base__5e109f3b", "nano__base__5e109f3b"],
+        ["results", "verify"],
+        ["status"],
+        ["presets"],
+        ["report", "--readme", "README.md"],
+    ],
+    ids=" ".join,
+)
+def test_a_reading_command_imports_nothing_that_trains(words, tmp_path):
+    if words[0] == "report":
+        words = [words[0], "--readme", str(tmp_path / "README.md")]
+    assert not imported(words, ROOT) & HEAVY
+
+
+def test_a_price_from_shapes_imports_no_model_code():
+    assert not imported(["cost", "antipasto", "--meta", "--preset", "qwen3.5-0.8b"], ROOT) & (HEAVY - {"torch"})
