@@ -174,11 +174,9 @@ class Claims:
 
     def _remove_below(self, number: int) -> None:
         """Remove superseded claims, and what killed processes have left of drafts; to be called by the holder."""
-        for below in self._numbers():
-            if below < number:
-                self._claim(below).unlink(missing_ok=True)
         now = self._claim(number).stat().st_mtime
-        for draft in self.folder.glob(".*"):
-            with suppress(FileNotFoundError):
-                if now - draft.stat().st_mtime > STALE_S:
-                    draft.unlink()
+        old = [self._claim(below) for below in self._numbers() if below < number]
+        for path in [*old, *self.folder.glob(".*")]:
+            with suppress(OSError):  # removed by another, or another user's: it does no harm
+                if path in old or now - path.stat().st_mtime > STALE_S:
+                    path.unlink()

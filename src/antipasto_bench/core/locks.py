@@ -37,7 +37,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
     Raises:
         HeldElsewhere: another process holds it, and `wait` is False.
-        UserError: there can be no lock at this path.
+        UserError: the file cannot be locked: it is a folder, or its own folder cannot be written.
         OSError: the disk is full.
     """
     with ExitStack() as held:
@@ -49,7 +49,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         except OSError as error:
             if disk_is_full(error):
                 raise
-            raise UserError(f"{path}: no lock can be had: {error.strerror or error}") from error
+            raise UserError(f"{path}: cannot be locked: {error.strerror or error}") from error
         yield
 
 

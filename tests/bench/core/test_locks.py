@@ -268,7 +268,7 @@ def test_a_folder_in_place_of_the_lock_file_is_one_line(tmp_path, request, flock
     if not flock:
         request.getfixturevalue("no_flock")
     (tmp_path / "a.lock").mkdir()
-    with pytest.raises(UserError, match=r"a\.lock: no lock can be had: Is a directory"), locked(tmp_path / "a.lock"):
+    with pytest.raises(UserError, match=r"a\.lock: cannot be locked: Is a directory"), locked(tmp_path / "a.lock"):
         pass
 
 
@@ -282,7 +282,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, numb
         return opened(path, flags, *arguments, **options)
 
     monkeypatch.setattr(os, "open", denied)
-    with pytest.raises(UserError, match=f"no lock can be had: {os.strerror(number)}"), locked(tmp_path / "a.lock"):
+    with pytest.raises(UserError, match=f"cannot be locked: {os.strerror(number)}"), locked(tmp_path / "a.lock"):
         pass
 
 
