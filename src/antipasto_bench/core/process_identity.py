@@ -1,4 +1,4 @@
-"""Which process holds something, and whether it is still alive: by machine, boot, number and start of the process.
+"""Which process holds a lock, and whether it is still alive: by machine, boot, number and start of the process.
 
 A number alone names no process: a later one gets it again, another machine or container has one of the same number, and
 a process that was killed keeps it until its parent has read its exit status.
@@ -55,6 +55,8 @@ def fate(process: ProcessIdentity) -> Fate:
     if not same_kernel or process.namespace != here.namespace:
         return "unknown"
     started = started_at(process.pid)
+    if started is None and _is_hidden(process.pid):
+        return "unknown"
     return "alive" if started is not None and abs(started - process.started) < CLOCK_S else "dead"
 
 
@@ -70,6 +72,17 @@ def started_at(pid: int) -> float | None:
         return float(process.create_time() - psutil.boot_time())
     except (psutil.Error, ValueError, OverflowError):  # a number that no process has
         return None
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is such a process, of another user, that this system shows nothing of (`hidepid` of /proc)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 @cache

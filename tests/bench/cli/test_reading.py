@@ -45,7 +45,7 @@ def test_commands_that_read_leave_results_as_they_are(tmp_path):
         (["status"], 0),
         (["sweep", "lora", "--dry-run"], 0),
         (["show", "x"], 2),
-        (["results", "verify"], 0),
+        (["results", "verify"], 1),
     ],
 )
 def test_where_there_are_no_results_commands_that_read_create_none(tmp_path, words, code):

@@ -263,6 +263,16 @@ def test_a_process_is_known_by_machine_boot_number_and_start(monkeypatch, change
     assert fate(this_process().model_copy(update=changed)) == expected
 
 
+def test_of_a_process_that_the_system_hides_nothing_is_known(monkeypatch):
+    def denied(pid: int, number: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    identity = this_process()
+    monkeypatch.setattr("antipasto_bench.core.process_identity.started_at", lambda pid: None)
+    monkeypatch.setattr(os, "kill", denied)
+    assert fate(identity) == "unknown"
+
+
 @pytest.mark.parametrize("flock", [True, False])
 def test_a_folder_in_place_of_the_lock_file_is_one_line(tmp_path, request, flock):
     if not flock:
