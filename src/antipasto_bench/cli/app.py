@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ..core.errors import UserError, disk_is_full
-from ..core.quiet import silence_libraries
+from ..core.quiet import discard_stdout, silence_libraries
 from ..core.signals import Interrupted
 from .catalogue import presets, variants
 from .costs import cache, cost, measure, speed
@@ -114,6 +114,9 @@ def main() -> None:
         if not isinstance(error, AdapterError):
             raise
         _exit_with_error(str(error))
+    except BrokenPipeError:  # nobody reads the rest
+        discard_stdout()
+        sys.exit(1)
     except OSError as error:
         if disk_is_full(error):
             _exit_with_error(f"{error.strerror}; nothing was recorded: free some space and start it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,14 +37,19 @@ def print_json(value: object) -> None:
 class SweepPrinter:
     """Prints what goes on in a sweep."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, next_command: str = "antipasto-bench report") -> None:
         self.as_json = as_json
+        self.next_command = next_command
 
     def log(self, text: str) -> None:
         print_notice(text)
 
     def outcome(self, outcome: Outcome) -> None:
         print_outcome(outcome, self.as_json)
+
+    def all_done(self, count: int) -> None:
+        """Say that every run of the sweep has a result, and what to type next."""
+        print_notice(f"done: {count} of {count} runs; next: {self.next_command}")
 
     def worker_line(self, number: int, line: str) -> None:
         """Pass a worker's JSON on as it is; name the worker before any other line."""
@@ -53,9 +59,21 @@ class SweepPrinter:
             print_notice(f"worker {number}: {line}")
 
 
-def print_outcome(outcome: Outcome, as_json: bool) -> None:
-    """What came of a run, in a line; with JSON of its record last where that is wanted."""
-    typer.echo(outcome_line(outcome), err=as_json)
+def command_line(words: str, **folders: Path | None) -> str:
+    """A command as a user types it, with the folders that were given as options: `results=X` is `--results X`."""
+    options = [f"--{name} {shlex.quote(str(folder))}" for name, folder in folders.items() if folder is not None]
+    return " ".join(["antipasto-bench", words, *options])
+
+
+def print_outcome(outcome: Outcome, as_json: bool, next_command: str | None = None) -> None:
+    """What came of a run, in a line; with JSON of its record last where that is wanted.
+
+    Args:
+        next_command: what to type next where the run has a result.
+    """
+    scored = outcome.record is not None and outcome.record.status == "ok"
+    then = f"; next: {next_command}" if scored and next_command else ""
+    typer.echo(outcome_line(outcome) + then, err=as_json)
     if as_json:
         print_json({"outcome": outcome.status, "run_id": outcome.run_id} | _outcome_json(outcome))
 

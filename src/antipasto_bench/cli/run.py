@@ -7,7 +7,7 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import print_notice, print_outcome
+from .output import command_line, print_notice, print_outcome
 
 
 def run(
@@ -36,7 +36,9 @@ def run(
         runs[0],
         Store.of(results, outputs),
         force=force,
-        print_outcome=lambda outcome: print_outcome(outcome, as_json),
+        print_outcome=lambda outcome: print_outcome(
+            outcome, as_json, command_line(f"show {outcome.run_id.rpartition('__')[2]}", results=results)
+        ),
         print_line=print_notice,
     )
     raise typer.Exit(code)

@@ -9,7 +9,7 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import SweepPrinter, print_plan
+from .output import SweepPrinter, command_line, print_plan
 
 
 def sweep(
@@ -58,8 +58,9 @@ def sweep(
         planned = plan(runs, store)
         print_plan(planned, overview(planned, store), as_json)
         return
+    next_command = command_line("report", results=results)
     command = SweepCommand(words, preset, retry_failed, limit, shuffle, as_json)
-    raise typer.Exit(run_sweep(runs, store, engine, command, SweepPrinter(as_json)))
+    raise typer.Exit(run_sweep(runs, store, engine, command, SweepPrinter(as_json, next_command)))
 
 
 def status(

@@ -1,4 +1,4 @@
-"""Other libraries' progress bars and advice."""
+"""Silence: of other libraries' progress bars and advice, and of a pipe that nobody reads any more."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ def silence_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def discard_stdout() -> None:
+    """Send to nowhere what is still to be printed, after a BrokenPipeError: else Python's last flush raises another."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

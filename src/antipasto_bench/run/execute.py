@@ -17,12 +17,12 @@ from typing import Any, Literal
 
 import polars as pl
 import torch
-from filelock import FileLock, Timeout
 
 from ..core.device import device_is_dead, pinned_threads
 from ..core.errors import RunFailure, UserError
 from ..core.files import write_bytes
 from ..core.fingerprint import model_fingerprint
+from ..core.locks import HeldElsewhere, locked
 from ..core.paths import locate
 from ..core.provenance import provenance
 from ..core.signals import Interrupted
@@ -79,9 +79,7 @@ def execute(run: RunConfig, context: RunContext, *, force: bool = False, retry_b
         if _is_settled(earlier, force, retry_before):
             return Outcome("done", run_id, earlier)
         store.check_writable()
-        lock = store.lock(run_id)
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0), leased(run_id, store):
+        with locked(store.lock(run_id), wait=False), leased(run_id, store):
             earlier = find(store.table, run_id)  # another process may have made it meanwhile
             if _is_settled(earlier, force, retry_before):
                 return Outcome("done", run_id, earlier)
@@ -94,7 +92,7 @@ def execute(run: RunConfig, context: RunContext, *, force: bool = False, retry_b
             record.processes = group.size
             begun = group.broadcast(True)
             return _make(ActiveRun(run, context, workspace, record, force))
-    except Timeout:
+    except HeldElsewhere:
         return Outcome("running", run_id)
     finally:
         if not begun and not isinstance(sys.exception(), Interrupted):

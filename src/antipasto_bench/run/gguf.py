@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from filelock import FileLock
 
 from antipasto.tensor_bytes import memory_of
 
@@ -27,6 +26,7 @@ from ..core.compat import gguf_pre_tokenizers
 from ..core.errors import UserError, first_line
 from ..core.files import folder_atomically
 from ..core.fingerprint import fingerprint
+from ..core.locks import locked
 from ..core.packaged_models import PACKAGED, PackagedModel
 
 SUFFIX = ".gguf"
@@ -101,8 +101,7 @@ def _cached(folder: Path, write: Callable[[Path], object]) -> Path:
     if folder.is_dir():
         return folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{folder.name}.lock")):
+        with locked(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
                 with folder_atomically(folder) as partial:
                     write(partial)

@@ -138,21 +138,21 @@ class Progress:
             yield line
             return
         wide = self.console.width >= WIDE
-        more = "  lr {task.fields[lr]:.1e}  {task.fields[speed]:,.0f} tok/s" if wide else ""
         columns = (
             TextColumn("train"),
             *([BarColumn(bar_width=None)] if wide else []),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}" + more),
+            TextColumn("{task.fields[measured]}"),
             TimeRemainingColumn(),
         )
         with Bar(*columns, console=self.console) as bar:
-            task = bar.add_task("train", total=steps, loss=float("nan"), lr=0.0, speed=0.0)
+            task = bar.add_task("train", total=steps, measured="no step yet")
             tokens = 0
 
             def update(step: Step) -> None:
                 nonlocal tokens
                 tokens += step.tokens
-                bar.update(task, completed=step.step, loss=step.loss, lr=step.lr, speed=tokens / step.seconds)
+                more = f"  lr {step.lr:.1e}  {tokens / step.seconds:,.0f} tok/s" if wide else ""
+                bar.update(task, completed=step.step, measured=f"loss {step.loss:.3f}{more}")
 
             yield update

@@ -10,13 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import psutil
 from pydantic import BaseModel, ValidationError
 
 from ..core.files import write_json
+from ..core.process_identity import CLOCK_S, started_at
 from .folders import Store
 
-CLOCK_S = 2.0  # by which two readings of one start may differ: the boot time is told in whole seconds
 STALE_S = 900.0  # a lease from another machine counts for so long after the run's last step
 
 
@@ -50,7 +49,7 @@ class HeldLease:
     def __init__(self, run_id: str, store: Store) -> None:
         self._path = store.lease(run_id)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._holder = Holder(host=socket.gethostname(), pid=os.getpid(), since=now, started=_started(os.getpid()))
+        self._holder = Holder(host=socket.gethostname(), pid=os.getpid(), since=now, started=started_at(os.getpid()))
 
     def write(self) -> None:
         with suppress(OSError):  # a full disk: the lock holds all the same
@@ -99,24 +98,13 @@ def live_leases(store: Store) -> list[Lease]:
 def _alive(lease: Lease, store: Store) -> bool:
     holder = lease.holder
     if holder.host == socket.gethostname():
-        started = _started(holder.pid)
+        started = started_at(holder.pid)
         return started is not None and (holder.started is None or abs(holder.started - started) < CLOCK_S)
     last_written = 0.0
     for path in (store.lease(lease.run_id), store.workspace(lease.run_id).log):
         with suppress(OSError):
             last_written = max(last_written, path.stat().st_mtime)
-    return datetime.now(UTC).timestamp() - last_written < STALE_S
-
-
-def _started(pid: int) -> float | None:
-    """Seconds from the boot of this machine to the start of a process; None where there is no such process.
-
-    Not since 1970: a clock that is set while a run goes on would make its process another one.
-    """
-    try:
-        return float(psutil.Process(pid).create_time() - psutil.boot_time())
-    except (psutil.Error, ValueError):  # a number that no process has
-        return None
+    return abs(datetime.now(UTC).timestamp() - last_written) < STALE_S  # a time far ahead is of a clock that was set
 
 
 def logged_step(run_id: str, store: Store) -> int | None:

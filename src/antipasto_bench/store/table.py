@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
-from filelock import FileLock
 
 from ..core.errors import UserError
 from ..core.files import write_bytes
+from ..core.locks import locked
 from .record import SCHEMA, NewerSchema, RunRecord, read_record
 
 
@@ -56,8 +56,7 @@ def put(table: Path, record: RunRecord) -> None:
 @contextmanager
 def _writing(table: Path) -> Iterator[None]:
     """The only writer of the table, in whichever process."""
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(table.with_suffix(".lock")):
+    with locked(table.with_suffix(".lock")):
         yield
 
 

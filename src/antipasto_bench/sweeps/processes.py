@@ -21,9 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
-from filelock import FileLock, Timeout
 
 from ..core.errors import RunFailure, UserError
+from ..core.locks import HeldElsewhere, locked
 from ..core.machine import cores
 from ..core.signals import handle_signals
 from ..run.failures import record_dead_run
@@ -172,7 +172,7 @@ def handle_worker_death(
         deaths[run_id] += 1
         print_line(f"worker {worker.number} died of {signal_name} while making {run_id}")
         give_up = deaths[run_id] >= MOST_DEATHS
-        with suppress(Timeout), FileLock(store.lock(run_id), timeout=0):  # else another process makes it already
+        with suppress(HeldElsewhere), locked(store.lock(run_id), wait=False):  # else another process makes it already
             if give_up:
                 reason = f"its worker died {MOST_DEATHS} times, the last time of {signal_name}"
                 record_dead_run(run, RunFailure(reason), store)

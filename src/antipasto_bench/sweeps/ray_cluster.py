@@ -18,6 +18,9 @@ from .engine import Engine
 from .plan import Planned
 from .ray_node import NodeProgress, ProgressBoard, RunTask, execute_task
 
+LONGEST_SOCKET = 107  # bytes of the path of a socket on Linux
+SOCKET_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+
 
 class RayCluster:
     """A connection to a Ray cluster, closed by `close`.
@@ -119,4 +122,17 @@ def _connect(ray: Any, address: str) -> None:
         reason = first_line(error)
         raise UserError(
             f"address={address}: no Ray cluster answers ({reason}); `ray start --head` starts one, see docs/cluster.md"
+            f"{_too_long_for_sockets()}"
         ) from error
+
+
+def _too_long_for_sockets() -> str:
+    """What to set where no node can start on this machine, since its sockets' paths would be too long; else nothing."""
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    folder = os.environ.get(name, "")
+    if len(os.fsencode(folder)) + SOCKET_BYTES <= LONGEST_SOCKET:
+        return ""
+    return (
+        f". With {name}={folder} a node cannot start here: the paths of its sockets would be longer than "
+        f"{LONGEST_SOCKET} bytes; `export RAY_TMPDIR=/tmp` before `ray start`"
+    )

@@ -15,10 +15,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..core.errors import RunFailure, UserError
 from ..core.files import move_folder
+from ..core.locks import HeldElsewhere, locked
 from ..core.signals import Interrupted, StopRequest
 from ..run.execute import Outcome
 from ..run.failures import record_dead_run
@@ -165,11 +164,9 @@ class _Driver:
         return submitted
 
     def _lock_and_submit(self, p: Planned, locks: ExitStack) -> bool:
-        lock = self.store.lock(p.run_id)
-        lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            locks.enter_context(FileLock(lock, timeout=0))
-        except Timeout:
+            locks.enter_context(locked(self.store.lock(p.run_id), wait=False))
+        except HeldElsewhere:
             return False
         self.attempted.add(p.run_id)
         earlier = find(self.store.table, p.run_id)
@@ -256,7 +253,7 @@ class _Driver:
         error = RunFailure(f"its {what} was lost {most} times{cause and ', the last time'}{cause}")
         try:
             self._count(recorded_outcome(record_dead_run(p.run, error, self.store)))
-        except OSError as unwritten:
+        except (OSError, UserError) as unwritten:
             self._refuse(p, unwritten)
         return True
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from filelock import FileLock, Timeout
-
 from ..core.device import device_is_dead
 from ..core.errors import UserError, disk_is_full
+from ..core.locks import HeldElsewhere, locked
 from ..run.execute import Outcome
 from ..run.failures import record_dead_run
 from ..spec.config import RunConfig
@@ -139,9 +138,9 @@ def record_full_disk(run: RunConfig, error: Exception, store: Store) -> Outcome 
 
 def _lock_and_record_full_disk(run: RunConfig, error: Exception, store: Store) -> Outcome | None:
     try:
-        with FileLock(store.lock(run.run_id), timeout=0):
+        with locked(store.lock(run.run_id), wait=False):
             return record_full_disk(run, error, store)
-    except Timeout:  # another process has taken it up meanwhile
+    except HeldElsewhere:  # another process has taken it up meanwhile
         return Outcome("running", run.run_id)
-    except OSError:
+    except (OSError, UserError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 
 import yaml
 
+from ..core.quiet import discard_stdout
 from ..spec.config import BASE
 from ..spec.sweep import Sweep
 from ..store.folders import Store
@@ -63,7 +65,20 @@ def _planned_steps(run_id: str, store: Store) -> int | None:
 
 
 def watch(lines: Callable[[], list[str]]) -> None:
-    """Show the lines in place, again and again, until Ctrl-C."""
+    """Print the lines every EVERY_S, on a terminal in place, until Ctrl-C or until nobody reads them."""
+    try:
+        if sys.stdout.isatty():
+            _show_in_place(lines)
+        while True:
+            print(*lines(), sep="\n", flush=True)
+            time.sleep(EVERY_S)
+    except KeyboardInterrupt:
+        return
+    except BrokenPipeError:
+        discard_stdout()
+
+
+def _show_in_place(lines: Callable[[], list[str]]) -> None:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -74,13 +89,10 @@ def watch(lines: Callable[[], list[str]]) -> None:
         rows = [row for line in lines() for row in fold_line(line, console.width)]
         return Group(*(Text(row, overflow="ellipsis", no_wrap=True) for row in rows))
 
-    try:
-        with Live(screen(), console=console, auto_refresh=False) as live:
-            while True:
-                time.sleep(EVERY_S)
-                live.update(screen(), refresh=True)
-    except KeyboardInterrupt:
-        return
+    with Live(screen(), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(EVERY_S)
+            live.update(screen(), refresh=True)
 
 
 def fold_line(line: str, width: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -52,6 +53,9 @@ class SweepOutput(Protocol):
     def outcome(self, outcome: Outcome) -> None:
         """What came of a run."""
 
+    def all_done(self, count: int) -> None:
+        """Say that every run of the sweep has a result."""
+
     def worker_line(self, number: int, line: str) -> None:
         """A line that a worker process printed."""
 
@@ -63,8 +67,8 @@ def run_sweep(sweep: Sweep, store: Store, engine: Engine, command: SweepCommand,
         command: the command that `sweep` was read from; workers are started with it.
 
     Returns:
-        the exit code of the command: 0, or 1 where a run failed; 128 + the signal's number where one came that was
-        passed on to workers.
+        the exit code of the command: 0, or 1 where a run of the sweep has failed, now or earlier; 128 + the signal's
+        number where one came that was passed on to workers.
 
     Raises:
         UserError: runs that could not be made, more workers than GPUs, or no cluster.
@@ -93,11 +97,12 @@ def run_sweep(sweep: Sweep, store: Store, engine: Engine, command: SweepCommand,
         except Interrupted as error:
             output.log("interrupted; the workers have stopped, and the same command goes on from what is kept")
             return error.exit_code
-        return ended.exit_code
+        return max(ended.exit_code, _say_how_it_ended(sweep, store, output))
     tally = _make_runs(sweep, store, engine, order, output)
     if tally.device_is_dead and is_worker:
         return DEAD_DEVICE  # the process that started this one starts another
-    return _exit_code(tally, sweep, store, output)
+    code = _exit_code(tally, sweep, store, output)
+    return code if is_worker else max(code, _say_how_it_ended(sweep, store, output))
 
 
 def worker_count(sweep: Sweep, engine: Engine, limit: int | None) -> int:
@@ -160,9 +165,25 @@ def _exit_code(tally: Tally, sweep: Sweep, store: Store, output: SweepOutput) ->
         return 1
     if tally.refused:
         raise UserError(f"{tally.refused} of {tally.taken} runs could not be made, see above")
-    if tally.failed:
-        output.log(f"{tally.failed} of {tally.recorded} runs failed; `antipasto-bench list` says why")
+    return 1 if tally.failed else 0
+
+
+def _say_how_it_ended(sweep: Sweep, store: Store, output: SweepOutput) -> int:
+    """Print the last line of a sweep: how many of its runs have failed, by whichever process and whenever.
+
+    Returns:
+        the exit code: 1 where one has.
+    """
+    planned = plan(sweep, store)
+    counts = Counter(p.state for p in planned)
+    if counts["failed"]:
+        output.log(
+            f"{counts['failed']} of {len(planned)} runs have failed: `antipasto-bench list` says why, and the same "
+            "command with --retry-failed makes them again"
+        )
         return 1
+    if counts["done"] == len(planned):
+        output.all_done(len(planned))
     return 0
 
 

@@ -1,11 +1,21 @@
 """Claims about what the commands print."""
 
 import json
+from pathlib import Path
 
 import pytest
 from small_runs import small
 
-from antipasto_bench.cli.output import SweepPrinter, cache_text, forgetting_text, outcome_line, percent, row_json
+from antipasto_bench.cli.output import (
+    SweepPrinter,
+    cache_text,
+    command_line,
+    forgetting_text,
+    outcome_line,
+    percent,
+    print_outcome,
+    row_json,
+)
 from antipasto_bench.run.execute import Outcome
 from antipasto_bench.store.record import SCHEMA, RunRecord
 
@@ -50,6 +60,20 @@ def test_an_outcome_is_one_line(status, values, line):
     scores = {"test_accuracy": 0.432, "test_stderr": 0.014, "trained_parameters": 1234}
     recorded = record(**(scores | values))
     assert outcome_line(Outcome(status, recorded.run_id, recorded)) == line.replace("RUN", recorded.run_id)
+
+
+def test_the_line_of_a_result_says_what_to_type_next_and_a_failure_does_not(capsys):
+    done, failed = record(test_accuracy=0.5), record("failed", error="the disk is full")
+    said = command_line("show 01234567", results=Path("my results"), outputs=None)
+    assert said == "antipasto-bench show 01234567 --results 'my results'"
+    print_outcome(Outcome("ok", done.run_id, done), as_json=False, next_command=said)
+    print_outcome(Outcome("failed", failed.run_id, failed), as_json=False, next_command=said)
+    SweepPrinter(as_json=False, next_command="antipasto-bench report").all_done(3)
+    printed = capsys.readouterr()
+    first, second = printed.out.splitlines()
+    assert first == outcome_line(Outcome("ok", done.run_id, done)) + f"; next: {said}"
+    assert second == f"failed: {failed.run_id}: the disk is full"
+    assert printed.err == "done: 3 of 3 runs; next: antipasto-bench report\n"
 
 
 def test_a_run_of_another_process_is_said_to_be_running():

@@ -4,6 +4,7 @@ import io
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from small_runs import small, store_in
 from transformers.generation.continuous_batching.continuous_api import ContinuousBatchingManager
 
@@ -11,7 +12,8 @@ from antipasto_bench.run import progress as progress_module
 from antipasto_bench.run.context import RunContext
 from antipasto_bench.run.execute import execute
 from antipasto_bench.run.generate import Scorer
-from antipasto_bench.run.progress import Progress, ScoringProgress
+from antipasto_bench.run.progress import WIDE, Progress, ScoringProgress
+from antipasto_bench.run.train import Step
 from antipasto_bench.spec.compose import compose
 
 
@@ -41,6 +43,21 @@ def test_ten_lines_a_split_tell_of_time_to_go(clock):
     assert len(lines) == 10
     assert lines[1] == "score test 200/1000  20 s, 80 s to go"
     assert lines[-1] == "score test 1000/1000  100 s, 0 s to go"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_bar_of_training_shows_a_loss_from_the_first_step_on(width):
+    progress = Progress()
+    progress.console = Console(file=io.StringIO(), force_terminal=True, width=width)
+    with progress.training(4):
+        pass
+    assert "no step yet" in progress.console.file.getvalue()
+    assert "nan" not in progress.console.file.getvalue()
+    with progress.training(4) as after_step:
+        after_step(Step(step=1, loss=1.25, grad_norm=1.0, lr=1e-3, tokens=100, seconds=2.0))
+    shown = progress.console.file.getvalue()
+    assert "loss 1.250" in shown
+    assert ("50 tok/s" in shown) == (width >= WIDE)
 
 
 def test_a_batch_of_minutes_tells_each_minute_how_far_it_is(clock):

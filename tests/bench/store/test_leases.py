@@ -2,10 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 
 import psutil
 import pytest
 
+from antipasto_bench.core.process_identity import started_at
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.leases import leased, live_lease, live_leases, noted_lease
 
@@ -58,3 +62,29 @@ def test_a_damaged_lease_is_none(store, text):
     store.locks.mkdir(parents=True)
     store.lease(RUN).write_text(text)
     assert noted_lease(RUN, store) is None
+
+
+def test_a_killed_process_whose_parent_has_not_waited_for_it_holds_no_lease(store):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with leased(RUN, store):
+        path = store.lease(RUN)
+        noted = json.loads(path.read_text()) | {"pid": child.pid, "started": started_at(child.pid)}
+        path.write_text(json.dumps(noted))
+        assert live_lease(RUN, store).holder.pid == child.pid
+        child.kill()
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert live_lease(RUN, store) is None
+    child.communicate()
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_lease_of_another_machine_counts_near_its_last_sign_of_life_alone(store, hours):
+    """Two hours in the future is what a clock that was set back makes of an old one."""
+    with leased(RUN, store):
+        path = store.lease(RUN)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "node-7"}))
+        assert live_lease(RUN, store) is not None
+        then = time.time() + 3600 * hours
+        os.utime(path, (then, then))
+        assert live_lease(RUN, store) is None

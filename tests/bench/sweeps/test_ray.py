@@ -24,7 +24,10 @@ from antipasto_bench.sweeps.status import status_lines
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed")
 pytestmark = pytest.mark.slow
 
-HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray then keeps to the loopback address
+HERE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray then keeps to the loopback address
+    "RAY_TMPDIR": "/tmp",  # the paths of its sockets must be short, whatever TMPDIR is
+}
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
 TIMED = re.compile(r".*_(s|ms)$|.*_per_s$|finished_at|provenance")
 LONG = ["steps=100", *QUICK[1:], "eval.general=none", "checkpoint=2"]  # enough to meet three of them at once
@@ -141,6 +144,17 @@ def test_nodes_that_have_other_code_make_no_run(cluster, tmp_path):
     assert said.count("makes no more of these runs: it has other versions than this machine (code)") >= 2
     assert "the cluster has no node that has room for a run" in said.splitlines()[-1]
     assert not there.table.exists()
+
+
+def test_a_temporary_folder_too_long_for_the_sockets_of_a_node_is_named(tmp_path):
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    words = ["sweep", "lora", "engine=ray", "address=127.0.0.1:1"]
+    said = bench(*words, cwd=tmp_path, expect=2, TMPDIR=str(folder), PYTHONUNBUFFERED="1").stderr.splitlines()[-1]
+    assert f"With TMPDIR={folder} a node cannot start here" in said
+    assert "`export RAY_TMPDIR=/tmp` before `ray start`" in said
+    short = bench(*words, cwd=tmp_path, expect=2, TMPDIR=str(folder), RAY_TMPDIR="/tmp", PYTHONUNBUFFERED="1").stderr
+    assert "cannot start here" not in short
 
 
 def test_mistakes_about_a_cluster_are_told_in_one_line(tmp_path):

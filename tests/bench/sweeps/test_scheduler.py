@@ -11,9 +11,11 @@ from antipasto_bench.core.files import write_bytes
 from antipasto_bench.run.execute import Outcome
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.spec.sweep import Sweep
-from antipasto_bench.store.table import read_records, read_table
+from antipasto_bench.store.record import RunRecord
+from antipasto_bench.store.table import append, read_records, read_table
 from antipasto_bench.sweeps import sweep as sweep_module
 from antipasto_bench.sweeps.engine import Engine
+from antipasto_bench.sweeps.processes import WorkersEnded
 from antipasto_bench.sweeps.scheduler import DEAD_DEVICE, Order, Tally, make_all
 from antipasto_bench.sweeps.sweep import SweepCommand
 
@@ -87,6 +89,40 @@ def test_a_process_whose_device_is_dead_ends_its_sweep_and_a_worker_tells_by_its
             "the device is in an error state, which lasts until this process ends: the same command goes on with the "
             "rest, and with --retry-failed makes what failed again"
         )
+
+
+def test_a_sweep_with_failures_exits_1_each_time_and_its_last_line_says_what_makes_them_again(tmp_path):
+    lines: list[str] = []
+    output = SimpleNamespace(log=lines.append, outcome=print, worker_line=print, all_done=lines.append)
+    store, sweep = store_in(tmp_path), Sweep([small("lora"), small("ia3")])
+    for run, status in zip(sweep.runs, ("failed", "ok"), strict=True):
+        record = RunRecord.of(run, run.run_id)
+        record.status = status
+        append(store.table, record)
+    for _ in range(2):  # neither makes a run
+        assert sweep_module.run_sweep(sweep, store, Engine(), SweepCommand(["lora,ia3"]), output) == 1
+        assert lines[-1] == (
+            "1 of 2 runs have failed: `antipasto-bench list` says why, and the same command with --retry-failed makes "
+            "them again"
+        )
+    done = RunRecord.of(sweep.runs[0], sweep.runs[0].run_id)
+    done.status = "ok"
+    append(store.table, done)
+    assert sweep_module.run_sweep(sweep, store, Engine(), SweepCommand(["lora,ia3"]), output) == 0
+    assert lines[-1] == 2
+
+
+def test_workers_that_make_no_run_of_a_sweep_with_failures_end_it_with_1_too(tmp_path, monkeypatch):
+    lines: list[str] = []
+    output = SimpleNamespace(log=lines.append, outcome=print, worker_line=print)
+    store, run = store_in(tmp_path), small("lora")
+    record = RunRecord.of(run, run.run_id)
+    record.status = "failed"
+    append(store.table, record)
+    monkeypatch.setattr(sweep_module, "run_workers", lambda *_: WorkersEnded([0, 0], 0))
+    command = SweepCommand(["lora"])
+    assert sweep_module.run_sweep(Sweep([run]), store, Engine(workers=2), command, output) == 1
+    assert "--retry-failed" in lines[-1]
 
 
 def test_a_run_that_could_not_be_made_on_a_dead_device_is_the_last_one_of_its_process(tmp_path, monkeypatch):
