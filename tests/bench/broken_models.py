@@ -227,7 +227,7 @@ BROKEN: dict[str, tuple[Fault, str]] = {
     "more layers than weights": (config(num_hidden_layers=5, layer_types=["full_attention"] * 5), "lack"),
     "fewer layers than weights": (config(num_hidden_layers=3, layer_types=["full_attention"] * 3), "layers.3"),
     "layer_types of another length": (config(layer_types=["full_attention"]), "layer_types"),
-    "layer_types of an unknown kind": (config(layer_types=["half_attention"] * 4), "layer_types in its config.json names an unknown kind"),
+    "layer_types of an unknown kind": (config(layer_types=["half"] * 4), "config.json names an unknown kind"),
     "hidden_act unknown": (config(hidden_act="sillu"), "sillu"),
     "head_dim 0": (config(head_dim=0), "head_dim"),
     "rope_theta a text": (config(rope_parameters={"rope_theta": "x", "rope_type": "default"}), "rope"),
@@ -258,7 +258,8 @@ BROKEN: dict[str, tuple[Fault, str]] = {
     "an index without a map": (sharded(index=lambda v: {}), "index.json"),
     "an index that is a list": (sharded(index=lambda v: []), "index.json"),
     "an index that climbs": (
-        sharded(index=lambda v: v | {"weight_map": dict.fromkeys(v["weight_map"], "../../x.safetensors")}), "x.safetensors",
+        sharded(index=lambda v: v | {"weight_map": dict.fromkeys(v["weight_map"], "../../x.safetensors")}),
+        "names '../../x.safetensors'; expected files of the same folder",
     ),
     # ---- the folder
     "an empty folder": (only("nothing"), "empty"),
