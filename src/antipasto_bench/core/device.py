@@ -22,12 +22,14 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device).tolist()  # which a device without memory of its own, such as meta, cannot do
+        torch.empty(0, device=device)
+        if device.type == "meta":
+            raise RuntimeError("it has shapes and no memory")
         if device.type == "cuda":
             if device.index is None:
                 device = torch.device("cuda", torch.cuda.current_device())
             torch.cuda.set_device(device)  # synchronise and the memory counters use the current device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name}: not available here; write device=cpu or device=auto") from error
     return device
 
