@@ -5,19 +5,20 @@ Heavy imports wait inside the commands until one needs them, so that help comes 
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
 from importlib import metadata
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from ..core.errors import UserError, disk_is_full
-from ..core.quiet import discard_stdout, silence_libraries
-from ..core.signals import Interrupted
+from ..core.errors import UserError
+from ..core.quiet import silence_libraries
 from .catalogue import presets, variants
 from .costs import cache, cost, measure, speed
+from .ending import ended, print_error
 from .export import export
 from .noise import noise
 from .report import compare, demo, report
@@ -93,38 +94,36 @@ def _installed(distribution: str) -> str | None:
 
 
 def main() -> None:
-    """Run the command line.
+    """Run the command line, and end the process.
 
     A user's mistake is one line on stderr and exit code 2, never a traceback; SIGINT and SIGTERM end a run in one line,
     with the exit code that shells expect.
     """
+    if sys.stderr is None:  # closed by whoever started this
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (open until the process ends)
     silence_libraries()
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print_error(f"warning: {message}")
+    sys.exit(ended(run_and_flush))
+
+
+def run_and_flush() -> int:
+    _require_place(sys.argv[1:])
+    code = app(standalone_mode=False)  # what it raises is told in one line by `ended`
+    sys.stdout.flush()  # else the interpreter would meet what cannot be written, and say so in its own way
+    return code if isinstance(code, int) else 0
+
+
+def _require_place(words: list[str]) -> None:
+    """Refuse what no command can make sense of: an empty word, a current folder that is gone, no place to print to."""
     try:
-        app()
-    except Interrupted as error:
-        where = f" {error.where}" if error.where else ""
-        print(f"interrupted{where}; the same command goes on from what is kept of it", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except UserError as error:
-        _exit_with_error(str(error))
-    except ValueError as error:
-        from antipasto.config import AdapterError  # imported already where one was raised
-
-        if not isinstance(error, AdapterError):
-            raise
-        _exit_with_error(str(error))
-    except BrokenPipeError:  # nobody reads the rest
-        discard_stdout()
-        sys.exit(1)
+        os.getcwd()
     except OSError as error:
-        if disk_is_full(error):
-            _exit_with_error(f"{error.strerror}; nothing was recorded: free some space and start it again")
-        if error.filename is None:
-            raise
-        _exit_with_error(f"{error.filename}: {error.strerror}")
-
-
-def _exit_with_error(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+        raise UserError("the current folder is gone; change into one that exists (cd)") from error
+    if any(not word or (word.startswith("--") and word.endswith("=")) for word in words):
+        raise UserError(
+            "an argument is empty, perhaps by a shell variable that is not set; give a value or leave it out"
+        )
+    try:
+        os.fstat(sys.stdout.fileno())
+    except (AttributeError, OSError) as error:
+        raise UserError("stdout is closed; redirect it to a file or to /dev/null") from error

@@ -69,7 +69,10 @@ def measure(
         raise UserError("--costs measures times and memory alone; leave out --general, or make two commands of it")
     if every:
         finished = [record.run_id for record in read_records(store.table) if record.status == "ok"]
-        chosen += [run_id for run_id in finished if costs or store.run_folder(run_id).path.exists()]
+        here = [run_id for run_id in finished if costs or store.run_folder(run_id).path.exists()]
+        if not here:
+            raise UserError(_nothing_to_measure(store, len(finished)))
+        chosen += here
     if not chosen:
         raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
     if costs:
@@ -79,6 +82,16 @@ def measure(
     for run_id in chosen:
         record = remeasure(run_id, store, general)
         typer.echo(f"{run_id}: {forgetting_text(record.general_loss_base, record.general_loss)}")
+
+
+def _nothing_to_measure(store: Store, finished: int) -> str:
+    """Why `--all` names no run, and what to do."""
+    if not finished:
+        return f"{store.table} holds no finished run; make one with: antipasto-bench run lora"
+    return (
+        f"none of the {finished} finished runs in {store.table} has its files in {store.outputs}; name their folder "
+        "with --outputs DIR, or give --all --costs, which needs none of them"
+    )
 
 
 def speed(

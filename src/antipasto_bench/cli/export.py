@@ -45,7 +45,7 @@ def export(
 
     if (merged is None) == (peft is None):
         raise UserError("give one of --merged DIR (a whole model) and --peft DIR (a LoRA folder)")
-    store = Store.of(results, outputs)
+    store = Store.of(results, outputs, reads=True)
     if dtype is not None and merged is None:
         raise UserError("--dtype is for --merged DIR; a LoRA folder has the adapter's own")
     if merged is not None:

@@ -28,7 +28,7 @@ def noise(
     from ..run.progress import Progress
 
     sizes = _two_sizes(batch_sizes)
-    measured = measure_noise(run_id, Store.of(results, outputs), sizes, limit, Progress())
+    measured = measure_noise(run_id, Store.of(results, outputs, reads=True), sizes, limit, Progress())
     typer.echo(noise_text(measured), err=as_json)
     if as_json:
         print_json(noise_json(measured))

@@ -57,7 +57,7 @@ def report(
     """
     from ..core.paths import find_project
 
-    store = Store.of(results)
+    store = Store.of(results, reads=True)
     _write_report(store, readme or (find_project() or store.results) / "README.md", reference or [])
 
 
@@ -85,7 +85,7 @@ def compare(
     """
     from ..analysis.compare import answers, compare_two
 
-    store = Store.of(results, outputs)
+    store = Store.of(results, outputs, reads=True)
     compared = compare_two(a, b, store)
     shown = {
         side: answers(compared, questions[:show], store) if show else []

@@ -14,7 +14,7 @@ def list_runs(as_json: options.AsJson = False, results: options.Results = None) 
     """List every recorded run."""
     from ..store.table import read_records
 
-    store = Store.of(results)
+    store = Store.of(results, reads=True)
     records = read_records(store.table)
     if not records and not as_json:
         typer.echo(f"{store.table} holds no run yet; make one with: antipasto-bench demo")
@@ -25,7 +25,7 @@ def show(run_id: options.RunId, as_json: options.AsJson = False, results: option
     """Show all that is recorded of a run."""
     from ..store.table import find
 
-    store = Store.of(results)
+    store = Store.of(results, reads=True)
     record = find(store.table, run_id)
     if record is None:
         raise UserError(f"no run {run_id!r} in {store.table}; `antipasto-bench list` shows them all")
@@ -36,7 +36,7 @@ def verify(results: options.Results = None) -> None:
     """Check that every row is whole and has its questions, and that they give what it says."""
     from ..store.integrity import verify as find_problems
 
-    store = Store.of(results)
+    store = Store.of(results, reads=True)
     problems = find_problems(store)
     for problem in problems:
         typer.echo(problem)

@@ -30,6 +30,8 @@ def run(
 
     variants, axes = parse_words([variant, *(words or [])])
     runs = expand(variants, axes, preset)
+    if not runs:
+        raise UserError("name one variant, such as: antipasto-bench run lora")
     if len(runs) != 1:
         raise UserError(f"this names {len(runs)} runs; write `antipasto-bench sweep` to make them all")
     code = execute_launched(

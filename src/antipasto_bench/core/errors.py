@@ -2,6 +2,8 @@
 
 import errno
 
+from .causes import cause_of, message_line, unreached
+
 
 class UserError(Exception):
     """A request that cannot be carried out; the message is one line. Exit code 2, nothing was written."""
@@ -31,5 +33,12 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's message in one line of at most 200 characters, without a full stop; its type where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    """Why something failed, in one line of at most 200 characters, without a full stop.
+
+    A library's message that misleads comes behind its cause, shortened; any other one as it is.
+    """
+    if (offline := unreached(str(error))) is not None:
+        return offline
+    line = message_line(error)
+    cause = cause_of(str(error))
+    return (line if cause is None else f"{cause}: {line[:100]}")[:200].rstrip(".")

@@ -40,16 +40,22 @@ def _hash_content(place: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def model_fingerprint(model: str) -> str:
-    """A model by the content of its folder or file, a packaged one by that of its wheel; a hub id as it is."""
+    """A model by the content of its folder or file, a packaged one by that of its wheel; a hub id as it is.
+
+    A folder without a config.json is no model and is refused where it is loaded: it can hold a whole disk.
+    """
     if model in PACKAGED:
         return PACKAGED[model].fingerprint
+    place = None if model in EMBEDDED else locate(model)
+    if place is not None and place.is_dir() and not (place / "config.json").is_file():
+        return model
     return fingerprint(str(EMBEDDED.get(model, model)))
 
 
 def task_fingerprint(task: str) -> str:
     """A task of this project by what its folder holds, and the one that it includes; lm-eval's own by its name."""
     folder = benchmark_dir() / "tasks" / task
-    if not folder.is_dir():
+    if not (folder / f"{task}.yaml").is_file():
         return task
     text = (folder / f"{task}.yaml").read_text(encoding="utf-8")
     included = re.search(r"^include:\s*(\S+)", text, flags=re.MULTILINE)

@@ -110,7 +110,7 @@ class Evaluation:
         test = None if config.data is None else question_source(config.data, "test", config.revision)
         with quiet():
             if test is None:
-                headline = load_tasks(manager, first, config.revision)
+                headline = load_tasks(manager, first, config.revision, first=True)
             else:
                 headline = [task_with_questions(manager, first, test.frame)]
             self.test = headline + [task for name in others for task in load_tasks(manager, name)]

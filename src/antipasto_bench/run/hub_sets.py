@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.compat import commits_in, prepared_hub_set
 from ..core.errors import UserError, first_line
+from ..core.hub import go_offline_if_unreachable
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -36,6 +37,7 @@ def load_hub_set(reference: str, split: str, revision: str | None, setting: str)
     name, _, config = reference.partition(":")
     if not is_hub_id(name):
         raise UserError(f"{reference}: no such file or folder, and not a hub id (org/name)")
+    go_offline_if_unreachable()
     commit = None if revision is None else resolved_commit(name, revision, setting)
     if commit is not None and (files := prepared_hub_set(name, config, split, commit)):
         return concatenate_datasets([Dataset.from_file(str(file)) for file in files])

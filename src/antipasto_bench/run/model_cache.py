@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import antipasto
+from antipasto.quantised import quantisation, repacked
 
 from ..spec.config import BASE, DataConfig, EvalConfig, RunConfig
 from ..store.record import Costs, CostsOrigin
@@ -104,11 +105,17 @@ class ModelCache:
         return self._examples[key]
 
     def give_back(self, run: RunConfig, model: nn.Module) -> None:
-        """Take the adapter off, and leave the model for the next run unless some weight has changed."""
+        """Take the adapter off, and leave the model for the next run unless some weight has changed.
+
+        On some CPUs bitsandbytes repacks 4-bit weights when they are evaluated, for good: such a model can be
+        trained on no more, and is dropped.
+        """
         if run.variant != BASE:
             antipasto.detach(model)
         self._lent = False
-        if self._loaded is not None and _checksums(model) != self._loaded.checksums:
+        if any(quantisation(module) == "4-bit" and repacked(module) for module in model.modules()):
+            self.drop_model()
+        elif self._loaded is not None and _checksums(model) != self._loaded.checksums:
             warnings.warn(f"{run.model} is not as it was before {run.variant}; it is loaded anew", stacklevel=2)
             self.drop_model()
 

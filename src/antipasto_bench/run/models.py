@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..core.device import pick_device
-from ..core.errors import UserError, first_line
+from ..core.errors import UserError, first_line, out_of_memory
+from ..core.hub import go_offline_if_unreachable
 from ..core.install import install_hint
 from ..core.packaged_models import PACKAGED
 from ..core.paths import EMBEDDED, locate
@@ -18,6 +21,16 @@ from ..core.provenance import LINEAR_ATTENTION_PACKAGES, QUANTISATION_PACKAGES, 
 from ..spec.config import RunConfig
 from .gguf import SUFFIX as GGUF
 from .gguf import packaged_folder, plain_folder
+from .model_checks import (
+    check_dtypes,
+    check_kind,
+    check_loaded_keys,
+    check_tokenizer,
+    check_vocabulary,
+    check_weights,
+    mismatch,
+)
+from .model_files import check_config, check_model_folder, setting_with_value
 from .process_group import launched
 
 if TYPE_CHECKING:  # a plan needs no model, and so does not wait some seconds for the code of all of them
@@ -43,11 +56,15 @@ def load_tokenizer(run: RunConfig) -> Any:
     """The model's tokenizer, one that can end a text and pad a batch.
 
     Raises:
-        UserError: neither a folder here nor a model that the hub (or its cache) gives, or it has no end token.
+        UserError: neither a folder here nor a model that the hub (or its cache) gives, or it has no end token, or
+            cannot tell texts apart.
     """
     from transformers import AutoTokenizer
 
     source, options = _source(run)
+    if (folder := _place(run)) is not None:
+        with _of_model(run):
+            check_model_folder(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:  # one way out for every reason: offline, gated, absent, not a model
@@ -56,6 +73,8 @@ def load_tokenizer(run: RunConfig) -> Any:
         raise UserError(f"model={run.model}: its tokenizer has no end token, so completions could not end")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    with _of_model(run):
+        check_tokenizer(tokenizer)
     return tokenizer
 
 
@@ -63,7 +82,8 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     """The model in the run's dtype, on its device, and its tokenizer.
 
     Raises:
-        UserError: neither a folder here nor a model that the hub (or its cache) gives, or it is not whole.
+        UserError: neither a folder here nor a model that the hub (or its cache) gives, it is not whole, or its weights
+            are no finite numbers.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
@@ -71,6 +91,7 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     device = pick_device(run.device)
     tokenizer = load_tokenizer(run)
     source, options = _source(run)
+    check_model_kind(run, load_config(run))
     placed = _quantised(run, device)
     if run.device_map == "auto":
         if launched():
@@ -83,10 +104,16 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
         )
     except Exception as error:
         raise _not_loaded(run, error) from error
-    if loaded["missing_keys"]:
-        lacking = sorted(loaded["missing_keys"])
-        raise UserError(f"model={run.model}: its files lack {len(lacking)} of its weights, such as {lacking[0]}")
+    with _of_model(run):
+        unused = check_loaded_keys(model, set(loaded["missing_keys"]), set(loaded["unexpected_keys"]))
+        if unused is not None:
+            warnings.warn(f"model={run.model}: {unused}", stacklevel=2)
+        check_vocabulary(tokenizer, model)
+        if (folder := _place(run)) is not None and run.quant == "none":
+            check_dtypes(folder, model)
     _check_held(run, model, device)
+    with _of_model(run):
+        check_weights(model)
     if device.type == "cuda" and has_linear_attention(model):
         _note_missing_kernels(run)
     return (model if placed else model.to(device)).eval(), tokenizer
@@ -103,14 +130,25 @@ def loads_linear_attention(run: RunConfig) -> bool:
     Raises:
         UserError: the config can be had neither here nor from the hub.
     """
+    return _names_linear_attention(load_config(run))
+
+
+def load_config(run: RunConfig) -> Any:
+    """The model's config, whose sizes are possible ones.
+
+    Raises:
+        UserError: it can be had neither here nor from the hub, or is damaged.
+    """
     from transformers import AutoConfig
 
     source, options = _source(run)
+    if (folder := _place(run)) is not None:
+        with _of_model(run):
+            check_config(folder)
     try:
-        config = AutoConfig.from_pretrained(source, **options)
+        return AutoConfig.from_pretrained(source, **options)
     except Exception as error:
         raise _not_loaded(run, error) from error
-    return _names_linear_attention(config)
 
 
 def _names_linear_attention(config: Any) -> bool:
@@ -151,6 +189,7 @@ def _source(run: RunConfig) -> tuple[str, dict[str, Any]]:
         return source, {}
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise UserError(f"model={run.model}: no such folder, and not a hub id (org/name)")
+    go_offline_if_unreachable()
     return source, {"revision": run.revision}
 
 
@@ -166,14 +205,50 @@ def _from_gguf(run: RunConfig) -> bool:
     return run.model in PACKAGED or Path(run.model).suffix.lower() == GGUF
 
 
+def check_model_kind(run: RunConfig, config: Any) -> None:
+    """Refuse a model that does not continue text.
+
+    Raises:
+        UserError: with its architecture.
+    """
+    with _of_model(run):
+        check_kind(config)
+
+
+@contextmanager
+def _of_model(run: RunConfig) -> Iterator[None]:
+    """Name the model in what is wrong with it, and how it is read again where it comes from GGUF."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"model={run.model}: {error}{_advice(run)}") from error
+
+
+def _advice(run: RunConfig) -> str:
+    return f"; remove {model_source(run)}, and it is read from GGUF again" if _from_gguf(run) else ""
+
+
 def _not_loaded(run: RunConfig, error: Exception) -> UserError:
-    here = _place(run) is not None
-    reason = first_line(error)
-    where = "cannot be loaded" if here else "not in the cache, and the hub did not give it"
-    advice = "" if here else "; go online once to fill the cache, or give model=PATH of a saved model folder"
-    if here and _from_gguf(run):
-        advice = f"; remove {model_source(run)}, and it is read from GGUF again"
-    return UserError(f"model={run.model}: {where} ({reason}){advice}")
+    folder, reason = _place(run), first_line(error)
+    if folder is None:
+        advice = "go online once to fill the cache, or give model=PATH of a saved model folder"
+        return UserError(f"model={run.model}: not in the cache, and the hub did not give it ({reason}); {advice}")
+    if out_of_memory(error):
+        reason = f"memory does not hold it: {reason}"
+    elif isinstance(error, KeyError) and error.args and (name := setting_with_value(folder, error.args[0])):
+        reason = f"config.json: {name} is {error.args[0]!r}, which this transformers does not know"
+    elif "ignore_mismatched_sizes" in str(error):
+        with suppress(Exception):  # the reason stays that of the library then
+            reason = _mismatch(run, folder) or reason
+    return UserError(f"model={run.model}: cannot be loaded ({reason}){_advice(run)}")
+
+
+def _mismatch(run: RunConfig, folder: Path) -> str | None:
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(run)
+    with torch.device("meta"):
+        return mismatch(folder, AutoModelForCausalLM.from_config(config))
 
 
 def _quantised(run: RunConfig, device: torch.device) -> dict[str, Any]:

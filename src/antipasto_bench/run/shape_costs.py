@@ -16,7 +16,7 @@ from antipasto.layer import bias_of
 from ..core.errors import UserError, first_line
 from ..core.paths import EMBEDDED, benchmark_dir, locate
 from ..spec.config import BASE, RunConfig
-from .models import model_source
+from .models import check_model_kind, load_config
 from .outlines import shipped_outline
 
 
@@ -113,10 +113,13 @@ def meta_model(run: RunConfig) -> nn.Module:
             values = json.loads(shipped.read_text(encoding="utf-8"))
             config = AutoConfig.for_model(values.pop("model_type"), **values)
         else:
-            config = AutoConfig.from_pretrained(model_source(run), revision=run.revision)
+            config = load_config(run)
+        check_model_kind(run, config)
         with torch.device("meta"):
             model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype))
             return model
+    except UserError:
+        raise
     except Exception as error:  # offline, gated, absent, not a model: one way out
         reason = first_line(error)
         raise UserError(

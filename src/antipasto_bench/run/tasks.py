@@ -16,6 +16,7 @@ from antipasto.config import did_you_mean
 
 from ..core.compat import task_settings
 from ..core.errors import UserError, first_line
+from ..core.hub import go_offline_if_unreachable
 from ..core.paths import benchmark_dir, locate
 from ..store.items import headline_of
 from .data import NAMED_PLACES, others_like_it
@@ -42,15 +43,18 @@ def task_manager(names: tuple[str, ...]) -> Any:
     return manager
 
 
-def load_tasks(manager: Any, name: str, revision: str | None = None) -> list[Any]:
+def load_tasks(manager: Any, name: str, revision: str | None = None, *, first: bool = False) -> list[Any]:
     """A task, or all of a group, with its own questions.
 
     Args:
         revision: branch, tag or commit of the hub set that the questions of one task are.
+        first: whether `eval.data` could stand in for its questions.
 
     Raises:
         UserError: the questions cannot be had, or are no hub set and a revision is given.
     """
+    if _fetches_questions(manager, name):
+        go_offline_if_unreachable()
     try:
         if revision is not None:
             return [_at_revision(manager, name, revision)]
@@ -58,10 +62,13 @@ def load_tasks(manager: Any, name: str, revision: str | None = None) -> list[Any
     except UserError:
         raise
     except Exception as error:  # whatever a task's own loading raises, offline above all
-        reason = first_line(error)
+        reason, advice = first_line(error), "or leave it out of eval.tasks"
+        if first:
+            advice = "or choose another task"
+            if _takes_other_questions(manager, name):
+                advice = "or give eval.data=PATH (.jsonl, .json, .csv, .parquet or a folder of a data set)"
         raise UserError(
-            f"eval.tasks={name}: its questions cannot be loaded ({reason}); go online once to fill the cache, or give "
-            "eval.data=PATH (.jsonl, .json, .csv, .parquet or a folder of a data set)"
+            f"eval.tasks={name}: its questions cannot be loaded ({reason}); go online once to fill the cache, {advice}"
         ) from error
     for task in tasks:
         if task.config.num_fewshot is None:
@@ -158,7 +165,7 @@ def task_with_questions(manager: Any, name: str, questions: pl.DataFrame) -> Any
     from lm_eval.api.task import ConfigurableTask
 
     values = task_settings(manager, name)
-    if values.get("num_fewshot") or values.get("output_type") != "generate_until" or "class" in values:
+    if not _generates_zero_shot(values):
         raise UserError(
             f"eval.tasks={name}: other questions can only be put into a zero-shot task that generates, such as "
             "gsm8k_metamath; make that the first of eval.tasks, or leave out eval.data and write eval.valid=none"
@@ -171,6 +178,31 @@ def task_with_questions(manager: Any, name: str, questions: pl.DataFrame) -> Any
         "custom_dataset": lambda **metadata: DatasetDict({"test": rows}),
     }
     return ConfigurableTask(config=values)
+
+
+def _generates_zero_shot(settings: Mapping[str, Any]) -> bool:
+    few_shot, code = settings.get("num_fewshot"), "class" in settings
+    return not few_shot and settings.get("output_type") == "generate_until" and not code
+
+
+def _fetches_questions(manager: Any, name: str) -> bool:
+    """Whether a task's questions may come from the hub; False of one that makes them itself."""
+    if name in manager.all_groups or name in manager.all_tags:
+        return True
+    try:
+        return task_settings(manager, name).get("custom_dataset") is None
+    except Exception:  # whatever a task's own loading raises; it is raised again where the task is loaded
+        return True
+
+
+def _takes_other_questions(manager: Any, name: str) -> bool:
+    """Whether `task_with_questions` takes a task; False of a group, and where its settings cannot be read."""
+    if name in manager.all_groups or name in manager.all_tags:
+        return False
+    try:
+        return _generates_zero_shot(task_settings(manager, name))
+    except Exception:  # whatever a task's own loading raises
+        return False
 
 
 def check_references(

@@ -35,6 +35,8 @@ def parse_words(words: Iterable[str]) -> tuple[list[str], dict[str, list[Any]]]:
             raise UserError(f"{key} is given twice; write {key}=a,b to sweep over two values")
         else:
             axes[key] = [_value(part, word, key) for part in _split(text)]
+            if any(value == "" for value in axes[key]):
+                raise UserError(f"{word}: one of its values is empty; write {key}=VALUE, or leave it out")
     return variants, axes
 
 

@@ -20,7 +20,20 @@ class Store:
     own_locks: Path | None = None  # in place of those in outputs/, for a process that works for one that holds them
 
     @classmethod
-    def of(cls, results: Path | None = None, outputs: Path | None = None) -> Store:
+    def of(cls, results: Path | None = None, outputs: Path | None = None, *, reads: bool = False) -> Store:
+        """The two folders, those of the project where none is given.
+
+        Args:
+            reads: whether a results folder that was given must be there.
+
+        Raises:
+            UserError: a file stands where a folder was given, or the folder to read is not there.
+        """
+        for option, folder in (("--results", results), ("--outputs", outputs)):
+            if folder is not None and folder.is_file():
+                raise UserError(f"{option} {folder}: is a file; expected a folder")
+        if reads and results is not None and not results.is_dir():
+            raise UserError(f"--results {results}: no such folder; give the one that holds table.ndjson")
         root = project_root()
         return cls((results or root / "results").resolve(), (outputs or root / "outputs").resolve())
 
