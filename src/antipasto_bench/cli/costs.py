@@ -28,11 +28,13 @@ def cost(
     from ..run.shape_costs import cost_of_shapes
     from ..spec.compose import expand
     from ..spec.grammar import parse_words
+    from ..spec.keys import refuse_keys_without_effect
 
     variants, axes = parse_words(words)
     if not variants:
         raise UserError("name at least one variant, such as: antipasto-bench cost lora,antipasto --meta")
     runs = expand(variants, axes, preset)
+    refuse_keys_without_effect(variants, axes)
     shapes = [cost_of_shapes(run) for run in runs]  # all of them first: a mistake costs no measurement
     for run, counted in zip(runs, shapes, strict=True):
         costs = None

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from ..core.device import pinned_threads
 from ..core.errors import UserError
 from ..core.provenance import CodeAndMachine, provenance
-from ..spec.compose import load_preset
 from ..spec.config import BASE, RunConfig
+from ..spec.presets import load_preset
 from ..store.excerpts import write_excerpts
 from ..store.folders import Store
 from ..store.record import Provenance, RunRecord
