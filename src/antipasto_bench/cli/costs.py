@@ -54,6 +54,7 @@ def measure(
     every: Annotated[bool, typer.Option("--all", help="Every finished run whose files are here.")] = False,
     costs: Annotated[bool, typer.Option("--costs", help="Times and memory instead; on a quiet machine.")] = False,
     general: Annotated[str | None, typer.Option(help="Texts to measure forgetting on [the preset's].")] = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     results: options.Results = None,
     outputs: options.Outputs = None,
 ) -> None:
@@ -75,11 +76,11 @@ def measure(
     if not chosen:
         raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
     if costs:
-        for record in remeasure_costs(chosen, store):
+        for record in remeasure_costs(chosen, store, trust_remote_code):
             typer.echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
         return
     for run_id in chosen:
-        record = remeasure(run_id, store, general)
+        record = remeasure(run_id, store, general, trust_remote_code)
         typer.echo(f"{run_id}: {forgetting_text(record.general_loss_base, record.general_loss)}")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..core.compat import without_pickles
 from ..core.device import pick_device
 from ..core.errors import UserError, first_line
 from ..core.install import install_hint
@@ -18,6 +19,7 @@ from ..core.provenance import LINEAR_ATTENTION_PACKAGES, QUANTISATION_PACKAGES, 
 from ..spec.config import RunConfig
 from .gguf import SUFFIX as GGUF
 from .gguf import packaged_folder, plain_folder
+from .model_code import check_model_files, check_weight_files, remote_code_digest
 from .process_group import launched
 
 if TYPE_CHECKING:  # a plan needs no model, and so does not wait some seconds for the code of all of them
@@ -47,7 +49,7 @@ def load_tokenizer(run: RunConfig) -> Any:
     """
     from transformers import AutoTokenizer
 
-    source, options = _source(run)
+    source, options = source_and_options(run)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:  # one way out for every reason: offline, gated, absent, not a model
@@ -69,8 +71,9 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     from transformers.utils.logging import disable_progress_bar
 
     device = pick_device(run.device)
+    source, options = source_and_options(run)
+    check_weight_files(run, _place(run))
     tokenizer = load_tokenizer(run)
-    source, options = _source(run)
     placed = _quantised(run, device)
     if run.device_map == "auto":
         if launched():
@@ -78,9 +81,15 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
         placed |= {"device_map": "auto"}
     disable_progress_bar()
     try:
-        model, loaded = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options, **placed
-        )
+        with without_pickles():
+            model, loaded = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=getattr(torch, run.dtype),
+                output_loading_info=True,
+                use_safetensors=True,
+                **options,
+                **placed,
+            )
     except Exception as error:
         raise _not_loaded(run, error) from error
     if loaded["missing_keys"]:
@@ -105,7 +114,7 @@ def loads_linear_attention(run: RunConfig) -> bool:
     """
     from transformers import AutoConfig
 
-    source, options = _source(run)
+    source, options = source_and_options(run)
     try:
         config = AutoConfig.from_pretrained(source, **options)
     except Exception as error:
@@ -144,14 +153,23 @@ def _check_held(run: RunConfig, model: Any, device: torch.device) -> None:
         )
 
 
-def _source(run: RunConfig) -> tuple[str, dict[str, Any]]:
-    """What to load, and which revision of it where it comes from the hub."""
-    source = model_source(run)
-    if _place(run) is not None:
-        return source, {}
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+def source_and_options(run: RunConfig) -> tuple[str, dict[str, Any]]:
+    """What to load, and how: at which revision where it comes from the hub, and whether its own code may run.
+
+    Raises:
+        UserError: it is no folder and no hub id, or brings code that the user has not allowed.
+    """
+    source, place = model_source(run), _place(run)
+    if place is None and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
         raise UserError(f"model={run.model}: no such folder, and not a hub id (org/name)")
-    return source, {"revision": run.revision}
+    check_model_files(run, place)
+    trusted = {"trust_remote_code": run.trust_remote_code}
+    return source, trusted if place is not None else trusted | {"revision": run.revision}
+
+
+def remote_code(run: RunConfig) -> str | None:
+    """The digest of the model's own Python files, where they were run; None where none was."""
+    return remote_code_digest(run, _place(run))
 
 
 def _place(run: RunConfig) -> Path | None:

@@ -15,7 +15,7 @@ from antipasto.layer import bias_of
 from ..core.errors import UserError, first_line
 from ..core.paths import benchmark_dir, locate
 from ..spec.config import BASE, RunConfig
-from .models import model_source
+from .models import source_and_options
 
 
 class ShapeCosts(BaseModel):
@@ -93,10 +93,15 @@ def meta_model(run: RunConfig) -> nn.Module:
             values = json.loads(shipped.read_text(encoding="utf-8"))
             config = AutoConfig.for_model(values.pop("model_type"), **values)
         else:
-            config = AutoConfig.from_pretrained(model_source(run), revision=run.revision)
+            source, options = source_and_options(run)
+            config = AutoConfig.from_pretrained(source, **options)
         with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype))
+            model: nn.Module = AutoModelForCausalLM.from_config(
+                config, dtype=getattr(torch, run.dtype), trust_remote_code=run.trust_remote_code
+            )
             return model
+    except UserError:
+        raise
     except Exception as error:  # offline, gated, absent, not a model: one way out
         reason = first_line(error)
         raise UserError(

@@ -18,6 +18,7 @@ from antipasto import ALIASES, CONFIGS, REGISTRY, AdapterConfig, AdapterError
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
+from ..core.model_files import may_bring_code
 from .allowed import allowed, key_of, shown
 from .config import ADAPTER_WORDS, BASE, SCORING_VERSION, RunConfig, one_line
 from .keys import known_keys as known_keys
@@ -86,6 +87,8 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
     if variant == BASE or not REGISTRY[variant].trains:  # nothing is trained: an axis that it lacks collapses
         unused = {"lr": 1.0} | ({"seed": 0} if variant == BASE else {})
         config_of_run = config_of_run.model_copy(update=unused)
+    if config_of_run.trust_remote_code and not may_bring_code(config_of_run.model):
+        config_of_run = config_of_run.model_copy(update={"trust_remote_code": False})  # one run, one id
     if config_of_run.eval.version != SCORING_VERSION:
         old = config_of_run.eval.version
         raise UserError(f"eval.version={old}: its rules are for reading old rows; write eval.version={SCORING_VERSION}")
