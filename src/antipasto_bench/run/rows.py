@@ -102,7 +102,7 @@ def _from_folder(folder: Path, split: str) -> pl.DataFrame:
 
     try:
         saved = load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever JSON of another form makes of its reading
         raise UserError(f"{folder}: not a folder that datasets' save_to_disk wrote: {first_line(error)}") from error
     if isinstance(saved, DatasetDict):
         if split not in saved:

@@ -111,7 +111,8 @@ def test_no_text_is_a_number_that_decimal_reading_does_not_give(text):
     ("text", "value"),
     [("1e-3", 1e-3), ("1E5", 1e5), ("+5", 5), ("-5", -5), ("0", 0), (".5", 0.5), ("5.", 5.0), ("true", True),
      ("TRUE", True), ("False", False), ("on", "on"), ("off", "off"), ("yes", "yes"), ("no", "no"), ("y", "y"),
-     ("12:30", "12:30"), ("12:30:45", "12:30:45"), ("2024-01-01", "2024-01-01"), ("=", "="), ("<<", "<<"), ("~", None), ("null", None),
+     ("12:30", "12:30"), ("12:30:45", "12:30:45"),
+     ("2024-01-01", "2024-01-01"), ("=", "="), ("<<", "<<"), ("~", None), ("null", None),
      (".inf", float("inf")), ("-.inf", float("-inf")), ("inf", "inf"), ("nan", "nan"), ("1e", "1e"), ("--1", "--1")],
 )  # fmt: skip
 def test_an_unquoted_scalar_is_what_yaml_1_2_says(text, value):

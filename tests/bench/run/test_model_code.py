@@ -1,19 +1,26 @@
 """Claims about models that bring code: nothing of it is run unless a user says so by name, and then it is recorded."""
 
+import ast
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command import ENVIRONMENT
 from hostile_models import CANARY, HOSTILE, NEEDS_WEIGHTS, hostile_model, own_classes
 from huggingface_hub import constants
+from jinja2.exceptions import SecurityError
 from small_runs import make, small, store_in
+from tiny_gguf import write_tiny_gguf
 
 from antipasto_bench.core.compat import without_pickles
 from antipasto_bench.core.errors import UserError
+from antipasto_bench.core.model_files import code_digest
 from antipasto_bench.run.export import export_merged, runnable_config
 from antipasto_bench.run.models import load_model, load_tokenizer, loads_linear_attention
+from antipasto_bench.run.rows import read_rows
 from antipasto_bench.run.shape_costs import cost_of_shapes, meta_model
 from antipasto_bench.spec.compose import compose
 
@@ -72,20 +79,19 @@ def test_with_its_word_the_code_runs_and_the_row_names_it_by_its_digest(tmp_path
     run = small("lora", **words)
     assert run.trust_remote_code
     store = store_in(tmp_path)
-    record = make(run, store).record
+    first, record = run.run_id, make(run, store).record
     assert (tmp_path / CANARY).read_text() == "ran"
-    digest = record.provenance.remote_code
-    assert digest.startswith("sha256:")
+    assert record.provenance.remote_code == code_digest(model)
     (tmp_path / CANARY).unlink()
     with pytest.raises(UserError, match="--trust-remote-code"):
-        export_merged(run.run_id, tmp_path / "merged", store)
+        export_merged(first, tmp_path / "merged", store)
     with pytest.raises(UserError, match="--trust-remote-code"):
         runnable_config(record)
     assert not (tmp_path / CANARY).exists()
-    assert export_merged(run.run_id, tmp_path / "merged", store, trust_remote_code=True).folder.is_dir()
+    assert export_merged(first, tmp_path / "merged", store, trust_remote_code=True).folder.is_dir()
+    assert (tmp_path / CANARY).exists()
     (model / "own.py").write_text((model / "own.py").read_text() + "# other code\n")
-    other = small("lora", **words)
-    assert other.run_id != run.run_id
+    assert small("lora", **words).run_id != first, "the id holds the code's content"
     with pytest.raises(UserError, match="not the model that"):
         runnable_config(record, trust_remote_code=True)
 
@@ -127,3 +133,60 @@ def test_modules_of_the_current_folder_are_not_imported(tmp_path, name):
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / CANARY).exists()
+
+
+def test_what_lies_beside_a_gguf_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANTIPASTO_MODELS", str(tmp_path / "models"))
+    model = hostile_model(tmp_path, "tokenizer")
+    write_tiny_gguf(model / "tiny.gguf")
+    (model / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "a/b"}))
+    loaded, _ = load_model(compose("lora", {"model": str(model / "tiny.gguf")}, "nano"))
+    assert loaded.config.model_type == "llama"
+    assert not (tmp_path / CANARY).exists()
+
+
+@pytest.mark.parametrize("files", [("rows.py",), ("rows.py", "dataset_info.json", "state.json")])
+def test_a_data_folder_with_a_loading_script_is_refused_and_the_script_not_run(tmp_path, files):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for name in files:
+        (folder / name).write_text("{}")
+    (folder / "rows.py").write_text(f"open({str(tmp_path / CANARY)!r}, 'w').write('ran')\n")
+    with pytest.raises(UserError, match=r"rows: not a folder that datasets' save_to_disk wrote"):
+        read_rows(str(folder), ("query", "response"))
+    assert not (tmp_path / CANARY).exists()
+
+
+def test_a_chat_template_reaches_nothing_but_its_messages(tokenizer):
+    """transformers renders templates in jinja's sandbox; the bench renders none, and a user of an export may."""
+    attack = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
+    with pytest.raises(SecurityError, match="unsafe"):
+        tokenizer.apply_chat_template([{"role": "user", "content": "a"}], chat_template=attack, tokenize=False)
+
+
+FORBIDDEN = {"eval", "exec", "compile", "__import__"}  # builtins
+FORBIDDEN_CALLS = {("torch", "load"), ("yaml", "load"), ("yaml", "safe_load"), ("np", "load"), ("numpy", "load"),
+                   ("pickle", "load"), ("pickle", "loads"), ("joblib", "load"), ("pl", "read_ipc")}  # fmt: skip
+
+
+def test_no_source_reads_pickles_or_leaves_the_running_of_code_to_a_default():
+    calls = 0
+    for path in sorted((Path(__file__).parents[3] / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            place = f"{path.name}:{node.lineno}"
+            if isinstance(node.func, ast.Name):
+                assert node.func.id not in FORBIDDEN, place
+            elif isinstance(node.func, ast.Attribute):
+                owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+                assert (owner, node.func.attr) not in FORBIDDEN_CALLS, place
+                if node.func.attr in ("from_pretrained", "from_config"):
+                    calls += 1
+                    named = {keyword.arg for keyword in node.keywords}
+                    assert "trust_remote_code" in named or None in named, f"{place}: say trust_remote_code"
+            if isinstance(node.func, ast.Attribute) and node.func.attr in ("run", "Popen"):
+                assert not any(isinstance(inner, ast.Constant) and inner.value == "-m" for inner in ast.walk(node)), (
+                    f"{place}: start modules by module_command, which keeps the current folder off the path"
+                )
+    assert calls >= 7
