@@ -30,8 +30,8 @@ pytestmark = pytest.mark.slow
         (["run", "lora", "eval.batch_size=0"], "eval.batch_size=0: expected a whole number of at least 1, or auto"),
         (["run", "lora", "rotate_basis=V"], "lora has no setting 'rotate_basis'; leave out rotate_basis="),
         (["cost", "lora", "rotate_basis=V", "--meta"], "lora has no setting 'rotate_basis'; leave out rotate_basis="),
-        (["run", "lora", "--preset", "bomb.yaml"], "bomb.yaml: line 5: holds more than 5,000 values"),
-        (["sweep", "bomb.yaml"], "bomb.yaml: line 5: holds more than 5,000 values"),
+        (["run", "lora", "--preset", "bomb.yaml"], "bomb.yaml: line 4: holds more than 5,000 values"),
+        (["sweep", "bomb.yaml"], "bomb.yaml: line 4: holds more than 5,000 values"),
         (["run", "lora", "seed=0,1"], "names 2 runs; write `antipasto-bench sweep`"),
         (["run", "lora", "model=nowhere/at/all"], "model=nowhere/at/all: no such folder, and not a hub id"),
         (["run", "lora", "data.train=gone.jsonl"], "gone.jsonl: no such file"),
@@ -139,18 +139,21 @@ def test_a_model_that_brings_code_is_one_line_whatever_the_answer_to_a_prompt(tm
     model = hostile_model(tmp_path, name)
     before = files_below(tmp_path)
     (tmp_path / "mine.yaml").write_text(
-        f"model: {model}\nsteps: 2\nbatch_size: 2\ndata: {{train: benchmark/data/nano/train.parquet}}\n"
+        f"model: {model}\nsteps: 2\nbatch_size: 2\ndata: {{train: benchmark/data/nano/train.parquet, overlap: allow}}\n"
         "eval: {tasks: [nano_metamath], valid: none}\n"
     )
-    commands = [["run", "lora", *QUICK, f"model={model}"], ["cost", "lora", f"model={model}"]]
+    commands = [["run", "lora", *QUICK, f"model={model}"]]
     if name not in NEEDS_WEIGHTS:
-        commands += [["cost", "lora", f"model={model}", "--meta"], ["run", "lora", "--preset", "mine.yaml"]]
+        commands += [["cost", "lora", f"model={model}", "--meta"]]
+    if name == "own_classes":
+        commands += [["cost", "lora", f"model={model}"], ["run", "lora", "--preset", "mine.yaml"]]
     for words in commands:
         done = bench_answering_yes(*words, cwd=tmp_path)
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert HOSTILE[name][1] in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
-    bench("variants", "lora", "--preset", "mine.yaml", cwd=tmp_path)
+    if name == "own_classes":
+        bench("variants", "lora", "--preset", "mine.yaml", cwd=tmp_path)
     assert not (tmp_path / CANARY).exists()
     assert files_below(tmp_path) == before | {"mine.yaml"}
 
