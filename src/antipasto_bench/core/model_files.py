@@ -11,6 +11,7 @@ from typing import Any
 
 from .errors import UserError
 from .fingerprint import sha256_of
+from .json_types import Json
 from .packaged_models import PACKAGED
 from .paths import EMBEDDED, locate
 
@@ -23,7 +24,7 @@ _KERNEL_KEYS = ("attn_implementation", "_attn_implementation", "_attn_implementa
                 "experts_implementation", "_experts_implementation")  # fmt: skip
 
 
-def read_settings(path: Path | None) -> dict[str, Any]:
+def read_settings(path: Path | None) -> Json:
     """A model's JSON of settings; empty where it is not there or holds anything else, which loading it will say."""
     try:
         values = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
@@ -32,7 +33,7 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def own_code(settings: dict[str, Any]) -> list[str]:
+def own_code(settings: Json) -> list[str]:
     """The classes of the model's own that some settings name: MODULE.CLASS, or REPOSITORY--MODULE.CLASS."""
     return list(_texts(settings.get("auto_map")))
 
@@ -45,7 +46,7 @@ def may_bring_code(model: str) -> bool:
     return folder is None or any(own_code(read_settings(folder / name)) for name in SETTINGS)
 
 
-def refuse_foreign_code(settings: dict[str, Any], named: str) -> None:
+def refuse_foreign_code(settings: Json, named: str) -> None:
     """Refuse what a model's settings fetch and run from elsewhere, which no word allows.
 
     Args:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from .errors import UserError
+from .json_types import Json
 from .scalars import NULLS, read_scalar
 
 MOST_BYTES = 200_000
@@ -29,7 +30,7 @@ class NotPlainError(ValueError):
     """YAML of a kind that is not read; the message is one line."""
 
 
-def read_mapping(path: Path, is_text: IsText = lambda keys: False) -> dict[str, Any]:
+def read_mapping(path: Path, is_text: IsText = lambda keys: False) -> Json:
     """The mapping that a YAML file holds.
 
     Args:
@@ -125,8 +126,8 @@ class _Reader:
             self._anchors[event.anchor] = (value, self._nodes - begun)
         return value
 
-    def _mapping(self, keys: tuple[str, ...], depth: int) -> dict[str, Any]:
-        values: dict[str, Any] = {}
+    def _mapping(self, keys: tuple[str, ...], depth: int) -> Json:
+        values: Json = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
                 raise NotPlainError(f"{_line(event.start_mark)}a key must be text")

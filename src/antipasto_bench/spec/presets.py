@@ -10,6 +10,7 @@ from antipasto import ALIASES, CONFIGS, FrozenBasisConfig
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
+from ..core.json_types import Json
 from ..core.paths import benchmark_dir
 from ..core.yaml_files import read_mapping
 from .config import ADAPTER_WORDS, BASE
@@ -25,7 +26,7 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in (benchmark_dir() / "presets").glob("*.yaml"))
 
 
-def load_preset(name: str) -> dict[str, Any]:
+def load_preset(name: str) -> Json:
     """A preset by name, or by the path of a YAML file.
 
     Returns:
@@ -47,7 +48,7 @@ def load_preset(name: str) -> dict[str, Any]:
     return values | ({} if blocks is None else {"variants": _blocks(blocks, path, "variants.")})
 
 
-def variant_defaults() -> dict[str, dict[str, Any]]:
+def variant_defaults() -> dict[str, Json]:
     """The flat blocks of benchmark/variants.yaml.
 
     Raises:
@@ -57,18 +58,18 @@ def variant_defaults() -> dict[str, dict[str, Any]]:
     return _blocks(read_mapping(path, lambda keys: ".".join(keys[1:]) in TEXT), path, "")
 
 
-def for_variant(blocks: Mapping[str, Mapping[str, Any]], variant: str) -> dict[str, Any]:
+def for_variant(blocks: Mapping[str, Mapping[str, Any]], variant: str) -> Json:
     """What the blocks say of a variant, the more special one last."""
     family = variant != BASE and issubclass(CONFIGS[variant], FrozenBasisConfig)
-    merged: dict[str, Any] = {}
+    merged: Json = {}
     for name in ("default", *(["frozen_basis"] if family else []), variant):
         merged |= blocks.get(name, {})
     return merged
 
 
-def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+def flatten(values: Mapping[str, Any]) -> Json:
     """Settings by their whole key, such as `data.train`, and by the adapter's own name for `rank` and its like."""
-    flat: dict[str, Any] = {}
+    flat: Json = {}
     for key, value in values.items():
         inner = {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, Mapping) else {key: value}
         flat |= {ADAPTER_WORDS.get(name, name): v for name, v in inner.items()}
@@ -79,7 +80,7 @@ def _is_text(keys: tuple[str, ...]) -> bool:
     return ".".join(keys[2:] if keys[:1] == ("variants",) else keys) in TEXT
 
 
-def _mapping(value: Any, path: Path, name: str) -> dict[str, Any]:
+def _mapping(value: Any, path: Path, name: str) -> Json:
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -87,8 +88,8 @@ def _mapping(value: Any, path: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def _blocks(table: Any, path: Path, prefix: str) -> dict[str, dict[str, Any]]:
-    blocks: dict[str, dict[str, Any]] = {}
+def _blocks(table: Any, path: Path, prefix: str) -> dict[str, Json]:
+    blocks: dict[str, Json] = {}
     names = [*GENERAL_BLOCKS, *variant_names()]
     for given, block in _mapping(table, path, "variants").items():
         name = ALIASES.get(given, given)
@@ -104,9 +105,9 @@ def _blocks(table: Any, path: Path, prefix: str) -> dict[str, dict[str, Any]]:
     return blocks
 
 
-def _flat(values: Mapping[str, Any], path: Path, where: str) -> dict[str, Any]:
+def _flat(values: Mapping[str, Any], path: Path, where: str) -> Json:
     """The flat settings of a mapping, each of a known key, none twice."""
-    flat: dict[str, Any] = {}
+    flat: Json = {}
     known = known_keys()
     for name, value in values.items():
         if isinstance(value, dict) and name not in SECTIONS and name in known:
