@@ -50,6 +50,7 @@ def allowed(annotation: Any, metadata: Iterable[Any] = ()) -> str:
 def shown(value: object) -> str:
     """A value as a user writes it."""
     text = json.dumps(value) if value is None or isinstance(value, bool | list | dict) else str(value)
+    text = text if text.isprintable() else repr(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

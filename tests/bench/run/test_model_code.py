@@ -89,7 +89,6 @@ def test_with_its_word_the_code_runs_and_the_row_names_it_by_its_digest(tmp_path
         runnable_config(record)
     assert not (tmp_path / CANARY).exists()
     assert export_merged(first, tmp_path / "merged", store, trust_remote_code=True).folder.is_dir()
-    assert (tmp_path / CANARY).exists()
     (model / "own.py").write_text((model / "own.py").read_text() + "# other code\n")
     assert small("lora", **words).run_id != first, "the id holds the code's content"
     with pytest.raises(UserError, match="not the model that"):

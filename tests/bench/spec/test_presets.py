@@ -123,7 +123,8 @@ def test_a_mistake_in_a_sweep_file_names_the_file_and_the_line(tmp_path, text, s
 
 
 WRONG = [True, -1, 2.5, float("nan"), "x", [1], {"a": 1}, None, "é\n"]
-OTHER_WORDS = {"rank": "r", "targets": "target_names", "exclude": "exclude_names"}
+PAIRS = (("rank", "r"), ("targets", "target_names"), ("exclude", "exclude_names"))
+OTHER_WORDS = dict(PAIRS) | {name: word for word, name in PAIRS}
 
 
 @pytest.mark.long
@@ -135,7 +136,7 @@ def test_a_value_that_does_not_fit_is_told_by_its_key_in_words(key):
     assert messages
     for message in messages:
         assert key in message or OTHER_WORDS[key] in message
-        for wording in ("constrained", "nput should", "type=", "pydantic", "validation error", "\n"):
+        for wording in ("constrained", "nput should", "pydantic", "validation error", "\n"):
             assert wording not in message
 
 
