@@ -35,11 +35,13 @@ def variants(
 def presets(as_json: options.AsJson = False) -> None:
     """List the presets: what model, data and protocol each stands for."""
     from ..spec.catalogue import preset_line
-    from ..spec.compose import load_preset, preset_names
+    from ..spec.compose import compose
+    from ..spec.config import BASE
+    from ..spec.presets import load_preset, preset_names
 
     for name in preset_names():
         values = load_preset(name)
         if as_json:
             print_json({"preset": name} | values)
         else:
-            typer.echo(preset_line(name, values))
+            typer.echo(preset_line(name, compose(BASE, {}, name)))

@@ -28,11 +28,13 @@ def cost(
     from ..run.shape_costs import cost_of_shapes
     from ..spec.compose import expand
     from ..spec.grammar import parse_words
+    from ..spec.keys import refuse_keys_without_effect
 
     variants, axes = parse_words(words)
     if not variants:
         raise UserError("name at least one variant, such as: antipasto-bench cost lora,antipasto --meta")
     runs = expand(variants, axes, preset)
+    refuse_keys_without_effect(variants, axes)
     shapes = [cost_of_shapes(run) for run in runs]  # all of them first: a mistake costs no measurement
     for run, counted in zip(runs, shapes, strict=True):
         costs = None
@@ -52,6 +54,7 @@ def measure(
     every: Annotated[bool, typer.Option("--all", help="Every finished run whose files are here.")] = False,
     costs: Annotated[bool, typer.Option("--costs", help="Times and memory instead; on a quiet machine.")] = False,
     general: Annotated[str | None, typer.Option(help="Texts to measure forgetting on [the preset's].")] = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     results: options.Results = None,
     outputs: options.Outputs = None,
 ) -> None:
@@ -76,11 +79,11 @@ def measure(
     if not chosen:
         raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
     if costs:
-        for record in remeasure_costs(chosen, store):
+        for record in remeasure_costs(chosen, store, trust_remote_code):
             typer.echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
         return
     for run_id in chosen:
-        record = remeasure(run_id, store, general)
+        record = remeasure(run_id, store, general, trust_remote_code)
         typer.echo(f"{run_id}: {forgetting_text(record.general_loss_base, record.general_loss)}")
 
 

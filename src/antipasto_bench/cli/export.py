@@ -29,6 +29,7 @@ def export(
         Dtype | None, typer.Option(help="Of the merged weights [the run's own]; float32 rounds nothing away.")
     ] = None,
     peft: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write a PEFT LoRA folder.")] = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     results: options.Results = None,
     outputs: options.Outputs = None,
 ) -> None:
@@ -49,9 +50,9 @@ def export(
     if dtype is not None and merged is None:
         raise UserError("--dtype is for --merged DIR; a LoRA folder has the adapter's own")
     if merged is not None:
-        exported = export_merged(run_id, merged, store, dtype and dtype.value)
+        exported = export_merged(run_id, merged, store, dtype and dtype.value, trust_remote_code)
         for notice in export_notices(exported):
             print_notice(notice)
         typer.echo(exported.folder)
     elif peft is not None:
-        typer.echo(export_peft(run_id, peft, store))
+        typer.echo(export_peft(run_id, peft, store, trust_remote_code))

@@ -21,4 +21,8 @@ Outputs = Annotated[Path | None, typer.Option(help="Folder of logs, adapters and
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts: the last line, or one line a row.")]
 Force = Annotated[bool, typer.Option("--force", help="Make runs again that the table already has.")]
 
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run the Python files that the run's model brings; read them first.")
+]
+
 SWEEP_WORDS = "VARIANT,... KEY=VALUE,..."  # how help names the words of a sweep

@@ -26,16 +26,20 @@ def demo(words: options.Words = None, results: options.Results = None, outputs: 
     from ..spec.compose import expand
     from ..spec.config import RunConfig
     from ..spec.grammar import parse_words
+    from ..spec.keys import refuse_keys_without_effect
     from ..sweeps.distributed import execute_one
 
     home = Store.of().outputs / "demo"
     store = Store.of(results or home / "results", outputs or home / "outputs")
     runs: list[RunConfig] = []
+    named: list[str] = []
     for arm in DEMO:
         variants, axes = parse_words([*arm.split(), *(words or [])])
         if len(variants) > 1:
             raise UserError(f"demo has variants of its own; write `antipasto-bench sweep {variants[-1]}` for another")
         runs += expand(variants, axes, "nano")
+        named += variants
+    refuse_keys_without_effect(named, parse_words(words or [])[1])
     for run in runs:
         print_outcome(execute_one(run, store), as_json=False)
     typer.echo()

@@ -26,6 +26,7 @@ def run(
     """
     from ..spec.compose import expand
     from ..spec.grammar import parse_words
+    from ..spec.keys import refuse_keys_without_effect
     from ..sweeps.distributed import execute_launched
 
     variants, axes = parse_words([variant, *(words or [])])
@@ -34,6 +35,7 @@ def run(
         raise UserError("name one variant, such as: antipasto-bench run lora")
     if len(runs) != 1:
         raise UserError(f"this names {len(runs)} runs; write `antipasto-bench sweep` to make them all")
+    refuse_keys_without_effect(variants, axes)
     code = execute_launched(
         runs[0],
         Store.of(results, outputs),

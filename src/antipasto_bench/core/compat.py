@@ -15,7 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from .errors import UserError
 
 
 @contextmanager
@@ -93,6 +96,24 @@ def task_settings(manager: Any, name: str) -> dict[str, Any]:
         settings = task.config.to_dict(keep_callable=True)
         return {key: value for key, value in settings.items() if value is not None}
     return dict(load_yaml(path, resolve_func=True))
+
+
+@contextmanager
+def without_pickles() -> Iterator[None]:
+    """Let nothing be read by `torch.load`, which reads pickles, while a model is loaded.
+
+    transformers 5.23 reads .bin files with it, of weights and of adapters beside them. It is torch's public name.
+    """
+    original = torch.load
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise UserError("a pickle was to be read, which can run code; take a copy of the model in safetensors")
+
+    torch.load = refuse
+    try:
+        yield
+    finally:
+        torch.load = original
 
 
 def default_generation_settings() -> dict[str, Any]:

@@ -9,7 +9,6 @@ is timed with gradients flowing from its loss to its embeddings: the work that n
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -28,6 +26,7 @@ from torch import Tensor, nn
 import antipasto
 from antipasto.quantised import evaluating
 
+from ..core.child_processes import module_command, module_environment
 from ..core.device import peak_bytes, synchronise
 from ..core.errors import UserError
 from ..spec.config import BASE, RunConfig
@@ -57,16 +56,15 @@ def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> Costs:
     """
     examples = drawn_examples(run, tokenizer, splits, max(run.batch_size, run.data.calibration))
     job = {"run": run.model_dump(mode="json"), "examples": [asdict(example) for example in examples]}
-    source, threads = str(Path(__file__).resolve().parents[2]), run.threads or torch.get_num_threads()
-    paths = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
+    threads = run.threads or torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="antipasto-cost-") as cache:
         done = subprocess.run(
-            [sys.executable, "-m", "antipasto_bench.run.costs"],
+            module_command("antipasto_bench.run.costs"),
             input=json.dumps(job),
             capture_output=True,
             text=True,
-            env={name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
-            | {"PYTHONPATH": paths, "ANTIPASTO_CACHE": cache, "OMP_NUM_THREADS": str(threads)},
+            env={name: value for name, value in module_environment().items() if name not in LAUNCHER_VARIABLES}
+            | {"ANTIPASTO_CACHE": cache, "OMP_NUM_THREADS": str(threads)},
         )
     results = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
     if done.returncode == 2:

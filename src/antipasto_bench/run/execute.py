@@ -41,7 +41,7 @@ from .failures import record_failure
 from .forgetting import measure_general_loss, texts_digest
 from .heldout_loss import measure_heldout_losses, with_losses
 from .measured_costs import set_costs
-from .models import has_linear_attention, loading_packages, model_commit
+from .models import has_linear_attention, loading_packages, model_commit, remote_code
 from .overlap import validation_in_words, validation_without_test_questions
 from .score import score, set_scores
 from .workspace import Workspace
@@ -276,7 +276,7 @@ def _provenance(run: RunConfig, model: Any, splits: Splits, evaluation: Evaluati
     base = ModelSource(source=model_fingerprint(run.model), commit=model_commit(run))
     scoring_packages = ("vllm",) if run.eval.backend == "vllm" else ()
     here = provenance(model.device, has_linear_attention(model), (*loading_packages(run), *scoring_packages))
-    return Provenance(**here.model_dump(), model=base, data=data)
+    return Provenance(**here.model_dump(), model=base, data=data, remote_code=remote_code(run))
 
 
 def _digest(rows: pl.DataFrame, commit: str | None) -> DataDigest:

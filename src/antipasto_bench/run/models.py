@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..core.compat import without_pickles
 from ..core.device import pick_device
 from ..core.errors import UserError, first_line, out_of_memory
 from ..core.hub import go_offline_if_unreachable
@@ -30,6 +31,7 @@ from .model_checks import (
     check_weights,
     mismatch,
 )
+from .model_code import check_model_files, check_weight_files, remote_code_digest
 from .model_files import check_config, check_model_folder, setting_with_value
 from .process_group import launched
 
@@ -61,7 +63,7 @@ def load_tokenizer(run: RunConfig) -> Any:
     """
     from transformers import AutoTokenizer
 
-    source, options = _source(run)
+    source, options = source_and_options(run)
     if (folder := _place(run)) is not None:
         with _of_model(run):
             check_model_folder(folder)
@@ -89,8 +91,9 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     from transformers.utils.logging import disable_progress_bar
 
     device = pick_device(run.device)
+    source, options = source_and_options(run)
+    check_weight_files(run, _place(run))
     tokenizer = load_tokenizer(run)
-    source, options = _source(run)
     check_model_kind(run, load_config(run))
     placed = _quantised(run, device)
     if run.device_map == "auto":
@@ -99,9 +102,15 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
         placed |= {"device_map": "auto"}
     disable_progress_bar()
     try:
-        model, loaded = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, run.dtype), output_loading_info=True, **options, **placed
-        )
+        with without_pickles():
+            model, loaded = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=getattr(torch, run.dtype),
+                output_loading_info=True,
+                use_safetensors=True,
+                **options,
+                **placed,
+            )
     except Exception as error:
         raise _not_loaded(run, error) from error
     with _of_model(run):
@@ -141,7 +150,7 @@ def load_config(run: RunConfig) -> Any:
     """
     from transformers import AutoConfig
 
-    source, options = _source(run)
+    source, options = source_and_options(run)
     if (folder := _place(run)) is not None:
         with _of_model(run):
             check_config(folder)
@@ -182,15 +191,25 @@ def _check_held(run: RunConfig, model: Any, device: torch.device) -> None:
         )
 
 
-def _source(run: RunConfig) -> tuple[str, dict[str, Any]]:
-    """What to load, and which revision of it where it comes from the hub."""
-    source = model_source(run)
-    if _place(run) is not None:
-        return source, {}
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+def source_and_options(run: RunConfig) -> tuple[str, dict[str, Any]]:
+    """What to load, and how: at which revision where it comes from the hub, and whether its own code may run.
+
+    Raises:
+        UserError: it is no folder and no hub id, or brings code that the user has not allowed.
+    """
+    source, place = model_source(run), _place(run)
+    if place is None and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
         raise UserError(f"model={run.model}: no such folder, and not a hub id (org/name)")
-    go_offline_if_unreachable()
-    return source, {"revision": run.revision}
+    if place is None:
+        go_offline_if_unreachable()
+    check_model_files(run, place)
+    trusted = {"trust_remote_code": run.trust_remote_code}
+    return source, trusted if place is not None else trusted | {"revision": run.revision}
+
+
+def remote_code(run: RunConfig) -> str | None:
+    """The digest of the model's own Python files, where they were run; None where none was."""
+    return remote_code_digest(run, _place(run))
 
 
 def _place(run: RunConfig) -> Path | None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from ..core.device import pinned_threads
 from ..core.errors import UserError
 from ..core.provenance import CodeAndMachine, provenance
-from ..spec.compose import load_preset
 from ..spec.config import BASE, RunConfig
+from ..spec.presets import load_preset
 from ..store.excerpts import write_excerpts
 from ..store.folders import Store
 from ..store.record import Provenance, RunRecord
@@ -25,17 +25,18 @@ from .model_cache import MeasuredCosts
 from .models import load_model
 
 
-def remeasure(run_id: str, store: Store, general: str | None = None) -> RunRecord:
+def remeasure(run_id: str, store: Store, general: str | None = None, trust_remote_code: bool = False) -> RunRecord:
     """Add what is measured to a run's record, and write its excerpts anew.
 
     Args:
         general: texts to measure forgetting on; the run's own, or else its preset's, where None.
+        trust_remote_code: see `runnable_config`.
 
     Raises:
         UserError: no such run, or its adapter or samples are not in outputs/.
     """
     record = finished_record(run_id, store)
-    run = runnable_config(record)
+    run = runnable_config(record, trust_remote_code)
     if general is None and run.eval.general == "none":
         general = load_preset(run.preset).get("eval", {}).get("general", "none")
     scoring = run.eval.model_copy(update={"general": general or run.eval.general})
@@ -69,10 +70,13 @@ def _measure_forgetting(run: RunConfig, record: RunRecord, store: Store) -> None
     )
 
 
-def remeasure_costs(run_ids: Iterable[str], store: Store) -> Iterator[RunRecord]:
+def remeasure_costs(run_ids: Iterable[str], store: Store, trust_remote_code: bool = False) -> Iterator[RunRecord]:
     """Measure each run's costs here and now; neither its adapter nor its samples need to be on this machine.
 
     Runs that differ in what cannot change their costs (learning rate, seed, steps, scoring) share one measurement.
+
+    Args:
+        trust_remote_code: see `runnable_config`.
 
     Yields:
         each run's record as it then stands in the table.
@@ -83,7 +87,7 @@ def remeasure_costs(run_ids: Iterable[str], store: Store) -> Iterator[RunRecord]
     measured: dict[str, MeasuredCosts] = {}
     for run_id in run_ids:
         record = finished_record(run_id, store)
-        run = runnable_config(record)
+        run = runnable_config(record, trust_remote_code)
         key = run.cost_key
         if key not in measured:
             measured[key] = measure_alone(run)

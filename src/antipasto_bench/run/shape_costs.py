@@ -116,7 +116,9 @@ def meta_model(run: RunConfig) -> nn.Module:
             config = load_config(run)
         check_model_kind(run, config)
         with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, run.dtype))
+            model: nn.Module = AutoModelForCausalLM.from_config(
+                config, dtype=getattr(torch, run.dtype), trust_remote_code=run.trust_remote_code
+            )
             return model
     except UserError:
         raise

@@ -51,6 +51,7 @@ def vllm_scorer(model: Any, tokenizer: Any) -> Iterator[Any]:
                 batch_size="auto",
                 max_model_len=longest,
                 gpu_memory_utilization=round(share, 2),
+                trust_remote_code=False,
                 generation_config="vllm",  # no defaults from the model's generation_config.json
             )
         except (ValueError, OSError) as error:

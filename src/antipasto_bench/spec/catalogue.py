@@ -6,7 +6,6 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import antipasto
 from antipasto.config import did_you_mean
@@ -118,14 +117,13 @@ def _counts(run: RunConfig, d_out: int, d_in: int) -> ShapeCounts | str:
     return ShapeCounts(antipasto.count_parameters(cfg, d_in, d_out), antipasto.added_macs(cfg, d_in, d_out))
 
 
-def preset_line(name: str, values: Mapping[str, Any]) -> str:
+def preset_line(name: str, run: RunConfig) -> str:
     """What a preset stands for, in a line.
 
     Args:
-        values: as `load_preset` gives them.
+        run: any run of the preset.
     """
-    batch = values["batch_size"] * values.get("grad_accum", 1)
+    batch = run.batch_size * run.grad_accum
     return (
-        f"{name:14}{values['model']}, {values['data']['train']}, {', '.join(values['eval']['tasks'])}, "
-        f"{values['steps']} steps x {batch}, {values['dtype']}"
+        f"{name:14}{run.model}, {run.data.train}, {', '.join(run.eval.tasks)}, {run.steps} steps x {batch}, {run.dtype}"
     )

@@ -12,15 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import antipasto
 from antipasto.config import ALIASES, AdapterConfig, AdapterError, did_you_mean
 
 from ..core.errors import UserError
-from ..core.paths import benchmark_dir
+from ..core.model_files import may_bring_code
+from .allowed import allowed, key_of, shown
 from .config import ADAPTER_WORDS, BASE, SCORING_VERSION, RunConfig, one_line
+from .keys import known_keys as known_keys
+from .keys import variant_names as variant_names
+from .presets import flatten, for_variant, load_preset, variant_defaults
+from .presets import preset_names as preset_names
 
 
 def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | None = None) -> list[RunConfig]:
@@ -37,36 +41,6 @@ def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | Non
             run = compose(variant, dict(zip(axes, values, strict=True)), str(name))
             runs.setdefault(run.run_id, run)
     return list(runs.values())
-
-
-def preset_names() -> list[str]:
-    return sorted(path.stem for path in (benchmark_dir() / "presets").glob("*.yaml"))
-
-
-def load_preset(name: str) -> dict[str, Any]:
-    """A preset by name, or by the path of a YAML file.
-
-    Raises:
-        UserError: there is none, or it cannot be read.
-    """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else benchmark_dir() / "presets" / f"{name}.yaml"
-    if not path.is_file():
-        raise UserError(f"unknown preset {name!r}{did_you_mean(name, preset_names())}")
-    return _load_yaml(path)
-
-
-def _load_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a mapping of keys to values")
-    return values
-
-
-def variant_names() -> list[str]:
-    return [BASE, *sorted(antipasto.CONFIGS)]
 
 
 def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
@@ -87,12 +61,8 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
     chosen = load_preset(preset)
     by_variant = chosen.pop("variants", {})
     flat: dict[str, Any] = {}
-    for layer in (_for_variant(_load_yaml(benchmark_dir() / "variants.yaml"), variant), chosen):
-        flat |= _flatten(layer)
-    flat |= _flatten(_for_variant(by_variant, variant))
-    for key in flat:
-        if key not in known_keys():
-            raise UserError(f"preset {preset!r}: unknown key {key!r}{did_you_mean(key, known_keys())}")
+    for layer in (for_variant(variant_defaults(), variant), chosen, for_variant(by_variant, variant)):
+        flat |= flatten(layer)
     if "data.train" in given and "eval.valid" not in given:
         flat["eval.valid"] = "holdout"  # the preset's validation questions belong to its own training data
     flat |= {ADAPTER_WORDS.get(key, key): value for key, value in given.items()}
@@ -105,58 +75,33 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
         elif key in RunConfig.model_fields:
             run[key] = value
     if variant != BASE:
-        config = _adapter_config(variant, flat)
+        config = _adapter_config(variant, flat, given, preset)
         if config.variant != variant:  # antipasto_gain basis=corda is antipasto_corda, with the settings of that
             return compose(config.variant, {**given, "basis": getattr(config, "basis", None)}, preset)
         run["adapter"] = {key: value for key, value in config.to_dict().items() if key != "variant"}
-    else:
-        run["seed"] = 0
-    if variant == BASE or not antipasto.REGISTRY[variant].trains:
-        run["lr"] = 1.0  # nothing is trained: an axis that it lacks collapses
+    run.setdefault("lr", 1.0)
     try:
-        config_of_run = RunConfig.model_validate(run)
+        config_of_run = RunConfig.model_validate(run, strict=True)
     except ValidationError as error:
-        raise UserError(one_line(error)) from error
+        raise UserError(f"{_place(key_of(error, RunConfig), given, flat, preset)}{one_line(error)}") from error
+    if variant == BASE or not antipasto.REGISTRY[variant].trains:  # nothing is trained: an axis that it lacks collapses
+        unused = {"lr": 1.0} | ({"seed": 0} if variant == BASE else {})
+        config_of_run = config_of_run.model_copy(update=unused)
+    if config_of_run.trust_remote_code and not may_bring_code(config_of_run.model):
+        config_of_run = config_of_run.model_copy(update={"trust_remote_code": False})  # one run, one id
     if config_of_run.eval.version != SCORING_VERSION:
         old = config_of_run.eval.version
         raise UserError(f"eval.version={old}: its rules are for reading old rows; write eval.version={SCORING_VERSION}")
     return config_of_run
 
 
-def known_keys() -> dict[str, str]:
-    """Every key that can be set, with what it is for."""
-    keys = {"preset": "the settings to start from"}
-    for name, field in RunConfig.model_fields.items():
-        if name in ("data", "eval"):
-            section = typing.cast("type[BaseModel]", field.annotation)
-            keys |= {f"{name}.{key}": f.description or "" for key, f in section.model_fields.items()}
-        elif name not in ("preset", "variant", "adapter"):
-            keys[name] = field.description or ""
-    for cls in antipasto.CONFIGS.values():
-        keys |= {f.name: "" for f in dataclasses.fields(cls) if f.name not in keys}
-    return keys | dict.fromkeys(ADAPTER_WORDS, "")
+def _place(key: str, given: Mapping[str, Any], flat: Mapping[str, Any], preset: str) -> str:
+    """Names the preset in front of a message about a setting that no user typed."""
+    typed = key in {ADAPTER_WORDS.get(name, name) for name in given} or key not in flat
+    return "" if typed else f"preset {preset}, or benchmark/variants.yaml: "
 
 
-def _for_variant(table: Mapping[str, Any], variant: str) -> dict[str, Any]:
-    family = variant != BASE and issubclass(antipasto.CONFIGS[variant], antipasto.FrozenBasisConfig)
-    names = ["default", *(["frozen_basis"] if family else []), variant]
-    merged: dict[str, Any] = {}
-    for name in names:
-        merged |= table.get(name) or {}
-    return merged
-
-
-def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{key}.{name}": v for name, v in value.items()}
-        else:
-            flat[ADAPTER_WORDS.get(key, key)] = value
-    return flat
-
-
-def _adapter_config(variant: str, flat: Mapping[str, Any]) -> AdapterConfig:
+def _adapter_config(variant: str, flat: Mapping[str, Any], given: Mapping[str, Any], preset: str) -> AdapterConfig:
     """The adapter's own fields, typed and checked by its config class, in their canonical form."""
     cls = antipasto.CONFIGS[variant]
     hints = typing.get_type_hints(cls)
@@ -170,13 +115,11 @@ def _adapter_config(variant: str, flat: Mapping[str, Any]) -> AdapterConfig:
         if name in ("target_names", "exclude_names", "layers") and not isinstance(value, list | tuple | None):
             value = [value]
         try:
-            values[name] = TypeAdapter(hints[name], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+            typed = TypeAdapter(hints[name], config=ConfigDict(allow_inf_nan=False, strict=True))
+            values[name] = typed.validate_python(value)
         except ValidationError as error:
-            word, problem = words.get(name, name), error.errors()[0]
-            if problem["type"] == "literal_error":
-                allowed = ", ".join(map(str, typing.get_args(hints[name])))
-                raise UserError(f"{variant}: {word} must be one of {allowed}; got {value!r}") from error
-            raise UserError(f"{word}={value}: {problem['msg'].lower()}") from error
+            key, where = words.get(name, name), _place(name, given, flat, preset)
+            raise UserError(f"{where}{variant}: {key}={shown(value)}: expected {allowed(hints[name])}") from error
     try:
         config = cls(**values)
     except AdapterError as error:

@@ -13,6 +13,7 @@ from antipasto.config import AdapterConfig
 
 from ..core.fingerprint import digest, fingerprint, model_fingerprint, task_fingerprint
 from ..core.paths import locate
+from .allowed import one_line as problem_in_words
 from .identity import NOT_IDENTITY, Counts, cost_settings, identity
 
 BASE = "base"  # the untuned model: a row like any other, without an adapter
@@ -95,7 +96,7 @@ class EvalConfig(_Strict):
     @field_validator("tasks", mode="before")
     @classmethod
     def _one_task(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 class RunConfig(_Strict):
@@ -209,9 +210,10 @@ class RunConfig(_Strict):
         return digest(identity(self, trained=self.variant != BASE, calibrated=self.calibrates, keep=keep))
 
 
-def one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-    if first["type"] == "missing":
-        return f"{key} is not set; write {key}=VALUE"
-    return f"{key}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}"
+def one_line(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
+    """The first problem for people: the key as typed, the value that was given, and what may stand there.
+
+    Args:
+        model: that the values were read into.
+    """
+    return problem_in_words(error, model)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
-import yaml
-
 from ..core.errors import UserError
+from ..core.scalars import NULLS
+from ..core.yaml_files import NotPlainError, parse
 
-# Settings that are text: what YAML would read as a number or a date (a tag 1.0, forty digits, a folder 2024) is not.
+# Settings that are text: what elsewhere is a number (a tag 1.0, forty digits, a folder 2024) is not.
 TEXT = (
     "model", "revision", "device", "data.train", "data.split", "data.revision", "eval.data", "eval.revision",
     "eval.valid", "eval.general",
 )  # fmt: skip
 
 
-def parse_words(words: Iterable[str]) -> tuple[list[str], dict[str, list[Any]]]:
+def parse_words(words: Iterable[str], text_keys: Collection[str] = TEXT) -> tuple[list[str], dict[str, list[Any]]]:
     """Split a command's words into variants and `key=value[,value...]` axes.
 
     Commas separate the values of a sweep; inside brackets they belong to one list: `targets=[q_proj,v_proj]`.
-    Values are read as YAML; of `TEXT`, only `null` and quotes are.
+    Values are read as in a preset (core/scalars.py).
+
+    Args:
+        text_keys: whose values are text as typed, but for `null` and quotes.
+
+    Raises:
+        UserError: a word that is neither, a key given twice, or a value that cannot be read.
     """
     variants: list[str] = []
     axes: dict[str, list[Any]] = {}
@@ -34,7 +40,7 @@ def parse_words(words: Iterable[str]) -> tuple[list[str], dict[str, list[Any]]]:
         elif key in axes:
             raise UserError(f"{key} is given twice; write {key}=a,b to sweep over two values")
         else:
-            axes[key] = [_value(part, word, key) for part in _split(text)]
+            axes[key] = [_value(part, key, key in text_keys or key == "preset") for part in _split(text)]
             if any(value == "" for value in axes[key]):
                 raise UserError(f"{word}: one of its values is empty; write {key}=VALUE, or leave it out")
     return variants, axes
@@ -44,11 +50,13 @@ def _split(text: str) -> list[str]:
     return re.split(r",(?![^\[]*\])", text)
 
 
-def _value(text: str, word: str, key: str) -> Any:
+def _value(text: str, key: str, is_text: bool) -> Any:
+    if is_text and not (text in NULLS or text.startswith(("'", '"', "["))):
+        return text
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
-        if key in TEXT:
+        return parse(text, lambda keys: is_text)
+    except NotPlainError as error:
+        if is_text and text.startswith("["):
             return text
-        raise UserError(f"cannot read the value in {word!r}") from error
-    return text if key in TEXT and not isinstance(value, str | list | dict | None) else value
+        problem = str(error).removeprefix("line 1: ").removeprefix(f"{text}: ")
+        raise UserError(f"{key}={text}: {problem}") from error

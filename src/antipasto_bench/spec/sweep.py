@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
 from ..core.paths import benchmark_dir, locate
+from ..core.yaml_files import read_mapping
+from .allowed import shown
 from .compose import expand
 from .config import RunConfig
 from .grammar import parse_words
@@ -80,27 +80,23 @@ def read_sweep(path: Path, preset: str | None = None) -> Sweep:
     Raises:
         UserError: it cannot be read, or says something unknown.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a sweep: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict) or not isinstance(values.get("runs"), list):
+    values = read_mapping(path, lambda keys: keys == ("preset",))
+    if not isinstance(values.get("runs"), list) or not all(isinstance(line, str) for line in values["runs"]):
         raise UserError(f"{path}: expected `runs:` with a list of lines such as `lora lr=5e-3,1e-2 seed=0,1,2`")
     for key in values:
         if key not in FIELDS:
-            raise UserError(f"{path}: unknown key {key!r}{did_you_mean(str(key), FIELDS)}")
+            raise UserError(f"{path}: unknown key {key!r}{did_you_mean(key, FIELDS)}")
     if values.get("choose") not in (None, "lr"):
-        raise UserError(f"{path}: choose={values['choose']}: only lr can be chosen")
+        raise UserError(f"{path}: choose={shown(values['choose'])}: only lr can be chosen")
+    if not isinstance(values.get("preset"), str | None):
+        raise UserError(f"{path}: preset: expected one name")
     if not values["runs"]:
         raise UserError(f"{path}: `runs:` is empty; write a line such as `lora lr=5e-3,1e-2 seed=0,1,2`")
     choose = values.get("choose") == "lr"
     runs: dict[str, RunConfig] = {}
     lines: dict[Any, str] = {}
-    for line in map(str, values["runs"]):
-        variants, axes = parse_words(line.split())
-        if not variants:
-            raise UserError(f"{path}: {line!r} names no variant")
-        for run in expand(variants, axes, preset or values.get("preset")):
+    for line in values["runs"]:
+        for run in _runs_of(line, path, preset or values.get("preset")):
             if choose and run.eval.valid == "none":
                 raise UserError(f"{path}: {line!r}: choose: lr needs validation questions; leave out eval.valid=none")
             if choose and lines.setdefault(rate_family(run.protocol, run), line) != line:
@@ -108,3 +104,13 @@ def read_sweep(path: Path, preset: str | None = None) -> Sweep:
                 raise UserError(f"{path}: {other!r} and {line!r} differ in lr or seed alone; make one line of them")
             runs.setdefault(run.run_id, run)
     return Sweep(list(runs.values()), choose)
+
+
+def _runs_of(line: str, path: Path, preset: str | None) -> list[RunConfig]:
+    try:
+        variants, axes = parse_words(line.split())
+        if not variants:
+            raise UserError("names no variant")
+        return expand(variants, axes, preset)
+    except UserError as error:
+        raise UserError(f"{path}: {line!r}: {error}") from error

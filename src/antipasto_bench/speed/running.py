@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ..core.child_processes import module_command, module_environment
 from ..core.errors import UserError
 from ..core.install import install_hint
 from .recording import NOT_HELD
@@ -39,9 +39,9 @@ def run_suites(names: list[str] | None, results: Path, as_json: bool = False) ->
     holds = True
     for name in names or SUITES:
         print(f"--- {name}: {SUITES[name]}", file=sys.stderr, flush=True)
-        command = [sys.executable, "-m", f"antipasto_bench.speed.suites.{name}", "--results", str(results)]
+        command = [*module_command(f"antipasto_bench.speed.suites.{name}"), "--results", str(results)]
         with TemporaryDirectory() as cache:  # decompositions of random weights are of no use to later runs
-            environment = os.environ | {"ANTIPASTO_CACHE": cache}
+            environment = module_environment() | {"ANTIPASTO_CACHE": cache}
             done = subprocess.run(command, stdout=subprocess.PIPE if as_json else None, text=True, env=environment)
         if done.returncode not in (0, NOT_HELD):
             raise UserError(f"the suite {name} ended with exit code {done.returncode}; see above")

@@ -36,7 +36,7 @@ def build_model(name: str, dtype: torch.dtype = torch.float32, **other: Any) -> 
     torch.manual_seed(0)
     kind, shape = SHAPES[name]
     config = AutoConfig.for_model(kind, **shape | {"tie_word_embeddings": True} | other)
-    return AutoModelForCausalLM.from_config(config).to(dtype)
+    return AutoModelForCausalLM.from_config(config, trust_remote_code=False).to(dtype)
 
 
 def build_blocks(layers: int, **other: Any) -> Any:

@@ -10,6 +10,7 @@ from ..core.errors import UserError
 from ..spec.config import one_line
 from ..spec.grammar import parse_words
 
+TEXT = ("address", "scratch")  # read as typed
 ONLY_FOR_RAY = ("address", "gpus", "cpus", "scratch")
 
 
@@ -37,16 +38,15 @@ def parse_engine(words: list[str]) -> tuple[Engine, list[str]]:
         UserError: an unknown engine, or a value that does not fit.
     """
     engine_words = [word for word in words if "=" in word and word.partition("=")[0] in Engine.model_fields]
-    _, axes = parse_words(engine_words)
+    _, axes = parse_words(engine_words, TEXT)
     for key, values in axes.items():
         if len(values) > 1:
             raise UserError(f"{key} says how the runs are made, and takes one value")
     settings = {key: values[0] for key, values in axes.items()}
-    settings |= {key: str(settings[key]) for key in ("address", "scratch") if key in settings}
     try:
-        engine = Engine.model_validate(settings)
+        engine = Engine.model_validate(settings, strict=True)
     except ValidationError as error:
-        raise UserError(one_line(error)) from error
+        raise UserError(one_line(error, Engine)) from error
     if engine.gpus > 1 and engine.gpus % 1:
         raise UserError(f"gpus={engine.gpus:g}: a run takes a part of one GPU, or whole ones")
     if engine.engine == "ray" and engine.workers_per_gpu > 1:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..core.child_processes import module_environment
 from ..core.errors import RunFailure, UserError
 from ..core.locks import HeldElsewhere, locked
 from ..core.machine import cores
@@ -186,7 +187,7 @@ def handle_worker_death(
 def _start(number: int, command: list[str], environment: dict[str, str], worker_line: WorkerLine) -> Worker:
     process = subprocess.Popen(
         command,
-        env=os.environ | environment,
+        env=module_environment() | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

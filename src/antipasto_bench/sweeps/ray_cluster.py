@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import uuid
+from contextlib import chdir
+from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError, first_line
@@ -115,7 +117,8 @@ def _connect(ray: Any, address: str) -> None:
         elif address != "auto":
             raise UserError(f"address={address}: write address=HOST:PORT, or address=auto on a node of the cluster")
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
+        with chdir(Path(__file__).parents[2]):  # Ray puts the current folder first on the path of its workers
+            ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
         for number, handler in handlers.items():  # Ray has replaced them
             signal.signal(number, handler)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:

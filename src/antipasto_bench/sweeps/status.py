@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import yaml
-
+from ..core.errors import UserError
 from ..core.quiet import discard_stdout
+from ..core.yaml_files import read_mapping
 from ..spec.config import BASE
 from ..spec.sweep import Sweep
 from ..store.folders import Store
@@ -56,12 +56,11 @@ def _lease_line(lease: Lease, steps: int | None, store: Store) -> str:
 def _planned_steps(run_id: str, store: Store) -> int | None:
     """The steps of a run under way, by its config file; None where nothing is trained or the file is not there yet."""
     try:
-        settings = yaml.safe_load(store.workspace(run_id).config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        settings = read_mapping(store.workspace(run_id).config)
+    except UserError:
         return None
-    if not isinstance(settings, dict) or settings.get("variant") == BASE:
-        return None
-    return int(settings["steps"])
+    steps = settings.get("steps")
+    return steps if isinstance(steps, int) and settings.get("variant") != BASE else None
 
 
 def watch(lines: Callable[[], list[str]]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from ..core.child_processes import module_command
 from ..core.errors import UserError
 from ..core.signals import Interrupted, handle_signals
 from ..run.context import RunContext
@@ -127,7 +127,7 @@ def worker_commands(command: SweepCommand, store: Store, count: int) -> list[lis
     values = {"--preset": command.preset, "--results": store.results, "--outputs": store.outputs}
     options = [flag for flag, given in flags.items() if given]
     options += [word for name, value in values.items() if value is not None for word in (name, str(value))]
-    line = [sys.executable, "-m", "antipasto_bench", "sweep", *command.words, *options]
+    line = [*module_command("antipasto_bench"), "sweep", *command.words, *options]
     if command.limit is None:
         return [line] * count
     share, rest = divmod(command.limit, count)

@@ -5,9 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from command import QUICK, bench, files_below
+from hostile_models import CANARY, HOSTILE, NEEDS_WEIGHTS, hostile_model
+from hostile_yaml import HOSTILE_YAML
 from safetensors.torch import load_file, save_file
 
 from antipasto_bench.nano import MODEL_DIR
@@ -20,7 +24,14 @@ pytestmark = pytest.mark.slow
     [
         (["run", "loar"], "unknown variant 'loar'; did you mean 'lora'?"),
         (["run", "lora", "rnak=3"], "unknown key 'rnak'; did you mean 'rank'?"),
-        (["run", "lora", "lr=fast"], "lr=fast: "),
+        (["run", "lora", "lr=fast"], "lr=fast: expected a number above 0"),
+        (["run", "lora", "seed=010"], "seed=010: a whole number has no leading zeros; write 10"),
+        (["run", "lora", "seed=true"], "seed=true: expected a whole number"),
+        (["run", "lora", "eval.batch_size=0"], "eval.batch_size=0: expected a whole number of at least 1, or auto"),
+        (["run", "lora", "rotate_basis=V"], "lora has no setting 'rotate_basis'; leave out rotate_basis="),
+        (["cost", "lora", "rotate_basis=V", "--meta"], "lora has no setting 'rotate_basis'; leave out rotate_basis="),
+        (["run", "lora", "--preset", "bomb.yaml"], "bomb.yaml: line 4: holds more than 5,000 values"),
+        (["sweep", "bomb.yaml"], "bomb.yaml: line 4: holds more than 5,000 values"),
         (["run", "lora", "seed=0,1"], "names 2 runs; write `antipasto-bench sweep`"),
         (["run", "lora", "model=nowhere/at/all"], "model=nowhere/at/all: no such folder, and not a hub id"),
         (["run", "lora", "data.train=gone.jsonl"], "gone.jsonl: no such file"),
@@ -45,6 +56,7 @@ pytestmark = pytest.mark.slow
 def test_a_mistake_is_one_line_and_writes_nothing(tmp_path, words, said):
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "broken.jsonl").write_text(json.dumps({"query": "a", "response": "b"}) + "\n{oops\n")
+    (tmp_path / "bomb.yaml").write_bytes(HOSTILE_YAML["billion laughs"][0])
     before = files_below(tmp_path)
     done = bench(*words, cwd=tmp_path, expect=2)
     assert done.stderr.splitlines()[-1].startswith("error: ")
@@ -120,3 +132,41 @@ def test_a_model_folder_that_lacks_weights_is_refused(tmp_path):
     save_file({k: v for k, v in weights.items() if k != lost}, broken / "model.safetensors", {"format": "pt"})
     done = bench("run", "lora", f"model={broken}", cwd=tmp_path, expect=2)
     assert f"its files lack 1 of its weights, such as {lost}" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_model_that_brings_code_is_one_line_whatever_the_answer_to_a_prompt(tmp_path, name):
+    model = hostile_model(tmp_path, name)
+    before = files_below(tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        f"model: {model}\nsteps: 2\nbatch_size: 2\ndata: {{train: benchmark/data/nano/train.parquet, overlap: allow}}\n"
+        "eval: {tasks: [nano_metamath], valid: none}\n"
+    )
+    commands = [["run", "lora", *QUICK, f"model={model}"]]
+    if name not in NEEDS_WEIGHTS:
+        commands += [["cost", "lora", f"model={model}", "--meta"]]
+    if name == "own_classes":
+        commands += [["cost", "lora", f"model={model}"], ["run", "lora", "--preset", "mine.yaml"]]
+    for words in commands:
+        done = bench_answering_yes(*words, cwd=tmp_path)
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert HOSTILE[name][1] in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+    if name == "own_classes":
+        bench("variants", "lora", "--preset", "mine.yaml", cwd=tmp_path)
+    assert not (tmp_path / CANARY).exists()
+    assert files_below(tmp_path) == before | {"mine.yaml"}
+
+
+def bench_answering_yes(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """As `yes y | antipasto-bench WORDS`, which exits with 2."""
+    with tempfile.TemporaryFile() as answers:
+        answers.write(b"y\n" * 100)
+        answers.seek(0)
+        stdin = os.dup(0)
+        os.dup2(answers.fileno(), 0)
+        try:
+            return bench(*words, cwd=cwd, expect=2)
+        finally:
+            os.dup2(stdin, 0)
+            os.close(stdin)

@@ -26,7 +26,7 @@ def many(words: str, preset: str = "nano"):
 def test_words_are_variants_and_axes():
     assert parse_words(["antipasto,lora", "rotate_basis=V,none", "lr=5e-3", "targets=[q_proj,v_proj]"]) == (
         ["antipasto", "lora"],
-        {"rotate_basis": ["V", "none"], "lr": ["5e-3"], "targets": [["q_proj", "v_proj"]]},
+        {"rotate_basis": ["V", "none"], "lr": [5e-3], "targets": [["q_proj", "v_proj"]]},
     )
 
 
@@ -163,12 +163,12 @@ def test_every_preset_composes_with_every_variant():
     [
         ("loar", "unknown variant 'loar'; did you mean 'lora'?"),
         ("lora rnak=3", "unknown key 'rnak'; did you mean 'rank'?"),
-        ("lora lr=fast", "lr=fast: input should be a valid number"),
-        ("lora lr=0", "lr=0: input should be greater than 0"),
+        ("lora lr=fast", "lr=fast: expected a number above 0"),
+        ("lora lr=0", "lr=0: expected a number above 0"),
         ("lora rank=2.5", "rank=2.5: "),
         ("lora rank=0", "lora: r must be a whole number of at least 1"),
         ("antipasto rank=10", "antipasto: r=10 is not a multiple of block_size=4"),
-        ("antipasto rotate_basis=W", "rotate_basis must be one of V, U, both, none"),
+        ("antipasto rotate_basis=W", "antipasto: rotate_basis=W: expected one of V, U, both, none"),
         ("lora targets=(", "'(' is not a valid regex"),
         ("lora preset=nanoo", "unknown preset 'nanoo'; did you mean 'nano'?"),
         ("lora dtype=float8", "dtype=float8: "),

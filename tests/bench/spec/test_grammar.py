@@ -25,9 +25,10 @@ def test_null_and_quotes_stay_what_they_are():
     assert parse_words(["lr=5.0e-3", "eval.limit=30"])[1] == {"lr": [5e-3], "eval.limit": [30]}
 
 
-def test_a_date_that_there_is_not_is_refused_where_no_text_is_expected():
-    with pytest.raises(UserError, match="cannot read the value in 'seed=2024-99-01'"):
-        parse_words(["seed=2024-99-01"])
+def test_a_date_is_refused_where_no_text_is_expected():
+    assert parse_words(["seed=2024-99-01"])[1] == {"seed": ["2024-99-01"]}
+    with pytest.raises(UserError, match="seed=2024-99-01: expected a whole number of at least 0 and below 4294967296"):
+        compose("lora", {"seed": "2024-99-01"}, "nano")
 
 
 def test_every_setting_that_is_text_is_read_as_typed():

@@ -11,9 +11,9 @@ from antipasto_bench.sweeps.engine import parse_engine
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["engine=rya"], "engine=rya: input should be 'local' or 'ray'"),
+        (["engine=rya"], "engine=rya: expected one of local, ray"),
         (["engine=ray,local"], "takes one value"),
-        (["workers=0"], "workers=0: input should be greater than or equal to 1"),
+        (["workers=0"], "workers=0: expected a whole number of at least 1, or null"),
         (["engine=ray", "gpus=1.5"], "gpus=1.5: a run takes a part of one GPU, or whole ones"),
         (["engine=ray", "workers_per_gpu=4"], "workers_per_gpu is for this machine; on a Ray cluster write gpus=0.25"),
         (["address=head:6379"], "address is for a Ray cluster; write engine=ray beside it"),

@@ -95,7 +95,9 @@ def seconds_to_answer(model: Any, questions: int, batch_size: int, backend: str 
     """Seconds to answer random prompts, each by as many tokens as a trained model's answer has."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)  # any tokenizer will do: prompts are random tokens
+    tokenizer = AutoTokenizer.from_pretrained(
+        MODEL_DIR, trust_remote_code=False
+    )  # any tokenizer will do: prompts are random tokens
     run = compose("base", {"eval.batch_size": batch_size, "eval.backend": backend}, "nano")
     lm: Any = Scorer(model, tokenizer, run.eval)
     ids = torch.randint(1, 600, (questions, PROMPT_TOKENS), generator=Generator().manual_seed(0)).tolist()

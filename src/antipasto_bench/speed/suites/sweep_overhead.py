@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ...core.child_processes import module_command
 from ...store.table import read_records
 from ..recording import run_suite
 from ..suite import ArmFigures, Claim, SuiteResult
@@ -28,7 +29,7 @@ SHOWN = ("load_s", "attach_s", *WORK, "total_s")
 def measure() -> SuiteResult:
     with tempfile.TemporaryDirectory() as home:
         folders = ["--results", f"{home}/results", "--outputs", f"{home}/outputs"]
-        command = [sys.executable, "-m", "antipasto_bench", "sweep", *WORDS, *folders, "--workers", "1"]
+        command = [*module_command("antipasto_bench"), "sweep", *WORDS, *folders, "--workers", "1"]
         start = time.perf_counter()
         subprocess.run(command, check=True)
         wall = time.perf_counter() - start

@@ -1,0 +1,65 @@
+"""Which keys there are, and which variant has which."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel
+
+import antipasto
+
+from ..core.errors import UserError
+from .config import ADAPTER_WORDS, BASE, RunConfig
+
+
+def variant_names() -> list[str]:
+    return [BASE, *sorted(antipasto.CONFIGS)]
+
+
+def known_keys() -> dict[str, str]:
+    """Every key that can be set, with what it is for."""
+    keys = {"preset": "the settings to start from"}
+    for name, field in RunConfig.model_fields.items():
+        if name in ("data", "eval"):
+            section = typing.cast("type[BaseModel]", field.annotation)
+            keys |= {f"{name}.{key}": f.description or "" for key, f in section.model_fields.items()}
+        elif name not in ("preset", "variant", "adapter"):
+            keys[name] = field.description or ""
+    for cls in antipasto.CONFIGS.values():
+        keys |= {f.name: "" for f in dataclasses.fields(cls) if f.name not in keys}
+    return keys | dict.fromkeys(ADAPTER_WORDS, "")
+
+
+def adapter_keys(variant: str) -> set[str]:
+    """The keys of a variant's own config, in both spellings; none of base."""
+    if variant == BASE:
+        return set()
+    names = {field.name for field in dataclasses.fields(antipasto.CONFIGS[variant])}
+    return names | {word for word, name in ADAPTER_WORDS.items() if name in names}
+
+
+def lacks(variant: str, key: str) -> bool:
+    """Whether a known key means nothing to a variant."""
+    if key == "lr":
+        return variant == BASE or not antipasto.REGISTRY[variant].trains
+    return key not in adapter_keys(variant) and any(key in adapter_keys(each) for each in antipasto.CONFIGS)
+
+
+def refuse_keys_without_effect(variants: Sequence[str], keys: Iterable[str]) -> None:
+    """Refuse a key that none of the variants has. A sweep is another thing: there such an axis collapses.
+
+    Args:
+        variants: known ones.
+        keys: known ones.
+
+    Raises:
+        UserError: with the variant and the key.
+    """
+    resolved = [antipasto.ALIASES.get(variant, variant) for variant in variants]
+    for key in keys:
+        if resolved and all(lacks(variant, key) for variant in resolved):
+            names = " and ".join(resolved)
+            has = "has" if len(resolved) == 1 else "have"
+            raise UserError(f"{names} {has} no setting {key!r}; leave out {key}=")

@@ -1,0 +1,123 @@
+"""Presets and the defaults of variants: read from YAML, and refused where anything in them would be without effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import antipasto
+from antipasto.config import did_you_mean
+
+from ..core.errors import UserError
+from ..core.json_types import Json
+from ..core.paths import benchmark_dir
+from ..core.yaml_files import read_mapping
+from .config import ADAPTER_WORDS, BASE
+from .grammar import TEXT
+from .keys import known_keys, lacks, variant_names
+
+SECTIONS = ("data", "eval")
+GENERAL_BLOCKS = ("default", "frozen_basis")  # of several variants, most general first
+TYPED_ALONE = ("preset", "trust_remote_code")  # said by a user for one command, and by no file
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in (benchmark_dir() / "presets").glob("*.yaml"))
+
+
+def load_preset(name: str) -> Json:
+    """A preset by name, or by the path of a YAML file.
+
+    Returns:
+        its settings; `data`, `eval` and `variants` are mappings where they are there, and each block of `variants` is
+        flat, see `flatten`.
+
+    Raises:
+        UserError: there is none, or it cannot be read, or a key, a section or a variant of it is unknown.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else benchmark_dir() / "presets" / f"{name}.yaml"
+    if not path.exists():
+        raise UserError(f"unknown preset {name!r}{did_you_mean(name, preset_names())}")
+    values = read_mapping(path, _is_text)
+    blocks = values.pop("variants", None)
+    for section in SECTIONS:
+        if section in values:
+            values[section] = _mapping(values[section], path, section)
+    _flat(values, path, "")
+    return values | ({} if blocks is None else {"variants": _blocks(blocks, path, "variants.")})
+
+
+def variant_defaults() -> dict[str, Json]:
+    """The flat blocks of benchmark/variants.yaml.
+
+    Raises:
+        UserError: as `load_preset`.
+    """
+    path = benchmark_dir() / "variants.yaml"
+    return _blocks(read_mapping(path, lambda keys: ".".join(keys[1:]) in TEXT), path, "")
+
+
+def for_variant(blocks: Mapping[str, Mapping[str, Any]], variant: str) -> Json:
+    """What the blocks say of a variant, the more special one last."""
+    family = variant != BASE and issubclass(antipasto.CONFIGS[variant], antipasto.FrozenBasisConfig)
+    merged: Json = {}
+    for name in ("default", *(["frozen_basis"] if family else []), variant):
+        merged |= blocks.get(name, {})
+    return merged
+
+
+def flatten(values: Mapping[str, Any]) -> Json:
+    """Settings by their whole key, such as `data.train`, and by the adapter's own name for `rank` and its like."""
+    flat: Json = {}
+    for key, value in values.items():
+        inner = {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, Mapping) else {key: value}
+        flat |= {ADAPTER_WORDS.get(name, name): v for name, v in inner.items()}
+    return flat
+
+
+def _is_text(keys: tuple[str, ...]) -> bool:
+    return ".".join(keys[2:] if keys[:1] == ("variants",) else keys) in TEXT
+
+
+def _mapping(value: Any, path: Path, name: str) -> Json:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: {name}: expected a mapping of keys to values")
+    return value
+
+
+def _blocks(table: Any, path: Path, prefix: str) -> dict[str, Json]:
+    blocks: dict[str, Json] = {}
+    names = [*GENERAL_BLOCKS, *variant_names()]
+    for given, block in _mapping(table, path, "variants").items():
+        name = antipasto.ALIASES.get(given, given)
+        where = f"{prefix}{given}"
+        if name not in names:
+            raise UserError(f"{path}: {prefix}{given}: unknown variant {given!r}{did_you_mean(given, names)}")
+        if name in blocks:
+            raise UserError(f"{path}: {where}: {name} is given twice")
+        blocks[name] = _flat(_mapping(block, path, where), path, f"{where}: ")
+        for key in blocks[name]:
+            if name not in GENERAL_BLOCKS and lacks(name, key) and key != "lr":
+                raise UserError(f"{path}: {where}: {name} has no setting {key!r}")
+    return blocks
+
+
+def _flat(values: Mapping[str, Any], path: Path, where: str) -> Json:
+    """The flat settings of a mapping, each of a known key, none twice."""
+    flat: Json = {}
+    known = known_keys()
+    for name, value in values.items():
+        if isinstance(value, dict) and name not in SECTIONS and name in known:
+            raise UserError(f"{path}: {where}{name}: expected one value, not a mapping")
+        for key, inner in flatten({name: value}).items():
+            if key in TYPED_ALONE:
+                raise UserError(f"{path}: {where}{key} is no setting of a file; type {key}=VALUE in the command")
+            if key not in known:
+                raise UserError(f"{path}: {where}unknown key {key!r}{did_you_mean(key, list(known))}")
+            if key in flat:
+                raise UserError(f"{path}: {where}{key} is given twice")
+            flat[key] = inner
+    return flat
