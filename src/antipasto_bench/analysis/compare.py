@@ -16,6 +16,7 @@ from ..spec.grammar import parse_words
 from ..store.folders import Store
 from ..store.record import RunRecord
 from .arms import Arm, arm_of, compact
+from .copies import copies_note, distinct, same_run_note
 from .losses import compare_losses, loss_over_seeds, loss_table
 from .sections import finished, sections
 from .stats import Comparison, Summary, compare, summarise
@@ -32,6 +33,7 @@ class ArmComparison:
     only_a: list[str]  # sha1 of the questions that A has right and B wrong
     only_b: list[str]
     loss: LossDifference | None  # None where one of them has no losses, or of other tokens
+    copies: str = ""  # a sentence on rows that are left out, or that both arms have in common
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,14 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
         only_a=only(right[0], right[1]),
         only_b=only(right[1], right[0]),
         loss=_loss_difference(first, second),
+        copies=_copies(first, second, store),
     )
+
+
+def _copies(a: Arm, b: Arm, store: Store) -> str:
+    _, copies = distinct(finished(store))
+    shared = same_run_note(a.records, b.records)
+    return " ".join(note for note in (shared, copies_note(copies, [*a.records, *b.records])) if note)
 
 
 def _loss_difference(a: Arm, b: Arm) -> LossDifference | None:
@@ -103,6 +112,7 @@ def select(text: str, store: Store) -> Arm:
     by_id = [record for record in records if record.run_id == text]
     if by_id:
         return arm_of(by_id, records, store)
+    records, _ = distinct(records)
     variants, axes = parse_words(text.split())
     if len(variants) != 1 or any(len(values) != 1 for values in axes.values()):
         raise UserError(f"cannot read {text!r}; write a run id, or one variant with settings, such as 'lora lr=1e-2'")

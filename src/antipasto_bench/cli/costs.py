@@ -48,7 +48,12 @@ def cost(
 
 
 def measure(
-    run_ids: Annotated[list[str] | None, typer.Argument(metavar="RUN_ID", help="As `list` prints them.")] = None,
+    run_ids: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN_ID", help="As `list` prints them; and where files were moved, model=PATH, data.train=PATH, ..."
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every finished run whose files are here.")] = False,
     costs: Annotated[bool, typer.Option("--costs", help="Times and memory instead; on a quiet machine.")] = False,
     general: Annotated[str | None, typer.Option(help="Texts to measure forgetting on [the preset's].")] = None,
@@ -60,11 +65,13 @@ def measure(
     Example: `antipasto-bench measure --all --general texts.jsonl`, or `antipasto-bench measure --all --costs`
     """
     from ..report.cost_text import measured_line
+    from ..run.local_files import read_places
     from ..run.remeasure import remeasure, remeasure_costs
     from ..store.table import read_records
 
     store = Store.of(results, outputs)
-    chosen = list(run_ids or [])
+    chosen = [word for word in run_ids or [] if "=" not in word]  # no run id has one
+    paths = read_places([word for word in run_ids or [] if "=" in word])
     if costs and general is not None:
         raise UserError("--costs measures times and memory alone; leave out --general, or make two commands of it")
     if every:
@@ -73,11 +80,11 @@ def measure(
     if not chosen:
         raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
     if costs:
-        for record in remeasure_costs(chosen, store):
+        for record in remeasure_costs(chosen, store, paths):
             typer.echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
         return
     for run_id in chosen:
-        record = remeasure(run_id, store, general)
+        record = remeasure(run_id, store, general, paths)
         typer.echo(f"{run_id}: {forgetting_text(record.general_loss_base, record.general_loss)}")
 
 

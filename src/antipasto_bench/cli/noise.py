@@ -14,6 +14,7 @@ from .output import noise_json, noise_text, print_json
 
 def noise(
     run_id: options.RunId,
+    places: options.Places = None,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Questions at once, of two passes.")] = "8,48",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions [as many as were scored].")] = None,
     as_json: options.AsJson = False,
@@ -24,11 +25,12 @@ def noise(
 
     Example: `antipasto-bench noise RUN_ID --batch-sizes 8,48 --limit 96`
     """
+    from ..run.local_files import read_places
     from ..run.noise import measure_noise
     from ..run.progress import Progress
 
     sizes = _two_sizes(batch_sizes)
-    measured = measure_noise(run_id, Store.of(results, outputs), sizes, limit, Progress())
+    measured = measure_noise(run_id, Store.of(results, outputs), sizes, limit, Progress(), read_places(places or []))
     typer.echo(noise_text(measured), err=as_json)
     if as_json:
         print_json(noise_json(measured))

@@ -69,6 +69,8 @@ def outcome_line(outcome: Outcome) -> str:
         return f"failed: {outcome.run_id}: {record.error}{again}"
     word = "done already" if earlier else "done"
     seconds = "" if earlier or record.total_s is None else f", {record.total_s:.0f} s"
+    if record.run_id != outcome.run_id:
+        word += f" as {record.run_id}, whose model has the same content under another name"
     return (
         f"{word}: {outcome.run_id}: test {percent(record.test_accuracy, record.test_stderr)}{_loss_text(record)}, "
         f"{record.trained_parameters or 0:,} parameters{seconds}"
@@ -94,7 +96,8 @@ def print_plan(planned: Sequence[Planned], overview: str, as_json: bool) -> None
         if as_json:
             print_json({"run_id": p.run_id, "state": p.state} | ({} if p.lease is None else {"by": p.lease.who}))
         else:
-            typer.echo(f"{p.state:8}{p.run_id}" + ("" if p.lease is None else f"  {p.lease.who}"))
+            same = "" if p.requested is None else f"  the same run as {p.requested}: its model has the same content"
+            typer.echo(f"{p.state:8}{p.run_id}{same}" + ("" if p.lease is None else f"  {p.lease.who}"))
     if not as_json:
         typer.echo(overview)
 
@@ -245,7 +248,7 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
 
     c = compared.comparison
     arms = [compared.a, compared.b]
-    notes = [note for note in (mixed_conditions(arms), batches_note(arms)) if note]
+    notes = [note for note in (compared.copies, mixed_conditions(arms), batches_note(arms)) if note]
     lines = [
         _arm_line("A", compared.a, compared.summaries[0]),
         _arm_line("B", compared.b, compared.summaries[1]),

@@ -19,6 +19,7 @@ from ..analysis.ablations import Ablation, order_of
 from ..analysis.arms import compact
 from ..analysis.compared_sections import ComparedSection
 from ..analysis.comparisons import ComparedArm, summary_of
+from ..core.text import printable
 from ..store.quantities import QUANTITIES, Quantity
 
 VegaLite = dict[str, Any]  # a specification, or a part of one
@@ -45,9 +46,22 @@ def svg(chart: Drawing, theme: Theme) -> str:
     import vl_convert
 
     text = vl_convert.vegalite_to_svg(
-        chart.to_dict() | {"config": theme_config(theme)}, vl_version=vl_convert.get_vegalite_versions()[-1]
+        plain(chart.to_dict()) | {"config": theme_config(theme)}, vl_version=vl_convert.get_vegalite_versions()[-1]
     )
     return f"{text}\n"
+
+
+def plain(value: Any) -> Any:
+    """A specification whose texts are plain characters: names in it come from rows, and XML has no control characters.
+
+    Args:
+        value: a specification, or a part of one.
+    """
+    if isinstance(value, str):
+        return printable(value, keep="")
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list) else value
 
 
 def theme_config(theme: Theme) -> VegaLite:
@@ -303,5 +317,5 @@ def drawings(section: ComparedSection) -> dict[str, str]:
         if section.has_sizes:
             files[f"{section.slug}-pareto{end}.svg"] = svg(pareto(section, theme), theme)
         for swept in section.ablations:
-            files[f"{section.slug}-{swept.axis}{end}.svg"] = svg(ablation_chart(swept, theme), theme)
+            files[f"{section.slug}-{swept.slug}{end}.svg"] = svg(ablation_chart(swept, theme), theme)
     return files

@@ -14,13 +14,13 @@ from antipasto.peft_format import new_folder
 
 from ..core.device import pinned_threads
 from ..core.errors import UserError
-from ..core.fingerprint import model_fingerprint
 from ..core.json_types import Json
 from ..spec.config import BASE, RunConfig
 from ..store.folders import Store
 from ..store.record import RunRecord
 from ..store.table import find
 from .generation_settings import dropped_settings, only_needed_settings
+from .local_files import Places, runnable_config
 from .models import load_model, model_source
 from .score import SAMPLE_TEXTS, SAMPLE_TOKENS
 from .text_batches import text_batches
@@ -40,19 +40,6 @@ def finished_record(run_id: str, store: Store) -> RunRecord:
     return record
 
 
-def runnable_config(record: RunRecord) -> RunConfig:
-    """The config of a recorded run, on a device of this machine.
-
-    Raises:
-        UserError: its base model's files are no longer those it was made with.
-    """
-    run = record.config.model_copy(update={"device": "auto"})
-    source = record.provenance.model if record.provenance else None
-    if source is None or model_fingerprint(run.model) != source.source:
-        raise UserError(f"{run.model} is not here, or not the model that {record.run_id} was made with")
-    return run
-
-
 class MergedExport(NamedTuple):
     """A merged model that was written."""
 
@@ -62,18 +49,21 @@ class MergedExport(NamedTuple):
     own_settings: Json  # the model's own generation settings, which scoring leaves out
 
 
-def export_merged(run_id: str, folder: Path, store: Store, dtype: str | None = None) -> MergedExport:
+def export_merged(
+    run_id: str, folder: Path, store: Store, dtype: str | None = None, places: Places | None = None
+) -> MergedExport:
     """Write base and adapter as one plain Hugging Face model folder, with its tokenizer, in one step.
 
     Args:
         dtype: of the weights, the run's own where None. In float32 they hold all of what was trained: base weights
             are the same numbers, and nothing of the adapter's change is rounded away.
+        places: see `runnable_config`.
 
     Raises:
         UserError: no such run, its adapter is not in outputs/ or cannot be merged, or the folder is in the way.
     """
     record = finished_record(run_id, store)
-    run = runnable_config(record)
+    run = runnable_config(record, store, places)
     dtype = dtype or run.dtype
     if run.quant != "none" and dtype != run.dtype:
         raise UserError(
@@ -113,14 +103,14 @@ def _texts(run_id: str, store: Store) -> list[str]:
     return list(answered)[:SAMPLE_TEXTS]
 
 
-def export_peft(run_id: str, folder: Path, store: Store) -> Path:
+def export_peft(run_id: str, folder: Path, store: Store, places: Places | None = None) -> Path:
     """Write the adapter alone, as a PEFT LoRA folder; its base is named as the run named it.
 
     Raises:
         UserError: no such run, its adapter is not in outputs/ or is no LoRA, or the folder is in the way.
     """
     record = finished_record(run_id, store)
-    run = runnable_config(record)
+    run = runnable_config(record, store, places)
     if run.variant == BASE:
         raise UserError(f"{run_id} is the untuned model; it has no adapter to export")
     try:
