@@ -16,6 +16,7 @@ import typer
 from ..core.errors import UserError, disk_is_full
 from ..core.quiet import silence_libraries
 from ..core.signals import Interrupted
+from ..core.text import printable
 from .catalogue import presets, variants
 from .costs import cache, cost, measure, speed
 from .export import export
@@ -99,7 +100,7 @@ def main() -> None:
     with the exit code that shells expect.
     """
     silence_libraries()
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {_line(message)}", file=sys.stderr)
     try:
         app()
     except Interrupted as error:
@@ -122,6 +123,11 @@ def main() -> None:
         _exit_with_error(f"{error.filename}: {error.strerror}")
 
 
+def _line(message: object) -> str:
+    """A message in one line, without characters that a terminal obeys."""
+    return printable(" ".join(str(message).split()), keep="")
+
+
 def _exit_with_error(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {_line(message)}", file=sys.stderr)
     sys.exit(2)

@@ -10,7 +10,7 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import cache_text, forgetting_text, print_json, print_notice
+from .output import cache_text, echo, forgetting_text, print_json, print_notice
 
 
 def cost(
@@ -44,7 +44,7 @@ def cost(
         if as_json:
             print_json(cost_json(counted, costs))
         else:
-            typer.echo(card(counted, costs))
+            echo(card(counted, costs))
 
 
 def measure(
@@ -81,11 +81,11 @@ def measure(
         raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
     if costs:
         for record in remeasure_costs(chosen, store, paths):
-            typer.echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
+            echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
         return
     for run_id in chosen:
         record = remeasure(run_id, store, general, paths)
-        typer.echo(f"{run_id}: {forgetting_text(record.general_loss_base, record.general_loss)}")
+        echo(f"{run_id}: {forgetting_text(record.general_loss_base, record.general_loss)}")
 
 
 def speed(
@@ -136,4 +136,4 @@ def cache(
         entries = {"entries": len(sizes) - removed, "bytes": 0 if clear else sum(sizes)}
         print_json({"folder": folder and str(folder), "limit_bytes": limit, "removed": removed} | entries)
     else:
-        typer.echo(cache_text(folder, sizes, limit, cleared=clear))
+        echo(cache_text(folder, sizes, limit, cleared=clear))

@@ -11,7 +11,7 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import export_notices, print_notice
+from .output import echo, export_notices, print_notice
 
 
 class Dtype(StrEnum):
@@ -54,6 +54,6 @@ def export(
         exported = export_merged(run_id, merged, store, dtype and dtype.value, paths)
         for notice in export_notices(exported):
             print_notice(notice)
-        typer.echo(exported.folder)
+        echo(exported.folder)
     elif peft is not None:
-        typer.echo(export_peft(run_id, peft, store, paths))
+        echo(export_peft(run_id, peft, store, paths))

@@ -9,7 +9,7 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import noise_json, noise_text, print_json
+from .output import echo, noise_json, noise_text, print_json
 
 
 def noise(
@@ -31,7 +31,7 @@ def noise(
 
     sizes = _two_sizes(batch_sizes)
     measured = measure_noise(run_id, Store.of(results, outputs), sizes, limit, Progress(), read_places(places or []))
-    typer.echo(noise_text(measured), err=as_json)
+    echo(noise_text(measured), err=as_json)
     if as_json:
         print_json(noise_json(measured))
 

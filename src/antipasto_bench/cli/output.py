@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..core.text import printable
+
 if TYPE_CHECKING:
     from ..analysis.arms import Arm
     from ..analysis.compare import ArmComparison, LossDifference, TwoAnswers
@@ -21,13 +23,18 @@ if TYPE_CHECKING:
     from ..sweeps.plan import Planned
 
 
+def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text. What a model, a file or a row has put into it sends nothing to the terminal but characters."""
+    typer.echo(printable(str(text)), err=err, nl=nl)
+
+
 def print_notice(text: str) -> None:
     """A line on what goes on, apart from the results on stdout."""
-    typer.echo(text, err=True)
+    echo(text, err=True)
 
 
 def print_json(value: object) -> None:
-    typer.echo(json.dumps(value))
+    echo(json.dumps(value))
 
 
 # ------------------------------------------------------------------ runs and sweeps
@@ -48,14 +55,14 @@ class SweepPrinter:
     def worker_line(self, number: int, line: str) -> None:
         """Pass a worker's JSON on as it is; name the worker before any other line."""
         if self.as_json and line.startswith("{"):
-            typer.echo(line)
+            echo(line)
         else:
             print_notice(f"worker {number}: {line}")
 
 
 def print_outcome(outcome: Outcome, as_json: bool) -> None:
     """What came of a run, in a line; with JSON of its record last where that is wanted."""
-    typer.echo(outcome_line(outcome), err=as_json)
+    echo(outcome_line(outcome), err=as_json)
     if as_json:
         print_json({"outcome": outcome.status, "run_id": outcome.run_id} | _outcome_json(outcome))
 
@@ -97,9 +104,9 @@ def print_plan(planned: Sequence[Planned], overview: str, as_json: bool) -> None
             print_json({"run_id": p.run_id, "state": p.state} | ({} if p.lease is None else {"by": p.lease.who}))
         else:
             same = "" if p.requested is None else f"  the same run as {p.requested}: its model has the same content"
-            typer.echo(f"{p.state:8}{p.run_id}{same}" + ("" if p.lease is None else f"  {p.lease.who}"))
+            echo(f"{p.state:8}{p.run_id}{same}" + ("" if p.lease is None else f"  {p.lease.who}"))
     if not as_json:
-        typer.echo(overview)
+        echo(overview)
 
 
 # ------------------------------------------------------------------ records
@@ -121,8 +128,9 @@ def print_records(records: Sequence[RunRecord], as_json: bool) -> None:
             print_json(row_json(record))
         else:
             failed = record.status == "failed"
-            score = record.error if failed else percent(record.test_accuracy, record.test_stderr)
-            typer.echo(f"{record.run_id:{width}}  {record.status:6}  {score}")
+            why = " ".join((record.error or "").split())
+            score = why if failed else percent(record.test_accuracy, record.test_stderr)
+            echo(f"{record.run_id:{width}}  {record.status:6}  {score}")
 
 
 def print_record(record: RunRecord, as_json: bool) -> None:
@@ -134,7 +142,7 @@ def print_record(record: RunRecord, as_json: bool) -> None:
     import yaml
 
     recorded = {name: value for name, value in row.items() if value is not None}
-    typer.echo(yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True), nl=False)
+    echo(yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True), nl=False)
 
 
 def percent(value: float | None, stderr: float | None) -> str:

@@ -6,9 +6,11 @@ Bytes depend on the numbers alone: the font is one that the renderer carries wit
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import log
+from pathlib import Path
 from typing import Any, Literal
 
 import altair as alt
@@ -305,6 +307,17 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
     )
     specification: VegaLite = chart.to_dict()
     return specification
+
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+-[0-9a-f]{8}-[A-Za-z0-9._-]+\.svg")
+
+
+def is_drawing(path: Path) -> bool:
+    """Whether a report has drawn a file: by its name, and since it begins as Vega's drawings do."""
+    if not _NAME.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return re.match(rb'<svg [^>]*class="marks"', file.read(500)) is not None
 
 
 def drawings(section: ComparedSection) -> dict[str, str]:

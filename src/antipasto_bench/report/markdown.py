@@ -246,9 +246,13 @@ def write_into(readme: Path, text: str) -> bool:
         Whether the file changed.
 
     Raises:
-        UserError: it has no markers.
+        UserError: it has no markers, or is no text file.
     """
-    old = readme.read_text(encoding="utf-8") if readme.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
+    try:
+        old = readme.read_bytes().decode() if readme.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"{readme} cannot be read as text: {why}; name another with --readme FILE") from error
     head, begin, rest = old.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
@@ -257,5 +261,5 @@ def write_into(readme: Path, text: str) -> bool:
     if readme.exists() and new == old:
         return False
     with atomically(readme) as partial:
-        partial.write_text(new, encoding="utf-8")
+        partial.write_bytes(new.encode())  # line ends beside the tables stay as they are
     return True

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..analysis.compared_sections import compared_sections, failures
 from ..core.files import write_bytes
 from ..store.folders import Store
-from .figures import drawings
+from .figures import drawings, is_drawing
 from .html import page
 from .markdown import markdown, write_into
 
@@ -32,7 +32,7 @@ def write_report(store: Store, readme: Path, references: Sequence[Path] = ()) ->
     files = {folder / name: svg for section in sections for name, svg in drawings(section).items()}
     files[store.results / HTML] = page(sections, failed, store, references)
     changed = [readme] if write_into(readme, text) else []
-    for stale in sorted(set(folder.glob("*.svg")) - set(files)) if folder.is_dir() else []:
+    for stale in sorted({path for path in folder.glob("*.svg") if is_drawing(path)} - set(files)):
         stale.unlink()
         changed.append(stale)
     for path, content in files.items():

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import yaml
 
+from ..core.text import printable
 from ..spec.config import BASE
 from ..spec.sweep import Sweep
 from ..store.folders import Store
@@ -72,7 +73,7 @@ def watch(lines: Callable[[], list[str]]) -> None:
 
     def screen() -> Group:
         rows = [row for line in lines() for row in fold_line(line, console.width)]
-        return Group(*(Text(row, overflow="ellipsis", no_wrap=True) for row in rows))
+        return Group(*(Text(printable(row), overflow="ellipsis", no_wrap=True) for row in rows))
 
     try:
         with Live(screen(), console=console, auto_refresh=False) as live:
