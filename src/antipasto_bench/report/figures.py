@@ -60,7 +60,10 @@ def plain(value: Any) -> Any:
         value: a specification, or a part of one.
     """
     if isinstance(value, str):
-        return printable(value, keep="")
+        # Vega-Lite puts titles into expressions of its own, where a backslash begins an escape sequence; and Vega
+        # shortens long texts at half a character where one is beyond U+FFFF.
+        text = printable(value, keep="").replace("\\", "\N{REVERSE SOLIDUS OPERATOR}")
+        return re.sub("[\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text)
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     return [plain(entry) for entry in value] if isinstance(value, list) else value

@@ -1,6 +1,5 @@
 """Claims about names in the evidence: no path, user or host is recorded, and the files are reached all the same."""
 
-import getpass
 import json
 import shutil
 import socket
@@ -15,6 +14,7 @@ from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.report.write import write_report
 from antipasto_bench.run.export import export_merged
+from antipasto_bench.run.failures import record_dead_run
 from antipasto_bench.run.local_files import runnable_config
 from antipasto_bench.run.noise import measure_noise
 from antipasto_bench.run.progress import Progress
@@ -28,12 +28,12 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT / "benchmark" / "data" / "nano"
-SECRET = "customer-of-ours"
+SECRET, HOST, USER = "customer-of-ours", "gpu-box-7", "alice-of-ours"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> tuple[Path, Store, list[RunRecord]]:
-    """Three runs and one that fails, of a model and data in folders whose names are nobody's business."""
+    """A run and two that fail, of a model and data in folders whose names are nobody's business."""
     here = tmp_path_factory.mktemp("elsewhere")
     model = here / SECRET / "models" / "tuned"
     shutil.copytree(MODEL_DIR, model)
@@ -47,19 +47,25 @@ def made(tmp_path_factory) -> tuple[Path, Store, list[RunRecord]]:
         "eval.general_limit": 4,
     }
     store = store_in(here / "work")
-    runs = [compose(variant, SMALL | paths | {"costs": variant == "lora"}, "nano") for variant in ("base", "lora")]
+    runs = [compose("lora", SMALL | paths | {"costs": True}, "nano")]
     runs.append(compose("lora", SMALL | paths | {"lr": 1e30, "max_grad_norm": 1e30}, "nano"))
-    outcomes = [make(run, store) for run in runs]
-    assert [outcome.status for outcome in outcomes] == ["ok", "ok", "failed"]
-    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    runs.append(compose("lora", SMALL | paths | {"seed": 1}, "nano"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(socket, "gethostname", lambda: HOST)
+        for name in ("USER", "LOGNAME", "LNAME", "USERNAME"):
+            patched.setenv(name, USER)
+        outcomes = [make(run, store) for run in runs[:2]]
+        error = RuntimeError(f"{HOST}: cannot open {data}/train.parquet of {USER}, nor '{Path.home()}/.cache/x/y.bin'")
+        failure = record_dead_run(runs[2], error, store)
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed"]
     write_report(store, store.results / "README.md")
-    return here, store, records
+    return here, store, [*(outcome.record for outcome in outcomes), failure]
 
 
 def test_no_file_of_the_results_holds_a_path_a_user_or_a_host(made):
-    here, store, _ = made
-    words = [SECRET, str(here), str(Path.home()), socket.gethostname(), str(ROOT)]
-    words += [getpass.getuser()] if getpass.getuser() != "root" else []
+    here, store, (*_, failure) = made
+    assert failure.error == "RuntimeError: HOST: cannot open train.parquet of USER, nor '~/y.bin'"
+    words = [SECRET, str(here), str(Path.home()), HOST, USER, str(ROOT)]
     files = [path for path in store.results.rglob("*") if path.is_file()]
     assert {"table.ndjson", "report.html", "README.md"} <= {path.name for path in files}
     for path in files:
@@ -69,7 +75,7 @@ def test_no_file_of_the_results_holds_a_path_a_user_or_a_host(made):
 
 
 def test_the_record_has_names_and_digests_and_the_runs_own_folder_the_paths(made):
-    here, store, (_, record, _) = made
+    here, store, (record, *_) = made
     config = record.config
     assert (record.model, config.model) == ("tuned", "tuned")
     names = (config.data.train, config.eval.valid, config.eval.general)
@@ -84,7 +90,7 @@ def test_the_record_has_names_and_digests_and_the_runs_own_folder_the_paths(made
 
 
 def test_what_reads_a_finished_run_finds_its_model_and_data(made, tmp_path):
-    _, store, (_, record, _) = made
+    _, store, (record, *_) = made
     assert (export_merged(record.run_id, tmp_path / "merged", store).folder / "config.json").exists()
     assert measure_noise(record.run_id, store, (4, 2), 6, Progress(quiet=True)).questions == 6
     assert remeasure(record.run_id, store).general_tokens == record.general_tokens
@@ -92,7 +98,7 @@ def test_what_reads_a_finished_run_finds_its_model_and_data(made, tmp_path):
 
 
 def test_a_model_that_was_moved_is_named_and_its_content_checked(made, tmp_path):
-    _, store, (_, record, _) = made
+    _, store, (record, *_) = made
     lost = Store(store.results, tmp_path / "outputs")
     with pytest.raises(UserError, match=r"was made with the model tuned of sha256:[0-9a-f]{16}, .*model=PATH") as error:
         runnable_config(record, lost)
@@ -108,7 +114,7 @@ def test_a_model_that_was_moved_is_named_and_its_content_checked(made, tmp_path)
 
 
 def test_costs_are_not_measured_again_on_other_rows(made, tmp_path):
-    _, store, (_, record, _) = made
+    _, store, (record, *_) = made
     lost = Store(store.results, tmp_path / "outputs")
     with pytest.raises(UserError, match=r"data.train=train.parquet, whose \d+ rows .* name it: data.train=PATH"):
         next(remeasure_costs([record.run_id], lost, {"model": str(MODEL_DIR)}))
@@ -116,7 +122,7 @@ def test_costs_are_not_measured_again_on_other_rows(made, tmp_path):
 
 
 def test_a_copy_of_a_model_is_the_same_run(made, tmp_path):
-    here, store, (_, record, _) = made
+    here, store, (record, *_) = made
     shutil.copytree(MODEL_DIR, here / "copy", dirs_exist_ok=True)
     values = SMALL | {
         "model": str(here / "copy"),
