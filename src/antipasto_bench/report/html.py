@@ -24,8 +24,9 @@ from ..store.folders import Store
 from ..store.quantities import QUANTITIES, Quantity
 from ..store.record import RunRecord
 from .columns import COLUMNS, Cell, Column, p_text
-from .figures import THEMES, VegaLite, ablation_chart, learning_curves, pareto_explorer, plain, theme_config
+from .figures import ablation_chart, learning_curves, pareto_explorer
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
+from .svg import THEMES, VegaLite, plain, theme_config
 
 TEMPLATES = Path(__file__).parent / "templates"
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90  # of the small drawing on a run's page

@@ -105,14 +105,15 @@ def _section(section: ComparedSection, figures: str | None) -> str:
             "<details>",
             f"<summary>{TRIED}</summary>",
             "",
-            *map(_tried, section.section.tried),
+            *map(tried_line, section.section.tried),
             "",
             "</details>",
         ]
     return "\n".join(parts)
 
 
-def _tried(rates: TriedRates) -> str:
+def tried_line(rates: TriedRates) -> str:
+    """The learning rates of an arm as an entry of a list, the chosen one in bold."""
     cells = [f"**{escaped(text)}**" if best else escaped(text) for text, best in rates.cells]
     lost = [*map(escaped, rates.lost)]
     return f"- {rates._replace(arm=escaped(rates.arm)).line(cells, lost)}"

@@ -9,9 +9,10 @@ from pathlib import Path
 from ..analysis.compared_sections import compared_sections, failures
 from ..core.files import write_bytes
 from ..store.folders import Store
-from .figures import drawings, is_drawing
+from .figures import drawings
 from .html import page
 from .markdown import markdown, write_into
+from .svg import is_drawing
 
 HTML, FIGURES = "report.html", "figures"
 

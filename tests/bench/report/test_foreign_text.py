@@ -20,10 +20,11 @@ from antipasto_bench.analysis.compared_sections import compared_sections, failur
 from antipasto_bench.cli.output import print_record, print_records
 from antipasto_bench.core.files import write_json
 from antipasto_bench.core.text import printable
-from antipasto_bench.report.figures import drawings, svg
+from antipasto_bench.report.figures import drawings
 from antipasto_bench.report.html import page
 from antipasto_bench.report.markdown import BEGIN, END, markdown, write_into
 from antipasto_bench.report.markup import escaped
+from antipasto_bench.report.svg import svg
 from antipasto_bench.store.excerpts import Answer, Excerpts
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import RunRecord
