@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..core.places import shown_text
 from ..spec.config import SCORING_VERSION, content_of
 from ..store.folders import Store
 from ..store.items import headline_of, headline_task
@@ -88,4 +89,4 @@ def failures(store: Store) -> list[FailedRun]:
     records = read_records(store.table)
     done = {content_of(record.run_id) for record in records if record.status == "ok"}  # under any name of the model
     failed = [record for record in records if record.status == "failed" and content_of(record.run_id) not in done]
-    return sorted(FailedRun(record.run_id, str(record.error)) for record in failed)
+    return sorted(FailedRun(record.run_id, shown_text(str(record.error))) for record in failed)

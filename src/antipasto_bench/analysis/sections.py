@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..core.errors import UserError
-from ..core.places import shown_name
+from ..core.places import shown_name, shown_text
 from ..spec.selection import choose_rate, rate_family
 from ..store.folders import Store
 from ..store.record import RunRecord
@@ -194,7 +194,7 @@ def _chosen_rates(records: list[RunRecord], lost: list[RunRecord]) -> tuple[list
 
 
 def _lost_rate(record: RunRecord) -> str:
-    return f"{record.lr:g}: no result, its run failed on the machine ({record.error})"
+    return f"{record.lr:g}: no result, its run failed on the machine ({shown_text(str(record.error))})"
 
 
 def _rates(scores: dict[float, dict[int, float | None]], best: float | None) -> tuple[str, list[tuple[str, bool]]]:

@@ -89,6 +89,11 @@ def without_places(text: str, names: Mapping[str, str]) -> str:
     return text
 
 
+def shown_text(text: str) -> str:
+    """A recorded error text for people: absolute paths, which older rows can hold, by their last components."""
+    return _PATH.sub("", text)
+
+
 def _folders() -> list[tuple[str, str]]:
     """The folders that have a short name, the deepest first."""
     named = [(find_project(), "."), (Path(tempfile.gettempdir()), "TMP")]

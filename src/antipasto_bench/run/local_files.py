@@ -13,7 +13,7 @@ from ..core.fingerprint import model_fingerprint
 from ..core.paths import locate
 from ..core.places import recorded_name, shown_name
 from ..spec.config import RunConfig
-from ..spec.references import references, with_references
+from ..spec.references import PLACES, references, with_references
 from ..store.folders import Store
 from ..store.record import RunRecord
 from .hub_sets import is_hub_id
@@ -125,10 +125,7 @@ def read_places(words: list[str]) -> dict[str, str]:
     places: dict[str, str] = {}
     for word in words:
         setting, equals, path = word.partition("=")
-        if not equals or not path or setting not in SETTINGS:
-            raise UserError(f"{word!r}: expected {', '.join(f'{name}=PATH' for name in SETTINGS)}")
+        if not equals or not path or setting not in PLACES:
+            raise UserError(f"{word!r}: expected {', '.join(f'{name}=PATH' for name in PLACES)}")
         places[setting] = path
     return places
-
-
-SETTINGS = ("model", "data.train", "eval.data", "eval.valid", "eval.general")

@@ -39,6 +39,8 @@ def remeasure(run_id: str, store: Store, general: str | None = None, places: Pla
     """
     record = finished_record(run_id, store)
     run = runnable_config(record, store, places)
+    if general is None:
+        require_data(record, run, {"eval.general": "general"})
     if general is None and run.eval.general == "none":
         general = load_preset(run.preset).get("eval", {}).get("general", "none")
     scoring = run.eval.model_copy(update={"general": general or run.eval.general})

@@ -14,6 +14,7 @@ from ..core.places import absolute_reference, recorded_name, shown_name
 from .config import RunConfig
 from .identity import counts_of
 
+PLACES = ("model", "data.train", "eval.data", "eval.valid", "eval.general")
 WORDS = ("holdout", "none")  # in place of a file
 
 C = TypeVar("C", bound=BaseModel)
