@@ -33,7 +33,8 @@ def atomically(path: Path, *, flush: bool = True) -> Iterator[Path]:
     try:
         yield partial
         if mode is not None:
-            partial.chmod(mode)
+            with suppress(OSError):  # of a file system without permissions
+                partial.chmod(mode)
         if flush:
             _flush(partial)
         os.replace(partial, path)
