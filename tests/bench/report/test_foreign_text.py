@@ -126,6 +126,7 @@ def test_escaped_text_is_one_line_that_says_the_text_and_holds_no_markup(text):
     assert unescape(line) == printable(" ".join(text.split()), keep="")
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(ANY)
 @example("<&>\"'")

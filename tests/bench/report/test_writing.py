@@ -1,10 +1,10 @@
 """Claims about where a report writes: to what it was told to, and over nothing else."""
 
 import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from command import bench
 from recorded import record
 
 from antipasto_bench.core.errors import UserError
@@ -24,10 +24,9 @@ def store(tmp_path) -> Store:
     return store
 
 
-def report(*words: object, cwd) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "antipasto_bench", "report", *map(str, words)], cwd=cwd, capture_output=True, text=True
-    )
+def report(*words: object, cwd: Path, expect: int = 0) -> str:
+    """What the command says on stderr."""
+    return bench("report", *words, cwd=cwd, expect=expect).stderr
 
 
 def project(folder):
@@ -39,8 +38,7 @@ def project(folder):
 def test_other_results_are_written_beside_themselves_and_not_into_the_project(store, tmp_path):
     root = project(tmp_path / "project")
     before = (root / "README.md").read_bytes()
-    done = report("--results", store.results, cwd=root)
-    assert done.returncode == 0, done.stderr
+    report("--results", store.results, cwd=root)
     assert (root / "README.md").read_bytes() == before
     assert "lora" in (store.results / "README.md").read_text()
     assert not (store.results.parent / "README.md").exists()
@@ -50,7 +48,7 @@ def test_the_projects_own_results_go_into_its_readme_however_they_are_named(stor
     root = project(tmp_path)  # whose results the store's are
     for words in ([], ["--results", "results"]):
         (root / "README.md").write_text(f"ours\n{BEGIN}\n{END}\n")
-        assert report(*words, cwd=root).returncode == 0
+        report(*words, cwd=root)
         assert "lora" in (root / "README.md").read_text()
     assert not (store.results / "README.md").exists()
 
@@ -96,10 +94,9 @@ def test_a_readme_without_a_place_for_tables_stays_as_it_is(store, tmp_path, con
 def test_a_readme_that_cannot_be_replaced_is_one_line(store, tmp_path):
     for name, block in (("folder", os.mkdir), ("link", lambda path: os.symlink(tmp_path / "no" / "where", path))):
         block(tmp_path / name)
-        done = report("--results", store.results, "--readme", tmp_path / name, cwd=tmp_path)
-        assert done.returncode == 2
-        assert len(done.stderr.splitlines()) == 1
-        assert str(tmp_path / name) in done.stderr
+        said = report("--results", store.results, "--readme", tmp_path / name, cwd=tmp_path, expect=2)
+        assert len(said.splitlines()) == 1
+        assert str(tmp_path / name) in said
 
 
 def test_a_page_of_speed_takes_the_place_of_an_earlier_one_alone(tmp_path):
