@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,19 +16,25 @@ from pathlib import Path
 def atomically(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """A path beside `path` to write a file to; on leaving, it takes its place in one step.
 
-    On an error it is removed, and `path` is as it was.
+    On an error it is removed, and `path` is as it was. A symbolic link stays one: the file that it leads to is
+    replaced. A file that is replaced hands on its permissions.
 
     Args:
         flush: wait until the disk has it, so that it survives a loss of power; a cache that can tell a damaged entry
             needs no wait.
 
     Raises:
-        OSError: the file cannot be flushed to the disk or moved.
+        OSError: a folder, a read-only file or one of several hard links is in the way; or the file cannot be flushed
+            to the disk or moved.
     """
+    path, mode = _replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(path)
     try:
         yield partial
+        if mode is not None:
+            with suppress(OSError):  # of a file system without permissions
+                partial.chmod(mode)
         if flush:
             _flush(partial)
         os.replace(partial, path)
@@ -66,6 +74,30 @@ def move_folder(folder: Path, place: Path, *, replace: bool = True) -> None:
         place.rmdir()
     folder.rename(place)
     _flush(place.parent)
+
+
+def _replaceable(path: Path) -> tuple[Path, int | None]:
+    """The file to replace, at the end of any symbolic links, and its permissions; None where there is none yet.
+
+    Raises:
+        OSError: what stands there is not to be replaced; the message says why.
+    """
+    place = Path(os.path.realpath(path))
+    if place.is_symlink() or (path.is_symlink() and not place.parent.is_dir()):
+        raise OSError(errno.ENOENT, "a symbolic link that leads nowhere", str(path))
+    try:
+        status = place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return place, None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EISDIR, "is no file, and is not replaced by one", str(path))
+    if not status.st_mode & 0o222:
+        raise OSError(errno.EACCES, "is read-only; allow writing, or name another file", str(path))
+    if status.st_nlink > 1:
+        raise OSError(
+            errno.EMLINK, "has other names (hard links), which would keep the old content; copy it", str(path)
+        )
+    return place, stat.S_IMODE(status.st_mode)
 
 
 def _beside(path: Path) -> Path:

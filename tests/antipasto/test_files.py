@@ -1,6 +1,7 @@
 """Claims about files and folders that appear whole or not at all."""
 
 import os
+import re
 
 import pytest
 
@@ -79,3 +80,73 @@ def test_a_cache_may_leave_the_flush_out(tmp_path, monkeypatch):
     with atomically(tmp_path / "a", flush=False) as partial:
         partial.write_text("x")
     assert (tmp_path / "a").read_text() == "x"
+
+
+def test_a_symbolic_link_stays_one_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "table", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    with atomically(link) as partial:
+        partial.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert not target.is_symlink()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["link", "real", "table"]
+
+
+def test_a_link_to_a_file_that_is_not_there_yet_begins_it(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "new")
+    with atomically(link) as partial:
+        partial.write_text("begun")
+    assert link.is_symlink()
+    assert (tmp_path / "new").read_text() == "begun"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_file_that_is_replaced_hands_on_its_permissions(tmp_path, mode):
+    path = tmp_path / "table"
+    path.write_text("old")
+    path.chmod(mode)
+    with atomically(path) as partial:
+        partial.write_text("new")
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def read_only(path):
+    path.write_text("old")
+    path.chmod(0o444)
+
+
+def hard_link(path):
+    path.write_text("old")
+    path.with_name("other").hardlink_to(path)
+
+
+def loop(path):
+    path.symlink_to(path)
+
+
+def link_into_nowhere(path):
+    path.symlink_to(path.parent / "gone" / "file")
+
+
+@pytest.mark.parametrize(
+    ("put_in_the_way", "said"),
+    [
+        (lambda path: path.mkdir(), "is no file"),
+        (read_only, "is read-only"),
+        (hard_link, "has other names (hard links)"),
+        (loop, "a symbolic link that leads nowhere"),
+        (link_into_nowhere, "a symbolic link that leads nowhere"),
+    ],
+)
+def test_what_is_not_to_be_replaced_is_named_and_stays(tmp_path, put_in_the_way, said):
+    path = tmp_path / "file"
+    put_in_the_way(path)
+    before = sorted((p.name, p.lstat().st_ino) for p in tmp_path.iterdir())
+    with pytest.raises(OSError, match=re.escape(said)) as error, atomically(path) as partial:
+        partial.write_text("new")
+    assert error.value.filename == str(path)
+    assert sorted((p.name, p.lstat().st_ino) for p in tmp_path.iterdir()) == before

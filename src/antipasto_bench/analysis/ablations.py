@@ -16,7 +16,7 @@ from ..spec.config import ADAPTER_WORDS
 from ..spec.selection import calibration_among
 from .arms import Arm, compact
 from .comparisons import Comparisons, Pair, comparable, compare_all, points
-from .sections import Section
+from .sections import Section, slug
 from .variance import SeedNoise
 
 LR = "lr"
@@ -40,6 +40,11 @@ class Ablation:
     arms: list[Arm]
     series: list[Series]
     comparisons: Comparisons
+
+    @property
+    def slug(self) -> str:
+        """The axis as a part of file names and links: a row can have a setting of any name."""
+        return slug(self.axis)
 
     @property
     def numeric(self) -> bool:

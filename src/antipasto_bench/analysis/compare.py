@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from ..core.errors import UserError
 from ..core.json_types import Json
+from ..core.places import recorded_name
 from ..spec.config import ADAPTER_WORDS
 from ..spec.grammar import parse_words
+from ..spec.references import PLACES, shown_config
 from ..store.folders import Store
 from ..store.record import RunRecord
 from .arms import Arm, arm_of, compact
+from .copies import copies_note, distinct, same_run_note
 from .losses import compare_losses, loss_over_seeds, loss_table
 from .sections import finished, sections
 from .stats import Comparison, Summary, compare, summarise
@@ -32,6 +35,7 @@ class ArmComparison:
     only_a: list[str]  # sha1 of the questions that A has right and B wrong
     only_b: list[str]
     loss: LossDifference | None  # None where one of them has no losses, or of other tokens
+    copies: str = ""  # a sentence on rows that are left out, or that both arms have in common
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,14 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
         only_a=only(right[0], right[1]),
         only_b=only(right[1], right[0]),
         loss=_loss_difference(first, second),
+        copies=_copies(first, second, store),
     )
+
+
+def _copies(a: Arm, b: Arm, store: Store) -> str:
+    _, copies = distinct(finished(store))
+    shared = same_run_note(a.records, b.records)
+    return " ".join(note for note in (shared, copies_note(copies, [*a.records, *b.records])) if note)
 
 
 def _loss_difference(a: Arm, b: Arm) -> LossDifference | None:
@@ -103,10 +114,11 @@ def select(text: str, store: Store) -> Arm:
     by_id = [record for record in records if record.run_id == text]
     if by_id:
         return arm_of(by_id, records, store)
+    records, _ = distinct(records)
     variants, axes = parse_words(text.split())
     if len(variants) != 1 or any(len(values) != 1 for values in axes.values()):
         raise UserError(f"cannot read {text!r}; write a run id, or one variant with settings, such as 'lora lr=1e-2'")
-    wanted = {ADAPTER_WORDS.get(key, key): values[0] for key, values in axes.items()}
+    wanted = {ADAPTER_WORDS.get(key, key): _as_recorded(key, values[0]) for key, values in axes.items()}
     matching = [record for record in records if record.variant == variants[0] and _has(record, wanted)]
     if "lr" not in wanted:  # the one that the report shows
         shown = {record.run_id for section in sections(store) for arm in section.arms for record in arm.records}
@@ -124,6 +136,11 @@ def select(text: str, store: Store) -> Arm:
     return arms[0]
 
 
+def _as_recorded(key: str, value: Any) -> Any:
+    """The value of a setting that can name a file, by the name that a record has; any other as it is."""
+    return recorded_name(value) if key in PLACES and isinstance(value, str) else value
+
+
 def _apart(arms: list[Arm]) -> str:
     """The settings in which some arms differ, as a user types them."""
     settings = [_settings(arm.first) for arm in arms]
@@ -139,7 +156,7 @@ def _apart(arms: list[Arm]) -> str:
 
 def _settings(record: RunRecord) -> dict[str, Any]:
     """All settings of a run by the names that users type, but for an adapter's own names of some."""
-    config = record.config.model_dump(mode="json")
+    config = shown_config(record.config).model_dump(mode="json")
     sections = {f"{name}.{key}": value for name in ("data", "eval") for key, value in config.pop(name).items()}
     own = {"protocol": record.protocol, "lr": record.lr, "seed": record.seed}
     return {**config, **sections, **config["adapter"], **own}

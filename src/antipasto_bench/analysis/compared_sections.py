@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..spec.config import SCORING_VERSION
+from ..core.places import shown_text
+from ..spec.config import SCORING_VERSION, content_of
 from ..store.folders import Store
 from ..store.items import headline_of, headline_task
 from ..store.table import read_records
 from .ablations import Ablation, ablations
 from .comparisons import ComparedArm, Comparisons, comparable, compare_all, compare_all_losses, compared_arms
-from .sections import Section, sections
+from .sections import Section, sections, slug
 
 _WEIGHTS = {1: "; adapters merged into the weights, whatever merging rounds away"}  # by version of the scoring rules
 
@@ -47,7 +48,7 @@ class ComparedSection:
         scored = f"{' + '.join(config.eval.tasks)}, n = {first.test_n}"
         batch = config.batch_size * config.grad_accum
         older = "" if config.eval.version == SCORING_VERSION else f", by scoring rules {config.eval.version}"
-        return f"{first.model}: {config.steps} steps x {batch}, {config.dtype}, scored on {scored}{older}"
+        return f"{self.section.model}: {config.steps} steps x {batch}, {config.dtype}, scored on {scored}{older}"
 
     @property
     def scored_by(self) -> str:
@@ -66,7 +67,7 @@ class ComparedSection:
     @property
     def slug(self) -> str:
         """A name for files and links."""
-        return f"{self.section.records[0].run_id.partition('__')[0]}-{self.section.protocol}"
+        return slug(f"{self.section.records[0].run_id.partition('__')[0]}-{self.section.protocol}")
 
 
 def compared_sections(store: Store) -> list[ComparedSection]:
@@ -85,5 +86,7 @@ class FailedRun(NamedTuple):
 
 def failures(store: Store) -> list[FailedRun]:
     """Runs that failed, and why."""
-    failed = [record for record in read_records(store.table) if record.status == "failed"]
-    return sorted(FailedRun(record.run_id, str(record.error)) for record in failed)
+    records = read_records(store.table)
+    done = {content_of(record.run_id) for record in records if record.status == "ok"}  # under any name of the model
+    failed = [record for record in records if record.status == "failed" and content_of(record.run_id) not in done]
+    return sorted(FailedRun(record.run_id, shown_text(str(record.error))) for record in failed)

@@ -5,18 +5,40 @@ Where arms differ in learning rate alone, a section has the one that validation 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..core.errors import UserError
+from ..core.places import shown_name, shown_text
 from ..spec.selection import CalibrationOf, calibration_among, choose_rate, rate_family
 from ..store.folders import Store
 from ..store.record import RunRecord
 from ..store.table import read_records
 from .arms import Arm, arm_of, label_of, name_of
+from .copies import copies_note, distinct
 
 Family = tuple[Hashable, ...]  # what runs share that differ in learning rate and seed alone
+
+
+class TriedRates(NamedTuple):
+    """The learning rates that were tried for an arm."""
+
+    arm: str
+    seeds: str  # that all rates have in common
+    cells: list[tuple[str, bool]]  # a rate and its validation accuracy, and whether it was chosen
+    lost: list[str]  # rates without a result, and why
+    end: str
+
+    @property
+    def text(self) -> str:
+        """All of it in a line."""
+        return self.line([text for text, _ in self.cells], self.lost)
+
+    def line(self, cells: Sequence[str], lost: Sequence[str]) -> str:
+        return f"{self.arm}, {', '.join([f'{self.seeds}: ' + ', '.join(cells), *lost])}{self.end}"
 
 
 @dataclass(frozen=True)
@@ -26,8 +48,10 @@ class Section:
     arms: list[Arm]  # the best first
     rates: list[list[Arm]]  # of each family that was tried at several learning rates: all of its arms, by rate
     records: list[RunRecord]  # of every run that was trained or scored so, chosen or not
-    tried: list[str]  # a line for each arm whose learning rate was chosen
+    tried: list[TriedRates]  # of each arm whose learning rate was chosen
     protocol: str
+    copies: str = ""  # a sentence on rows that are left out, since they are runs that are counted already
+    model: str = ""  # its name, with the beginning of its digest where other models of the table share the name
 
 
 def sections(store: Store) -> list[Section]:
@@ -37,7 +61,8 @@ def sections(store: Store) -> list[Section]:
         UserError: no run has finished, or the questions of one are missing or not those its record was made from, or
             two seeds of one setting were scored on different questions.
     """
-    records = finished(store)
+    records, copies = distinct(finished(store))
+    names = model_names(records)
     lost = [record for record in read_records(store.table) if record.status == "failed"]
     lost = [record for record in lost if record.failed_by == "machine"]
     trained = [record for record in records if not record.untuned]
@@ -49,7 +74,39 @@ def sections(store: Store) -> list[Section]:
     for scoring, untuned in untuned_runs.items():
         if not any(scoring == record.scoring for record in trained):
             groups[(untuned.model, untuned.protocol)] = []  # a model that nothing was trained on yet
-    return [_section(groups[key], key[1], untuned_runs, lost, store) for key in sorted(groups)]
+    made = [_section(groups[key], key[1], untuned_runs, lost, store) for key in sorted(groups)]
+    return [
+        replace(
+            section,
+            copies=copies_note(copies, section.records),
+            model=names[section.records[0].run_id],
+        )
+        for section in made
+    ]
+
+
+def model_names(records: Sequence[RunRecord]) -> dict[str, str]:
+    """The name of each run's model, by run id; with the beginning of its digest where two models share a name."""
+    sources = {record.run_id: _source(record) for record in records}
+    of_name: dict[str, set[str]] = {}
+    for record in records:
+        of_name.setdefault(shown_name(record.model), set()).add(sources[record.run_id])
+    names = {}
+    for record in records:
+        name, source = shown_name(record.model), sources[record.run_id]
+        digest = source.partition("sha256:")[2][:8]
+        names[record.run_id] = f"{name} (sha256 {digest})" if len(of_name[name]) > 1 and digest else name
+    return names
+
+
+def slug(text: str) -> str:
+    """A text as a part of file names and links."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".") or "-"
+
+
+def _source(record: RunRecord) -> str:
+    model = None if record.provenance is None else record.provenance.model
+    return "" if model is None else model.source
 
 
 def finished(store: Store) -> list[RunRecord]:
@@ -111,7 +168,7 @@ def _tried_rates(records: list[RunRecord], shown: list[Arm], store: Store) -> li
     return sorted(families, key=lambda arms: (arms[0].label, arms[0].first.rank or 0, arms[0].first.run_id))
 
 
-def _chosen_rates(records: list[RunRecord], lost: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+def _chosen_rates(records: list[RunRecord], lost: list[RunRecord]) -> tuple[list[RunRecord], list[TriedRates]]:
     """The records at each family's chosen learning rate, and a line for each on the rates that were tried.
 
     Args:
@@ -130,26 +187,24 @@ def _chosen_rates(records: list[RunRecord], lost: list[RunRecord]) -> tuple[list
         best = choose_rate(scores) if len(scores) > 1 and not without else None
         shown += [record for record in members if best is None or record.lr == best]
         if best is not None or without:
-            line = ", ".join([_rates_line(scores, best), *map(_lost_rate, without.values())])
-            end = (
-                "; no rate is chosen until they have one"
-                if len(without) > 1
-                else "; no rate is chosen until it has one"
-            )
-            lines.append(f"- {name_of(label_of(members[0], records), members[0])}, {line}{end if without else ''}")
-    return shown, sorted(lines)
+            end = "; no rate is chosen until it has one" if without else ""
+            end = "; no rate is chosen until they have one" if len(without) > 1 else end
+            seeds, cells = _rates(scores, best)
+            name = name_of(label_of(members[0], records), members[0])
+            lines.append(TriedRates(name, seeds, cells, [*map(_lost_rate, without.values())], end))
+    return shown, sorted(lines, key=lambda tried: tried.text)
 
 
 def _lost_rate(record: RunRecord) -> str:
-    return f"{record.lr:g}: no result, its run failed on the machine ({record.error})"
+    return f"{record.lr:g}: no result, its run failed on the machine ({shown_text(str(record.error))})"
 
 
-def _rates_line(scores: dict[float, dict[int, float | None]], best: float | None) -> str:
-    """Validation accuracy at each rate, over the seeds that all rates share."""
+def _rates(scores: dict[float, dict[int, float | None]], best: float | None) -> tuple[str, list[tuple[str, bool]]]:
+    """The seeds that all rates share, and the validation accuracy at each rate over them; True for the best rate."""
     shared = sorted(set.intersection(*(set(by_seed) for by_seed in scores.values())))
     cells = []
     for lr, by_seed in sorted(scores.items()):
         values = [100 * (by_seed[seed] or 0) for seed in shared]
         mean = f"{sum(values) / len(values):.1f}" if values else "not validated on a shared seed"
-        cells.append(f"**{lr:g}: {mean}**" if lr == best else f"{lr:g}: {mean}")
-    return f"seed{'s' if len(shared) != 1 else ''} {', '.join(map(str, shared))}: {', '.join(cells)}"
+        cells.append((f"{lr:g}: {mean}", lr == best))
+    return f"seed{'s' if len(shared) != 1 else ''} {', '.join(map(str, shared))}", cells

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .output import print_json
+from .output import echo, print_json
 
 
 def variants(
@@ -29,7 +29,7 @@ def variants(
         if as_json:
             print_json(entry.to_json())
         else:
-            typer.echo(entry.card() + "\n")
+            echo(entry.card() + "\n")
 
 
 def presets(as_json: options.AsJson = False) -> None:
@@ -44,4 +44,4 @@ def presets(as_json: options.AsJson = False) -> None:
         if as_json:
             print_json({"preset": name} | values)
         else:
-            typer.echo(preset_line(name, compose(BASE, {}, name)))
+            echo(preset_line(name, compose(BASE, {}, name)))

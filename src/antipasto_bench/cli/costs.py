@@ -10,7 +10,7 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import cache_text, forgetting_text, print_json, print_notice
+from .output import cache_text, echo, forgetting_text, print_json, print_notice
 
 
 def cost(
@@ -46,11 +46,16 @@ def cost(
         if as_json:
             print_json(cost_json(counted, costs))
         else:
-            typer.echo(card(counted, costs))
+            echo(card(counted, costs))
 
 
 def measure(
-    run_ids: Annotated[list[str] | None, typer.Argument(metavar="RUN_ID", help="As `list` prints them.")] = None,
+    run_ids: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN_ID", help="As `list` prints them; and where files were moved, model=PATH, data.train=PATH, ..."
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every finished run whose files are here.")] = False,
     costs: Annotated[bool, typer.Option("--costs", help="Times and memory instead; on a quiet machine.")] = False,
     general: Annotated[str | None, typer.Option(help="Texts to measure forgetting on [the preset's].")] = None,
@@ -63,11 +68,13 @@ def measure(
     Example: `antipasto-bench measure --all --general texts.jsonl`, or `antipasto-bench measure --all --costs`
     """
     from ..report.cost_text import measured_line
+    from ..run.local_files import read_places
     from ..run.remeasure import remeasure, remeasure_costs
     from ..store.table import read_records
 
     store = Store.of(results, outputs)
-    chosen = list(run_ids or [])
+    chosen = [word for word in run_ids or [] if "=" not in word]  # no run id has one
+    paths = read_places([word for word in run_ids or [] if "=" in word])
     if costs and general is not None:
         raise UserError("--costs measures times and memory alone; leave out --general, or make two commands of it")
     if every:
@@ -79,12 +86,12 @@ def measure(
     if not chosen:
         raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
     if costs:
-        for record in remeasure_costs(chosen, store, trust_remote_code):
-            typer.echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
+        for record in remeasure_costs(chosen, store, paths, trust_remote_code):
+            echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
         return
     for run_id in chosen:
-        record = remeasure(run_id, store, general, trust_remote_code)
-        typer.echo(f"{run_id}: {forgetting_text(record.general_loss_base, record.general_loss)}")
+        record = remeasure(run_id, store, general, paths, trust_remote_code)
+        echo(f"{run_id}: {forgetting_text(record.general_loss_base, record.general_loss)}")
 
 
 def _nothing_to_measure(store: Store, finished: int) -> str:
@@ -145,4 +152,4 @@ def cache(
         entries = {"entries": len(sizes) - removed, "bytes": 0 if clear else sum(sizes)}
         print_json({"folder": folder and str(folder), "limit_bytes": limit, "removed": removed} | entries)
     else:
-        typer.echo(cache_text(folder, sizes, limit, cleared=clear))
+        echo(cache_text(folder, sizes, limit, cleared=clear))

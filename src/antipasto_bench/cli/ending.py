@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 from ..core.errors import UserError, disk_is_full
 from ..core.quiet import discard_stdout
 from ..core.signals import Interrupted
+from ..core.text import printable
 
 _PARTIAL = re.compile(r"\.([^/]+)\.\d+\.\d+\.partial")  # what a file or folder is called until it is whole
 _IN_THE_WAY = {
@@ -58,7 +59,7 @@ def ended(command: Callable[[], int]) -> int:
 def print_error(text: str) -> None:
     """A line on stderr, where that can be written to."""
     with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
 
 def _refused(message: str) -> int:

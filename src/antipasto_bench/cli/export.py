@@ -11,7 +11,7 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import export_notices, print_notice
+from .output import echo, export_notices, print_notice
 
 
 class Dtype(StrEnum):
@@ -22,6 +22,7 @@ class Dtype(StrEnum):
 
 def export(
     run_id: options.RunId,
+    places: options.Places = None,
     merged: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write a plain Hugging Face model folder.")
     ] = None,
@@ -36,23 +37,24 @@ def export(
     """Write a run's model for other tools: with the adapter folded in, or the adapter alone as a LoRA.
 
     A merged model is rounded to its dtype, and what that loses of the adapter's effect is said on stderr; with
-    `--dtype float32` it is nothing.
+    `--dtype float32` it is nothing. A base model that was moved is named by `model=PATH`; its content is checked.
 
     Example: `antipasto-bench export RUN_ID --merged DIR`, then
     `lm_eval --include_path benchmark/tasks --tasks nano_metamath --model hf --model_args pretrained=DIR`;
     or `antipasto-bench export RUN_ID --peft DIR`, then `peft.PeftModel.from_pretrained(base, DIR)`
     """
     from ..run.export import export_merged, export_peft
+    from ..run.local_files import read_places
 
     if (merged is None) == (peft is None):
         raise UserError("give one of --merged DIR (a whole model) and --peft DIR (a LoRA folder)")
-    store = Store.of(results, outputs, reads=True)
+    store, paths = Store.of(results, outputs, reads=True), read_places(places or [])
     if dtype is not None and merged is None:
         raise UserError("--dtype is for --merged DIR; a LoRA folder has the adapter's own")
     if merged is not None:
-        exported = export_merged(run_id, merged, store, dtype and dtype.value, trust_remote_code)
+        exported = export_merged(run_id, merged, store, dtype and dtype.value, paths, trust_remote_code)
         for notice in export_notices(exported):
             print_notice(notice)
-        typer.echo(exported.folder)
+        echo(exported.folder)
     elif peft is not None:
-        typer.echo(export_peft(run_id, peft, store, trust_remote_code))
+        echo(export_peft(run_id, peft, store, paths, trust_remote_code))

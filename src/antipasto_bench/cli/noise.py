@@ -9,11 +9,12 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import noise_json, noise_text, print_json
+from .output import echo, noise_json, noise_text, print_json
 
 
 def noise(
     run_id: options.RunId,
+    places: options.Places = None,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Questions at once, of two passes.")] = "8,48",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions [as many as were scored].")] = None,
     as_json: options.AsJson = False,
@@ -24,12 +25,14 @@ def noise(
 
     Example: `antipasto-bench noise RUN_ID --batch-sizes 8,48 --limit 96`
     """
+    from ..run.local_files import read_places
     from ..run.noise import measure_noise
     from ..run.progress import Progress
 
     sizes = _two_sizes(batch_sizes)
-    measured = measure_noise(run_id, Store.of(results, outputs, reads=True), sizes, limit, Progress())
-    typer.echo(noise_text(measured), err=as_json)
+    store, paths = Store.of(results, outputs, reads=True), read_places(places or [])
+    measured = measure_noise(run_id, store, sizes, limit, Progress(), paths)
+    echo(noise_text(measured), err=as_json)
     if as_json:
         print_json(noise_json(measured))
 

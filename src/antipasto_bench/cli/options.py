@@ -13,6 +13,10 @@ Words = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="`key=value` settings, such as rotate_basis=V rank=64 lr=5e-3 seed=0."),
 ]
 RunId = Annotated[str, typer.Argument(help="As `list` prints it.")]
+Places = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=PATH", help="Where files lie that were moved: model=PATH, data.train=PATH, ..."),
+]
 Preset = Annotated[str | None, typer.Option("--preset", "-p", help="nano, a hub preset, or a YAML file.")]
 Results = Annotated[
     Path | None, typer.Option(help="Folder of the table and the items [results, in the project or the current folder].")

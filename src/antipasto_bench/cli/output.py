@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..core.text import printable
+
 if TYPE_CHECKING:
     from ..analysis.arms import Arm
     from ..analysis.compare import ArmComparison, LossDifference, TwoAnswers
@@ -22,13 +24,18 @@ if TYPE_CHECKING:
     from ..sweeps.plan import Planned
 
 
+def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text. What a model, a file or a row has put into it sends nothing to the terminal but characters."""
+    typer.echo(printable(str(text)), err=err, nl=nl)
+
+
 def print_notice(text: str) -> None:
     """A line on what goes on, apart from the results on stdout."""
-    typer.echo(text, err=True)
+    echo(text, err=True)
 
 
 def print_json(value: object) -> None:
-    typer.echo(json.dumps(value))
+    echo(json.dumps(value))
 
 
 # ------------------------------------------------------------------ runs and sweeps
@@ -54,7 +61,7 @@ class SweepPrinter:
     def worker_line(self, number: int, line: str) -> None:
         """Pass a worker's JSON on as it is; name the worker before any other line."""
         if self.as_json and line.startswith("{"):
-            typer.echo(line)
+            echo(line)
         else:
             print_notice(f"worker {number}: {line}")
 
@@ -73,7 +80,7 @@ def print_outcome(outcome: Outcome, as_json: bool, next_command: str | None = No
     """
     scored = outcome.record is not None and outcome.record.status == "ok"
     then = f"; next: {next_command}" if scored and next_command else ""
-    typer.echo(outcome_line(outcome) + then, err=as_json)
+    echo(outcome_line(outcome) + then, err=as_json)
     if as_json:
         print_json({"outcome": outcome.status, "run_id": outcome.run_id} | _outcome_json(outcome))
 
@@ -87,6 +94,8 @@ def outcome_line(outcome: Outcome) -> str:
         return f"failed: {outcome.run_id}: {record.error}{again}"
     word = "done already" if earlier else "done"
     seconds = "" if earlier or record.total_s is None else f", {record.total_s:.0f} s"
+    if record.run_id != outcome.run_id:
+        word += f" as {record.run_id}, whose model has the same content under another name"
     return (
         f"{word}: {outcome.run_id}: test {percent(record.test_accuracy, record.test_stderr)}{_loss_text(record)}, "
         f"{record.trained_parameters or 0:,} parameters{seconds}"
@@ -112,9 +121,10 @@ def print_plan(planned: Sequence[Planned], overview: str, as_json: bool) -> None
         if as_json:
             print_json({"run_id": p.run_id, "state": p.state} | ({} if p.lease is None else {"by": p.lease.who}))
         else:
-            typer.echo(f"{p.state:8}{p.run_id}" + ("" if p.lease is None else f"  {p.lease.who}"))
+            same = "" if p.requested is None else f"  the same run as {p.requested}: its model has the same content"
+            echo(f"{p.state:8}{p.run_id}{same}" + ("" if p.lease is None else f"  {p.lease.who}"))
     if not as_json:
-        typer.echo(overview)
+        echo(overview)
 
 
 # ------------------------------------------------------------------ records
@@ -136,8 +146,9 @@ def print_records(records: Sequence[RunRecord], as_json: bool) -> None:
             print_json(row_json(record))
         else:
             failed = record.status == "failed"
-            score = record.error if failed else percent(record.test_accuracy, record.test_stderr)
-            typer.echo(f"{record.run_id:{width}}  {record.status:6}  {score}")
+            why = " ".join((record.error or "").split())
+            score = why if failed else percent(record.test_accuracy, record.test_stderr)
+            echo(f"{record.run_id:{width}}  {record.status:6}  {score}")
 
 
 def print_record(record: RunRecord, as_json: bool) -> None:
@@ -149,7 +160,7 @@ def print_record(record: RunRecord, as_json: bool) -> None:
     import yaml
 
     recorded = {name: value for name, value in row.items() if value is not None}
-    typer.echo(yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True), nl=False)
+    echo(yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True), nl=False)
 
 
 def percent(value: float | None, stderr: float | None) -> str:
@@ -264,7 +275,8 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
 
     c = compared.comparison
     arms = [compared.a, compared.b]
-    notes = [note for note in (*contamination(arms), mixed_conditions(arms), batches_note(arms)) if note]
+    mixed, batches = mixed_conditions(arms), batches_note(arms)
+    notes = [note for note in (compared.copies, *contamination(arms), mixed, batches) if note]
     lines = [
         _arm_line("A", compared.a, compared.summaries[0]),
         _arm_line("B", compared.b, compared.summaries[1]),

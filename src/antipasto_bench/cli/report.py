@@ -10,7 +10,7 @@ import typer
 
 from ..store.folders import Store
 from . import options
-from .output import comparison_json, comparison_text, print_json, print_notice, print_outcome
+from .output import comparison_json, comparison_text, echo, print_json, print_notice, print_outcome
 
 DEMO = ("base", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none")
 
@@ -42,13 +42,13 @@ def demo(words: options.Words = None, results: options.Results = None, outputs: 
     refuse_keys_without_effect(named, parse_words(words or [])[1])
     for run in runs:
         print_outcome(execute_one(run, store), as_json=False)
-    typer.echo()
+    echo("")
     _write_report(store, (home if results is None else store.results) / "README.md")
 
 
 def report(
     readme: Annotated[
-        Path | None, typer.Option(help="The page to write into [README.md of the project, else of results].")
+        Path | None, typer.Option(help="The page to write into [README.md of the project; of other --results, theirs].")
     ] = None,
     reference: Annotated[
         list[Path] | None, typer.Option(metavar="CSV", help="Published rows to show below, marked as such.")
@@ -62,7 +62,10 @@ def report(
     from ..core.paths import find_project
 
     store = Store.of(results, reads=True)
-    _write_report(store, readme or (find_project() or store.results) / "README.md", reference or [])
+    project = find_project()
+    own = project is not None and store.results == (project / "results").resolve()
+    home = project if project is not None and own else store.results
+    _write_report(store, readme or home / "README.md", reference or [])
 
 
 def _write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -> None:
@@ -70,7 +73,7 @@ def _write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -
     from ..report.write import write_report
 
     text, changed = write_report(store, readme, references)
-    typer.echo(text)
+    echo(text)
     for path in (readme, store.results / HTML):
         print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
 
@@ -98,4 +101,4 @@ def compare(
     if as_json:
         print_json(comparison_json(compared, shown))
     else:
-        typer.echo(comparison_text(compared, shown))
+        echo(comparison_text(compared, shown))

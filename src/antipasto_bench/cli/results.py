@@ -7,7 +7,7 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import print_record, print_records
+from .output import echo, print_record, print_records
 
 
 def list_runs(as_json: options.AsJson = False, results: options.Results = None) -> None:
@@ -17,7 +17,7 @@ def list_runs(as_json: options.AsJson = False, results: options.Results = None) 
     store = Store.of(results, reads=True)
     records = read_records(store.table)
     if not records and not as_json:
-        typer.echo(f"{store.table} holds no run yet; make one with: antipasto-bench demo")
+        echo(f"{store.table} holds no run yet; make one with: antipasto-bench demo")
     print_records(records, as_json)
 
 
@@ -39,10 +39,10 @@ def verify(results: options.Results = None) -> None:
     store = Store.of(results, reads=True)
     problems = find_problems(store)
     for problem in problems:
-        typer.echo(problem)
+        echo(problem)
     if problems:
         raise typer.Exit(1)
-    typer.echo(f"{store.results}: whole")
+    echo(f"{store.results}: whole")
 
 
 def rebuild(results: options.Results = None, outputs: options.Outputs = None) -> None:
@@ -51,5 +51,5 @@ def rebuild(results: options.Results = None, outputs: options.Outputs = None) ->
 
     run_ids = bring_back(Store.of(results, outputs))
     for run_id in run_ids:
-        typer.echo(f"brought back: {run_id}")
-    typer.echo(f"{len(run_ids)} runs brought back")
+        echo(f"brought back: {run_id}")
+    echo(f"{len(run_ids)} runs brought back")

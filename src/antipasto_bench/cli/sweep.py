@@ -9,7 +9,7 @@ import typer
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
-from .output import SweepPrinter, command_line, print_plan
+from .output import SweepPrinter, command_line, echo, print_plan
 
 
 def sweep(
@@ -87,4 +87,4 @@ def status(
         watch_lines(lambda: status_lines(store, runs))
         return
     for line in status_lines(store, runs):
-        typer.echo(line)
+        echo(line)

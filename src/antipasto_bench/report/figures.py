@@ -1,7 +1,4 @@
-"""Drawings, as Vega-Lite made by Altair: SVG files for README, and specifications for the page.
-
-Bytes depend on the numbers alone: the font is one that the renderer carries with it.
-"""
+"""Drawings, as Vega-Lite made by Altair: SVG files for README, and specifications for the page."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import log
-from typing import Any, Literal
+from typing import Any
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
@@ -19,49 +16,16 @@ from ..analysis.arms import compact
 from ..analysis.compared_sections import ComparedSection
 from ..analysis.comparisons import ComparedArm, summary_of
 from ..store.quantities import QUANTITIES, Quantity
+from .svg import COLOURS, FROZEN, HUES, OTHERS, THEMES, UNTUNED, Drawing, Theme, VegaLite, plain, theme_config
 
-VegaLite = dict[str, Any]  # a specification, or a part of one
-Theme = Literal["light", "dark"]
-Drawing = alt.LayerChart | alt.FacetChart
-
-FONT = "Liberation Sans"
-INK: dict[Theme, str] = {"light": "#24292f", "dark": "#d7dde3"}
-RULES: dict[Theme, str] = {"light": "#d8dee4", "dark": "#3a424c"}
-FROZEN, OTHERS, UNTUNED = "frozen basis", "other adapters", "untuned model"
-COLOURS: dict[Theme, dict[str, str]] = {
-    "light": {FROZEN: "#0b62c4", OTHERS: "#bf5410", UNTUNED: "#57606a"},
-    "dark": {FROZEN: "#6cb2ff", OTHERS: "#ffa25c", UNTUNED: "#9aa4ae"},
-}
-HUES: dict[Theme, list[str]] = {  # of series side by side; apart for readers who see few colours, too
-    "light": ["#0b62c4", "#bf5410", "#0a7c53", "#8a3fbf", "#b3123f", "#6b5b00", "#3d6b78", "#57606a"],
-    "dark": ["#6cb2ff", "#ffa25c", "#5fd4a5", "#cfa0f5", "#ff8aa5", "#d9c24e", "#8cc7d6", "#9aa4ae"],
-}
 # Altair's checks of each part against Vega-Lite's schema take a second a report; the tests make them.
 without_schema_checks = debug_mode(False)
-THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
 def _specification(chart: Drawing | alt.Chart) -> VegaLite:
-    """A chart as Vega-Lite."""
-    specification: VegaLite = chart.to_dict(validate=False)
+    """A chart as Vega-Lite, its texts plain characters."""
+    specification: VegaLite = plain(chart.to_dict(validate=False))
     return specification
-
-
-def theme_config(theme: Theme) -> VegaLite:
-    """Vega-Lite's settings for a theme, the colours of series among them."""
-    ink, rule = INK[theme], RULES[theme]
-    axis = {"labelColor": ink, "titleColor": ink, "domainColor": rule, "tickColor": rule, "gridColor": rule}
-    return {
-        "font": FONT,
-        "background": "transparent",
-        "axis": axis | {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridOpacity": 0.6},
-        "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "labelLimit": 260},
-        "title": {"color": ink},
-        "text": {"color": ink},
-        "rule": {"color": ink},
-        "view": {"stroke": None},
-        "range": {"category": HUES[theme]},
-    }
 
 
 @dataclass
@@ -308,5 +272,5 @@ def drawings(section: ComparedSection) -> dict[str, VegaLite]:
         if section.has_sizes:
             files[f"{section.slug}-pareto{end}.svg"] = _specification(pareto(section, theme)) | config
         for swept in section.ablations:
-            files[f"{section.slug}-{swept.axis}{end}.svg"] = _specification(ablation_chart(swept, theme)) | config
+            files[f"{section.slug}-{swept.slug}{end}.svg"] = _specification(ablation_chart(swept, theme)) | config
     return files

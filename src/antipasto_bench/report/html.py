@@ -17,14 +17,16 @@ from markupsafe import Markup
 from ..analysis.arms import Arm
 from ..analysis.compared_sections import ComparedSection, FailedRun
 from ..analysis.comparisons import LEVEL
+from ..core.text import printable
 from ..store.excerpts import Answer, CurvePoint, Excerpts, read_excerpts
 from ..store.folders import Store
 from ..store.quantities import QUANTITIES, Quantity
 from ..store.record import RunRecord
 from .columns import COLUMNS, Cell, Column, p_text
-from .figures import THEMES, VegaLite, ablation_explorer, learning_curves, pareto_explorer, theme_config
+from .figures import ablation_explorer, learning_curves, pareto_explorer
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
 from .rendering import vega_script
+from .svg import THEMES, VegaLite, plain, theme_config
 
 HTML = "report.html"  # in the folder of the results
 TEMPLATES = Path(__file__).parent / "templates"
@@ -109,7 +111,7 @@ def page(
     parts = [_part(section, excerpts, charts) for section in sections]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=_plain_text,
     )  # fmt: skip
     return environment.get_template("report.html.j2").render(
         parts=parts,
@@ -126,6 +128,11 @@ def page(
     )
 
 
+def _plain_text(value: object) -> object:
+    """Text without control characters; what is ours and holds markup stays as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _asset(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # ours, not a model's
 
@@ -137,7 +144,7 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
         if not specification:
             return ""
         chart_id = f"chart-{section.slug}-{name}"
-        charts[chart_id] = specification
+        charts[chart_id] = plain(specification)
         return chart_id
 
     cells = [[column.cell(row) for column in COLUMNS] for row in section.arms]
@@ -159,11 +166,11 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
         pareto=place("pareto", pareto_explorer(section) if section.comparisons else {}),
         curves=place("curves", learning_curves(curves)),
         ablations=[
-            SweptAxis(swept.axis, swept.conclusion(), place(swept.axis, ablation_explorer(swept)))
+            SweptAxis(swept.axis, swept.conclusion(), place(swept.slug, ablation_explorer(swept)))
             for swept in section.ablations
         ],
         matrix=_matrix(section),
-        tried=[line.removeprefix("- ").replace("**", "") for line in section.section.tried],
+        tried=[rates.text for rates in section.section.tried],
     )
 
 
@@ -209,7 +216,7 @@ def _run_page(record: RunRecord, excerpts: Excerpts, listed: Sequence[Quantity])
         id=record.run_id,
         cells=run_cells(record, listed),
         numbers=run_card(record),
-        config=yaml.dump(record.config_as_recorded(), Dumper=YAML_DUMPER, sort_keys=False),
+        config=yaml.dump(record.config_as_shown(), Dumper=YAML_DUMPER, sort_keys=False),
         trained_on=trained_on([record]),
         curve=_polyline(excerpts.curve),
         answers=excerpts.answers,

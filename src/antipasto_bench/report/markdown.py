@@ -8,7 +8,7 @@ that was swept.
 
 from __future__ import annotations
 
-import re
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +21,13 @@ from ..analysis.compared_sections import ComparedSection, FailedRun
 from ..analysis.comparisons import LEVEL, ComparedArm, points, unpaired
 from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
+from ..analysis.sections import TriedRates
 from ..core.errors import UserError
 from ..core.files import atomically
+from ..core.text import printable
 from ..store.record import Provenance, RunRecord
 from .columns import REFERENCE, Column, columns, reference_of
+from .markup import code, escaped
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TRIED = "Learning rates tried: valid % on the seeds that all had; the table shows the best"
@@ -46,7 +49,7 @@ def markdown(
     """
     parts = [_section(section, figures) for section in sections]
     if failed:
-        lines = (f"- `{run_id}`: {escaped(error)}" for run_id, error in failed)
+        lines = (f"- {code(run_id)}: {escaped(error)}" for run_id, error in failed)
         parts.append("\n".join(["Failed runs, in no table:", "", *lines]))
     return "\n\n".join([*parts, *map(_published, references)]) + "\n"
 
@@ -55,7 +58,7 @@ def _published(path: Path) -> str:
     title, header, rows = published(path)
     lines = [tuple(map(escaped, line)) for line in (header, *rows)]
     table = _table(lines[0], lines[1:], left=(lines[0][0],))
-    return "\n".join([f"### {title}", "", table])
+    return "\n".join([f"### {escaped(title)}", "", table])
 
 
 class PublishedTable(NamedTuple):
@@ -86,36 +89,51 @@ def _section(section: ComparedSection, figures: str | None) -> str:
         parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
     parts += [_markdown(columns("scores"), section.arms), "", *conclusions(section)]
     parts += ["What each row costs, in the same order:", "", _markdown(columns("costs"), section.arms), ""]
-    parts += [note, ""] if (note := costs_note(section)) else []
+    parts += [escaped(note), ""] if (note := costs_note(section)) else []
     line = (
-        f"{trained_on(section.section.records)}; protocol `{section.section.protocol}`, {escaped(section.scored_by)}."
+        f"{escaped(trained_on(section.section.records))}; protocol {code(section.section.protocol)}, "
+        f"{escaped(section.scored_by)}."
     )
     parts += [line]
     for ablation in section.ablations:
-        parts += ["", f"#### Swept: {ablation.axis}", ""]
+        parts += ["", f"#### Swept: {escaped(ablation.axis)}", ""]
         if figures:
-            parts += [picture(figures, f"{section.slug}-{ablation.axis}", f"Test accuracy by {ablation.axis}"), ""]
+            parts += [picture(figures, f"{section.slug}-{ablation.slug}", f"Test accuracy by {ablation.axis}"), ""]
         parts += [escaped(ablation.conclusion())]
     if section.section.tried:
-        parts += ["", "<details>", f"<summary>{TRIED}</summary>", "", *section.section.tried, "", "</details>"]
+        parts += [
+            "",
+            "<details>",
+            f"<summary>{TRIED}</summary>",
+            "",
+            *map(tried_line, section.section.tried),
+            "",
+            "</details>",
+        ]
     return "\n".join(parts)
+
+
+def tried_line(rates: TriedRates) -> str:
+    """The learning rates of an arm as an entry of a list, the chosen one in bold."""
+    cells = [f"**{escaped(text)}**" if best else escaped(text) for text, best in rates.cells]
+    lost = [*map(escaped, rates.lost)]
+    return f"- {rates._replace(arm=escaped(rates.arm)).line(cells, lost)}"
 
 
 def picture(folder: str, name: str, text: str) -> str:
     """A drawing that follows the reader's colour scheme."""
-    folder = quote(folder)
+    folder, name, text = quote(folder), quote(name), printable(text, keep="")
     return (
         f'<picture><source media="(prefers-color-scheme: dark)" srcset="{folder}/{name}-dark.svg">'
-        f'<img alt="{text}" src="{folder}/{name}.svg"></picture>'
+        f'<img alt="{html.escape(text)}" src="{folder}/{name}.svg"></picture>'
     )
 
 
 def conclusions(section: ComparedSection) -> list[str]:
     """What the statistics allow to say, and what runs differ in; paragraphs with empty lines between them."""
-    mixed = mixed_conditions(section.section.arms)
     seen = " ".join(contamination(section.section.arms))
-    notes = [part for note in (seen, mixed) if note for part in (escaped(note), "")]
-    return [*_statistics(section), *notes]
+    notes = [note for note in (section.section.copies, seen, mixed_conditions(section.section.arms)) if note]
+    return [*_statistics(section), *(line for note in notes for line in (escaped(note), ""))]
 
 
 def _statistics(section: ComparedSection) -> list[str]:
@@ -211,14 +229,6 @@ def _markdown(shown: list[Column], rows: Sequence[ComparedArm]) -> str:
     return _table(tuple(shown[i].name for i in filled), body, left)
 
 
-_MARKUP = re.compile(r"[|*`]|<(?=\S)|&(?=#|\w+;)|\](?=\()")
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too; whatever a model or a file has put into it."""
-    return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
-
-
 def _table(header: tuple[str, ...], lines: list[tuple[str, ...]], left: tuple[str, ...]) -> str:
     table = [header, *lines]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -239,9 +249,13 @@ def write_into(readme: Path, text: str) -> bool:
         Whether the file changed.
 
     Raises:
-        UserError: it has no markers.
+        UserError: it has no markers, or is no text file.
     """
-    old = readme.read_text(encoding="utf-8") if readme.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
+    try:
+        old = readme.read_bytes().decode() if readme.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"{readme} cannot be read as text: {why}; name another with --readme FILE") from error
     head, begin, rest = old.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
@@ -250,5 +264,5 @@ def write_into(readme: Path, text: str) -> bool:
     if readme.exists() and new == old:
         return False
     with atomically(readme) as partial:
-        partial.write_text(new, encoding="utf-8")
+        partial.write_bytes(new.encode())  # line ends beside the tables stay as they are
     return True

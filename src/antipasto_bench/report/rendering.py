@@ -11,7 +11,7 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from .figures import VegaLite
+from .svg import VegaLite
 
 RENDERER = version("vl-convert-python")
 _DRAWN = re.compile(r"<!-- drawn by antipasto-bench from ([0-9a-f]{64}), text ([0-9a-f]{64}) -->\n\Z")

@@ -13,6 +13,7 @@ from .figures import drawings
 from .html import HTML, page
 from .markdown import markdown, write_into
 from .rendering import svg
+from .svg import is_drawing
 
 FIGURES = "figures"
 
@@ -35,7 +36,7 @@ def write_report(store: Store, readme: Path, references: Sequence[Path] = ()) ->
     }
     files[store.results / HTML] = page(sections, failed, store, references)
     changed = [readme] if write_into(readme, text) else []
-    for stale in sorted(set(folder.glob("*.svg")) - set(files)) if folder.is_dir() else []:
+    for stale in sorted({path for path in folder.glob("*.svg") if is_drawing(path)} - set(files)):
         stale.unlink()
         changed.append(stale)
     for path, content in files.items():

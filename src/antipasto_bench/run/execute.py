@@ -24,6 +24,7 @@ from ..core.files import write_bytes
 from ..core.fingerprint import model_fingerprint
 from ..core.locks import HeldElsewhere, locked
 from ..core.paths import locate
+from ..core.places import shown_name
 from ..core.provenance import provenance
 from ..core.signals import Interrupted
 from ..spec.config import BASE, RunConfig
@@ -31,7 +32,7 @@ from ..store.items import items_digest, items_frame, write_items
 from ..store.leases import leased
 from ..store.record import DataDigest, ModelSource, Provenance, RunRecord
 from ..store.recording import is_unstored, store_result, write_record
-from ..store.table import find
+from ..store.table import find_same, recorded_id
 from .active_run import ActiveRun
 from .adapt import adapt
 from .context import RunContext
@@ -51,7 +52,11 @@ Status = Literal["ok", "failed", "done", "running"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a request for a run: it ran (`ok`, `failed`), was `done` before, or is `running` elsewhere."""
+    """What came of a request for a run: it ran (`ok`, `failed`), was `done` before, or is `running` elsewhere.
+
+    The record of a run that was done before can have another id: that of the same content, where the model's folder
+    had another name.
+    """
 
     status: Status
     run_id: str
@@ -72,28 +77,29 @@ def execute(run: RunConfig, context: RunContext, *, force: bool = False, retry_b
         Interrupted: a signal asked to stop. Checkpoints and answers stay for the next try.
     """
     store, group = context.store, context.group
-    run_id = run.run_id  # once: it digests files, and those may change while the run goes on
+    requested = run.run_id  # once: it digests files, and those may change while the run goes on
     begun = False
     try:
-        earlier = find(store.table, run_id)
+        earlier = find_same(store.table, requested)
+        run_id = requested if earlier is None else earlier.run_id  # of the row, which can name the model otherwise
         if _is_settled(earlier, force, retry_before):
-            return Outcome("done", run_id, earlier)
+            return Outcome("done", requested, earlier)
         store.check_writable()
         with locked(store.lock(run_id), wait=False), leased(run_id, store):
-            earlier = find(store.table, run_id)  # another process may have made it meanwhile
+            earlier = find_same(store.table, run_id)  # another process may have made it meanwhile
             if _is_settled(earlier, force, retry_before):
-                return Outcome("done", run_id, earlier)
+                return Outcome("done", requested, earlier)
             if not force and is_unstored(store.run_folder(run_id)):
                 return Outcome("ok", run_id, store_result(run_id, store))
             workspace = Workspace(store.workspace(run_id), run)
             if force and earlier is None:  # beside a row, what lies there can only be an earlier try of this very kind
                 workspace.clear()
-            record = RunRecord.of(run, run_id)
+            record = RunRecord.of(run, run_id, None if earlier is None else shown_name(earlier.model))
             record.processes = group.size
             begun = group.broadcast(True)
             return _make(ActiveRun(run, context, workspace, record, force))
     except HeldElsewhere:
-        return Outcome("running", run_id)
+        return Outcome("running", requested)
     finally:
         if not begun and not isinstance(sys.exception(), Interrupted):
             group.broadcast(False)
@@ -112,7 +118,7 @@ def follow(run: RunConfig, context: RunContext) -> None:
     """
     store, group = context.store, context.group
     if group.broadcast(False):
-        run_id = run.run_id
+        run_id = recorded_id(store.table, run.run_id)
         if not store.lock(run_id).exists():
             raise UserError(f"{store.outputs} is not that of the first process; on several machines it must be shared")
         workspace = Workspace(store.workspace(run_id), run, group.index)

@@ -14,13 +14,13 @@ from antipasto.peft_format import new_folder
 
 from ..core.device import pinned_threads
 from ..core.errors import UserError
-from ..core.fingerprint import model_fingerprint
 from ..core.json_types import Json
 from ..spec.config import BASE, RunConfig
 from ..store.folders import Store
 from ..store.record import RunRecord
 from ..store.table import find
 from .generation_settings import dropped_settings, only_needed_settings
+from .local_files import Places, runnable_config
 from .models import load_model, model_source
 from .score import SAMPLE_TEXTS, SAMPLE_TOKENS
 from .text_batches import text_batches
@@ -40,27 +40,6 @@ def finished_record(run_id: str, store: Store) -> RunRecord:
     return record
 
 
-def runnable_config(record: RunRecord, trust_remote_code: bool = False) -> RunConfig:
-    """The config of a recorded run, on a device of this machine.
-
-    Args:
-        trust_remote_code: whether the model's own Python files may run. That a row says so is no user's word.
-
-    Raises:
-        UserError: its base model's files are no longer those it was made with, or it needs code of its own.
-    """
-    run = record.config.model_copy(update={"device": "auto"})
-    if run.trust_remote_code and not trust_remote_code:
-        raise UserError(
-            f"{record.run_id}: model={run.model} brings its own Python files; if you have read them, `export` and "
-            "`measure` run them with --trust-remote-code"
-        )
-    source = record.provenance.model if record.provenance else None
-    if source is None or model_fingerprint(run.model) != source.source:
-        raise UserError(f"{run.model} is not here, or not the model that {record.run_id} was made with")
-    return run
-
-
 class MergedExport(NamedTuple):
     """A merged model that was written."""
 
@@ -71,20 +50,25 @@ class MergedExport(NamedTuple):
 
 
 def export_merged(
-    run_id: str, folder: Path, store: Store, dtype: str | None = None, trust_remote_code: bool = False
+    run_id: str,
+    folder: Path,
+    store: Store,
+    dtype: str | None = None,
+    places: Places | None = None,
+    trust_remote_code: bool = False,
 ) -> MergedExport:
     """Write base and adapter as one plain Hugging Face model folder, with its tokenizer, in one step.
 
     Args:
         dtype: of the weights, the run's own where None. In float32 they hold all of what was trained: base weights
             are the same numbers, and nothing of the adapter's change is rounded away.
-        trust_remote_code: see `runnable_config`.
+        places, trust_remote_code: see `runnable_config`.
 
     Raises:
         UserError: no such run, its adapter is not in outputs/ or cannot be merged, or the folder is in the way.
     """
     record = finished_record(run_id, store)
-    run = runnable_config(record, trust_remote_code)
+    run = runnable_config(record, store, places, trust_remote_code)
     dtype = dtype or run.dtype
     if run.quant != "none" and dtype != run.dtype:
         raise UserError(
@@ -124,17 +108,19 @@ def _texts(run_id: str, store: Store) -> list[str]:
     return list(answered)[:SAMPLE_TEXTS]
 
 
-def export_peft(run_id: str, folder: Path, store: Store, trust_remote_code: bool = False) -> Path:
+def export_peft(
+    run_id: str, folder: Path, store: Store, places: Places | None = None, trust_remote_code: bool = False
+) -> Path:
     """Write the adapter alone, as a PEFT LoRA folder; its base is named as the run named it.
 
     Args:
-        trust_remote_code: see `runnable_config`.
+        places, trust_remote_code: see `runnable_config`.
 
     Raises:
         UserError: no such run, its adapter is not in outputs/ or is no LoRA, or the folder is in the way.
     """
     record = finished_record(run_id, store)
-    run = runnable_config(record, trust_remote_code)
+    run = runnable_config(record, store, places, trust_remote_code)
     if run.variant == BASE:
         raise UserError(f"{run_id} is the untuned model; it has no adapter to export")
     try:

@@ -10,8 +10,11 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from ..core.device import device_is_dead, peak_bytes, pick_device
 from ..core.errors import RunFailure, UserError, disk_is_full, out_of_memory
+from ..core.paths import locate
+from ..core.places import without_places
 from ..core.provenance import provenance
 from ..spec.config import RunConfig
+from ..spec.references import recorded_config, references
 from ..store.folders import Store
 from ..store.record import Provenance, RunRecord
 from ..store.recording import is_unstored, store_result, write_record
@@ -73,7 +76,7 @@ def _record(
         reason = "the disk is full"
     elif not isinstance(error, RunFailure):
         reason = f"{type(error).__name__}: {reason}"
-    record.status, record.error, record.failed_by = "failed", reason, by
+    record.status, record.error, record.failed_by = "failed", _for_record(reason, workspace.run, store), by
     place, earlier = store.run_folder(record.run_id), find(store.table, record.run_id)
     has_result = earlier is not None and earlier.status == "ok"
     try:
@@ -92,3 +95,16 @@ def _record(
             raise
     put(store.table, record)
     return record
+
+
+def _for_record(reason: str, run: RunConfig, store: Store) -> str:
+    """A reason without the paths of this machine: in the words of the record."""
+    recorded = references(recorded_config(run))
+    names = {str(store.outputs): "outputs", str(store.results): "results"}
+    for setting, reference in references(run).items():
+        place = locate(reference)
+        if place is not None:
+            names[str(place)] = recorded[setting]
+        if "/" in reference:
+            names[reference] = recorded[setting]
+    return without_places(reason, names)

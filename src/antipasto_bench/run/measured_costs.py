@@ -16,6 +16,7 @@ from ..core.device import pick_device, pinned_threads
 from ..core.errors import UserError
 from ..core.provenance import provenance
 from ..spec.config import RunConfig
+from ..spec.references import recorded_config
 from ..store.items import items_digest
 from ..store.record import Costs, CostsOrigin, ModelSource, RunRecord
 from ..store.table import read_records
@@ -96,14 +97,14 @@ def _recorded(
     run: RunConfig, model: ModelSource | None, here: CostsOrigin, records: Iterable[RunRecord]
 ) -> MeasuredCosts | None:
     """The last measurement of the same settings and model that is `here` in all of SAME; None where none is."""
-    key = run.cost_key
+    key = recorded_config(run).cost_key
     measured: list[MeasuredCosts] = []
     for record in records:
         own = record.provenance
         if record.status != "ok" or not record.measured or own is None or own.costs is None or own.model != model:
             continue
         same = all(getattr(own.costs, name) == getattr(here, name) for name in SAME)
-        if same and record.config.cost_key == key:
+        if same and recorded_config(record.config).cost_key == key:
             costs = Costs(**{name: getattr(record, name) for name in Costs.model_fields})
             measured.append(MeasuredCosts(costs, own.costs))
     return max(measured, key=lambda m: m.origin.measured_at or "", default=None)

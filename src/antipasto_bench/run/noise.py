@@ -17,7 +17,8 @@ from ..store.folders import Store
 from ..store.items import headline_of
 from ..store.record import RunRecord
 from .evaluate import Evaluation, SplitScores
-from .export import finished_record, load_adapted, runnable_config
+from .export import finished_record, load_adapted
+from .local_files import Places, require_data, runnable_config
 from .progress import Progress
 
 
@@ -40,20 +41,27 @@ class Noise(NamedTuple):
 
 
 def measure_noise(
-    run_id: str, store: Store, batch_sizes: tuple[int, int], limit: int | None, progress: Progress
+    run_id: str,
+    store: Store,
+    batch_sizes: tuple[int, int],
+    limit: int | None,
+    progress: Progress,
+    places: Places | None = None,
 ) -> Noise:
     """Answer a run's test questions twice, by its model as it was scored.
 
     Args:
         batch_sizes: questions at once.
         limit: the first questions alone; as many as were scored where None.
+        places: see `runnable_config`.
 
     Raises:
         UserError: no such run, its adapter is not in outputs/, or it was scored by vLLM, which makes its own batches;
             or both sizes make the same batches of these questions.
     """
     record = finished_record(run_id, store)
-    run = runnable_config(record)
+    run = runnable_config(record, store, places)
+    require_data(record, run, {"eval.data": f"test:{run.eval.tasks[0]}"})
     if run.eval.backend == "vllm":
         raise UserError(f"{run_id} was scored by vLLM, which chooses its batches itself; noise is for other backends")
     with pinned_threads(run.threads):

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from ..core.text import printable
 from .train import Step
 
 WIDE = 90  # columns of a terminal that has room for a bar
@@ -89,7 +90,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line that stays, on a terminal and in a log."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text), markup=False)
 
     @contextmanager
     def scoring(self, split: str) -> Iterator[ScoringProgress]:

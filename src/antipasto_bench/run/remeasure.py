@@ -13,30 +13,40 @@ from ..core.errors import UserError
 from ..core.provenance import CodeAndMachine, provenance
 from ..spec.config import BASE, RunConfig
 from ..spec.presets import load_preset
+from ..spec.references import recorded_config
 from ..store.excerpts import write_excerpts
 from ..store.folders import Store
 from ..store.record import Provenance, RunRecord
 from ..store.recording import replace
 from .data import read_texts
-from .export import attach_trained, finished_record, runnable_config
+from .export import attach_trained, finished_record
 from .forgetting import measure_general_loss, texts_digest
+from .local_files import Places, check_digest, require_data, runnable_config
 from .measured_costs import measure_alone
 from .model_cache import MeasuredCosts
 from .models import load_model
 
 
-def remeasure(run_id: str, store: Store, general: str | None = None, trust_remote_code: bool = False) -> RunRecord:
+def remeasure(
+    run_id: str,
+    store: Store,
+    general: str | None = None,
+    places: Places | None = None,
+    trust_remote_code: bool = False,
+) -> RunRecord:
     """Add what is measured to a run's record, and write its excerpts anew.
 
     Args:
         general: texts to measure forgetting on; the run's own, or else its preset's, where None.
-        trust_remote_code: see `runnable_config`.
+        places, trust_remote_code: see `runnable_config`.
 
     Raises:
         UserError: no such run, or its adapter or samples are not in outputs/.
     """
     record = finished_record(run_id, store)
-    run = runnable_config(record, trust_remote_code)
+    run = runnable_config(record, store, places, trust_remote_code)
+    if general is None:
+        require_data(record, run, {"eval.general": "general"})
     if general is None and run.eval.general == "none":
         general = load_preset(run.preset).get("eval", {}).get("general", "none")
     scoring = run.eval.model_copy(update={"general": general or run.eval.general})
@@ -44,8 +54,9 @@ def remeasure(run_id: str, store: Store, general: str | None = None, trust_remot
     folder = store.run_folder(run_id)
     if not folder.samples.exists():
         raise UserError(f"{folder.path} is not on this machine; what was measured there stays as it is")
+    recorded = recorded_config(record.config.model_copy(update={"eval": scoring})).eval.model_dump(mode="json")
     record.config = RunConfig.model_validate(
-        record.config.model_dump(mode="json", exclude_unset=True) | {"eval": scoring.model_dump(mode="json")}
+        record.config.model_dump(mode="json", exclude_unset=True) | {"eval": recorded}
     )
     if scoring.general != "none":
         with pinned_threads(run.threads):
@@ -70,13 +81,15 @@ def _measure_forgetting(run: RunConfig, record: RunRecord, store: Store) -> None
     )
 
 
-def remeasure_costs(run_ids: Iterable[str], store: Store, trust_remote_code: bool = False) -> Iterator[RunRecord]:
+def remeasure_costs(
+    run_ids: Iterable[str], store: Store, places: Places | None = None, trust_remote_code: bool = False
+) -> Iterator[RunRecord]:
     """Measure each run's costs here and now; neither its adapter nor its samples need to be on this machine.
 
     Runs that differ in what cannot change their costs (learning rate, seed, steps, scoring) share one measurement.
 
     Args:
-        trust_remote_code: see `runnable_config`.
+        places, trust_remote_code: see `runnable_config`.
 
     Yields:
         each run's record as it then stands in the table.
@@ -87,13 +100,15 @@ def remeasure_costs(run_ids: Iterable[str], store: Store, trust_remote_code: boo
     measured: dict[str, MeasuredCosts] = {}
     for run_id in run_ids:
         record = finished_record(run_id, store)
-        run = runnable_config(record, trust_remote_code)
+        run = runnable_config(record, store, places, trust_remote_code)
+        require_data(record, run, {"data.train": "train", "eval.valid": "valid"})
         key = run.cost_key
         if key not in measured:
             measured[key] = measure_alone(run)
         costs, where = measured[key].costs, measured[key].origin
         if not costs.measured:
             raise UserError(f"{run_id}: its costs could not be measured, for the reason above; its row is as it was")
+        check_digest(record, "data.train", "train", where.train)
         origin = record.provenance or Provenance(**where.model_dump(include=set(CodeAndMachine.model_fields)))
         record.provenance = origin.model_copy(update={"costs": where})
         record.take(costs)

@@ -27,6 +27,7 @@ import antipasto_bench
 from ..core.files import move_folder, write_bytes, write_json
 from ..core.fingerprint import sha256_of
 from ..spec.config import RunConfig
+from ..spec.references import local_config
 from ..store.record import Size, Timing, Training
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
@@ -64,11 +65,11 @@ class Workspace:
         return bool(work) or self.folder.training.exists()
 
     def begin(self) -> None:
-        """Write the settings; until then a run leaves no trace."""
+        """Write the settings, with the paths of this machine; until then a run leaves no trace."""
         if self.index > 0:
             return
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        settings = yaml.safe_dump(self.run.model_dump(mode="json"), sort_keys=False)
+        settings = yaml.safe_dump(local_config(self.run).model_dump(mode="json"), sort_keys=False)
         write_bytes(self.folder.config, settings.encode())
         write_json(self.folder.versions, versions())
 

@@ -39,7 +39,7 @@ def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | Non
     for name, variant in itertools.product(presets, variants):
         for values in itertools.product(*axes.values()):
             run = compose(variant, dict(zip(axes, values, strict=True)), str(name))
-            runs.setdefault(run.run_id, run)
+            runs.setdefault(run.content, run)  # copies of a model are one model
     return list(runs.values())
 
 

@@ -43,7 +43,7 @@ class _Strict(BaseModel):
 class DataConfig(_Strict):
     """What is trained on: rows of MetaMathQA's schema."""
 
-    train: Annotated[str, Counts(content=fingerprint)]
+    train: Annotated[str, Counts(content=fingerprint, place=True)]
     split: str = "train"
     revision: Annotated[str | None, Counts(older=None)] = Field(None, description="branch, tag or commit of a hub set")
     overlap: Annotated[Literal["refuse", "drop", "refuse-copies", "allow"], Counts(older="allow")] = Field(
@@ -62,13 +62,13 @@ class EvalConfig(_Strict):
     """What is scored on: lm-eval tasks, and a validation split scored the same way."""
 
     tasks: Annotated[tuple[str, ...], Counts(content=_task_fingerprints)] = Field(min_length=1)
-    data: Annotated[str | None, Counts(content=_questions_fingerprint)] = Field(
+    data: Annotated[str | None, Counts(content=_questions_fingerprint, place=True)] = Field(
         None, description="test questions in place of the first task's own"
     )
     revision: Annotated[str | None, Counts(older=None)] = Field(
         None, description="branch, tag or commit of the hub set that eval.data or the first task's own questions are"
     )
-    valid: Annotated[str, Counts(content=_questions_fingerprint)] = Field(
+    valid: Annotated[str, Counts(content=_questions_fingerprint, place=True)] = Field(
         "holdout", description="questions, or `holdout` (set aside from data.train), or `none`"
     )
     valid_limit: int = Field(200, ge=1)
@@ -88,7 +88,7 @@ class EvalConfig(_Strict):
     version: Annotated[Literal[1, 2], Counts(older=1)] = Field(
         SCORING_VERSION, description="of the rules of scoring; results of older versions are read, and made no more"
     )
-    general: Annotated[str, NOT_IDENTITY] = Field(
+    general: Annotated[str, Counts(identity=False, place=True)] = Field(
         "none", description="texts to measure forgetting on: a file, a hub id, or `none`"
     )
     general_limit: Annotated[int, NOT_IDENTITY] = Field(200, ge=1, description="how many of them")
@@ -103,7 +103,7 @@ class RunConfig(_Strict):
     """Everything that can change a run's outcome, and how it is made."""
 
     preset: Annotated[str, Counts(identity=False, costs=False)]
-    model: Annotated[str, Counts(content=model_fingerprint)]
+    model: Annotated[str, Counts(content=model_fingerprint, place=True)]
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")
     trust_remote_code: Annotated[bool, Counts(older=False)] = Field(
         False, description="run the Python files of the model's own; only for a model whose code you have read"
@@ -205,9 +205,19 @@ class RunConfig(_Strict):
             parts.append(f"seed{self.seed}")
         return "__".join([*parts, self._digest()])
 
+    @property
+    def content(self) -> str:
+        """The id without the name of the model's folder: equal for two runs of the same content."""
+        return content_of(self.run_id)
+
     def _digest(self, keep: Callable[[Counts], bool] | None = None) -> str:
         # A variant without anything to train still depends on the seed and the data: only `base` is untrained.
         return digest(identity(self, trained=self.variant != BASE, calibrated=self.calibrates, keep=keep))
+
+
+def content_of(run_id: str) -> str:
+    """A run's id without the name of its model: the digest in it is of the model's content, whatever its name."""
+    return run_id.partition("__")[2] or run_id
 
 
 def one_line(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:

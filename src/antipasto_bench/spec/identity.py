@@ -34,6 +34,7 @@ class Counts:
         older: run ids are older than the field; this is what it was for the runs before it. It is left out, and their
             ids stay as they are.
         content: from the value to what names its content, where the value names a file, a model or a task.
+        place: its value can be the path of a file or folder; recorded is a name in place of that (references.py).
     """
 
     identity: bool = True
@@ -43,6 +44,7 @@ class Counts:
     costs: bool = True
     older: Any = NEVER_WITHOUT
     content: Callable[[Any], Any] | None = None
+    place: bool = False
 
 
 NOT_IDENTITY = Counts(identity=False)  # how a run is made, or what is measured beside it

@@ -102,7 +102,7 @@ def read_sweep(path: Path, preset: str | None = None) -> Sweep:
             if choose and lines.setdefault(rate_family(run.protocol, run), line) != line:
                 other = lines[rate_family(run.protocol, run)]
                 raise UserError(f"{path}: {other!r} and {line!r} differ in lr or seed alone; make one line of them")
-            runs.setdefault(run.run_id, run)
+            runs.setdefault(run.content, run)  # copies of a model are one model
     return Sweep(list(runs.values()), choose)
 
 

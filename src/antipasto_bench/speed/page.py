@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..core.errors import UserError
 from ..core.files import write_bytes
 from .suite import SUITES, MeasuredSuite
 
@@ -18,8 +19,16 @@ INTRODUCTION = (
 
 
 def write_page(results: Path, page: Path) -> None:
-    """Write the page of a results folder to a file, in place of what stands there."""
-    write_bytes(page, render_page(results).encode())
+    """Write the page of a results folder to a file, in place of an earlier one.
+
+    Raises:
+        UserError: something else stands there.
+    """
+    text = render_page(results).encode()
+    heading = INTRODUCTION.partition("\n")[0].encode()
+    if page.is_dir() or (page.is_file() and page.stat().st_size and not page.read_bytes().startswith(heading)):
+        raise UserError(f"{page} is no page of speed, and stays as it is; name another file with --page FILE")
+    write_bytes(page, text)
 
 
 def render_page(results: Path) -> str:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..core.json_types import Json
 from ..core.provenance import CodeAndMachine, GitState
 from ..spec.config import BASE, RunConfig
+from ..spec.references import recorded_config, shown_config, with_references
 from .migrations import MIGRATIONS
 
 SCHEMA_VERSION = 4
@@ -172,16 +173,20 @@ class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
     provenance: Provenance | None = None
 
     @classmethod
-    def of(cls, run: RunConfig, run_id: str) -> Self:
-        """The record that a run begins with.
+    def of(cls, run: RunConfig, run_id: str, model: str | None = None) -> Self:
+        """The record that a run begins with: files and folders are names in it, without where they lie.
 
         Args:
             run_id: of this run; digested once, since the files behind it may change while the run goes on.
+            model: the name that an earlier row of the run has for its model.
         """
         untuned = run.variant == BASE
+        config = recorded_config(run)
+        if model is not None:
+            config = with_references(config, {"model": model})
         record = cls(
             run_id=run_id,
-            model=run.model,
+            model=config.model,
             variant=run.variant,
             rank=run.adapter["r"] if run.rank else None,
             lr=run.lr if run.trains else None,
@@ -190,7 +195,7 @@ class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
             protocol=run.protocol,
             scoring=run.scoring,
             arm=run.arm,
-            config=RunConfig.model_validate(run.model_dump(mode="json")),  # every field is set: none is left out
+            config=RunConfig.model_validate(config.model_dump(mode="json")),  # every field is set: none is left out
         )  # type: ignore[call-arg]  # `schema` has a default under its other name
         if untuned:
             record.trained_parameters = record.added_macs_per_token = 0
@@ -217,9 +222,9 @@ class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
         """The values that were set, as JSON has them."""
         return {"schema": self.schema_version} | self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
-    def config_as_recorded(self) -> Json:
-        """The config's values that were recorded, keys in alphabetical order."""
-        return _sorted(self.config.model_dump(mode="json", exclude_unset=True))
+    def config_as_shown(self) -> Json:
+        """The config's values that were recorded, keys in alphabetical order, and paths of older records by name."""
+        return _sorted(shown_config(self.config).model_dump(mode="json", exclude_unset=True))
 
     def to_row(self) -> Json:
         """A row of the frame: every field, nested ones as JSON text."""

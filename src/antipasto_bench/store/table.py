@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import polars as pl
 from ..core.errors import UserError
 from ..core.files import write_bytes
 from ..core.locks import locked
+from ..spec.config import content_of
 from .record import SCHEMA, NewerSchema, RunRecord, read_record
 
 
@@ -139,6 +140,30 @@ def read_records(table: Path) -> list[RunRecord]:
 def read_table(table: Path) -> pl.DataFrame:
     """`read_records` as a frame; `metrics`, `config` and `provenance` are JSON text in it."""
     return pl.DataFrame([record.to_row() for record in read_records(table)], schema=SCHEMA, strict=True)
+
+
+def find_same(table: Path, run_id: str) -> RunRecord | None:
+    """The record of a run, or of a finished one with the same content under another name of its model's folder."""
+    return same_run({record.run_id: record for record in read_records(table)}, run_id)
+
+
+def recorded_id(table: Path, run_id: str) -> str:
+    """The id of the row that `find_same` gives; the id itself where there is none."""
+    earlier = find_same(table, run_id)
+    return run_id if earlier is None else earlier.run_id
+
+
+def same_run(records: Mapping[str, RunRecord], run_id: str) -> RunRecord | None:
+    """The record of an id; or else the first finished one whose id differs in the name of the model's folder alone.
+
+    Args:
+        records: by id.
+    """
+    if run_id in records:
+        return records[run_id]
+    content = content_of(run_id)
+    copies = (record for key, record in records.items() if content_of(key) == content and record.status == "ok")
+    return next(copies, None)
 
 
 def find(table: Path, run_id: str) -> RunRecord | None:

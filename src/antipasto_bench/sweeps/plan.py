@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
+from ..core.places import recorded_name
 from ..spec.config import RunConfig
 from ..spec.selection import choose_rate, rate_family
 from ..spec.sweep import Sweep
 from ..store.folders import Store
 from ..store.leases import Lease, live_lease
 from ..store.record import RunRecord
-from ..store.table import read_records
+from ..store.table import read_records, same_run
 
 State = Literal["done", "running", "failed", "owed", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "owed", "waiting")
@@ -29,6 +30,7 @@ class Planned:
     state: State
     lease: Lease | None = None  # of the process that makes it now
     failed_at: str | None = None  # UTC, ISO 8601
+    requested: str | None = None  # id that was named, where the row of the same content has another
     withholds_choice: bool = False  # it tries a learning rate, and failed by no fault of that rate
 
 
@@ -41,9 +43,9 @@ def plan(sweep: Sweep, store: Store) -> list[Planned]:
 
 def _planned(run: RunConfig, records: Mapping[str, RunRecord], store: Store) -> Planned:
     run_id = run.run_id
-    record = records.get(run_id)
+    record = same_run(records, run_id)
     if record is not None and record.status == "ok":
-        return Planned(run, run_id, "done")
+        return Planned(run, record.run_id, "done", requested=run_id if run_id != record.run_id else None)
     lease = live_lease(run_id, store)
     if lease is not None:
         return Planned(run, run_id, "running", lease)
@@ -71,7 +73,9 @@ def overview(planned: list[Planned], store: Store) -> str:
     """How many runs there are in each state, and how long one process would take for what is owed."""
     seconds = estimate(planned, store)
     work = f", about {format_duration(seconds)} of one process" if seconds else ""
-    return f"{len(planned)} runs: {summary(planned)}{work}"
+    copies = [p for p in planned if p.requested is not None]
+    same = f"; {len(copies)} done under another name of the same model, such as {copies[0].run_id}" if copies else ""
+    return f"{len(planned)} runs: {summary(planned)}{work}{same}"
 
 
 def estimate(planned: list[Planned], store: Store) -> float | None:
@@ -88,8 +92,8 @@ def estimate(planned: list[Planned], store: Store) -> float | None:
     total, known = 0.0, False
     for p in planned:
         if p.state in ("owed", "waiting"):
-            steps = p.run.steps if p.run.trains else None
-            past = seconds.get((p.run.model, steps, p.run.variant)) or seconds.get((p.run.model, steps)) or []
+            model, steps = recorded_name(p.run.model), p.run.steps if p.run.trains else None
+            past = seconds.get((model, steps, p.run.variant)) or seconds.get((model, steps)) or []
             known = known or bool(past)
             total += median(past) if past else 0.0
     return total if known else None

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from ..core.errors import UserError
 from ..core.quiet import discard_stdout
+from ..core.text import printable
 from ..core.yaml_files import read_mapping
 from ..spec.config import BASE
 from ..spec.sweep import Sweep
@@ -86,7 +87,7 @@ def _show_in_place(lines: Callable[[], list[str]]) -> None:
 
     def screen() -> Group:
         rows = [row for line in lines() for row in fold_line(line, console.width)]
-        return Group(*(Text(row, overflow="ellipsis", no_wrap=True) for row in rows))
+        return Group(*(Text(printable(row), overflow="ellipsis", no_wrap=True) for row in rows))
 
     with Live(screen(), console=console, auto_refresh=False) as live:
         while True:

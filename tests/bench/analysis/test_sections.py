@@ -4,6 +4,7 @@ import pytest
 from recorded import failed, record
 
 from antipasto_bench.analysis.sections import sections
+from antipasto_bench.report.markdown import tried_line
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append
@@ -27,7 +28,7 @@ def third_rate(store: Store, by: str) -> RunRecord:
 
 def shown_rates(store: Store) -> tuple[list[float | None], list[str]]:
     (section,) = sections(store)
-    return sorted(arm.lr for arm in section.arms), section.tried
+    return sorted(arm.lr for arm in section.arms), [tried_line(rates) for rates in section.tried]
 
 
 def test_a_rate_whose_run_diverged_drops_out(store):

@@ -13,6 +13,7 @@ from antipasto_bench.spec import config
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import DataConfig, EvalConfig, RunConfig
 from antipasto_bench.spec.identity import Counts, counts_of
+from antipasto_bench.spec.references import PLACES
 from antipasto_bench.store.record import read_record
 
 ROOT = Path(__file__).parents[3]
@@ -116,3 +117,16 @@ def test_a_field_that_says_nothing_is_part_of_every_digest():
     plain = [name for cls in (RunConfig, DataConfig, EvalConfig) for name, field in cls.model_fields.items()
              if counts_of(field) == Counts()]  # fmt: skip
     assert {"revision", "dtype", "quant", "split", "limit", "valid_limit"} <= set(plain)
+
+
+def test_every_setting_that_can_name_a_file_is_named_where_paths_are_read():
+    def places(model: type[BaseModel], start: str = "") -> list[str]:
+        names = []
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                names += places(field.annotation, f"{name}.")
+            elif counts_of(field).place:
+                names.append(start + name)
+        return names
+
+    assert sorted(places(RunConfig)) == sorted(PLACES)

@@ -2,9 +2,14 @@
 
 import json
 import os
+import shutil
 
-from small_runs import small, store_in
+from small_runs import SMALL, small, store_in
 
+from antipasto_bench.cli.output import outcome_line, print_plan
+from antipasto_bench.nano import MODEL_DIR
+from antipasto_bench.run.execute import Outcome
+from antipasto_bench.spec.compose import expand
 from antipasto_bench.spec.sweep import Sweep
 from antipasto_bench.store.leases import leased, live_lease
 from antipasto_bench.store.record import RunRecord
@@ -44,3 +49,21 @@ def test_the_time_to_go_is_that_of_runs_of_the_same_kind(tmp_path):
     assert estimate(plan(sweep, store), store) == 2 * 40.0
     assert [format_duration(s) for s in (40, 600, 20_000)] == ["40 s", "10 min", "5.6 h"]
     assert overview(plan(sweep, store), store) == "4 runs: 2 done, 2 owed, about 80 s of one process"
+
+
+def test_a_run_is_done_under_any_name_of_its_models_folder_and_the_plan_names_the_row(tmp_path, capsys):
+    store, run = store_in(tmp_path), small("lora")
+    record = RunRecord.of(run, run.run_id)
+    record.status = "ok"
+    append(store.table, record)
+    folders = [str(shutil.copytree(MODEL_DIR, tmp_path / name)) for name in ("zwei", "drei")]
+    runs = expand(["lora"], {**{key: [value] for key, value in SMALL.items()}, "model": folders}, "nano")
+    assert len(runs) == 1, "two copies of a model are one axis value"
+    assert runs[0].run_id.startswith("zwei__")
+    planned = plan(Sweep(runs), store)
+    assert [(p.state, p.run_id, p.requested) for p in planned] == [("done", run.run_id, runs[0].run_id)]
+    print_plan(planned, overview(planned, store), as_json=False)
+    printed = capsys.readouterr().out
+    assert f"done    {run.run_id}  the same run as {runs[0].run_id}" in printed
+    assert f"1 done under another name of the same model, such as {run.run_id}" in printed
+    assert "done already as" in outcome_line(Outcome("done", runs[0].run_id, record))

@@ -1,0 +1,28 @@
+"""Text that Markdown shows as it is, whatever a model, a file or a row has put into it."""
+
+from __future__ import annotations
+
+import re
+
+from ..core.text import printable
+
+_MARKUP = re.compile(
+    r"[|*`\\~$]|<(?=\S)|&(?=#|\w+;)|\](?=[(\[])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+    r"|^[\[>=]|^#(?=[#\s]|$)|^[-+](?=[\s+-]|$)"  # what begins a block
+)
+_NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
+
+
+def escaped(text: str) -> str:
+    """Text in a line, in a table too: characters that mean something to Markdown are written as entities."""
+    plain = _MARKUP.sub(lambda match: _entity(match[0]), printable(" ".join(text.split()), keep=""))
+    return _NUMBERED.sub(lambda match: match[1] + _entity(match[2]), plain)
+
+
+def _entity(character: str) -> str:
+    return f"&#{ord(character)};"
+
+
+def code(text: str) -> str:
+    """A name as code; as escaped text where it has characters that could end code or a line."""
+    return f"`{text}`" if re.fullmatch(r"[\w.+-]+", text) else escaped(text)
