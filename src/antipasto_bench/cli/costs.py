@@ -48,7 +48,7 @@ def cost(
 
 
 def measure(
-    run_ids: Annotated[list[str] | None, typer.Argument(metavar="RUN_ID", help="As `list` prints them.")] = None,
+    runs: Annotated[list[str] | None, typer.Argument(metavar=options.RUN_ID, help=options.RUN_HELP)] = None,
     every: Annotated[bool, typer.Option("--all", help="Every finished run whose files are here.")] = False,
     costs: Annotated[bool, typer.Option("--costs", help="Times and memory instead; on a quiet machine.")] = False,
     general: Annotated[str | None, typer.Option(help="Texts to measure forgetting on [the preset's].")] = None,
@@ -61,10 +61,11 @@ def measure(
     """
     from ..report.cost_text import measured_line
     from ..run.remeasure import remeasure, remeasure_costs
+    from ..store.run_names import run_ids_named
     from ..store.table import read_records
 
     store = Store.of(results, outputs)
-    chosen = list(run_ids or [])
+    chosen = run_ids_named(runs or [], store.table)
     if costs and general is not None:
         raise UserError("--costs measures times and memory alone; leave out --general, or make two commands of it")
     if every:

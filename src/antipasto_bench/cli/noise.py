@@ -13,7 +13,7 @@ from .output import noise_json, noise_text, print_json
 
 
 def noise(
-    run_id: options.RunId,
+    run: options.RunName,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Questions at once, of two passes.")] = "8,48",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions [as many as were scored].")] = None,
     as_json: options.AsJson = False,
@@ -26,9 +26,11 @@ def noise(
     """
     from ..run.noise import measure_noise
     from ..run.progress import Progress
+    from ..store.run_names import run_ids_named
 
-    sizes = _two_sizes(batch_sizes)
-    measured = measure_noise(run_id, Store.of(results, outputs), sizes, limit, Progress())
+    sizes, store = _two_sizes(batch_sizes), Store.of(results, outputs)
+    (run_id,) = run_ids_named([run], store.table)
+    measured = measure_noise(run_id, store, sizes, limit, Progress())
     typer.echo(noise_text(measured), err=as_json)
     if as_json:
         print_json(noise_json(measured))

@@ -12,7 +12,9 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="`key=value` settings, such as rotate_basis=V rank=64 lr=5e-3 seed=0."),
 ]
-RunId = Annotated[str, typer.Argument(help="As `list` prints it.")]
+RUN_ID = "RUN_ID"  # how help names a run
+RUN_HELP = "A run id as `list` prints it, the beginning of one alone, or its last 8 digits."
+RunName = Annotated[str, typer.Argument(metavar=RUN_ID, help=RUN_HELP)]
 Preset = Annotated[str | None, typer.Option("--preset", "-p", help="nano, a hub preset, or a YAML file.")]
 Results = Annotated[
     Path | None, typer.Option(help="Folder of the table and the items [results, in the project or the current folder].")

@@ -245,7 +245,7 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
 
     c = compared.comparison
     arms = [compared.a, compared.b]
-    notes = [note for note in (mixed_conditions(arms), batches_note(arms)) if note]
+    notes = [note for note in (*compared.chosen, mixed_conditions(arms), batches_note(arms)) if note]
     lines = [
         _arm_line("A", compared.a, compared.summaries[0]),
         _arm_line("B", compared.b, compared.summaries[1]),
@@ -275,4 +275,4 @@ def _arm_line(name: str, arm: Arm, s: Summary) -> str:
     rate = f" lr={arm.lr:g}" if arm.lr else ""
     interval = f"95 %: {100 * s.low:.1f} to {100 * s.high:.1f}"
     seeds = f"{s.seeds} seed{'s' if s.seeds > 1 else ''}"
-    return f"{name}      {arm.label}{rate}: {100 * s.mean:.1f} % ({interval}), {seeds}"
+    return f"{name}      {arm.name}{rate}: {100 * s.mean:.1f} % ({interval}), {seeds}"

@@ -71,7 +71,7 @@ def _write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A run id, or a quoted arm: 'lora lr=1e-2'.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A run as `list` names it, or a quoted arm: 'lora lr=1e-2'.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     show: Annotated[int, typer.Option(min=0, help="Show this many questions that flipped each way.")] = 0,
     as_json: options.AsJson = False,
@@ -79,6 +79,8 @@ def compare(
     outputs: options.Outputs = None,
 ) -> None:
     """Compare two arms or runs on the same questions: difference, interval, p, and what flipped.
+
+    Where words fit several arms, that of the preset's defaults is taken, and a line says which and how to name another.
 
     Example: `antipasto-bench compare lora "antipasto rotate_basis=V" --show 5`
     """
@@ -91,6 +93,8 @@ def compare(
         for side, questions in (("only_a", compared.only_a), ("only_b", compared.only_b))
     }
     if as_json:
+        for line in compared.chosen:
+            print_notice(line)
         print_json(comparison_json(compared, shown))
     else:
         typer.echo(comparison_text(compared, shown))

@@ -21,15 +21,16 @@ def list_runs(as_json: options.AsJson = False, results: options.Results = None) 
     print_records(records, as_json)
 
 
-def show(run_id: options.RunId, as_json: options.AsJson = False, results: options.Results = None) -> None:
-    """Show all that is recorded of a run."""
-    from ..store.table import find
+def show(run: options.RunName, as_json: options.AsJson = False, results: options.Results = None) -> None:
+    """Show all that is recorded of a run.
+
+    Example: `antipasto-bench show RUN_ID`
+    """
+    from ..store.run_names import run_named
+    from ..store.table import read_records
 
     store = Store.of(results)
-    record = find(store.table, run_id)
-    if record is None:
-        raise UserError(f"no run {run_id!r} in {store.table}; `antipasto-bench list` shows them all")
-    print_record(record, as_json)
+    print_record(run_named(run, read_records(store.table), store.table), as_json)
 
 
 def verify(results: options.Results = None) -> None:
