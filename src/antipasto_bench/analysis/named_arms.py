@@ -62,7 +62,7 @@ def arm_named(text: str, store: Store) -> NamedArm:
 
 
 def _of_several(text: str, arms: Sequence[Arm]) -> NamedArm:
-    """The arm whose settings are its preset's defaults wherever the arms differ; that of `DEFAULT_PRESET` before others.
+    """The arm with its preset's defaults wherever the arms differ; that of `DEFAULT_PRESET` before others.
 
     Raises:
         UserError: none is, or several are.

@@ -110,16 +110,42 @@ def row_json(record: RunRecord) -> Json:
     return {name: json.loads(value) if name in NESTED and value is not None else value for name, value in row.items()}
 
 
-def print_records(records: Sequence[RunRecord], as_json: bool) -> None:
-    """A line for each record: its id, its status, and its accuracy or why it failed."""
-    width = max((len(record.run_id) for record in records), default=0)
-    for record in records:
-        if as_json:
+LISTED = ("variant", "rank", "lr", "seed", "status")  # columns of `list`, before the scores
+
+
+def print_records(records: Sequence[RunRecord], as_json: bool, columns: Sequence[str] = ()) -> None:
+    """A line for each record below a header: what it is, its score or why it failed, and its id.
+
+    Args:
+        columns: further ones, by the names of `store/listing.py`.
+    """
+    from ..core.text_table import terminal_width, text_table
+    from ..store.listing import value_of
+
+    if as_json:
+        for record in records:
             print_json(row_json(record))
-        else:
-            failed = record.status == "failed"
-            score = record.error if failed else percent(record.test_accuracy, record.test_stderr)
-            typer.echo(f"{record.run_id:{width}}  {record.status:6}  {score}")
+        return
+    shown = [*LISTED, *(name for name in columns if name not in (*LISTED, "run_id", "test_accuracy"))]
+    rows = [[_cell(value_of(record, name)) for name in shown] for record in records]
+    header = [*shown, "test %", "run_id"]
+    for row, record in zip(rows, records, strict=True):
+        score = "" if record.status == "failed" else percent(record.test_accuracy, record.test_stderr)
+        row += [score.removesuffix(" %"), record.run_id]
+    if any(record.error for record in records):
+        header.append("error")
+        rows = [[*row, record.error or ""] for row, record in zip(rows, records, strict=True)]
+    text = {"variant", "status", "run_id", "error"}
+    typer.echo(text_table(header, rows, left=text, shrinking={"error": 0, "run_id": 8}, width=terminal_width()))
+
+
+def _cell(value: object) -> str:
+    """A recorded value in few characters; empty where there is none."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(str, value)) + "]"
+    return "" if value is None else str(value)
 
 
 def print_record(record: RunRecord, as_json: bool) -> None:

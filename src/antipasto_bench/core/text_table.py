@@ -34,7 +34,7 @@ def text_table(
     lines = [[printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     excess = 0 if width is None else sum(widths) + len(GAP) * (len(widths) - 1) - width
-    for name in shrinking or {}:
+    for name in (name for name in shrinking or {} if name in header):
         index = header.index(name)
         taken = max(0, min(excess, widths[index] - LEAST))
         widths[index] -= taken

@@ -11,7 +11,7 @@ from .record import RunRecord
 
 
 def settings_of(record: RunRecord) -> dict[str, Any]:
-    """All settings of a run, of its data, its scoring and its adapter too; the adapter's by its config's field names."""
+    """All settings of a run, those of its data, scoring and adapter too; the adapter's by its config's field names."""
     config = record.config.model_dump(mode="json")
     sections = {f"{name}.{key}": value for name in ("data", "eval") for key, value in config.pop(name).items()}
     own = {"protocol": record.protocol, "lr": record.lr, "seed": record.seed}

@@ -54,7 +54,7 @@ def test_an_arm_is_named_by_its_settings_and_a_run_by_its_id(store):
 def test_an_error_about_several_arms_names_the_settings_that_tell_them_apart(store):
     append(store.table, record(store, "hra", [0], **{"eval.limit": 8}))
     append(store.table, record(store, "hra", [0], **{"eval.limit": 4}))
-    with pytest.raises(UserError, match=r"names 2 arms \(hra, hra\); add a setting: eval\.limit=(8\|4|4\|8)$"):
+    with pytest.raises(UserError, match=r"names 2 arms \(hra r=16, hra r=16\); add a setting: eval\.limit=(8\|4|4\|8)$"):
         select("hra", store)
     for variant in ("U", "both"):
         append(store.table, record(store, "antipasto", [0], rotate_basis=variant, rank=32))
