@@ -49,25 +49,36 @@ def report(
     reference: Annotated[
         list[Path] | None, typer.Option(metavar="CSV", help="Published rows to show below, marked as such.")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Print the whole tables in a terminal, too.")] = False,
     results: options.Results = None,
 ) -> None:
     """Render the results: tables into the README, drawings beside them, and results/report.html for a browser.
 
-    The tables are printed, too. What has not changed is not written.
+    A terminal shows a short table; a file or a pipe, or `--full`, the whole of them as Markdown. What has not changed
+    is not written.
+
+    Example: `antipasto-bench report`, or `antipasto-bench report --full`
     """
     from ..core.paths import find_project
 
     store = Store.of(results)
-    _write_report(store, readme or (find_project() or store.results) / "README.md", reference or [])
+    _write_report(store, readme or (find_project() or store.results) / "README.md", reference or [], full=full)
 
 
-def _write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -> None:
+def _write_report(store: Store, readme: Path, references: Sequence[Path] = (), *, full: bool = False) -> None:
+    from ..analysis.compared_sections import compared_sections, failures
+    from ..core.text_table import terminal_width
+    from ..report.overview import overview
     from ..report.write import HTML, write_report
 
-    text, changed = write_report(store, readme, references)
-    typer.echo(text)
+    sections, width = compared_sections(store), terminal_width()
+    text, changed = write_report(store, readme, references, sections)
+    short = width is not None and not full
+    typer.echo(f"{overview(sections, failures(store), width)}\n" if short else text)
     for path in (readme, store.results / HTML):
         print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
+    if short:
+        print_notice(f"every column, interval and learning rate: {readme}, or report --full; drawings and runs: {HTML}")
 
 
 def compare(
