@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pydantic import BaseModel
+
 import antipasto
 
 from ..core.errors import UserError
@@ -105,9 +107,9 @@ def _differences(arms: Sequence[Arm]) -> dict[str, list[str]]:
 
 def _is_beside_identity(key: str) -> bool:
     """Whether a setting, named as users type it, is no part of a run's id."""
+    sections: dict[str, type[BaseModel]] = {"data": DataConfig, "eval": EvalConfig}
     section, dot, name = key.partition(".")
-    fields = {"data": DataConfig, "eval": EvalConfig}[section].model_fields if dot else RunConfig.model_fields
-    field = fields.get(name if dot else key)
+    field = sections[section].model_fields.get(name) if dot else RunConfig.model_fields.get(key)
     return field is not None and not counts_of(field).identity
 
 

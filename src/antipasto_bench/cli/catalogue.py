@@ -44,7 +44,9 @@ def variants(
         header = chosen[0].header()
         text, lines = ("variant", "what it is"), [entry.line() for entry in chosen]
         typer.echo(text_table(header, lines, left=text, shrinking={"what it is": 0}, width=terminal_width()))
-        typer.echo(f"\nDefaults of preset {preset or DEFAULT_PRESET}. Details: antipasto-bench variants VARIANT, or --details")
+        typer.echo(
+            f"\nDefaults of preset {preset or DEFAULT_PRESET}. Details: antipasto-bench variants VARIANT, or --details"
+        )
 
 
 def presets(as_json: options.AsJson = False) -> None:

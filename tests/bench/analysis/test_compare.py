@@ -54,7 +54,9 @@ def test_an_arm_is_named_by_its_settings_and_a_run_by_its_id(store):
 def test_an_error_about_several_arms_names_the_settings_that_tell_them_apart(store):
     append(store.table, record(store, "hra", [0], **{"eval.limit": 8}))
     append(store.table, record(store, "hra", [0], **{"eval.limit": 4}))
-    with pytest.raises(UserError, match=r"names 2 arms \(hra r=16, hra r=16\); add a setting: eval\.limit=(8\|4|4\|8)$"):
+    with pytest.raises(
+        UserError, match=r"names 2 arms \(hra r=16, hra r=16\); add a setting: eval\.limit=(8\|4|4\|8)$"
+    ):
         select("hra", store)
     for variant in ("U", "both"):
         append(store.table, record(store, "antipasto", [0], rotate_basis=variant, rank=32))
@@ -103,6 +105,7 @@ def test_a_run_is_named_by_the_beginning_of_its_id_or_its_last_digits(store):
     assert select("nano__lora__r16__lr0.001", store).records == [lora]
     with pytest.raises(UserError, match=r"'nano__lora' names 4 runs: nano__lora"):
         select("nano__lora", store)
+
 
 def test_rows_of_different_scoring_rules_are_not_compared(store):
     older = record(store, "lora", [0, 1], seed=7, steps=7)

@@ -34,7 +34,10 @@ def test_an_id_that_begins_another_id_names_its_own_run(store):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nano__lora", r"'nano__lora' names 7 runs: (nano__lora__\S+, ){4}nano__lora__\S+ and 2 more; write more of one"),
+        (
+            "nano__lora",
+            r"'nano__lora' names 7 runs: (nano__lora__\S+, ){4}nano__lora__\S+ and 2 more; write more of one",
+        ),
         ("nano__drra__r16__lr0.01", r"no run 'nano__drra__r16__lr0\.01' in \S+; the nearest: nano__dora__r16"),
         ("", r"no run '' in "),
         ("*", r"no run '\*' in \S+; `antipasto-bench list` shows them all"),
