@@ -74,7 +74,8 @@ def _write_report(store: Store, readme: Path, references: Sequence[Path] = (), *
     sections, width = compared_sections(store), terminal_width()
     text, changed = write_report(store, readme, references, sections)
     short = width is not None and not full
-    typer.echo(f"{overview(sections, failures(store), width)}\n" if short else text)
+    # Whatever a model or an error has put into a text steers no terminal.
+    typer.echo(f"{overview(sections, failures(store), width)}\n" if short else typer.unstyle(text))
     for path in (readme, store.results / HTML):
         print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
     if short:

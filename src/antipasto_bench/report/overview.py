@@ -19,7 +19,7 @@ def overview(sections: Sequence[ComparedSection], failed: Sequence[FailedRun], w
     """
     parts = [f"{printable(section.title)}\n\n{_table(section, width)}" for section in sections]
     if failed:
-        parts.append(f"{len(failed)} runs failed: antipasto-bench list status=failed")
+        parts.append(f"{len(failed)} run{'s' if len(failed) > 1 else ''} failed: antipasto-bench list status=failed")
     return "\n\n".join(parts)
 
 
