@@ -75,7 +75,8 @@ def _write_report(store: Store, readme: Path, references: Sequence[Path] = (), *
     text, changed = write_report(store, readme, references, sections)
     short = width is not None and not full
     # Whatever a model or an error has put into a text steers no terminal.
-    typer.echo(f"{overview(sections, failures(store), width)}\n" if short else typer.unstyle(text))
+    shown = text if width is None else "".join(c for c in text if c == "\n" or c.isprintable())
+    typer.echo(f"{overview(sections, failures(store), width)}\n" if short else shown)
     for path in (readme, store.results / HTML):
         print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
     if short:

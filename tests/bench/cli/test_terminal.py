@@ -60,7 +60,9 @@ def test_a_terminal_shows_a_short_report_a_row_an_arm_and_a_pipe_gets_the_whole(
     whole = bench("report", cwd=home).stdout
     assert "| variant " in whole
     assert "What each row costs" in whole
-    assert in_terminal("report", "--full", cwd=home) == whole
+    full = in_terminal("report", "--full", cwd=home)
+    assert "\x1b" not in full
+    assert full.replace("[2J", "") == whole
     page = (home / "results/README.md").read_text()
     assert whole.strip() in page, "the file has the whole whatever is printed"
 
