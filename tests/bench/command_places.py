@@ -63,7 +63,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench list lora seed=0 --sort -test_accuracy": Run("evidence", "nano__lora__r64__lr0.01__s300__seed0"),
     "antipasto-bench list variant=lora lr=1e-2 seed=0 --sort -test_accuracy": Run("evidence", "__r64__lr0.01__"),
     "antipasto-bench results verify": Run("evidence", "results: whole"),
-    "antipasto-bench results rebuild": Run("evidence", "0 runs brought back"),
+    "antipasto-bench results rebuild": Run("trained", "0 runs brought back"),
     "antipasto-bench status": Run("evidence", ""),
     "antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2 --dry-run": Run("evidence", "15 runs"),
     "antipasto-bench sweep benchmark/sweeps/nano.yaml --dry-run": Run("evidence", " runs: "),
@@ -80,7 +80,9 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench run antipasto rotate_basis=V --preset nano": Run("trained", "done", SMALL),
     "antipasto-bench run antipasto rotate_basis=V rank=64 --preset nano": Run("trained", "done", SMALL),
     "antipasto-bench demo": Run("trained", "| base ", SMALL),
-    "antipasto-bench demo steps=40 eval.limit=60 costs=false": Run("trained", "| base "),
+    "antipasto-bench demo steps=40 eval.limit=60 costs=false": Run(
+        "trained", "| base ", ("batch_size=4", "eval.valid_limit=6", "eval.general_limit=8")
+    ),
     'antipasto-bench compare lora "antipasto rotate_basis=V" --show 5': Run("trained", "A - B  "),
     "antipasto-bench show RUN_ID": Run("trained", "variant: lora"),
     "antipasto-bench measure RUN_ID": Run("trained", " nats a token"),
