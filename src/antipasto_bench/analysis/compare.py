@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UserError
 from ..core.json_types import Json
-from ..core.places import recorded_name
-from ..spec.config import ADAPTER_WORDS
-from ..spec.grammar import parse_words
-from ..spec.references import PLACES, shown_config
 from ..store.folders import Store
-from ..store.record import RunRecord
-from .arms import Arm, arm_of, compact
+from .arms import Arm
 from .copies import copies_note, distinct, same_run_note
 from .losses import compare_losses, loss_over_seeds, loss_table
-from .sections import finished, sections
+from .named_arms import arm_named
+from .sections import finished
 from .stats import Comparison, Summary, compare, summarise
 
 
@@ -36,6 +32,7 @@ class ArmComparison:
     only_b: list[str]
     loss: LossDifference | None  # None where one of them has no losses, or of other tokens
     copies: str = ""  # a sentence on rows that are left out, or that both arms have in common
+    chosen: tuple[str, ...] = ()  # a line for each name that several arms have: which one was taken
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,8 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
     Raises:
         UserError: one of them names nothing, or several things; or their questions are not the same.
     """
-    first, second = (select(text, store) for text in (a, b))
+    named = [arm_named(text, store) for text in (a, b)]
+    first, second = (name.arm for name in named)
     rules = [arm.first.config.eval.version for arm in (first, second)]
     if rules[0] != rules[1]:
         raise UserError(
@@ -87,6 +85,7 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
         only_b=only(right[1], right[0]),
         loss=_loss_difference(first, second),
         copies=_copies(first, second, store),
+        chosen=tuple(name.chosen for name in named if name.chosen is not None),
     )
 
 
@@ -102,72 +101,6 @@ def _loss_difference(a: Arm, b: Arm) -> LossDifference | None:
     table_a, table_b = (loss_table(losses.nats, losses.tokens) for losses in (a.losses, b.losses))
     difference = compare_losses(table_a, table_b, varies=(a.trained_on_seeds, b.trained_on_seeds))
     return LossDifference(loss_over_seeds(table_a)[0], loss_over_seeds(table_b)[0], difference)
-
-
-def select(text: str, store: Store) -> Arm:
-    """The arm or run that a text names.
-
-    Raises:
-        UserError: there is none, or more than one.
-    """
-    records = finished(store)
-    by_id = [record for record in records if record.run_id == text]
-    if by_id:
-        return arm_of(by_id, records, store)
-    records, _ = distinct(records)
-    variants, axes = parse_words(text.split())
-    if len(variants) != 1 or any(len(values) != 1 for values in axes.values()):
-        raise UserError(f"cannot read {text!r}; write a run id, or one variant with settings, such as 'lora lr=1e-2'")
-    wanted = {ADAPTER_WORDS.get(key, key): _as_recorded(key, values[0]) for key, values in axes.items()}
-    matching = [record for record in records if record.variant == variants[0] and _has(record, wanted)]
-    if "lr" not in wanted:  # the one that the report shows
-        shown = {record.run_id for section in sections(store) for arm in section.arms for record in arm.records}
-        matching = [record for record in matching if record.run_id in shown]
-    by_arm: dict[str, list[RunRecord]] = {}
-    for record in matching:
-        by_arm.setdefault(record.arm, []).append(record)
-    if not by_arm:
-        raise UserError(f"no finished run is {text!r}; `antipasto-bench list` shows them all")
-    arms = [arm_of(members, matching, store) for members in by_arm.values()]
-    if len(arms) > 1:
-        raise UserError(
-            f"{text!r} names {len(arms)} arms ({', '.join(arm.label for arm in arms)}); add a setting: {_apart(arms)}"
-        )
-    return arms[0]
-
-
-def _as_recorded(key: str, value: Any) -> Any:
-    """The value of a setting that can name a file, by the name that a record has; any other as it is."""
-    return recorded_name(value) if key in PLACES and isinstance(value, str) else value
-
-
-def _apart(arms: list[Arm]) -> str:
-    """The settings in which some arms differ, as a user types them."""
-    settings = [_settings(arm.first) for arm in arms]
-    words = {name: word for word, name in ADAPTER_WORDS.items()}
-    different = []
-    for key in dict.fromkeys(key for values in settings for key in values):
-        values = list(dict.fromkeys(compact(own.get(key)) for own in settings))
-        if len(values) > 1 and key not in ("adapter", "protocol", "seed"):
-            different.append(f"{words.get(key, key)}={'|'.join(values)}")
-    protocols = "|".join(dict.fromkeys(arm.first.protocol for arm in arms))
-    return ", ".join(different) or f"protocol={protocols}"
-
-
-def _settings(record: RunRecord) -> dict[str, Any]:
-    """All settings of a run by the names that users type, but for an adapter's own names of some."""
-    config = shown_config(record.config).model_dump(mode="json")
-    sections = {f"{name}.{key}": value for name in ("data", "eval") for key, value in config.pop(name).items()}
-    own = {"protocol": record.protocol, "lr": record.lr, "seed": record.seed}
-    return {**config, **sections, **config["adapter"], **own}
-
-
-def _has(record: RunRecord, wanted: dict[str, Any]) -> bool:
-    """Whether a run has all of the wanted settings."""
-    settings, adapter = _settings(record), record.config.adapter
-    return all(
-        key in settings and _same(settings[key], value, ordered=key not in adapter) for key, value in wanted.items()
-    )
 
 
 def answers(comparison: ArmComparison, sha1s: list[str], store: Store) -> list[TwoAnswers]:
@@ -195,18 +128,3 @@ def _samples(run_id: str, store: Store) -> dict[str, Json]:
         raise UserError(f"{path} is not on this machine: answers can be shown only where the run was made")
     with open(path, encoding="utf-8") as file:
         return {sample["sha1"]: sample for sample in map(json.loads, file) if sample["split"] == "test"}
-
-
-def _same(value: Any, wanted: Any, *, ordered: bool) -> bool:
-    """Whether a recorded value is the one that a user wrote, who may write the entry of a list of one without brackets.
-
-    Args:
-        ordered: whether the order of a list means anything.
-    """
-    if isinstance(value, list):
-        own, other = ([str(entry) for entry in x] for x in (value, wanted if isinstance(wanted, list) else [wanted]))
-        return own == other if ordered else set(own) == set(other)
-    try:
-        return bool(np.isclose(float(value), float(wanted), rtol=1e-9, atol=0))
-    except (TypeError, ValueError):
-        return str(value) == str(wanted)

@@ -31,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every command below
     help="Train adapters on MetaMathQA, score them on GSM8K through lm-eval, and compare them honestly.\n\n"
     "Settings are written `key=value`; `key=a,b,c` sweeps. A user's word wins over the preset, the preset over "
     "the variant's own defaults.\n\nFiles go to results/ and outputs/ of the project (the nearest folder upwards with "
@@ -80,7 +81,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", help="Print versions and stop.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", "-V", help="Print versions and stop.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Options of the program itself."""

@@ -11,25 +11,42 @@ from .output import echo, print_json
 
 
 def variants(
-    names: Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="VARIANT", help="Only these, with details.", show_default=False)
+    ] = None,
+    details: Annotated[bool, typer.Option("--details", help="Of each: equation, counts, needs, settings.")] = False,
     shape: Annotated[
-        list[str] | None, typer.Option(metavar="OUTxIN", help="Count parameters on a layer of this shape.")
+        list[str] | None,
+        typer.Option(metavar="OUTxIN", help="Count on a layer of this shape [down_proj of the preset's model]."),
     ] = None,
     preset: options.Preset = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """The catalogue: what each variant computes, trains, needs and costs, and what it is benchmarked with.
+    """The variants, a line each; by name or with `--details` what each computes, trains, needs and costs.
 
-    Counts are for one target of each shape, with the benchmark's settings; 1024x3584 is Qwen3.5-0.8B's down_proj.
+    Ranks and learning rates are those of the preset in force. Counts are for one target of each shape.
+
+    Example: `antipasto-bench variants antipasto`, or `antipasto-bench variants --preset qwen3.5-0.8b`
     """
-    from ..spec.catalogue import entries, parse_shape
+    from ..core.text_table import terminal_width, text_table
+    from ..spec.catalogue import entries, parse_shape, shape_of
+    from ..spec.compose import DEFAULT_PRESET
 
-    shapes = [parse_shape(text) for text in shape or ["1024x3584"]]
-    for entry in entries(names or None, shapes, preset):
-        if as_json:
+    shapes = [parse_shape(text) for text in shape or []] or [shape_of(preset)]
+    chosen = entries(names or None, shapes, preset)
+    if as_json:
+        for entry in chosen:
             print_json(entry.to_json())
-        else:
+    elif names or details:
+        for entry in chosen:
             echo(entry.card() + "\n")
+    else:
+        header = chosen[0].header()
+        text, lines = ("variant", "what it is"), [entry.line() for entry in chosen]
+        echo(text_table(header, lines, left=text, shrinking={"what it is": 0}, width=terminal_width()))
+        echo(
+            f"\nDefaults of preset {preset or DEFAULT_PRESET}. Details: antipasto-bench variants VARIANT, or --details"
+        )
 
 
 def presets(as_json: options.AsJson = False) -> None:

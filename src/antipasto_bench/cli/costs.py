@@ -50,10 +50,11 @@ def cost(
 
 
 def measure(
-    run_ids: Annotated[
+    runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RUN_ID", help="As `list` prints them; and where files were moved, model=PATH, data.train=PATH, ..."
+            metavar=options.RUN_ID,
+            help=f"{options.RUN_HELP} And where files were moved, model=PATH, data.train=PATH, ...",
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every finished run whose files are here.")] = False,
@@ -70,11 +71,12 @@ def measure(
     from ..report.cost_text import measured_line
     from ..run.local_files import read_places
     from ..run.remeasure import remeasure, remeasure_costs
+    from ..store.run_names import run_ids_named
     from ..store.table import read_records
 
     store = Store.of(results, outputs)
-    chosen = [word for word in run_ids or [] if "=" not in word]  # no run id has one
-    paths = read_places([word for word in run_ids or [] if "=" in word])
+    chosen = run_ids_named([word for word in runs or [] if "=" not in word], store.table)  # no run id has one
+    paths = read_places([word for word in runs or [] if "=" in word])
     if costs and general is not None:
         raise UserError("--costs measures times and memory alone; leave out --general, or make two commands of it")
     if every:

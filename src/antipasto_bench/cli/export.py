@@ -21,7 +21,7 @@ class Dtype(StrEnum):
 
 
 def export(
-    run_id: options.RunId,
+    run: options.RunName,
     places: options.Places = None,
     merged: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write a plain Hugging Face model folder.")
@@ -45,12 +45,14 @@ def export(
     """
     from ..run.export import export_merged, export_peft
     from ..run.local_files import read_places
+    from ..store.run_names import run_ids_named
 
     if (merged is None) == (peft is None):
         raise UserError("give one of --merged DIR (a whole model) and --peft DIR (a LoRA folder)")
     store, paths = Store.of(results, outputs, reads=True), read_places(places or [])
     if dtype is not None and merged is None:
         raise UserError("--dtype is for --merged DIR; a LoRA folder has the adapter's own")
+    (run_id,) = run_ids_named([run], store.table)
     if merged is not None:
         exported = export_merged(run_id, merged, store, dtype and dtype.value, paths, trust_remote_code)
         for notice in export_notices(exported):

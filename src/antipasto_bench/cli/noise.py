@@ -13,7 +13,7 @@ from .output import echo, noise_json, noise_text, print_json
 
 
 def noise(
-    run_id: options.RunId,
+    run: options.RunName,
     places: options.Places = None,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Questions at once, of two passes.")] = "8,48",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions [as many as were scored].")] = None,
@@ -28,9 +28,11 @@ def noise(
     from ..run.local_files import read_places
     from ..run.noise import measure_noise
     from ..run.progress import Progress
+    from ..store.run_names import run_ids_named
 
-    sizes = _two_sizes(batch_sizes)
-    store, paths = Store.of(results, outputs, reads=True), read_places(places or [])
+    sizes, paths = _two_sizes(batch_sizes), read_places(places or [])
+    store = Store.of(results, outputs, reads=True)
+    (run_id,) = run_ids_named([run], store.table)
     measured = measure_noise(run_id, store, sizes, limit, Progress(), paths)
     echo(noise_text(measured), err=as_json)
     if as_json:

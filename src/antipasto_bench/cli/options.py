@@ -12,7 +12,9 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="`key=value` settings, such as rotate_basis=V rank=64 lr=5e-3 seed=0."),
 ]
-RunId = Annotated[str, typer.Argument(help="As `list` prints it.")]
+RUN_ID = "RUN_ID"  # how help names a run
+RUN_HELP = "A run id as `list` prints it, the beginning of one alone, or its last 8 digits."
+RunName = Annotated[str, typer.Argument(metavar=RUN_ID, help=RUN_HELP)]
 Places = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=PATH", help="Where files lie that were moved: model=PATH, data.train=PATH, ..."),

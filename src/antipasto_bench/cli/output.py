@@ -138,17 +138,42 @@ def row_json(record: RunRecord) -> Json:
     return {name: json.loads(value) if name in NESTED and value is not None else value for name, value in row.items()}
 
 
-def print_records(records: Sequence[RunRecord], as_json: bool) -> None:
-    """A line for each record: its id, its status, and its accuracy or why it failed."""
-    width = max((len(record.run_id) for record in records), default=0)
-    for record in records:
-        if as_json:
+LISTED = ("variant", "rank", "lr", "seed", "status")  # columns of `list`, before the scores
+
+
+def print_records(records: Sequence[RunRecord], as_json: bool, columns: Sequence[str] = ()) -> None:
+    """A line for each record below a header: what it is, its score or why it failed, and its id.
+
+    Args:
+        columns: further ones, by the names of `store/listing.py`.
+    """
+    from ..core.text_table import terminal_width, text_table
+    from ..store.listing import value_of
+
+    if as_json:
+        for record in records:
             print_json(row_json(record))
-        else:
-            failed = record.status == "failed"
-            why = " ".join((record.error or "").split())
-            score = why if failed else percent(record.test_accuracy, record.test_stderr)
-            echo(f"{record.run_id:{width}}  {record.status:6}  {score}")
+        return
+    shown = [*LISTED, *(name for name in columns if name not in (*LISTED, "run_id", "test_accuracy"))]
+    rows = [[_cell(value_of(record, name)) for name in shown] for record in records]
+    header = [*shown, "test %", "run_id"]
+    for row, record in zip(rows, records, strict=True):
+        score = "" if record.status == "failed" else percent(record.test_accuracy, record.test_stderr)
+        row += [score.removesuffix(" %"), record.run_id]
+    if any(record.error for record in records):
+        header.append("error")
+        rows = [[*row, record.error or ""] for row, record in zip(rows, records, strict=True)]
+    text = {"variant", "status", "run_id", "error"}
+    echo(text_table(header, rows, left=text, shrinking={"error": 0, "run_id": 8}, width=terminal_width()))
+
+
+def _cell(value: object) -> str:
+    """A recorded value in few characters; empty where there is none."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(str, value)) + "]"
+    return "" if value is None else str(value)
 
 
 def print_record(record: RunRecord, as_json: bool) -> None:
@@ -276,7 +301,7 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
     c = compared.comparison
     arms = [compared.a, compared.b]
     mixed, batches = mixed_conditions(arms), batches_note(arms)
-    notes = [note for note in (compared.copies, *contamination(arms), mixed, batches) if note]
+    notes = [note for note in (*compared.chosen, compared.copies, *contamination(arms), mixed, batches) if note]
     lines = [
         _arm_line("A", compared.a, compared.summaries[0]),
         _arm_line("B", compared.b, compared.summaries[1]),
@@ -306,4 +331,4 @@ def _arm_line(name: str, arm: Arm, s: Summary) -> str:
     rate = f" lr={arm.lr:g}" if arm.lr else ""
     interval = f"95 %: {100 * s.low:.1f} to {100 * s.high:.1f}"
     seeds = f"{s.seeds} seed{'s' if s.seeds > 1 else ''}"
-    return f"{name}      {arm.label}{rate}: {100 * s.mean:.1f} % ({interval}), {seeds}"
+    return f"{name}      {arm.name}{rate}: {100 * s.mean:.1f} % ({interval}), {seeds}"

@@ -53,11 +53,15 @@ def report(
     reference: Annotated[
         list[Path] | None, typer.Option(metavar="CSV", help="Published rows to show below, marked as such.")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Print the whole tables in a terminal, too.")] = False,
     results: options.Results = None,
 ) -> None:
     """Render the results: tables into the README, drawings beside them, and results/report.html for a browser.
 
-    The tables are printed, too. What has not changed is not written.
+    A terminal shows a short table; a file or a pipe, or `--full`, the whole of them as Markdown. What has not changed
+    is not written.
+
+    Example: `antipasto-bench report`, or `antipasto-bench report --full`
     """
     from ..core.paths import find_project
 
@@ -65,21 +69,28 @@ def report(
     project = find_project()
     own = project is not None and store.results == (project / "results").resolve()
     home = project if project is not None and own else store.results
-    _write_report(store, readme or home / "README.md", reference or [])
+    _write_report(store, readme or home / "README.md", reference or [], full=full)
 
 
-def _write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -> None:
+def _write_report(store: Store, readme: Path, references: Sequence[Path] = (), *, full: bool = False) -> None:
+    from ..analysis.compared_sections import compared_sections, failures
+    from ..core.text_table import terminal_width
     from ..report.html import HTML
+    from ..report.overview import overview
     from ..report.write import write_report
 
-    text, changed = write_report(store, readme, references)
-    echo(text)
+    sections, width = compared_sections(store), terminal_width()
+    text, changed = write_report(store, readme, references, sections)
+    short = width is not None and not full
+    echo(f"{overview(sections, failures(store), width)}\n" if short else text)
     for path in (readme, store.results / HTML):
         print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
+    if short:
+        print_notice(f"every column, interval and learning rate: {readme}, or report --full; drawings and runs: {HTML}")
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A run id, or a quoted arm: 'lora lr=1e-2'.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A run as `list` names it, or a quoted arm: 'lora lr=1e-2'.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     show: Annotated[int, typer.Option(min=0, help="Show this many questions that flipped each way.")] = 0,
     as_json: options.AsJson = False,
@@ -87,6 +98,8 @@ def compare(
     outputs: options.Outputs = None,
 ) -> None:
     """Compare two arms or runs on the same questions: difference, interval, p, and what flipped.
+
+    Where words fit several arms, that of the preset's defaults is taken, and a line says which and how to name another.
 
     Example: `antipasto-bench compare lora "antipasto rotate_basis=V" --show 5`
     """
@@ -99,6 +112,8 @@ def compare(
         for side, questions in (("only_a", compared.only_a), ("only_b", compared.only_b))
     }
     if as_json:
+        for line in compared.chosen:
+            print_notice(line)
         print_json(comparison_json(compared, shown))
     else:
         echo(comparison_text(compared, shown))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..analysis.compared_sections import compared_sections, failures
+from ..analysis.compared_sections import ComparedSection, compared_sections, failures
 from ..core.files import write_bytes
 from ..store.folders import Store
 from .figures import drawings
@@ -18,8 +18,13 @@ from .svg import is_drawing
 FIGURES = "figures"
 
 
-def write_report(store: Store, readme: Path, references: Sequence[Path] = ()) -> tuple[str, list[Path]]:
+def write_report(
+    store: Store, readme: Path, references: Sequence[Path] = (), sections: Sequence[ComparedSection] | None = None
+) -> tuple[str, list[Path]]:
     """Render results into the readme, results/figures and results/report.html; each is written only where it changed.
+
+    Args:
+        sections: those of the store, where they were computed already.
 
     Returns:
         the tables as Markdown, and the files that changed.
@@ -28,7 +33,7 @@ def write_report(store: Store, readme: Path, references: Sequence[Path] = ()) ->
         UserError: no run has been recorded, one cannot be backed, a reference cannot be read, or the readme has no
             place for the tables. Nothing is written then.
     """
-    sections, failed = compared_sections(store), failures(store)
+    sections, failed = compared_sections(store) if sections is None else sections, failures(store)
     folder = store.results / FIGURES
     text = markdown(sections, failed, references, os.path.relpath(folder, readme.resolve().parent))
     files = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Mapping
@@ -12,10 +13,12 @@ from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
 from ..core.json_types import Json
-from .compose import compose, variant_names
+from ..core.paths import EMBEDDED, benchmark_dir, locate
+from .compose import DEFAULT_PRESET, compose, variant_names
 from .config import BASE, RunConfig
+from .presets import load_preset
 
-SHOWN_PRESET = "qwen3.5-0.8b"  # whose settings are shown
+SHAPE = (1024, 3584)  # of Qwen3.5-0.8B's down_proj, for a preset whose model's shapes are not here
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class Entry:
     def to_json(self) -> Json:
         counts = {shape: asdict(c) if isinstance(c, ShapeCounts) else c for shape, c in self.counts.items()}
         return asdict(self.about) | {"settings": dict(self.settings), "counts": counts}
+
+    def line(self) -> list[str]:
+        """Cells of one line, in the order of `header`."""
+        rank, lr = (str(self.settings.get(name, "")) for name in ("rank", "lr"))
+        counts = [f"{c.trained_parameters:,}" if isinstance(c, ShapeCounts) else "-" for c in self.counts.values()]
+        return [self.about.variant, rank, *counts, lr, self.about.summary]
+
+    def header(self) -> list[str]:
+        """Names of the cells of `line`."""
+        return ["variant", "rank", *(f"params {shape}" for shape in self.counts), "lr", "what it is"]
 
     def card(self) -> str:
         """A few lines for people."""
@@ -75,12 +88,29 @@ def parse_shape(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def shape_of(preset: str | None) -> tuple[int, int]:
+    """(d_out, d_in) of down_proj in a preset's model; `SHAPE` where that model's config is not here.
+
+    Raises:
+        UserError: an unknown preset.
+    """
+    model = str(load_preset(preset or DEFAULT_PRESET).get("model", ""))
+    folder = EMBEDDED.get(model) or locate(model)
+    shipped = benchmark_dir() / "architectures" / f"{model.replace('/', '--')}.json"
+    path = shipped if folder is None else folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return int(values["hidden_size"]), int(values["intermediate_size"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # absent, or no description of such a model
+        return SHAPE
+
+
 def entries(names: list[str] | None, shapes: list[tuple[int, int]], preset: str | None) -> list[Entry]:
     """The catalogue, or some of it.
 
     Args:
         shapes: (d_out, d_in) of the targets to count on.
-        preset: whose settings are shown.
+        preset: whose settings are shown; `DEFAULT_PRESET` where None.
 
     Raises:
         UserError: an unknown variant or preset.
@@ -93,7 +123,7 @@ def entries(names: list[str] | None, shapes: list[tuple[int, int]], preset: str 
 
 
 def _entry(name: str, shapes: list[tuple[int, int]], preset: str | None) -> Entry:
-    run = compose(name, {}, preset or SHOWN_PRESET)
+    run = compose(name, {}, preset or DEFAULT_PRESET)
     counts = {f"{d_out}x{d_in}": _counts(run, d_out, d_in) for d_out, d_in in shapes}
     return Entry(antipasto.describe(name), _settings(run), counts)
 

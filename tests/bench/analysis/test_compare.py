@@ -7,11 +7,16 @@ import pytest
 from command import bench
 from recorded import record
 
-from antipasto_bench.analysis.compare import answers, compare_two, select
+from antipasto_bench.analysis.compare import answers, compare_two
+from antipasto_bench.analysis.named_arms import arm_named
 from antipasto_bench.cli.output import comparison_json, comparison_text
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
+
+
+def select(text, store):
+    return arm_named(text, store).arm
 
 
 @pytest.fixture
@@ -49,10 +54,57 @@ def test_an_arm_is_named_by_its_settings_and_a_run_by_its_id(store):
 def test_an_error_about_several_arms_names_the_settings_that_tell_them_apart(store):
     append(store.table, record(store, "hra", [0], **{"eval.limit": 8}))
     append(store.table, record(store, "hra", [0], **{"eval.limit": 4}))
-    with pytest.raises(UserError, match=r"names 2 arms \(hra, hra\); add a setting: eval\.limit=(8\|4|4\|8)$"):
+    with pytest.raises(
+        UserError, match=r"names 2 arms \(hra r=16, hra r=16\); add a setting: eval\.limit=(8\|4|4\|8)$"
+    ):
         select("hra", store)
-    with pytest.raises(UserError, match=r"add a setting: rotate_basis=(V\|U|U\|V)$"):
-        select("antipasto", store)
+    for variant in ("U", "both"):
+        append(store.table, record(store, "antipasto", [0], rotate_basis=variant, rank=32))
+    with pytest.raises(UserError, match=r"add a setting: rotate_basis=(U\|both|both\|U)$"):
+        select("antipasto rank=32", store)
+
+
+def test_of_several_arms_that_of_the_presets_defaults_is_taken_and_said(store):
+    """Settings that no run id depends on, and the rate that validation chose, are no reason to ask for more words."""
+    append(store.table, record(store, "lora", [0], rank=4, **{"eval.general_limit": 8}))
+    append(store.table, record(store, "antipasto", [0], rank=32, lr=7e-3))
+    lora, antipasto = arm_named("lora", store), arm_named("antipasto", store)
+    assert (lora.arm.name, len(lora.arm.records)) == ("lora r=16", 3)
+    assert lora.chosen == (
+        "'lora' fits 2 arms; taken: lora r=16, with the defaults of preset nano. For another add rank=4"
+    )
+    assert antipasto.arm.name == "antipasto rotate_basis=V r=64"
+    assert antipasto.chosen.endswith("For another add rank=32, rotate_basis=U")
+    assert arm_named("lora rank=4", store).chosen is None
+    compared = compare_two("lora", "antipasto rotate_basis=U", store)
+    assert compared.chosen == (lora.chosen,)
+    text = comparison_text(compared, {"only_a": [], "only_b": []})
+    assert lora.chosen in text.splitlines()
+    assert text.startswith("A      lora r=16 lr=0.01: ")
+
+
+def test_of_the_arms_of_two_presets_that_of_the_default_preset_is_taken(store):
+    other = record(store, "lora", [0], seed=0, steps=7)
+    other.config = other.config.model_copy(update={"preset": "smollm2-135m", "steps": 1000})
+    append(store.table, other)
+    assert arm_named("lora", store).arm.first.config.preset == "nano"
+
+
+def test_a_preset_that_is_gone_has_no_defaults(store):
+    for rank in (4, 8):
+        gone = record(store, "hra", [0], rank=rank)
+        gone.config = gone.config.model_copy(update={"preset": "mine"})
+        append(store.table, gone)
+    with pytest.raises(UserError, match=r"names 2 arms .*add a setting: rank="):
+        select("hra", store)
+
+
+def test_a_run_is_named_by_the_beginning_of_its_id_or_its_last_digits(store):
+    lora = select("lora lr=1e-3", store).first
+    assert select(lora.run_id[-8:], store).records == [lora]
+    assert select("nano__lora__r16__lr0.001", store).records == [lora]
+    with pytest.raises(UserError, match=r"'nano__lora' names 4 runs: nano__lora"):
+        select("nano__lora", store)
 
 
 def test_rows_of_different_scoring_rules_are_not_compared(store):
@@ -87,7 +139,8 @@ def test_the_list_of_an_adapters_targets_is_named_in_any_order_and_one_of_a_sing
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("antipasto", "names 2 arms .*add a setting"),
+        ("loar", "no run 'loar' in "),
+        ("../../lora", "no run '../../lora' in "),
         ("hra", "no finished run is 'hra'"),
         ("lora lr=5", "no finished run"),
         ("lora antipasto", "write a run id, or one variant"),

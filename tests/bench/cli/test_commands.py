@@ -36,7 +36,7 @@ def test_the_version_is_that_of_the_installed_packages(tmp_path):
 
 
 def test_the_catalogue_shows_every_variant_with_its_equation(tmp_path):
-    shown = bench("variants", cwd=tmp_path).stdout
+    shown = bench("variants", "--details", cwd=tmp_path).stdout
     assert "y' = y + (alpha / r) x A^T B^T" in shown
     assert "core(h) = R_U^T ((S + delta) * (R_V h))" in shown
     rows = [json.loads(line) for line in bench("variants", "--json", cwd=tmp_path).stdout.splitlines()]
@@ -53,6 +53,7 @@ def test_presets_are_listed_with_what_they_stand_for(tmp_path):
 
 def test_the_catalogue_counts_on_any_shape_and_says_where_a_variant_does_not_fit(tmp_path):
     words = ["variants", "lora", "antipasto_rot", "--shape", "1024x3584", "--shape", "64x128", "--json"]
+    words += ["--preset", "qwen3.5-0.8b"]
     lora, antipasto = map(json.loads, bench(*words, cwd=tmp_path).stdout.splitlines())
     assert lora["counts"]["64x128"] == {"trained_parameters": 32 * 192, "added_macs": 32 * 192}
     assert antipasto["variant"] == "antipasto"
@@ -81,3 +82,26 @@ def test_the_cache_is_shown_cleared_and_bounded(tmp_path):
     assert "nothing is kept" in bench("cache", cwd=tmp_path, ANTIPASTO_CACHE="off").stdout
     said = bench("cache", cwd=tmp_path, expect=2, ANTIPASTO_CACHE_GB="lots").stderr
     assert said == "error: ANTIPASTO_CACHE_GB='lots': expected a number of gigabytes, such as 8\n"
+
+
+def test_the_variants_are_a_line_each_with_the_defaults_of_the_preset_in_force(tmp_path):
+    """Counted on the down_proj of the preset's own model; what does not fit has a dash."""
+    lines = bench("variants", cwd=tmp_path).stdout.splitlines()
+    assert lines[0].split()[:5] == ["variant", "rank", "params", "128x384", "lr"]
+    rows = {line.split()[0]: line.split() for line in lines[1 : len(CONFIGS) + 1]}
+    assert rows.keys() == set(CONFIGS)
+    assert rows["lora"][:5] == ["lora", "16", "8,192", "0.01", "a"]
+    assert len({line.index("a trained") for line in lines if line.startswith(("lora ", "ia3 "))}) == 1, "aligned"
+    assert lines[-1].startswith("Defaults of preset nano.")
+    lines = bench("variants", "-p", "qwen3.5-0.8b", "--shape", "64x64", "--shape", "1024x3584", cwd=tmp_path).stdout
+    (lora,) = [line.split() for line in lines.splitlines() if line.startswith("lora ")]
+    assert lora[:5] == ["lora", "32", "4,096", "147,456", "0.0001"]
+    (antipasto,) = [line.split() for line in lines.splitlines() if line.startswith("antipasto ")]
+    assert antipasto[:3] == ["antipasto", "256", "-"]
+    assert "y' = y + (alpha / r) x A^T B^T" in bench("variants", "lora", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("words", [["-h"], ["sweep", "-h"], ["results", "verify", "-h"], ["-V"]])
+def test_short_options_say_what_the_long_ones_say(tmp_path, words):
+    long = [{"-h": "--help", "-V": "--version"}.get(word, word) for word in words]
+    assert bench(*words, cwd=tmp_path).stdout == bench(*long, cwd=tmp_path).stdout != ""

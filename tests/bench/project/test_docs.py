@@ -44,7 +44,7 @@ def test_the_worked_example_is_in_the_catalogue_and_the_sweeps(with_bounded):
     entry = json.loads(run(with_bounded, "antipasto_bench", "variants", "bounded", "--json"))
     assert entry["equation"].startswith("core(h) = S * (1 + bound tanh(g)) * h")
     assert entry["identity"] == "exact, since g = 0"
-    assert entry["counts"]["1024x3584"]["trained_parameters"] == 256
+    assert entry["counts"]["128x384"]["trained_parameters"] == 64
     words = ["sweep", "bounded,antipasto_gain", "lr=5e-2,1e-1", "seed=0,1,2", "--dry-run"]
     assert "12 runs: 12 owed" in run(with_bounded, "antipasto_bench", *words)
 

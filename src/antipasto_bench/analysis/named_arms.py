@@ -1,0 +1,143 @@
+"""The arm that a user's words mean: a run by its name, or the seeds of one setting, as in `lora lr=1e-2`.
+
+Where words fit several arms, the one is taken whose settings are the defaults of its preset, and a line says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+import antipasto
+from antipasto.config import ALIASES
+
+from ..core.errors import UserError
+from ..core.places import recorded_name
+from ..spec.compose import DEFAULT_PRESET, compose
+from ..spec.config import ADAPTER_WORDS, BASE, DataConfig, EvalConfig, RunConfig
+from ..spec.grammar import parse_words
+from ..spec.identity import counts_of
+from ..spec.references import PLACES
+from ..store.folders import Store
+from ..store.record import RunRecord
+from ..store.run_names import run_named
+from ..store.settings import has_settings, settings_of
+from .arms import Arm, arm_of, compact
+from .copies import distinct
+from .sections import finished, sections
+
+WORDS = {name: word for word, name in ADAPTER_WORDS.items()}  # what users type for an adapter's own fields
+
+
+class NamedArm(NamedTuple):
+    arm: Arm
+    chosen: str | None  # a line that says why it was taken, where the words fit others too
+
+
+def arm_named(text: str, store: Store) -> NamedArm:
+    """The arm or run that a text names.
+
+    Args:
+        text: a run's name (`store/run_names.py`), or a variant with settings, one value each.
+
+    Raises:
+        UserError: there is none, or there are several and no rule to choose one.
+    """
+    records = finished(store)
+    by_id = [record for record in records if record.run_id == text]
+    if by_id:
+        return NamedArm(arm_of(by_id, records, store), None)
+    variants, axes = parse_words(text.split())
+    names = {BASE, *antipasto.CONFIGS, *ALIASES, *(record.variant for record in records)}
+    if len(variants) == 1 and not axes and variants[0] not in names:
+        return NamedArm(arm_of([run_named(text.strip(), records, store.table)], records, store), None)
+    records, _ = distinct(records)
+    if len(variants) != 1 or any(len(values) != 1 for values in axes.values()):
+        raise UserError(f"cannot read {text!r}; write a run id, or one variant with settings, such as 'lora lr=1e-2'")
+    wanted = {ADAPTER_WORDS.get(key, key): _as_recorded(key, values[0]) for key, values in axes.items()}
+    variant = ALIASES.get(variants[0], variants[0])
+    matching = [record for record in records if record.variant == variant and has_settings(record, wanted)]
+    if "lr" not in wanted:  # the one that the report shows
+        shown = {record.run_id for section in sections(store) for arm in section.arms for record in arm.records}
+        matching = [record for record in matching if record.run_id in shown]
+    by_arm: dict[str, list[RunRecord]] = {}
+    for record in matching:
+        by_arm.setdefault(record.arm, []).append(record)
+    if not by_arm:
+        raise UserError(f"no finished run is {text!r}; `antipasto-bench list` shows them all")
+    arms = [arm_of(members, matching, store) for members in by_arm.values()]
+    return NamedArm(arms[0], None) if len(arms) == 1 else _of_several(text, arms)
+
+
+def _as_recorded(key: str, value: Any) -> Any:
+    """The value of a setting that can name a file, by the name that a record has; any other as it is."""
+    return recorded_name(value) if key in PLACES and isinstance(value, str) else value
+
+
+def _of_several(text: str, arms: Sequence[Arm]) -> NamedArm:
+    """The arm with its preset's defaults wherever the arms differ; that of `DEFAULT_PRESET` before others.
+
+    Raises:
+        UserError: none is, or several are.
+    """
+    apart = _differences(arms)
+    by_default = [arm for arm in arms if _is_by_default(arm.first, [key for key in apart if key != "lr"])]
+    if len(by_default) > 1:  # rates that validation did not choose from
+        by_default = [arm for arm in by_default if _is_by_default(arm.first, list(apart))]
+    of_default_preset = [arm for arm in by_default if arm.first.config.preset == DEFAULT_PRESET]
+    candidates = of_default_preset or by_default
+    if len(candidates) != 1:
+        named = ", ".join(arm.name for arm in arms)
+        raise UserError(f"{text!r} names {len(arms)} arms ({named}); add a setting: {_typed(apart, arms)}")
+    (arm,) = candidates
+    own = settings_of(arm.first)
+    others = {key: [value for value in values if value != compact(own.get(key))] for key, values in apart.items()}
+    return NamedArm(
+        arm,
+        f"{text!r} fits {len(arms)} arms; taken: {arm.name}, with the defaults of preset {arm.first.config.preset}. "
+        f"For another add {_typed(others, arms)}",
+    )
+
+
+def _differences(arms: Sequence[Arm]) -> dict[str, list[str]]:
+    """The settings in which arms differ, each with its values; the learning rate only where no other tells them apart.
+
+    Settings that no run id depends on are none of them.
+    """
+    settings = [settings_of(arm.first) for arm in arms]
+    different = {}
+    for key in dict.fromkeys(key for own in settings for key in own):
+        values = list(dict.fromkeys(compact(own.get(key)) for own in settings))
+        if len(values) > 1 and key not in ("adapter", "protocol", "seed") and not _is_beside_identity(key):
+            different[key] = values
+    others = [key for key in different if key != "lr"]
+    if len({tuple(compact(own.get(key)) for key in others) for own in settings}) == len(arms):
+        different.pop("lr", None)
+    return different
+
+
+def _is_beside_identity(key: str) -> bool:
+    """Whether a setting, named as users type it, is no part of a run's id."""
+    sections: dict[str, type[BaseModel]] = {"data": DataConfig, "eval": EvalConfig}
+    section, dot, name = key.partition(".")
+    field = sections[section].model_fields.get(name) if dot else RunConfig.model_fields.get(key)
+    return field is not None and not counts_of(field).identity
+
+
+def _is_by_default(record: RunRecord, settings: Sequence[str]) -> bool:
+    """Whether a run has the values of some settings that its preset has today."""
+    try:
+        default = compose(record.variant, {}, record.config.preset)
+    except UserError:  # a preset that is not here any more
+        return False
+    values, own = settings_of(RunRecord.of(default, default.run_id)), settings_of(record)
+    return bool(settings) and all(compact(own.get(key)) == compact(values.get(key)) for key in settings)
+
+
+def _typed(settings: Mapping[str, Sequence[str]], arms: Sequence[Arm]) -> str:
+    """Settings with their values, as a user types them."""
+    protocols = "|".join(dict.fromkeys(arm.first.protocol for arm in arms))
+    words = [f"{WORDS.get(key, key)}={'|'.join(values)}" for key, values in settings.items()]
+    return ", ".join(words) or f"protocol={protocols}"

@@ -1,0 +1,32 @@
+"""The results in a terminal: a row an arm with its accuracy, its difference to the reference and its price."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..analysis.compared_sections import ComparedSection, FailedRun
+from ..core.text_table import printable, text_table
+from .columns import COLUMNS, REFERENCE
+
+SHOWN = ("variant", "rank", "test %", f"vs {REFERENCE}", "params", "train s")  # names of columns of the whole tables
+
+
+def overview(sections: Sequence[ComparedSection], failed: Sequence[FailedRun], width: int | None) -> str:
+    """A short table for each section, those columns left out that are empty; and how many runs failed.
+
+    Args:
+        width: characters in a line of the terminal; None cuts nothing.
+    """
+    parts = [f"{printable(section.title)}\n\n{_table(section, width)}" for section in sections]
+    if failed:
+        parts.append(f"{len(failed)} run{'s' if len(failed) > 1 else ''} failed: antipasto-bench list status=failed")
+    return "\n\n".join(parts)
+
+
+def _table(section: ComparedSection, width: int | None) -> str:
+    shown = [next(column for column in COLUMNS if column.name == name) for name in SHOWN]
+    cells = [[column.cell(row).text for column in shown] for row in section.arms]
+    filled = [i for i in range(len(shown)) if any(line[i] for line in cells)]
+    header = [shown[i].name for i in filled]
+    lines = [[line[i] for i in filled] for line in cells]
+    return text_table(header, lines, left={"variant"}, shrinking={"variant": 0}, width=width)
