@@ -11,7 +11,7 @@ from ..core.errors import UserError
 from ..core.files import write_bytes, write_json
 from .excerpts import write_excerpts
 from .folders import Store
-from .record import NewerSchema, RunRecord, read_record
+from .record import NewerSchema, RunRecord, read_record, record_json
 from .run_folder import RunFolder
 from .table import put
 
@@ -31,7 +31,7 @@ def record_in(folder: RunFolder) -> RunRecord:
 
 def write_record(folder: RunFolder, record: RunRecord) -> None:
     """Write a record into a run's folder."""
-    write_json(folder.record, record.to_json())
+    write_json(folder.record, record_json(record))
 
 
 def is_unstored(folder: RunFolder) -> bool:
