@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import UserError
+from ..core.errors import UserError, first_line
 from ..core.json_types import Json
 from ..spec.config import ADAPTER_WORDS
 from ..spec.grammar import parse_words
+from ..store.evidence import backed
+from ..store.excerpts import json_lines
+from ..store.file_digests import SAMPLES
 from ..store.folders import Store
 from ..store.record import RunRecord
 from .arms import Arm, arm_of, compact
@@ -102,7 +104,7 @@ def select(text: str, store: Store) -> Arm:
     records = finished(store)
     by_id = [record for record in records if record.run_id == text]
     if by_id:
-        return arm_of(by_id, records, store)
+        return arm_of(_backed(by_id, text, store), records, store)
     variants, axes = parse_words(text.split())
     if len(variants) != 1 or any(len(values) != 1 for values in axes.values()):
         raise UserError(f"cannot read {text!r}; write a run id, or one variant with settings, such as 'lora lr=1e-2'")
@@ -112,7 +114,7 @@ def select(text: str, store: Store) -> Arm:
         shown = {record.run_id for section in sections(store) for arm in section.arms for record in arm.records}
         matching = [record for record in matching if record.run_id in shown]
     by_arm: dict[str, list[RunRecord]] = {}
-    for record in matching:
+    for record in _backed(matching, text, store) if matching else []:
         by_arm.setdefault(record.arm, []).append(record)
     if not by_arm:
         raise UserError(f"no finished run is {text!r}; `antipasto-bench list` shows them all")
@@ -122,6 +124,18 @@ def select(text: str, store: Store) -> Arm:
             f"{text!r} names {len(arms)} arms ({', '.join(arm.label for arm in arms)}); add a setting: {_apart(arms)}"
         )
     return arms[0]
+
+
+def _backed(records: list[RunRecord], text: str, store: Store) -> list[RunRecord]:
+    """Those whose questions are whole.
+
+    Raises:
+        UserError: none is.
+    """
+    whole = backed(records, store)
+    if not whole:
+        raise UserError(f"the questions of {text!r} are damaged; restore them, or run it again")
+    return whole
 
 
 def _apart(arms: list[Arm]) -> str:
@@ -159,7 +173,7 @@ def answers(comparison: ArmComparison, sha1s: list[str], store: Store) -> list[T
     Raises:
         UserError: those samples are not on this machine.
     """
-    a, b = (_samples(arm.first.run_id, store) for arm in (comparison.a, comparison.b))
+    a, b = (_samples(arm.first, store) for arm in (comparison.a, comparison.b))
     return [
         {
             "prompt": a[sha1]["prompt"],
@@ -171,13 +185,16 @@ def answers(comparison: ArmComparison, sha1s: list[str], store: Store) -> list[T
     ]
 
 
-def _samples(run_id: str, store: Store) -> dict[str, Json]:
+def _samples(record: RunRecord, store: Store) -> dict[str, Json]:
     """The samples of the test questions, by the questions' sha1."""
-    path = store.run_folder(run_id).samples
+    path = store.run_folder(record.run_id).samples
     if not path.exists():
         raise UserError(f"{path} is not on this machine: answers can be shown only where the run was made")
-    with open(path, encoding="utf-8") as file:
-        return {sample["sha1"]: sample for sample in map(json.loads, file) if sample["split"] == "test"}
+    try:
+        samples = json_lines(path, record.file_sha256.get(SAMPLES))
+        return {sample["sha1"]: sample for sample in samples if sample["split"] == "test"}
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({first_line(error)}): its answers cannot be shown") from error
 
 
 def _same(value: Any, wanted: Any, *, ordered: bool) -> bool:

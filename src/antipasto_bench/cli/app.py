@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ..core.errors import UserError, disk_is_full
+from ..core.errors import Damaged, UserError, disk_is_full
 from ..core.quiet import silence_libraries
 from ..core.signals import Interrupted
 from .catalogue import presets, variants
@@ -92,16 +92,34 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
+READERS = ("status", "report", "list", "show", "compare", "measure")  # they fail where evidence was left out
+
+
 def main() -> None:
     """Run the command line.
 
     A user's mistake is one line on stderr and exit code 2, never a traceback; SIGINT and SIGTERM end a run in one line,
-    with the exit code that shells expect.
+    with the exit code that shells expect. Evidence that could not be read is a line each, and exit code 1.
     """
     silence_libraries()
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    damaged = set[str]()  # what was said of it: several readers of a file say the same
+
+    def print_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        text = " ".join(str(message).split())
+        if not issubclass(category, Damaged) or text not in damaged:
+            print(f"warning: {text}", file=sys.stderr)
+        if issubclass(category, Damaged):
+            damaged.add(text)
+
+    warnings.showwarning = print_warning
+    warnings.simplefilter("always", Damaged)
     try:
         app()
+    except SystemExit as end:
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        if damaged and command in READERS and end.code in (0, None):
+            sys.exit(1)
+        raise
     except Interrupted as error:
         where = f" {error.where}" if error.where else ""
         print(f"interrupted{where}; the same command goes on from what is kept of it", file=sys.stderr)

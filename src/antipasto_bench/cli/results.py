@@ -12,10 +12,10 @@ from .output import print_record, print_records
 
 def list_runs(as_json: options.AsJson = False, results: options.Results = None) -> None:
     """List every recorded run."""
-    from ..store.table import read_records
+    from ..store.evidence import read_results
 
     store = Store.of(results)
-    records = read_records(store.table)
+    records = read_results(store)
     if not records and not as_json:
         typer.echo(f"{store.table} holds no run yet; make one with: antipasto-bench demo")
     print_records(records, as_json)

@@ -49,7 +49,10 @@ def remeasure(run_id: str, store: Store, general: str | None = None) -> RunRecor
     if scoring.general != "none":
         with pinned_threads(run.threads):
             _measure_forgetting(run, record, store)
-    write_excerpts(folder, store, run_id)
+    try:
+        write_excerpts(folder, store, record)
+    except ValueError as error:
+        raise UserError(f"{folder.path}: {error}; restore it, or make the run again with --force") from error
     replace(record, store)
     return record
 

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from torch import nn
 
 import antipasto
@@ -27,6 +27,7 @@ import antipasto_bench
 from ..core.files import move_folder, write_bytes, write_json
 from ..core.fingerprint import sha256_of
 from ..spec.config import RunConfig
+from ..store.checked_json import parse_object, with_digest, without_digest
 from ..store.record import Size, Timing, Training
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
@@ -34,9 +35,8 @@ from .checkpoints import Checkpoints
 
 
 class TrainedAdapter(BaseModel):
-    """What was measured while an adapter was trained, as parts of the record; and the digest of the adapter's file."""
+    """What was measured while an adapter was trained, as parts of the record, with the digest of the adapter's file."""
 
-    sha256: str
     size: Size
     training: Training
     timing: Timing
@@ -75,16 +75,18 @@ class Workspace:
     def trained(self) -> TrainedAdapter | None:
         """The trained adapter that an earlier try left; None where there is none, or its file is damaged."""
         try:
-            trained = TrainedAdapter.model_validate_json(self.folder.training.read_bytes())
-            return trained if trained.sha256 == self._adapter_digest() else None
-        except (OSError, ValidationError):
+            values = without_digest(parse_object(self.folder.training.read_bytes()), required=True)
+            trained = TrainedAdapter.model_validate(values)
+            return trained if trained.size.adapter_sha256 == self._adapter_digest() else None
+        except (OSError, ValueError):
             return None
 
     def save_trained(self, model: nn.Module, size: Size, training: Training, timing: Timing) -> TrainedAdapter:
-        """Write the adapter, and what was measured while it was trained; its file's size is added to `size`."""
+        """Write the adapter, and what was measured while it was trained; `size` is given its file's size and digest."""
         size.adapter_bytes = antipasto.save(model, self.folder.adapter).stat().st_size
-        trained = TrainedAdapter(sha256=sha256_of(self.folder.adapter), size=size, training=training, timing=timing)
-        write_json(self.folder.training, trained.model_dump(exclude_unset=True))
+        size.adapter_sha256 = self._adapter_digest()
+        trained = TrainedAdapter(size=size, training=training, timing=timing)
+        write_json(self.folder.training, with_digest(trained.model_dump(exclude_unset=True)))
         shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         return trained
 

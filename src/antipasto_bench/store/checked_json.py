@@ -26,9 +26,7 @@ def parse_object(text: str | bytes) -> Json:
     if len(text) > MOST_BYTES:
         raise ValueError(f"longer than {MOST_BYTES >> 20} MiB")
     try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite_number
-        )
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""The rows that are backed by their questions. Damaged evidence is left out, each with a warning that names its file."""
+"""The rows that are backed by their questions. Damaged evidence is left out, with a warning that names its file."""
 
 from __future__ import annotations
 

@@ -9,8 +9,10 @@ from contextlib import suppress
 
 from ..core.errors import UserError
 from ..core.files import write_bytes, write_json
-from .excerpts import write_excerpts
+from .excerpts import json_lines, write_excerpts
+from .file_digests import FILES, ITEMS, SAMPLES, read_checked
 from .folders import Store
+from .items import parse_items
 from .record import NewerSchema, RunRecord, read_record, record_json
 from .run_folder import RunFolder
 from .table import put
@@ -35,20 +37,49 @@ def write_record(folder: RunFolder, record: RunRecord) -> None:
 
 
 def is_unstored(folder: RunFolder) -> bool:
-    """Whether a run was finished there and its row may not be in the table: a process died between the two."""
+    """Whether a run was finished there and its row may not be in the table: a process died between the two.
+
+    A damaged one was not: it is made again.
+    """
     try:
         record = record_in(folder)
+        check_finished(folder, record)
     except (OSError, ValueError):
         return False
-    return record.status == "ok" and folder.items.exists()
+    return record.status == "ok"
+
+
+def check_finished(folder: RunFolder, record: RunRecord) -> None:
+    """Check that a finished run's folder holds the items, the samples and the log that its record was made from.
+
+    Raises:
+        ValueError: it does not; the message names the file.
+    """
+    digests = record.file_sha256
+    try:
+        name = ITEMS
+        digest = digests.get(ITEMS)
+        parse_items(read_checked(folder.items, digest), record.items_sha256, trusted=digest is not None)
+        for name in set(FILES) - {ITEMS}:
+            if name in digests:
+                read_checked(folder.path / name, digests[name])
+        name = SAMPLES
+        json_lines(folder.samples, digests.get(SAMPLES))
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from error
 
 
 def store_result(run_id: str, store: Store) -> RunRecord:
-    """Bring a finished run from its folder in outputs/ into results/: items, excerpts and row, in this order."""
+    """Bring a finished run from its folder in outputs/ into results/: items, excerpts and row, in this order.
+
+    Raises:
+        OSError, ValueError: the folder is damaged; nothing is written then.
+    """
     folder = store.run_folder(run_id)
     record = record_in(folder)
+    check_finished(folder, record)
     write_bytes(store.items(run_id), folder.items.read_bytes())
-    write_excerpts(folder, store, run_id)
+    write_excerpts(folder, store, record)
     put(store.table, record)
     return record
 

@@ -22,7 +22,6 @@ from ..core.errors import Damaged, UserError
 from ..core.files import write_bytes
 from .record import SCHEMA, NewerSchema, RunRecord, read_record, record_json
 
-
 DAMAGED = "damaged"
 _RUN_ID = re.compile(rb'"run_id": "([^"]*)"')
 
@@ -34,7 +33,7 @@ def append(table: Path, record: RunRecord) -> None:
         OSError: it could not be written; the table is then as it was.
     """
     line = _line(record)
-    with _writing(table):
+    with writing(table):
         _append(table, line)
 
 
@@ -45,7 +44,7 @@ def put(table: Path, record: RunRecord) -> None:
         OSError: it could not be written; the table is then as it was.
     """
     line = _line(record)
-    with _writing(table):
+    with writing(table):
         lines = table.read_bytes().split(b"\n") if table.exists() else []
         earlier = {number: status for number, text in enumerate(lines) if (status := _status_of(text, record.run_id))}
         if record.status != "ok" and "ok" in earlier.values():
@@ -65,7 +64,7 @@ def put(table: Path, record: RunRecord) -> None:
 
 
 @contextmanager
-def _writing(table: Path) -> Iterator[None]:
+def writing(table: Path) -> Iterator[None]:
     """The only writer of the table, in whichever process."""
     table.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(table.with_suffix(".lock")):

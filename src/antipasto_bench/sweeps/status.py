@@ -55,11 +55,10 @@ def _planned_steps(run_id: str, store: Store) -> int | None:
     """The steps of a run under way, by its config file; None where nothing is trained or the file is not there yet."""
     try:
         settings = yaml.safe_load(store.workspace(run_id).config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
-    if not isinstance(settings, dict) or settings.get("variant") == BASE:
-        return None
-    return int(settings["steps"])
+    steps = settings.get("steps") if isinstance(settings, dict) and settings.get("variant") != BASE else None
+    return steps if isinstance(steps, int) else None
 
 
 def watch(lines: Callable[[], list[str]]) -> None:
