@@ -21,7 +21,7 @@ from .costs import cache, cost, measure, speed
 from .export import export
 from .noise import noise
 from .report import compare, demo, report
-from .results import list_runs, rebuild, show, verify
+from .results import digests, list_runs, rebuild, show, verify
 from .run import run
 from .sweep import status, sweep
 
@@ -59,6 +59,7 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 results_app.command("verify")(verify)
 results_app.command("rebuild")(rebuild)
+results_app.command("add-digests")(digests)
 app.add_typer(results_app, name="results")
 
 DISTRIBUTIONS = ("antipasto-bench", "antipasto-adapters", "torch")  # the second one is the library `antipasto`

@@ -32,11 +32,11 @@ def show(run_id: options.RunId, as_json: options.AsJson = False, results: option
     print_record(record, as_json)
 
 
-def verify(results: options.Results = None) -> None:
-    """Check that every row is whole and has its questions, and that they give what it says."""
+def verify(results: options.Results = None, outputs: options.Outputs = None) -> None:
+    """Check that every row is whole and has its questions, and that all it says is what they and its config give."""
     from ..store.integrity import verify as find_problems
 
-    store = Store.of(results)
+    store = Store.of(results, outputs)
     problems = find_problems(store)
     for problem in problems:
         typer.echo(problem)
@@ -46,10 +46,22 @@ def verify(results: options.Results = None) -> None:
 
 
 def rebuild(results: options.Results = None, outputs: options.Outputs = None) -> None:
-    """Bring finished runs of outputs/ back that results/ lack: rows, questions, excerpts. The rest stays as it is."""
-    from ..store.integrity import rebuild as bring_back
+    """Bring finished runs of outputs/ back that results/ lack or have damaged. What is whole stays as it is."""
+    from ..store.rebuild import rebuild as bring_back
 
-    run_ids = bring_back(Store.of(results, outputs))
-    for run_id in run_ids:
+    rebuilt = bring_back(Store.of(results, outputs))
+    for run_id in rebuilt.brought_back:
         typer.echo(f"brought back: {run_id}")
-    typer.echo(f"{len(run_ids)} runs brought back")
+    for line in rebuilt.lost:
+        typer.echo(f"not brought back: {' '.join(line.split())}")
+    typer.echo(f"{len(rebuilt.brought_back)} runs brought back")
+    if rebuilt.lost:
+        raise typer.Exit(1)
+
+
+def digests(results: options.Results = None) -> None:
+    """Give rows of older versions the digests that new ones have, so that a damaged bit is noticed in them, too."""
+    from ..store.add_digests import add_digests
+
+    run_ids = add_digests(Store.of(results))
+    typer.echo(f"{len(run_ids)} rows were given digests")

@@ -62,7 +62,7 @@ def _measure_forgetting(run: RunConfig, record: RunRecord, store: Store) -> None
     model, tokenizer = load_model(run)
     record.general_loss_base, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     if run.variant != BASE:
-        attach_trained(model, record.run_id, store)  # unmerged, as it was trained
+        attach_trained(model, record, store)  # unmerged, as it was trained
     record.general_loss, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     here = provenance(model.device)
     origin = record.provenance or Provenance(**here.model_dump())

@@ -69,8 +69,11 @@ def check_finished(folder: RunFolder, record: RunRecord) -> None:
         raise ValueError(f"{name} {error}") from error
 
 
-def store_result(run_id: str, store: Store) -> RunRecord:
+def store_result(run_id: str, store: Store, row: RunRecord | None = None) -> RunRecord:
     """Bring a finished run from its folder in outputs/ into results/: items, excerpts and row, in this order.
+
+    Args:
+        row: what the table is to say of it; the folder's record where None.
 
     Raises:
         OSError, ValueError: the folder is damaged; nothing is written then.
@@ -79,9 +82,10 @@ def store_result(run_id: str, store: Store) -> RunRecord:
     record = record_in(folder)
     check_finished(folder, record)
     write_bytes(store.items(run_id), folder.items.read_bytes())
-    write_excerpts(folder, store, record)
-    put(store.table, record)
-    return record
+    row = row or record
+    write_excerpts(folder, store, row)
+    put(store.table, row)
+    return row
 
 
 def record_failed(record: RunRecord, folder: RunFolder, store: Store) -> RunRecord:
