@@ -85,6 +85,8 @@ def _bring_back(folder: RunFolder, rows: dict[str, RunRecord], store: Store, reb
         row = _whole(earlier, items)
         if wrong is None:
             store_result(name, store, row)
+        else:
+            wrong = f"record.json: {wrong}"
     except (OSError, ValueError) as error:
         wrong = str(error)
     if wrong is None:
