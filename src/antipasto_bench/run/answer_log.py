@@ -67,14 +67,14 @@ class AnswerLog:
         write_bytes(path, "".join(map(log_line, whole)).encode())
 
     def _lines(self) -> list[Any]:
-        """What the lines hold; nothing where one but the last, which a kill may have cut short, is damaged."""
+        """What the lines hold; nothing where one is damaged. A last one that a kill cut short is no damage."""
         lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
         values: list[Any] = []
         for number, line in enumerate(lines, start=1):
             text, _, _ = line.rpartition(b"\t")
             if _with_digest(text) == line:
                 values.append(json.loads(text))
-            elif number < len(lines):
+            elif number < len(lines) or line.endswith(b"\n") or line.count(b"\t") > 1:
                 warnings.warn(f"{self.path.name}, line {number} is damaged: all is answered again", stacklevel=3)
                 return []
         return values

@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
@@ -90,12 +91,18 @@ class Workspace:
         shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         return trained
 
-    def logged_until(self, step: int) -> Iterator[bytes]:
-        """The lines of the training log up to a step."""
+    def logged_until(self, state: Mapping[str, Any]) -> Iterator[bytes]:
+        """The lines of the training log up to a checkpoint.
+
+        Args:
+            state: of the checkpoint: a line that says another loss or norm than it does was damaged, and is left out.
+        """
         if self.folder.log.exists():
+            numbers = list(zip(state.get("losses", ()), state.get("norms", ()), strict=True))
             for line in self.folder.log.read_bytes().splitlines(keepends=True):
-                with suppress(ValueError, KeyError, TypeError):  # a line that was cut short
-                    if json.loads(line)["step"] <= step:
+                with suppress(ValueError, KeyError, TypeError, IndexError):  # cut short, or of a step after it
+                    logged = parse_object(line)
+                    if logged["step"] > 0 and (logged["loss"], logged["grad_norm"]) == numbers[logged["step"] - 1]:
                         yield line
 
     def answers(self, split: str, merged: bool) -> AnswerLog:

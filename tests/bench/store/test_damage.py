@@ -88,11 +88,11 @@ def test_run_ids_that_lead_elsewhere_are_no_rows_and_no_words(run_id, store, cap
 
 @settings(max_examples=60, deadline=None)
 @given(
-    model=st.text(min_size=1, max_size=80),
+    model=st.text(min_size=1, max_size=80).map("no-such-organisation/{}".format),
     lr=st.floats(1e-12, 1e12),
     seed=st.integers(0, 2**32 - 1),
     steps=st.integers(1, 10**9),
-    rank=st.integers(1, 4096),
+    rank=st.integers(1, 1024).map(lambda blocks: 4 * blocks),
     basis=st.sampled_from(["V", "U", "both", "none"]),
 )
 def test_every_run_id_that_the_grammar_makes_is_one(model, lr, seed, steps, rank, basis):
