@@ -150,7 +150,7 @@ def test_an_adapter_that_is_not_the_one_that_the_run_trained_is_one_line(tmp_pat
     assert find(store.table, run.run_id).adapter_sha256 == record.adapter_sha256
     own, older = adapter.read_bytes(), record.model_copy(update={"adapter_sha256": None})
     adapter.write_bytes(own[:-1] + bytes([own[-1] ^ 1]))
-    with pytest.raises(UserError, match="is not the file that .* trained: its digest is another"):
+    with pytest.raises(UserError, match="trained: its digest is another"):
         load_adapted(record, run, store)
     for cfg, said in (
         (antipasto.IA3Config(), "it is of ia3;"),
