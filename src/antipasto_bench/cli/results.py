@@ -36,6 +36,8 @@ def verify(results: options.Results = None, outputs: options.Outputs = None) -> 
     """Check that every row is whole and has its questions, and that all it says is what they and its config give."""
     from ..store.integrity import verify as find_problems
 
+    if results is not None and outputs is None:  # those of the project are of other runs
+        outputs = results.resolve().parent / "outputs"
     store = Store.of(results, outputs)
     problems = find_problems(store)
     for problem in problems:

@@ -27,17 +27,17 @@ def add_digests(store: Store) -> list[str]:
         problems = verify(store)
         if problems:
             raise UserError(f"{problems[0]}; digests are for whole results, see `antipasto-bench results verify`")
-        lines, run_ids = [], []
+        lines: list[bytes] = []
+        run_ids: list[str] = []
         for line in store.table.read_bytes().split(b"\n"):
-            values = parse_object(line) if line.strip() else {DIGEST: None}
-            if DIGEST in values:
+            if not line.strip() or DIGEST in (values := parse_object(line)):
                 lines.append(line)
                 continue
-            run_id = values["run_id"]
+            run_id = str(values["run_id"])
             paths = {ITEMS: store.items(run_id), EXCERPTS: store.excerpts(run_id)}
             digests = {name: sha256_of(path) for name, path in paths.items() if path.exists()}
-            values |= {"file_sha256": digests | values.get("file_sha256", {})} if digests else {}
-            lines.append(json.dumps(with_digest(values), allow_nan=False).encode())
+            more = {"file_sha256": digests | values.get("file_sha256", {})} if digests else {}
+            lines.append(json.dumps(with_digest(values | more), allow_nan=False).encode())
             run_ids.append(run_id)
         if run_ids:
             write_bytes(store.table, b"\n".join(lines))

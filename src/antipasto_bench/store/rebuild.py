@@ -41,9 +41,7 @@ def rebuild(store: Store) -> Rebuilt:
         raise UserError(
             f"{store.outputs} holds no record of a run; give the folder that the runs were made in: --outputs"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Damaged)  # of lines that are brought back here, or named below
-        rows = {record.run_id: record for record in read_records(store.table)}
+    rows = {record.run_id: record for record in _readable(store)[0]}
     rebuilt = Rebuilt()
     for folder in folders:
         _bring_back(folder, rows, store, rebuilt)
@@ -51,7 +49,16 @@ def rebuild(store: Store) -> Rebuilt:
     for record in rows.values():
         if record.status == "ok" and record.run_id not in present:
             rebuilt.lost += [f"{record.run_id}: {problem}; not in outputs/" for problem in _lacking(record, store)]
+    rebuilt.lost += [f"{line}; delete the line where its run has another" for line in _readable(store)[1]]
     return rebuilt
+
+
+def _readable(store: Store) -> tuple[list[RunRecord], list[str]]:
+    """The rows that can be read, and a text for each line that cannot."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        records = read_records(store.table)
+    return records, [str(warning.message) for warning in said if issubclass(warning.category, Damaged)]
 
 
 def _bring_back(folder: RunFolder, rows: dict[str, RunRecord], store: Store, rebuilt: Rebuilt) -> None:

@@ -257,7 +257,7 @@ def test_damaged_items_and_excerpts_are_brought_back_and_the_row_stays(store):
     store_result(row.run_id, store)
     before = {path: path.read_bytes() for path in (store.table, store.items(row.run_id), store.excerpts(row.run_id))}
     for path in before:
-        path.write_bytes(path.read_bytes()[:40] + b"\n")
+        path.write_bytes(path.read_bytes()[:100] + b"\n")
         assert verify(store)
         rebuilt = rebuild(store)
         assert (rebuilt.brought_back, rebuilt.lost) == ([row.run_id], [])
@@ -310,3 +310,18 @@ def test_rows_of_older_versions_are_given_digests_once_and_only_where_all_is_who
     store.table.write_text(json.dumps(row.to_json() | {"test_n": 9}) + "\n")
     with pytest.raises(UserError, match="test_n is 9, its questions give 8"):
         add_digests(store)
+
+
+def test_a_damaged_line_of_a_run_that_outputs_do_not_have_is_named_and_stays(store):
+    rows = [whole(store, name, [0, 1]) for name in ("lora", "dora", "hra")]
+    finished_folder(store, rows[0])
+    for row in rows:
+        append(store.table, row)
+    lines = store.table.read_bytes().splitlines(keepends=True)
+    store.table.write_bytes(lines[0] + lines[1].replace(b"1234", b"1235") + lines[2])
+    store.items(rows[2].run_id).unlink()
+    lost = rebuild(store).lost
+    assert lost[0] == f"{rows[2].run_id}: items/{rows[2].run_id}.parquet is missing; not in outputs/"
+    assert lost[1].startswith("table.ndjson, line 2: not a whole row; skipped: not what was written")
+    assert len(lost) == 2
+    assert len(store.table.read_bytes().splitlines()) == 3
