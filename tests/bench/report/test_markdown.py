@@ -7,7 +7,7 @@ from recorded import PROVENANCE, failed, record
 
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
 from antipasto_bench.analysis.stats import seed_noise, summarise
-from antipasto_bench.core.errors import UserError
+from antipasto_bench.core.errors import Damaged, UserError
 from antipasto_bench.report.html import page
 from antipasto_bench.report.markdown import BEGIN, END, markdown, write_into
 from antipasto_bench.store.folders import Store
@@ -298,11 +298,19 @@ def test_what_cannot_be_backed_is_not_shown(store, tmp_path):
     run = record(store, "lora", [0])
     append(store.table, run)
     store.items(run.run_id).unlink()
-    with pytest.raises(UserError, match="is missing"):
-        render(store)
-    record(store, "lora", [0, 1])
-    with pytest.raises(UserError, match="is not what the table's row for it was made from"):
-        render(store)
+    for harm, said in (
+        (lambda: None, "is missing"),
+        (lambda: record(store, "lora", [0, 1]), "is not what its row was made"),
+    ):
+        harm()
+        with (
+            pytest.warns(Damaged, match=rf"^items/{run.run_id}.parquet: {said}.*; its row is left out"),
+            pytest.raises(UserError, match="holds no run whose questions are whole"),
+        ):
+            render(store)
+    append(store.table, record(store, "dora", [0]))
+    with pytest.warns(Damaged, match="its row is left out"):
+        assert "| dora" in render(store)
     page = tmp_path / "page.md"
     page.write_text("no place")
     with pytest.raises(UserError, match="has no place for the tables"):
