@@ -84,6 +84,8 @@ def store_result(run_id: str, store: Store, row: RunRecord | None = None) -> Run
     write_bytes(store.items(run_id), folder.items.read_bytes())
     row = row or record
     write_excerpts(folder, store, row)
+    with suppress(OSError):  # its disk may be full; the table's may not
+        write_record(folder, row)  # with the digest of the excerpts, as the row has it
     put(store.table, row)
     return row
 
