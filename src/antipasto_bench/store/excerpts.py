@@ -67,7 +67,7 @@ def write_excerpts(folder: RunFolder, store: Store, record: RunRecord) -> None:
         raise ValueError(f"log or samples are not those of a run: {first_line(error)}") from error
     path = store.excerpts(record.run_id)
     write_json(path, excerpts.model_dump(exclude_unset=True))
-    record.file_sha256 = record.file_sha256 | {EXCERPTS: sha256_of(path)}
+    record.file_sha256 = dict(sorted((record.file_sha256 | {EXCERPTS: sha256_of(path)}).items()))
 
 
 def read_excerpts(record: RunRecord, store: Store) -> Excerpts:
