@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import UserError
+from ..core.errors import UserError, first_line
 from ..core.json_types import Json
+from ..store.excerpts import json_lines
+from ..store.file_digests import SAMPLES
 from ..store.folders import Store
+from ..store.record import RunRecord
 from .arms import Arm
 from .copies import copies_note, distinct, same_run_note
 from .losses import compare_losses, loss_over_seeds, loss_table
@@ -109,7 +111,7 @@ def answers(comparison: ArmComparison, sha1s: list[str], store: Store) -> list[T
     Raises:
         UserError: those samples are not on this machine.
     """
-    a, b = (_samples(arm.first.run_id, store) for arm in (comparison.a, comparison.b))
+    a, b = (_samples(arm.first, store) for arm in (comparison.a, comparison.b))
     return [
         {
             "prompt": a[sha1]["prompt"],
@@ -121,10 +123,13 @@ def answers(comparison: ArmComparison, sha1s: list[str], store: Store) -> list[T
     ]
 
 
-def _samples(run_id: str, store: Store) -> dict[str, Json]:
+def _samples(record: RunRecord, store: Store) -> dict[str, Json]:
     """The samples of the test questions, by the questions' sha1."""
-    path = store.run_folder(run_id).samples
+    path = store.run_folder(record.run_id).samples
     if not path.exists():
         raise UserError(f"{path} is not on this machine: answers can be shown only where the run was made")
-    with open(path, encoding="utf-8") as file:
-        return {sample["sha1"]: sample for sample in map(json.loads, file) if sample["split"] == "test"}
+    try:
+        samples = json_lines(path, record.file_sha256.get(SAMPLES))
+        return {sample["sha1"]: sample for sample in samples if sample["split"] == "test"}
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({first_line(error)}): its answers cannot be shown") from error

@@ -20,6 +20,7 @@ from ..spec.config import ADAPTER_WORDS, BASE, DataConfig, EvalConfig, RunConfig
 from ..spec.grammar import parse_words
 from ..spec.identity import counts_of
 from ..spec.references import PLACES
+from ..store.evidence import backed
 from ..store.folders import Store
 from ..store.record import RunRecord
 from ..store.run_names import run_named
@@ -48,11 +49,12 @@ def arm_named(text: str, store: Store) -> NamedArm:
     records = finished(store)
     by_id = [record for record in records if record.run_id == text]
     if by_id:
-        return NamedArm(arm_of(by_id, records, store), None)
+        return NamedArm(arm_of(_backed(by_id, text, store), records, store), None)
     variants, axes = parse_words(text.split())
     names = {BASE, *antipasto.CONFIGS, *ALIASES, *(record.variant for record in records)}
     if len(variants) == 1 and not axes and variants[0] not in names:
-        return NamedArm(arm_of([run_named(text.strip(), records, store.table)], records, store), None)
+        one = [run_named(text.strip(), records, store.table)]
+        return NamedArm(arm_of(_backed(one, text, store), records, store), None)
     records, _ = distinct(records)
     if len(variants) != 1 or any(len(values) != 1 for values in axes.values()):
         raise UserError(f"cannot read {text!r}; write a run id, or one variant with settings, such as 'lora lr=1e-2'")
@@ -63,12 +65,24 @@ def arm_named(text: str, store: Store) -> NamedArm:
         shown = {record.run_id for section in sections(store) for arm in section.arms for record in arm.records}
         matching = [record for record in matching if record.run_id in shown]
     by_arm: dict[str, list[RunRecord]] = {}
-    for record in matching:
+    for record in _backed(matching, text, store) if matching else []:
         by_arm.setdefault(record.arm, []).append(record)
     if not by_arm:
         raise UserError(f"no finished run is {text!r}; `antipasto-bench list` shows them all")
     arms = [arm_of(members, matching, store) for members in by_arm.values()]
     return NamedArm(arms[0], None) if len(arms) == 1 else _of_several(text, arms)
+
+
+def _backed(records: list[RunRecord], text: str, store: Store) -> list[RunRecord]:
+    """Those whose questions are whole.
+
+    Raises:
+        UserError: none is.
+    """
+    whole = backed(records, store)
+    if not whole:
+        raise UserError(f"the questions of {text!r} are damaged; restore them, or run it again")
+    return whole
 
 
 def _as_recorded(key: str, value: Any) -> Any:

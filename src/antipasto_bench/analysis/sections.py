@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..core.errors import UserError
 from ..core.places import shown_name, shown_text
 from ..spec.selection import CalibrationOf, calibration_among, choose_rate, rate_family
+from ..store.evidence import backed, read_results
 from ..store.folders import Store
 from ..store.record import RunRecord
 from ..store.table import read_records
@@ -58,10 +59,13 @@ def sections(store: Store) -> list[Section]:
     """One for each model and protocol that runs were recorded under; the order of the table's lines does not matter.
 
     Raises:
-        UserError: no run has finished, or the questions of one are missing or not those its record was made from, or
-            two seeds of one setting were scored on different questions.
+        UserError: no run has finished, or none whose questions are whole, or two seeds of one setting were scored on
+            different questions.
     """
-    records, copies = distinct(finished(store))
+    whole = backed(finished(store), store)
+    if not whole:
+        raise UserError(f"{store.results} holds no run whose questions are whole; see `antipasto-bench results verify`")
+    records, copies = distinct(whole)
     names = model_names(records)
     lost = [record for record in read_records(store.table) if record.status == "failed"]
     lost = [record for record in lost if record.failed_by == "machine"]
@@ -115,7 +119,7 @@ def finished(store: Store) -> list[RunRecord]:
     Raises:
         UserError: there is none.
     """
-    records = read_records(store.table)
+    records = read_results(store)
     done = [record for record in records if record.status == "ok"]
     if not done:
         failed = f" ({len(records)} failed; antipasto-bench list says why)" if records else ""

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.errors import UserError
+from ..core.errors import Damaged, UserError
 from ..core.quiet import silence_libraries
 from .catalogue import presets, variants
 from .costs import cache, cost, measure, speed
@@ -22,7 +22,7 @@ from .ending import ended, print_error
 from .export import export
 from .noise import noise
 from .report import compare, demo, report
-from .results import list_runs, rebuild, show, verify
+from .results import digests, list_runs, rebuild, show, verify
 from .run import run
 from .sweep import status, sweep
 
@@ -61,6 +61,7 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 results_app.command("verify")(verify)
 results_app.command("rebuild")(rebuild)
+results_app.command("add-digests")(digests)
 app.add_typer(results_app, name="results")
 
 DISTRIBUTIONS = ("antipasto-bench", "antipasto-adapters", "torch")  # the second one is the library `antipasto`
@@ -94,17 +95,32 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
+READERS = ("status", "report", "list", "show", "compare", "measure")  # they fail where evidence was left out
+
+
 def main() -> None:
     """Run the command line, and end the process.
 
     A user's mistake is one line on stderr and exit code 2, never a traceback; SIGINT and SIGTERM end a run in one line,
-    with the exit code that shells expect.
+    with the exit code that shells expect. Evidence that could not be read is a line each, and exit code 1.
     """
     if sys.stderr is None:  # closed by whoever started this
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (open until the process ends)
     silence_libraries()
-    warnings.showwarning = lambda message, *_, **__: print_error(f"warning: {message}")
-    sys.exit(ended(run_and_flush))
+    damaged = set[str]()  # what was said of it: several readers of a file say the same
+
+    def print_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        text = " ".join(str(message).split())
+        if not issubclass(category, Damaged) or text not in damaged:
+            print_error(f"warning: {text}")
+        if issubclass(category, Damaged):
+            damaged.add(text)
+
+    warnings.showwarning = print_warning
+    warnings.simplefilter("always", Damaged)
+    code = ended(run_and_flush)
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    sys.exit(1 if damaged and command in READERS and code == 0 else code)
 
 
 def run_and_flush() -> int:

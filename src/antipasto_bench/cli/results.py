@@ -29,11 +29,11 @@ def list_runs(
 
     Example: `antipasto-bench list variant=lora lr=1e-2 seed=0 --sort -test_accuracy`
     """
+    from ..store.evidence import read_results
     from ..store.listing import select_records, sort_records
-    from ..store.table import read_records
 
     store = Store.of(results, reads=True)
-    records = read_records(store.table)
+    records = read_results(store)
     if not records and not as_json:
         echo(f"{store.table} holds no run yet; make one with: antipasto-bench demo")
         return
@@ -58,11 +58,13 @@ def show(run: options.RunName, as_json: options.AsJson = False, results: options
     print_record(run_named(run, read_records(store.table), store.table), as_json)
 
 
-def verify(results: options.Results = None) -> None:
-    """Check that every row is whole and has its questions, and that they give what it says."""
+def verify(results: options.Results = None, outputs: options.Outputs = None) -> None:
+    """Check that every row is whole and has its questions, and that all it says is what they and its config give."""
     from ..store.integrity import verify as find_problems
 
-    store = Store.of(results, reads=True)
+    if results is not None and outputs is None:  # those of the project are of other runs
+        outputs = results.resolve().parent / "outputs"
+    store = Store.of(results, outputs, reads=True)
     problems = find_problems(store)
     for problem in problems:
         echo(problem)
@@ -72,10 +74,22 @@ def verify(results: options.Results = None) -> None:
 
 
 def rebuild(results: options.Results = None, outputs: options.Outputs = None) -> None:
-    """Bring finished runs of outputs/ back that results/ lack: rows, questions, excerpts. The rest stays as it is."""
-    from ..store.integrity import rebuild as bring_back
+    """Bring finished runs of outputs/ back that results/ lack or have damaged. What is whole stays as it is."""
+    from ..store.rebuild import rebuild as bring_back
 
-    run_ids = bring_back(Store.of(results, outputs))
-    for run_id in run_ids:
+    rebuilt = bring_back(Store.of(results, outputs))
+    for run_id in rebuilt.brought_back:
         echo(f"brought back: {run_id}")
-    echo(f"{len(run_ids)} runs brought back")
+    for line in rebuilt.lost:
+        echo(f"not brought back: {' '.join(line.split())}")
+    echo(f"{len(rebuilt.brought_back)} runs brought back")
+    if rebuilt.lost:
+        raise typer.Exit(1)
+
+
+def digests(results: options.Results = None) -> None:
+    """Give rows of older versions the digests that new ones have, so that a damaged bit is noticed in them, too."""
+    from ..store.add_digests import add_digests
+
+    run_ids = add_digests(Store.of(results))
+    echo(f"{len(run_ids)} rows were given digests")

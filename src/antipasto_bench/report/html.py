@@ -101,11 +101,11 @@ def page(
     """The page as HTML.
 
     Raises:
-        UserError: the excerpts of a run or a reference file cannot be read.
+        UserError: a reference file cannot be read.
     """
     # By id, since an untuned run is in several sections.
     runs = {record.run_id: record for section in sections for record in section.section.records}
-    excerpts = {run_id: read_excerpts(run_id, store) for run_id in runs}
+    excerpts = {run_id: read_excerpts(record, store) for run_id, record in runs.items()}
     listed = listed_quantities(runs.values())
     charts: dict[str, VegaLite] = {}
     parts = [_part(section, excerpts, charts) for section in sections]

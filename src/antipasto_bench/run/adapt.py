@@ -106,8 +106,7 @@ def _train(
         return Training(), Timing()
     first, log_path = context.group.is_first, workspace.folder.log
     if first:
-        done = 0 if checkpoint is None else checkpoint.state["step"]
-        write_bytes(log_path, b"".join(workspace.logged_until(done)))
+        write_bytes(log_path, b"".join(workspace.logged_until({} if checkpoint is None else checkpoint.state)))
     with (
         open(log_path if first else os.devnull, "a", encoding="utf-8") as log,
         context.progress.training(run.steps) as show,

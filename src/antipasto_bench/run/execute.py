@@ -28,6 +28,7 @@ from ..core.places import shown_name
 from ..core.provenance import provenance
 from ..core.signals import Interrupted
 from ..spec.config import BASE, RunConfig
+from ..store.file_digests import file_digests
 from ..store.items import items_digest, items_frame, write_items
 from ..store.leases import leased
 from ..store.record import DataDigest, ModelSource, Provenance, RunRecord
@@ -225,6 +226,7 @@ def _write_answers(active: ActiveRun, scores: dict[str, SplitScores]) -> None:
     samples = "".join(json.dumps(sample) + "\n" for split in scores.values() for sample in split.samples)
     write_bytes(workspace.folder.samples, samples.encode())
     write_items(workspace.folder.items, items)
+    record.file_sha256 = file_digests(workspace.folder)
 
 
 def _without_test_questions(active: ActiveRun, splits: Splits, evaluation: Evaluation) -> tuple[Splits, dict[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,11 @@ from antipasto.peft_format import new_folder
 
 from ..core.device import pinned_threads
 from ..core.errors import UserError
+from ..core.fingerprint import sha256_of
 from ..core.json_types import Json
 from ..spec.config import BASE, RunConfig
+from ..store.excerpts import json_lines
+from ..store.file_digests import SAMPLES
 from ..store.folders import Store
 from ..store.record import RunRecord
 from ..store.table import find
@@ -82,7 +85,7 @@ def export_merged(
                 model.float()
             rounded_to = getattr(torch, dtype)
             if run.variant != BASE:
-                batches = list(text_batches(tokenizer, _texts(run_id, store), SAMPLE_TOKENS))
+                batches = list(text_batches(tokenizer, _texts(record, store), SAMPLE_TOKENS))
                 error = antipasto.merge_error(model, batches, rounded_to) if batches else None
                 antipasto.detach(antipasto.merge(model), keep_merged=True)
             if dtype != run.dtype:
@@ -97,14 +100,14 @@ def export_merged(
     return MergedExport(folder.resolve(), dtype, error, dropped_settings(model))
 
 
-def _texts(run_id: str, store: Store) -> list[str]:
-    """The run's first prompts with its own answers; empty where its samples are gone."""
+def _texts(record: RunRecord, store: Store) -> list[str]:
+    """The run's first prompts with its own answers; empty where its samples are gone or damaged."""
     try:
-        lines = store.run_folder(run_id).samples.read_text(encoding="utf-8").splitlines()
-    except OSError:
+        samples = json_lines(store.run_folder(record.run_id).samples, record.file_sha256.get(SAMPLES))
+        answered = dict.fromkeys(f"{sample['prompt']}{sample['response']}" for sample in samples)
+    except (ValueError, KeyError) as error:
+        warnings.warn(f"{record.run_id}: what merging rounds away is not measured: samples {error}", stacklevel=2)
         return []
-    samples = (json.loads(line) for line in lines)
-    answered = dict.fromkeys(f"{sample['prompt']}{sample['response']}" for sample in samples)
     return list(answered)[:SAMPLE_TEXTS]
 
 
@@ -139,30 +142,46 @@ def load_adapted(record: RunRecord, run: RunConfig, store: Store) -> tuple[Any, 
         run: its config for this machine, as `runnable_config` gives it.
 
     Raises:
-        UserError: its adapter is not in outputs/, or does not fit the model.
+        UserError: its adapter is not in outputs/, is another one, or does not fit the model.
     """
     if run.variant != BASE:
-        _adapter_of(record.run_id, store)
+        _adapter_of(record, store)
     model, tokenizer = load_model(run)
     if run.variant != BASE:
-        attach_trained(model, record.run_id, store)
+        attach_trained(model, record, store)
     return model, tokenizer
 
 
-def attach_trained(model: Any, run_id: str, store: Store) -> None:
+def attach_trained(model: Any, record: RunRecord, store: Store) -> None:
     """Attach a run's trained adapter to its base model.
 
     Raises:
-        UserError: it is not in outputs/, or does not fit the model.
+        UserError: it is not in outputs/, is another one, or does not fit the model.
     """
     try:
-        antipasto.load(model, _adapter_of(run_id, store))
+        antipasto.load(model, _adapter_of(record, store))
     except antipasto.AdapterError as error:
         raise UserError(str(error)) from error
 
 
-def _adapter_of(run_id: str, store: Store) -> Path:
-    adapter = store.run_folder(run_id).adapter
+def _adapter_of(record: RunRecord, store: Store) -> Path:
+    """The file of the adapter that a run trained: of its digest, its variant and its settings."""
+    adapter = store.run_folder(record.run_id).adapter
+    again = "restore it, or make it again with: antipasto-bench run --force ..."
     if not adapter.exists():
-        raise UserError(f"{adapter} is not on this machine; make it again with: antipasto-bench run --force ...")
+        raise UserError(f"{adapter} is not on this machine; {again}")
+    if record.adapter_sha256 is not None and sha256_of(adapter) != record.adapter_sha256:
+        raise UserError(f"{adapter} is not the file that {record.run_id} trained: its digest is another; {again}")
+    try:  # all that can be checked of older rows, which have no digest
+        saved, own = antipasto.read_config(adapter), record.config.adapter_config
+        if saved.canonical() != own.canonical():
+            other = saved.variant if saved.variant != own.variant else _differences(saved, own)
+            raise UserError(f"{adapter} is not the adapter of {record.run_id}: it is of {other}; {again}")
+    except antipasto.AdapterError as error:
+        raise UserError(str(error)) from error
     return adapter
+
+
+def _differences(saved: antipasto.AdapterConfig, own: antipasto.AdapterConfig) -> str:
+    values = own.canonical().to_dict()
+    return ", ".join(f"{key}={value}" for key, value in saved.canonical().to_dict().items() if values[key] != value)

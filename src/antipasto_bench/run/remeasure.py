@@ -61,7 +61,10 @@ def remeasure(
     if scoring.general != "none":
         with pinned_threads(run.threads):
             _measure_forgetting(run, record, store)
-    write_excerpts(folder, store, run_id)
+    try:
+        write_excerpts(folder, store, record)
+    except ValueError as error:
+        raise UserError(f"{folder.path}: {error}; restore it, or make the run again with --force") from error
     replace(record, store)
     return record
 
@@ -71,7 +74,7 @@ def _measure_forgetting(run: RunConfig, record: RunRecord, store: Store) -> None
     model, tokenizer = load_model(run)
     record.general_loss_base, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     if run.variant != BASE:
-        attach_trained(model, record.run_id, store)  # unmerged, as it was trained
+        attach_trained(model, record, store)  # unmerged, as it was trained
     record.general_loss, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     here = provenance(model.device)
     origin = record.provenance or Provenance(**here.model_dump())

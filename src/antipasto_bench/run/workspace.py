@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from torch import nn
 
 import antipasto
@@ -28,6 +29,7 @@ from ..core.files import move_folder, write_bytes, write_json
 from ..core.fingerprint import sha256_of
 from ..spec.config import RunConfig
 from ..spec.references import local_config
+from ..store.checked_json import parse_object, with_digest, without_digest
 from ..store.record import Size, Timing, Training
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
@@ -35,9 +37,8 @@ from .checkpoints import Checkpoints
 
 
 class TrainedAdapter(BaseModel):
-    """What was measured while an adapter was trained, as parts of the record; and the digest of the adapter's file."""
+    """What was measured while an adapter was trained, as parts of the record, with the digest of the adapter's file."""
 
-    sha256: str
     size: Size
     training: Training
     timing: Timing
@@ -76,25 +77,33 @@ class Workspace:
     def trained(self) -> TrainedAdapter | None:
         """The trained adapter that an earlier try left; None where there is none, or its file is damaged."""
         try:
-            trained = TrainedAdapter.model_validate_json(self.folder.training.read_bytes())
-            return trained if trained.sha256 == self._adapter_digest() else None
-        except (OSError, ValidationError):
+            values = without_digest(parse_object(self.folder.training.read_bytes()), required=True)
+            trained = TrainedAdapter.model_validate(values)
+            return trained if trained.size.adapter_sha256 == self._adapter_digest() else None
+        except (OSError, ValueError):
             return None
 
     def save_trained(self, model: nn.Module, size: Size, training: Training, timing: Timing) -> TrainedAdapter:
-        """Write the adapter, and what was measured while it was trained; its file's size is added to `size`."""
+        """Write the adapter, and what was measured while it was trained; `size` is given its file's size and digest."""
         size.adapter_bytes = antipasto.save(model, self.folder.adapter).stat().st_size
-        trained = TrainedAdapter(sha256=sha256_of(self.folder.adapter), size=size, training=training, timing=timing)
-        write_json(self.folder.training, trained.model_dump(exclude_unset=True))
+        size.adapter_sha256 = self._adapter_digest()
+        trained = TrainedAdapter(size=size, training=training, timing=timing)
+        write_json(self.folder.training, with_digest(trained.model_dump(exclude_unset=True)))
         shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         return trained
 
-    def logged_until(self, step: int) -> Iterator[bytes]:
-        """The lines of the training log up to a step."""
+    def logged_until(self, state: Mapping[str, Any]) -> Iterator[bytes]:
+        """The lines of the training log up to a checkpoint.
+
+        Args:
+            state: of the checkpoint: a line that says another loss or norm than it does was damaged, and is left out.
+        """
         if self.folder.log.exists():
+            numbers = list(zip(state.get("losses", ()), state.get("norms", ()), strict=True))
             for line in self.folder.log.read_bytes().splitlines(keepends=True):
-                with suppress(ValueError, KeyError, TypeError):  # a line that was cut short
-                    if json.loads(line)["step"] <= step:
+                with suppress(ValueError, KeyError, TypeError, IndexError):  # cut short, or of a step after it
+                    logged = parse_object(line)
+                    if logged["step"] > 0 and (logged["loss"], logged["grad_norm"]) == numbers[logged["step"] - 1]:
                         yield line
 
     def answers(self, split: str, merged: bool) -> AnswerLog:

@@ -96,7 +96,9 @@ class EvalConfig(_Strict):
     @field_validator("tasks", mode="before")
     @classmethod
     def _one_task(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+        if isinstance(value, str):
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value  # strict reading takes no list for a tuple
 
 
 class RunConfig(_Strict):

@@ -5,24 +5,33 @@ The whole log and every sample stay in outputs/.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from ..core.errors import UserError
+from ..core.errors import Damaged, first_line
 from ..core.files import write_json
+from ..core.fingerprint import sha256_of
+from ..core.json_types import Json
+from .checked_json import parse_object
+from .file_digests import EXCERPTS, LOG, SAMPLES, read_checked
 from .folders import Store
 from .items import HEADLINE_METRICS, headline_of
+from .record import RunRecord
 from .run_folder import RunFolder
 
 MOST_POINTS = 60  # of the learning curve
 ANSWERS = 3  # right ones, and as many wrong
 
 
-class CurvePoint(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+
+
+class CurvePoint(_Strict):
     """Means over some steps, the last of which names them."""
 
     step: int
@@ -30,7 +39,7 @@ class CurvePoint(BaseModel):
     grad_norm: float
 
 
-class Answer(BaseModel):
+class Answer(_Strict):
     """A test question with the right answer and the model's."""
 
     right: bool
@@ -39,32 +48,40 @@ class Answer(BaseModel):
     response: JsonValue = None  # text; of a task that chooses between answers, what lm-eval logs of the first one
 
 
-class Excerpts(BaseModel):
+class Excerpts(_Strict):
     curve: list[CurvePoint] = []
     answers: list[Answer] = []
 
 
-def write_excerpts(folder: RunFolder, store: Store, run_id: str) -> None:
-    """Write a run's excerpts from the log and the samples in its folder."""
-    excerpts = Excerpts(
-        curve=curve(_lines(folder.log)) if folder.log.exists() else [], answers=answers(_lines(folder.samples))
-    )
-    write_json(store.excerpts(run_id), excerpts.model_dump(exclude_unset=True))
-
-
-def read_excerpts(run_id: str, store: Store) -> Excerpts:
-    """A run's excerpts; empty where it has none.
+def write_excerpts(folder: RunFolder, store: Store, record: RunRecord) -> None:
+    """Write a run's excerpts from the log and the samples in its folder, and their digest into its record.
 
     Raises:
-        UserError: the file is damaged.
+        ValueError: the log or the samples are damaged; nothing is written.
     """
-    path = store.excerpts(run_id)
-    if not path.exists():
+    steps = json_lines(folder.log, record.file_sha256.get(LOG)) if folder.log.exists() else []
+    samples = json_lines(folder.samples, record.file_sha256.get(SAMPLES))
+    try:
+        excerpts = Excerpts(curve=curve(steps), answers=answers(samples))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"log or samples are not those of a run: {first_line(error)}") from error
+    path = store.excerpts(record.run_id)
+    write_json(path, excerpts.model_dump(exclude_unset=True))
+    record.file_sha256 = dict(sorted((record.file_sha256 | {EXCERPTS: sha256_of(path)}).items()))
+
+
+def read_excerpts(record: RunRecord, store: Store) -> Excerpts:
+    """A run's excerpts; empty where it has none, and with a warning where they are damaged."""
+    path, digest = store.excerpts(record.run_id), record.file_sha256.get(EXCERPTS)
+    if digest is None and not path.exists():
         return Excerpts()
     try:
-        return Excerpts.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise UserError(f"{path} is damaged; restore it, or write it anew: antipasto-bench measure {run_id}") from error
+        return Excerpts.model_validate_json(read_checked(path, digest))
+    except ValueError as error:
+        reason = "is not what was written" if isinstance(error, ValidationError) else str(error)
+        again = f"`antipasto-bench measure {record.run_id}` writes it anew"
+        warnings.warn(f"runs/{path.name}: {reason}; its excerpts are left out: {again}", Damaged, stacklevel=2)
+        return Excerpts()
 
 
 def curve(steps: Iterable[Mapping[str, Any]]) -> list[CurvePoint]:
@@ -103,6 +120,19 @@ def answers(samples: Iterable[Mapping[str, Any]]) -> list[Answer]:
     return right + [answer for answer in ordered if not answer.right][:ANSWERS]
 
 
-def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    with open(path, encoding="utf-8") as file:
-        yield from map(json.loads, file)
+def json_lines(path: Path, digest: str | None) -> list[Json]:
+    """The objects of a file that holds one a line.
+
+    Args:
+        digest: of the file, as its row has it.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    objects = []
+    for number, line in enumerate(read_checked(path, digest).splitlines(), start=1):
+        try:
+            objects.append(parse_object(line))
+        except ValueError as error:
+            raise ValueError(f"line {number} is damaged: {error}") from error
+    return objects

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import UserError
+from ..core.names import checked_run_id
 from ..core.paths import project_root
 from .run_folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Store:
-    """The two folders of evidence: small and versioned, heavy and not."""
+    """The two folders of evidence: small and versioned, heavy and not.
+
+    No path is made of a run id that could lead out of them: that is a UserError, whoever gave the id.
+    """
 
     results: Path
     outputs: Path
@@ -42,10 +46,14 @@ class Store:
         return self.results / "table.ndjson"
 
     def items(self, run_id: str) -> Path:
-        return self.results / "items" / f"{run_id}.parquet"
+        return self.results / "items" / f"{checked_run_id(run_id)}.parquet"
+
+    def name_of_items(self, run_id: str) -> str:
+        """How messages name that file: relative to results/."""
+        return f"items/{run_id}.parquet"
 
     def excerpts(self, run_id: str) -> Path:
-        return self.results / "runs" / f"{run_id}.json"
+        return self.results / "runs" / f"{checked_run_id(run_id)}.json"
 
     @property
     def locks(self) -> Path:
@@ -53,19 +61,19 @@ class Store:
 
     def lock(self, run_id: str) -> Path:
         """Lock file, held by the process that makes the run."""
-        return self.locks / f"{run_id}.lock"
+        return self.locks / f"{checked_run_id(run_id)}.lock"
 
     def lease(self, run_id: str) -> Path:
         """Lease file: which process that is."""
-        return self.locks / f"{run_id}.json"
+        return self.locks / f"{checked_run_id(run_id)}.json"
 
     def run_folder(self, run_id: str) -> RunFolder:
         """Folder of a finished run."""
-        return RunFolder(self.outputs / run_id)
+        return RunFolder(self.outputs / checked_run_id(run_id))
 
     def workspace(self, run_id: str) -> RunFolder:
         """Folder of a run under way."""
-        return RunFolder(self.outputs / ".workspaces" / run_id)
+        return RunFolder(self.outputs / ".workspaces" / checked_run_id(run_id))
 
     def check_writable(self) -> None:
         """Raise UserError where a result could not be written, before any time is spent on making it."""

@@ -6,7 +6,9 @@ import hashlib
 import io
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import get_type_hints
 
@@ -14,8 +16,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..core.errors import UserError
+from ..core.errors import UserError, first_line
 from ..core.files import write_bytes
+from ..core.quiet import native_messages_silenced
+from .file_digests import ITEMS, read_checked
 from .folders import Store
 from .record import RunRecord, Score
 
@@ -118,18 +122,79 @@ def items_of(record: RunRecord, store: Store, split: str) -> pl.DataFrame:
     Raises:
         UserError: they are missing, or not those that the record was made from.
     """
-    path = store.items(record.run_id)
-    if not path.exists():
-        raise UserError(f"{path} is missing: the table's row for it cannot be backed; restore it or run it again")
-    items = pl.read_parquet(path)
-    if items_digest(items) != record.items_sha256:
-        raise UserError(f"{path} is not what the table's row for it was made from; restore it or run it again")
+    try:
+        items = read_items(record, store)
+    except ValueError as error:
+        path = store.items(record.run_id)
+        raise UserError(f"{path}: {error}: its row cannot be backed; restore it or run it again") from error
     return items.filter((pl.col("split") == split) & (pl.col("task") == headline_task(record)))
 
 
+def read_items(record: RunRecord, store: Store) -> pl.DataFrame:
+    """All items of a run, of the schema, finite, and those that its record was made from.
+
+    Raises:
+        ValueError: they are not; or its record names no task.
+    """
+    path = store.items(record.run_id)
+    try:
+        status = path.stat()
+    except OSError:
+        stamp = (0, 0)
+    else:
+        stamp = (status.st_size, status.st_mtime_ns)
+    items = _read_items(path, stamp, record.items_sha256, record.file_sha256.get(ITEMS))
+    task = headline_task(record)
+    if items.filter((pl.col("task") == task) & (pl.col("split") == "test") & ~_of_loss()).is_empty():
+        raise ValueError(f"holds no test question of {task}")
+    return items
+
+
+@lru_cache(maxsize=512)  # a report reads the items of a run several times
+def _read_items(path: Path, stamp: tuple[int, int], digest: str | None, file_digest: str | None) -> pl.DataFrame:
+    return parse_items(read_checked(path, file_digest), digest, trusted=file_digest is not None)
+
+
+def parse_items(content: bytes, digest: str | None, *, trusted: bool = False) -> pl.DataFrame:
+    """Items from a parquet file.
+
+    Args:
+        digest: of their content.
+        trusted: the bytes are those that were written; otherwise what polars prints of damaged ones is silenced.
+
+    Raises:
+        ValueError: it is no such file, or its content is another.
+    """
+    try:
+        with nullcontext() if trusted else native_messages_silenced():
+            items = pl.read_parquet(io.BytesIO(content))
+            own = items_digest(items)
+    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ValueError(f"cannot be read as parquet: {' '.join(first_line(error).split())[:120]}") from error
+    if own != digest:
+        raise ValueError("is not what its row was made from")
+    if dict(items.schema) != ITEMS_SCHEMA:
+        raise ValueError(f"has the columns {', '.join(items.columns)}; expected {', '.join(ITEMS_SCHEMA)}")
+    shares = pl.col("metric").is_in(HEADLINE_METRICS)
+    score = pl.col("score")
+    wrong = score.is_null() | score.is_nan() | score.is_infinite() | (shares & ~score.is_between(0, 1))
+    if items.select((wrong | pl.any_horizontal(pl.all().is_null())).any()).item():
+        raise ValueError("holds a score that is none")
+    return items
+
+
+def _of_loss() -> pl.Expr:
+    return (pl.col("filter") == LOSS_FILTER) & pl.col("metric").is_in(LOSS_METRICS)
+
+
 def headline_task(record: RunRecord) -> str:
-    """The first task of those that the run was tested on."""
-    assert record.metrics is not None, f"{record.run_id} has no result"
+    """The first task of those that the run was tested on.
+
+    Raises:
+        ValueError: its record names none.
+    """
+    if not record.metrics or not record.metrics.get("test"):
+        raise ValueError(f"{record.run_id} has no result")
     return next(iter(record.metrics["test"]))
 
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from ..core.errors import UserError
 from ..core.files import write_json
 from ..core.process_identity import CLOCK_S, started_at
 from .folders import Store
@@ -19,12 +21,20 @@ from .folders import Store
 STALE_S = 900.0  # a lease from another machine counts for so long after the run's last step
 
 
+def _time_with_zone(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("expected a time with its zone")
+    return text
+
+
 class Holder(BaseModel):
     """The file of a lease."""
 
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
     host: str
-    pid: int
-    since: str  # UTC, ISO 8601
+    pid: Annotated[int, Field(ge=1, lt=2**31)]
+    since: Annotated[str, AfterValidator(_time_with_zone)]  # UTC, ISO 8601
     started: float | None = None  # seconds from the boot to its start, which tell it from a later one of its number
     node: str | None = None  # of a cluster, where that process has the run made
     step: int | None = None  # as that node reported it
@@ -85,7 +95,7 @@ def noted_lease(run_id: str, store: Store) -> Lease | None:
     """The lease that is noted of the run, by a process that may have died since."""
     try:
         return Lease(run_id, Holder.model_validate_json(store.lease(run_id).read_bytes()))
-    except (OSError, ValidationError):
+    except (OSError, ValidationError, UserError):
         return None
 
 
@@ -112,5 +122,5 @@ def logged_step(run_id: str, store: Store) -> int | None:
     try:
         lines = store.workspace(run_id).log.read_text(encoding="utf-8").splitlines()
         return int(json.loads(lines[-1])["step"]) if lines else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

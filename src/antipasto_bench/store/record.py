@@ -9,21 +9,30 @@ from __future__ import annotations
 import json
 import types
 import typing
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ..core.json_types import Json
+from ..core.names import file_name, line, task_name
 from ..core.provenance import CodeAndMachine, GitState
 from ..spec.config import BASE, RunConfig
 from ..spec.references import recorded_config, shown_config, with_references
+from .checked_json import parse_object, with_digest, without_digest
 from .migrations import MIGRATIONS
 
 SCHEMA_VERSION = 4
 
+# Names of a row that paths are made of, checked whenever one is read or set.
+FileName = Annotated[str, AfterValidator(file_name)]
+Line = Annotated[str, AfterValidator(line)]
+TaskName = Annotated[str, AfterValidator(task_name)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}\z")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\z")]
+
 Score = tuple[float | None, float | None]  # value and standard error
-Metrics = dict[str, dict[str, dict[str, Score]]]  # by task, filter and metric
+Metrics = dict[TaskName, dict[str, dict[str, Score]]]  # by task, filter and metric
 
 
 class _Part(BaseModel):
@@ -69,19 +78,19 @@ class Key(_Part):
     """Which run it is, and what became of it."""
 
     schema_version: int = Field(SCHEMA_VERSION, alias="schema")
-    run_id: str
+    run_id: FileName
     status: Literal["ok", "failed"] | None = None  # None while the run is under way
     error: str | None = None  # why it failed
     failed_by: Literal["run", "machine"] | None = None  # "run": it diverged, and would again; None: not known
-    model: str
-    variant: str
+    model: Line
+    variant: FileName
     rank: int | None = None
     lr: float | None = None
     seed: int | None = None
     steps: int | None = None
-    protocol: str  # shared by runs that differ in adapter, lr and seed alone
-    scoring: str  # shared by runs that score the same model alike, however trained
-    arm: str  # shared by runs that differ in seed alone
+    protocol: Digest  # shared by runs that differ in adapter, lr and seed alone
+    scoring: Digest  # shared by runs that score the same model alike, however trained
+    arm: Digest  # shared by runs that differ in seed alone
 
 
 class Scores(_Part):
@@ -116,7 +125,7 @@ class Size(_Part):
     trained_parameters: int | None = None
     added_macs_per_token: int | None = None
     adapter_bytes: int | None = None  # of its file
-    adapter_sha256: str | None = None  # of its file's content; None of the untuned model, and in older records
+    adapter_sha256: Sha256 | None = None  # of its file's content; None of the untuned model, and in older records
 
 
 class Costs(_Part):
@@ -167,7 +176,8 @@ class Timing(_Part):
 class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
     """All that is recorded of a run."""
 
-    items_sha256: str | None = None  # of items/<run_id>.parquet's content, see items_digest
+    items_sha256: Sha256 | None = None  # of items/<run_id>.parquet's content, see items_digest
+    file_sha256: dict[str, Sha256] = Field(default_factory=dict)  # of other files: see FILES in store/file_digests.py
     metrics: dict[str, Metrics] | None = None  # by split: every task, filter and metric that was asked for
     config: RunConfig
     provenance: Provenance | None = None
@@ -281,12 +291,10 @@ def read_record(text: str | bytes, *, default_version: int | None = None) -> Run
         default_version: of a record that does not say.
 
     Raises:
-        ValueError: it is not a whole record of a finished or failed run.
+        ValueError: it is not a whole record of a finished or failed run, or not what was written.
         NewerSchema: a newer version of this program wrote it.
     """
-    row = json.loads(text)
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object, got {type(row).__name__}")
+    row = without_digest(parse_object(text))
     version = row.get("schema", default_version)
     if not isinstance(version, int) or isinstance(version, bool):
         raise ValueError(f"schema {version!r} is not a version")
@@ -298,10 +306,17 @@ def read_record(text: str | bytes, *, default_version: int | None = None) -> Run
             raise ValueError(f"schema {current['schema']} never was")
         current = MIGRATIONS[current["schema"]](current) | {"schema": current["schema"] + 1}
     try:
-        record = RunRecord.model_validate_json(text if current == row else json.dumps(current))
+        record = RunRecord.model_validate_json(json.dumps(current), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     if record.status is None:
         raise ValueError("status is missing")
+    for name in record.config.eval.tasks:
+        task_name(name)
     return record
+
+
+def record_json(record: RunRecord) -> Json:
+    """A record as it is written to a file, with its digest."""
+    return with_digest(record.to_json())

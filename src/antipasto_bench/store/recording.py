@@ -9,9 +9,11 @@ from contextlib import suppress
 
 from ..core.errors import UserError
 from ..core.files import write_bytes, write_json
-from .excerpts import write_excerpts
+from .excerpts import json_lines, write_excerpts
+from .file_digests import FILES, ITEMS, SAMPLES, read_checked
 from .folders import Store
-from .record import NewerSchema, RunRecord, read_record
+from .items import parse_items
+from .record import NewerSchema, RunRecord, read_record, record_json
 from .run_folder import RunFolder
 from .table import put
 
@@ -31,26 +33,61 @@ def record_in(folder: RunFolder) -> RunRecord:
 
 def write_record(folder: RunFolder, record: RunRecord) -> None:
     """Write a record into a run's folder."""
-    write_json(folder.record, record.to_json())
+    write_json(folder.record, record_json(record))
 
 
 def is_unstored(folder: RunFolder) -> bool:
-    """Whether a run was finished there and its row may not be in the table: a process died between the two."""
+    """Whether a run was finished there and its row may not be in the table: a process died between the two.
+
+    A damaged one was not: it is made again.
+    """
     try:
         record = record_in(folder)
+        check_finished(folder, record)
     except (OSError, ValueError):
         return False
-    return record.status == "ok" and folder.items.exists()
+    return record.status == "ok"
 
 
-def store_result(run_id: str, store: Store) -> RunRecord:
-    """Bring a finished run from its folder in outputs/ into results/: items, excerpts and row, in this order."""
+def check_finished(folder: RunFolder, record: RunRecord) -> None:
+    """Check that a finished run's folder holds the items, the samples and the log that its record was made from.
+
+    Raises:
+        ValueError: it does not; the message names the file.
+    """
+    digests = record.file_sha256
+    try:
+        name = ITEMS
+        digest = digests.get(ITEMS)
+        parse_items(read_checked(folder.items, digest), record.items_sha256, trusted=digest is not None)
+        for name in set(FILES) - {ITEMS}:
+            if name in digests:
+                read_checked(folder.path / name, digests[name])
+        name = SAMPLES
+        json_lines(folder.samples, digests.get(SAMPLES))
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from error
+
+
+def store_result(run_id: str, store: Store, row: RunRecord | None = None) -> RunRecord:
+    """Bring a finished run from its folder in outputs/ into results/: items, excerpts and row, in this order.
+
+    Args:
+        row: what the table is to say of it; the folder's record where None.
+
+    Raises:
+        OSError, ValueError: the folder is damaged; nothing is written then.
+    """
     folder = store.run_folder(run_id)
     record = record_in(folder)
+    check_finished(folder, record)
     write_bytes(store.items(run_id), folder.items.read_bytes())
-    write_excerpts(folder, store, run_id)
-    put(store.table, record)
-    return record
+    row = row or record
+    write_excerpts(folder, store, row)
+    with suppress(OSError):  # its disk may be full; the table's may not
+        write_record(folder, row)  # with the digest of the excerpts, as the row has it
+    put(store.table, row)
+    return row
 
 
 def record_failed(record: RunRecord, folder: RunFolder, store: Store) -> RunRecord:

@@ -1,13 +1,15 @@
 """The table of results: one line a run in results/table.ndjson.
 
-A line is appended under a lock, in one write, and flushed to the disk. A line that a crash cut short is skipped, with a
-warning, by every reader, and put aside into table.torn by the next writer; it never hides the lines after it.
+A line is appended under a lock, in one write, and flushed to the disk, with a digest of itself. A line that a crash cut
+short or a disk damaged is skipped, with a warning, by every reader; it never hides the lines after it. Writers put it
+aside into table.torn: the last one where it was cut short, and any other when its run has a row again.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +17,14 @@ from pathlib import Path
 
 import polars as pl
 
-from ..core.errors import UserError
+from ..core.errors import Damaged, UserError
 from ..core.files import write_bytes
 from ..core.locks import locked
 from ..spec.config import content_of
-from .record import SCHEMA, NewerSchema, RunRecord, read_record
+from .record import SCHEMA, NewerSchema, RunRecord, read_record, record_json
+
+DAMAGED = "damaged"
+_RUN_ID = re.compile(rb'"run_id": "([^"]*)"')
 
 
 def append(table: Path, record: RunRecord) -> None:
@@ -29,7 +34,7 @@ def append(table: Path, record: RunRecord) -> None:
         OSError: it could not be written; the table is then as it was.
     """
     line = _line(record)
-    with _writing(table):
+    with writing(table):
         _append(table, line)
 
 
@@ -40,7 +45,7 @@ def put(table: Path, record: RunRecord) -> None:
         OSError: it could not be written; the table is then as it was.
     """
     line = _line(record)
-    with _writing(table):
+    with writing(table):
         lines = table.read_bytes().split(b"\n") if table.exists() else []
         earlier = {number: status for number, text in enumerate(lines) if (status := _status_of(text, record.run_id))}
         if record.status != "ok" and "ok" in earlier.values():
@@ -48,32 +53,39 @@ def put(table: Path, record: RunRecord) -> None:
         if not earlier:
             _append(table, line)
             return
+        damaged = [lines[number] for number, status in earlier.items() if status == DAMAGED]
+        if damaged:
+            _put_aside(table, damaged)
         first, *others = earlier
         lines[first] = line.rstrip(b"\n")
         remaining = [text for number, text in enumerate(lines) if number not in others]
+        if lines[-1] and first == len(lines) - 1:  # it was cut short, and has an end now
+            remaining.append(b"")
         write_bytes(table, b"\n".join(remaining))
 
 
 @contextmanager
-def _writing(table: Path) -> Iterator[None]:
+def writing(table: Path) -> Iterator[None]:
     """The only writer of the table, in whichever process."""
     with locked(table.with_suffix(".lock")):
         yield
 
 
 def _status_of(line: bytes, run_id: str) -> str | None:
-    """The status of a line that is of this run; None for any other."""
+    """The status of a line that is of this run, DAMAGED where it cannot be read; None for any other."""
     if json.dumps(run_id).encode() not in line:
         return None
     try:
-        values = json.loads(line)
-        return str(values["status"]) if values["run_id"] == run_id else None
-    except (ValueError, KeyError, TypeError):
-        return None
+        record = read_record(line)
+    except NewerSchema as error:
+        return "newer" if error.run_id == run_id else None
+    except ValueError:
+        return DAMAGED if _RUN_ID.findall(line) == [run_id.encode()] else None  # and of no other run beside it
+    return str(record.status) if record.run_id == run_id else None
 
 
 def _line(record: RunRecord) -> bytes:
-    return json.dumps(record.to_json(), allow_nan=False).encode() + b"\n"
+    return json.dumps(record_json(record), allow_nan=False).encode() + b"\n"
 
 
 def _append(table: Path, line: bytes) -> None:
@@ -97,13 +109,17 @@ def _without_torn_end(table: Path, handle: int) -> int:
         return size
     whole = table.read_bytes()
     end = whole.rfind(b"\n") + 1
-    with open(table.with_suffix(".torn"), "ab") as aside:
-        aside.write(whole[end:] + b"\n")
+    _put_aside(table, [whole[end:]])
     os.ftruncate(handle, end)
     warnings.warn(
         f"{table}: the last line was cut short; it is kept in {table.with_suffix('.torn').name}", stacklevel=2
     )
     return end
+
+
+def _put_aside(table: Path, lines: list[bytes]) -> None:
+    with open(table.with_suffix(".torn"), "ab") as aside:
+        aside.writelines(line + b"\n" for line in lines)
 
 
 def _write_all(handle: int, data: bytes) -> None:
@@ -129,8 +145,8 @@ def read_records(table: Path) -> list[RunRecord]:
             record = read_record(line)
         except NewerSchema as error:
             raise UserError(f"{table}, line {number}: {error}") from error
-        except ValueError:
-            warnings.warn(f"{table}, line {number}: not a whole row; skipped", stacklevel=2)
+        except ValueError as error:
+            warnings.warn(f"{table.name}, line {number}: not a whole row; skipped: {error}", Damaged, stacklevel=2)
             continue
         if record.status == "ok" or record.run_id not in records or records[record.run_id].status != "ok":
             records[record.run_id] = record

@@ -13,12 +13,16 @@ from command import bench, row_of
 from small_runs import make, small, store_in
 from transformers import AutoModelForCausalLM
 
+import antipasto
 from antipasto_bench.cli.output import export_notices
+from antipasto_bench.core.errors import UserError
+from antipasto_bench.core.fingerprint import sha256_of
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.run.evaluate import Evaluation
 from antipasto_bench.run.export import export_merged, export_peft, load_adapted
 from antipasto_bench.run.remeasure import remeasure
 from antipasto_bench.spec.config import EvalConfig
+from antipasto_bench.store.table import find
 
 TASKS = Path(__file__).parents[3] / "benchmark" / "tasks"
 SHORT = ["steps=40", "eval.limit=50", "eval.valid=none", "eval.batch_size=50", "costs=false"]
@@ -136,3 +140,30 @@ def test_the_command_says_what_merging_loses_and_knows_three_dtypes(bfloat16_run
     said = bench("export", record.run_id, "--peft", "a", "--dtype", "float32", *folders, cwd=tmp_path, expect=2).stderr
     assert "--dtype is for --merged" in said
     bench("export", record.run_id, "--merged", "a", "--dtype", "float64", *folders, cwd=tmp_path, expect=2)
+
+
+def test_an_adapter_that_is_not_the_one_that_the_run_trained_is_one_line(tmp_path, model):
+    run, store = small("lora"), store_in(tmp_path)
+    record = make(run, store).record
+    adapter = store.run_folder(run.run_id).adapter
+    assert record.adapter_sha256 == sha256_of(adapter)
+    assert find(store.table, run.run_id).adapter_sha256 == record.adapter_sha256
+    own, older = adapter.read_bytes(), record.model_copy(update={"adapter_sha256": None})
+    adapter.write_bytes(own[:-1] + bytes([own[-1] ^ 1]))
+    with pytest.raises(UserError, match="trained: its digest is another"):
+        load_adapted(record, run, store)
+    for cfg, said in (
+        (antipasto.IA3Config(), "it is of ia3;"),
+        (antipasto.LoRAConfig(r=4, target_names=("q_proj",)), r"it is of r=4, .*target_names=\['q_proj'\]"),
+    ):
+        antipasto.attach(model, cfg)
+        antipasto.save(model, adapter)
+        antipasto.detach(model)
+        with pytest.raises(UserError, match="its digest is another"):
+            load_adapted(record, run, store)
+        with pytest.raises(UserError, match=said):
+            load_adapted(older, run, store)
+    adapter.write_bytes(own)
+    for row in (record, older):
+        attached, _ = load_adapted(row, run, store)
+        assert antipasto.attachment(attached).cfg == run.adapter_config

@@ -116,6 +116,19 @@ def test_a_cached_folder_that_lost_a_file_is_named(tmp_path, cache):
         load_model(compose("lora", {"model": str(tmp_path / "tiny.gguf")}, "nano"))
 
 
+def test_a_flipped_bit_in_a_cached_folder_is_one_line(tmp_path, cache):
+    write_tiny_gguf(tmp_path / "tiny.gguf")
+    folder = gguf.plain_folder(tmp_path / "tiny.gguf", "float32")
+    assert gguf.plain_folder(tmp_path / "tiny.gguf", "float32") == folder
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        path.write_bytes(content[:-3] + bytes([content[-3] ^ 4]) + content[-2:])
+        with pytest.raises(UserError, match=rf"its files are not those that were written; remove {folder}"):
+            gguf.plain_folder(tmp_path / "tiny.gguf", "float32")
+        path.write_bytes(content)
+    assert gguf.plain_folder(tmp_path / "tiny.gguf", "float32") == folder
+
+
 def test_a_packaged_model_is_planned_without_being_fetched(cache, monkeypatch):
     monkeypatch.setattr(gguf, "_fetch", lambda *given: pytest.fail("fetched for a plan"))
     run = compose("lora", {}, "smollm2-135m")

@@ -1,6 +1,5 @@
 """Claims about runs that are stopped on the way: they go on from where they were, to the same last bit."""
 
-import json
 import multiprocessing
 import random
 import shutil
@@ -17,7 +16,7 @@ from small_runs import StopAfter, make, result_of, small, store_in
 import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.signals import Interrupted, StopRequest
-from antipasto_bench.run.answer_log import AnswerLog
+from antipasto_bench.run.answer_log import AnswerLog, log_line
 from antipasto_bench.run.attach import attach
 from antipasto_bench.run.checkpoints import Checkpoints
 from antipasto_bench.run.context import RunContext
@@ -307,7 +306,7 @@ def test_items_in_a_runs_folder_are_those_in_results(tmp_path):
 
 def test_a_process_that_dies_while_it_reopens_its_answers_loses_none(tmp_path, monkeypatch):
     path = tmp_path / "answers.jsonl"
-    lines = [json.dumps("adapter"), json.dumps([["key", "answer"]])]
+    lines = [log_line("adapter").rstrip("\n"), log_line([["key", "answer"]]).rstrip("\n")]
     path.write_text("\n".join([*lines, '["torn']))
 
     def die(*paths):

@@ -53,7 +53,7 @@ def test_in_bfloat16_small_changes_are_scored_unmerged(tmp_path):
     lines = store.run_folder(run.run_id).samples.read_text().splitlines()
     answers = {(sample["doc_id"], sample["filter"]): sample["response"] for sample in map(json.loads, lines)}
     model, tokenizer = load_model(run)
-    attach_trained(model, run.run_id, store)
+    attach_trained(model, record, store)
     unmerged = Evaluation(run.eval, None).run(model, tokenizer, "test")
     assert answers == {(sample["doc_id"], sample["filter"]): sample["response"] for sample in unmerged.samples}
 

@@ -1,20 +1,43 @@
 """Claims about looking after results: what is wrong is named, and what outputs/ keep is brought back."""
 
 import json
+import math
 import shutil
+import statistics
 
 import pytest
-from recorded import record
+from recorded import FILTERS, record
 from small_runs import make
 
-from antipasto_bench.core.errors import UserError
+from antipasto_bench.core.errors import Damaged, UserError
+from antipasto_bench.core.fingerprint import sha256_of
 from antipasto_bench.spec.compose import compose
+from antipasto_bench.store.add_digests import add_digests
+from antipasto_bench.store.checked_json import DIGEST, with_digest
+from antipasto_bench.store.file_digests import file_digests
 from antipasto_bench.store.folders import Store
-from antipasto_bench.store.integrity import rebuild, verify
+from antipasto_bench.store.integrity import verify
+from antipasto_bench.store.rebuild import rebuild
 from antipasto_bench.store.record import SCHEMA_VERSION, RunRecord
-from antipasto_bench.store.recording import write_record
+from antipasto_bench.store.recording import is_unstored, store_result, write_record
 from antipasto_bench.store.run_folder import RunFolder
 from antipasto_bench.store.table import append, read_table
+
+
+def whole(store: Store, variant: str, right: list[int], **options) -> RunRecord:
+    """The record of a run that says all that its questions do: eight for each split, of which some were right."""
+    n, accuracy = 8, len(right) / 8
+    scores = [float(i in right) for i in range(n)]
+    score = (accuracy, statistics.stdev(scores) / n**0.5)
+    filters = {name: {"exact_match": score} for name in FILTERS}
+    fields = {"valid_accuracy": accuracy, "valid_stderr": score[1], "valid_n": n}
+    fields |= {"test_stderr": score[1], "test_strict_stderr": score[1]}
+    fields["metrics"] = {
+        "test": {"nano_metamath": filters},
+        "valid": {"nano_metamath": {FILTERS[0]: filters[FILTERS[0]]}},
+    }
+    fields |= {} if variant == "base" else {"trained_parameters": 1234}
+    return record(store, variant, right, n, fields | options, nats=[8.0] * n)
 
 
 @pytest.fixture
@@ -24,24 +47,24 @@ def store(tmp_path):
 
 def test_whole_results_have_nothing_wrong(store):
     for variant in ("lora", "dora", "base"):
-        append(store.table, record(store, variant, [0, 1]))
+        append(store.table, whole(store, variant, [0, 1]))
     assert verify(store) == []
 
 
 def test_everything_that_is_wrong_is_named(store):
     assert "holds no run" in verify(store)[0]
-    rows = {name: record(store, name, [0]) for name in ("lora", "dora", "hra", "ia3")}
+    rows = {name: whole(store, name, [0]) for name in ("lora", "dora", "hra", "ia3")}
     for row in [*rows.values(), rows["hra"]]:
         append(store.table, row)
     store.items(rows["lora"].run_id).unlink()
-    record(store, "dora", [0, 1])
+    whole(store, "dora", [0, 1])
     store.items(rows["ia3"].run_id).write_bytes(b"PAR1")
     shutil.copyfile(store.items(rows["hra"].run_id), store.items("stray"))
     with open(store.table, "ab") as file:
         file.write(b"[]\n" + json.dumps({"schema": 1, "run_id": "torn"}).encode())
     found = "\n".join(verify(store))
     for said in (
-        f"{rows['lora'].run_id}: {store.items(rows['lora'].run_id)} is missing",
+        f"{rows['lora'].run_id}: items/{rows['lora'].run_id}.parquet is missing",
         "is not what its row was made from",
         f"{rows['hra'].run_id}: 2 results; one is expected",
         "cannot be read",
@@ -54,36 +77,36 @@ def test_everything_that_is_wrong_is_named(store):
 
 
 def test_a_row_that_says_more_than_its_questions_is_named(store):
-    append(store.table, record(store, "lora", [0, 1], fields={"test_accuracy": 0.9}))
-    assert verify(store)[0].endswith("its questions give 0.2500, its row says 0.9000")
+    append(store.table, whole(store, "lora", [0, 1], test_accuracy=0.9))
+    assert verify(store)[0].endswith("test_accuracy is 0.9, its questions give 0.25")
     store.table.write_text(store.table.read_text().replace('"status": "ok"', '"status": "okay"'))
-    assert verify(store)[0] == "line 1: not a whole row"
+    assert verify(store)[0].startswith("line 1: not a whole row: ")
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"test_loss": 0.5}, "a test loss of 0.5926 ± 0.0380, its row says 0.5000 ± 0.0380"),
-        ({"test_loss_stderr": None}, "a test loss of 0.5926 ± 0.0380, its row says 0.5926 ± none"),
-        ({"valid_loss": 0.6}, "a valid loss of 0.5926 ± 0.0380, its row says 0.6000 ± 0.0380"),
+        ({"test_loss": 0.5}, "test_loss is 0.5, its questions give 0.5925925926"),
+        ({"test_loss_stderr": None}, "test_loss_stderr is none, its questions give 0.0380148"),
+        ({"valid_loss": 0.6}, "valid_loss is 0.6, its questions give 0.5925925926"),
     ],
 )
 def test_a_row_that_says_another_loss_than_its_questions_is_named(store, fields, said):
-    append(store.table, record(store, "dora", [0, 1], nats=[8.0] * 8))
+    append(store.table, whole(store, "dora", [0, 1]))
     assert verify(store) == []
-    append(store.table, record(store, "lora", [0, 1], nats=[8.0] * 8, fields=fields))
+    append(store.table, whole(store, "lora", [0, 1], **fields))
     (problem,) = verify(store)
-    assert problem.endswith(f"its questions give {said}")
+    assert said in problem
 
 
 def test_a_row_with_a_loss_that_no_question_backs_is_named(store):
     append(store.table, record(store, "lora", [0, 1], fields={"test_loss": 0.5}))
-    assert verify(store)[0].endswith("its questions give a test loss of none ± none, its row says 0.5000 ± none")
+    assert any(line.endswith("test_loss is 0.5, its questions give none") for line in verify(store))
 
 
 def test_a_row_of_another_schema_is_named(store):
-    append(store.table, record(store, "lora", [0]))
-    store.table.write_text(store.table.read_text().replace(f'"schema": {SCHEMA_VERSION}', '"schema": 7'))
+    values = whole(store, "lora", [0]).to_json() | {"schema": 7}
+    store.table.write_text(json.dumps(with_digest(values)) + "\n")
     assert any(f"schema 7, expected {SCHEMA_VERSION}" in line for line in verify(store))
 
 
@@ -95,7 +118,7 @@ def test_what_a_killed_process_left_half_written_and_copies_of_a_run_are_not_bro
         folder = RunFolder(store.outputs / name)
         folder.path.mkdir(parents=True)
         write_record(folder, lost)
-    assert rebuild(store) == [run.run_id]
+    assert rebuild(store).brought_back == [run.run_id]
     assert len(store.table.read_bytes().splitlines()) == 1
 
 
@@ -108,7 +131,7 @@ def test_results_that_were_lost_are_rebuilt_from_outputs(store):
         make(run, store)
     before = {path: path.read_bytes() for path in store.results.rglob("*") if path.is_file()}
     shutil.rmtree(store.results)
-    assert set(rebuild(store)) == {run.run_id for run in runs}
+    assert set(rebuild(store).brought_back) == {run.run_id for run in runs}
     after = {path: path.read_bytes() for path in store.results.rglob("*") if path.is_file()}
     rows = [
         {row["run_id"]: row for row in map(json.loads, files.pop(store.table).splitlines())}
@@ -118,10 +141,187 @@ def test_results_that_were_lost_are_rebuilt_from_outputs(store):
     assert {p: b for p, b in after.items() if p.suffix != ".lock"} == {
         p: b for p, b in before.items() if p.suffix != ".lock"
     }
-    assert rebuild(store) == []
+    assert rebuild(store).brought_back == []
     store.items(runs[1].run_id).unlink()
-    assert rebuild(store) == [runs[1].run_id]
+    assert rebuild(store).brought_back == [runs[1].run_id]
     assert verify(store) == []
     assert len(read_table(store.table)) == 3
     with pytest.raises(UserError, match="holds no record of a run"):
         rebuild(Store(store.results, store.outputs / "nowhere"))
+
+
+DETERMINED = (
+    "test_accuracy", "test_stderr", "test_strict", "test_strict_stderr", "test_n", "valid_accuracy", "valid_stderr",
+    "valid_n", "test_loss", "test_loss_stderr", "valid_loss", "valid_loss_stderr", "rank", "lr", "seed", "steps",
+)  # fmt: skip
+ALTERED = {
+    "a thousandth more": lambda value: value + 1e-3,
+    "another sign": lambda value: -value - 1,
+    "null": lambda value: None,
+    "NaN": lambda value: math.nan,
+    "text": str,
+    "true": lambda value: True,
+}
+
+
+def alter(store: Store, change) -> None:
+    """Change the row of the table as a person with an editor does, who knows of no digest."""
+    (line,) = store.table.read_text().splitlines()
+    values = {name: value for name, value in json.loads(line).items() if name != DIGEST}
+    change(values)
+    store.table.write_text(json.dumps(values) + "\n")
+
+
+@pytest.mark.parametrize("alteration", ALTERED)
+def test_each_number_that_questions_or_config_determine_is_noticed_when_it_is_altered(store, alteration):
+    row = whole(store, "lora", [0, 1, 2], added_macs_per_token=7)
+    for field in DETERMINED:
+        store.table.unlink(missing_ok=True)
+        append(store.table, row)
+        alter(store, lambda values, field=field: values.update({field: ALTERED[alteration](values[field])}))
+        problems = [line for line in verify(store) if "questions without a row" not in line]
+        named = row.run_id in problems[0] and f"{field} " in " ".join(problems)
+        unread = problems[0].startswith("line 1: not a whole row: ") and (field in problems[0] or "NaN" in problems[0])
+        assert named or unread, (field, problems)
+
+
+@pytest.mark.parametrize("place", [("test", 0), ("test", 1), ("valid", 0), ("valid", 1)])
+def test_each_number_of_the_nested_metrics_is_noticed_when_it_is_altered(store, place):
+    split, index = place
+    row = whole(store, "lora", [0, 1, 2])
+    for name in row.metrics[split]["nano_metamath"]:
+        for value in (0.3, None):
+            store.table.unlink(missing_ok=True)
+            append(store.table, row)
+
+            def change(values, name=name, value=value):
+                values["metrics"][split]["nano_metamath"][name]["exact_match"][index] = value
+
+            alter(store, change)
+            assert verify(store)[0].startswith(f"{row.run_id}: metrics {split}/nano_metamath/{name}/exact_match is ")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"variant": "dora"}, "variant is dora, its config says lora"),
+        ({"model": "other"}, "model is other, its config says nano"),
+        ({"arm": "0" * 8}, "arm is 00000000, its config gives "),
+        ({"protocol": "0" * 8}, "protocol is 00000000, its config gives "),
+        ({"scoring": "0" * 8}, "scoring is 00000000, its config gives "),
+        ({"trained_parameters": 0}, "trained_parameters is 0, which is none of lora"),
+        ({"error": "no"}, "error is 'no', though it has a result"),
+        ({"failed_by": "run"}, "failed_by is 'run', though it has a result"),
+    ],
+)
+def test_columns_that_contradict_the_config_are_named(store, change, said):
+    append(store.table, whole(store, "lora", [0, 1]))
+    alter(store, lambda values: values.update(change))
+    assert any(said in line for line in verify(store)), verify(store)
+
+
+def test_a_config_of_another_run_is_named_by_the_id(store):
+    append(store.table, whole(store, "lora", [0, 1]))
+    alter(store, lambda values: (values["config"]["adapter"].update(r=8), values.update(rank=8)))
+    problems = verify(store)
+    assert any("run_id says rank 16, its row 8" in line for line in problems)
+    assert any("arm is " in line for line in problems)
+
+
+def test_a_flipped_digit_of_a_number_that_nothing_determines_is_noticed_by_every_reader(store):
+    row = whole(store, "lora", [0, 1])
+    row.train_s = 31.25
+    append(store.table, row)
+    store.table.write_text(store.table.read_text().replace("31.25", "91.25"))
+    with pytest.warns(Damaged, match=r"^table\.ndjson, line 1: not a whole row; skipped: not what was written"):
+        assert read_table(store.table).is_empty()
+    assert verify(store)[0] == "line 1: not a whole row: not what was written: its digest is another"
+
+
+def finished_folder(store: Store, row: RunRecord) -> RunFolder:
+    """The folder in outputs/ that such a run leaves."""
+    folder = store.run_folder(row.run_id)
+    folder.path.mkdir(parents=True)
+    shutil.copyfile(store.items(row.run_id), folder.items)
+    sample = {"split": "test", "task": "nano_metamath", "sha1": "0", "filter": FILTERS[0], "exact_match": 1.0}
+    folder.samples.write_text(json.dumps(sample | {"prompt": "1 + 1", "target": "2", "response": "2"}) + "\n")
+    folder.log.write_text(json.dumps({"step": 1, "loss": 2.0, "grad_norm": 1.0}) + "\n")
+    row.file_sha256 = file_digests(folder)
+    write_record(folder, row)
+    return folder
+
+
+def test_damaged_items_and_excerpts_are_brought_back_and_the_row_stays(store):
+    row = whole(store, "lora", [0, 1])
+    finished_folder(store, row)
+    store_result(row.run_id, store)
+    before = {path: path.read_bytes() for path in (store.table, store.items(row.run_id), store.excerpts(row.run_id))}
+    for path in before:
+        path.write_bytes(path.read_bytes()[:100] + b"\n")
+        assert verify(store)
+        rebuilt = rebuild(store)
+        assert (rebuilt.brought_back, rebuilt.lost) == ([row.run_id], [])
+        assert {path: path.read_bytes() for path in before} == before
+    assert verify(store) == []
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "samples.jsonl", "log.jsonl", "record.json"])
+def test_what_is_damaged_in_outputs_is_never_brought_back_and_each_run_is_named(store, name):
+    row = whole(store, "lora", [0, 1])
+    folder = finished_folder(store, row)
+    for harm in (lambda content: content[:2], lambda content: content[:-9] + b"#" + content[-8:], lambda content: b""):
+        whole_file = (folder.path / name).read_bytes()
+        (folder.path / name).write_bytes(harm(whole_file))
+        rebuilt = rebuild(store)
+        assert rebuilt.brought_back == []
+        (line,) = rebuilt.lost
+        assert line.startswith(f"{row.run_id}: {name} ")
+        assert not store.table.exists()
+        assert not is_unstored(folder), "it is made again"
+        (folder.path / name).write_bytes(whole_file)
+    assert rebuild(store).brought_back == [row.run_id]
+
+
+def test_a_good_row_is_not_replaced_by_a_record_that_its_questions_do_not_back(store):
+    row = whole(store, "lora", [0, 1])
+    finished_folder(store, row)
+    store_result(row.run_id, store)
+    table = store.table.read_bytes()
+    worse = row.model_copy(update={"test_accuracy": 0.5})
+    write_record(store.run_folder(row.run_id), worse)
+    store.items(row.run_id).unlink()
+    (line,) = rebuild(store).lost
+    assert line == f"{row.run_id}: record.json: test_accuracy is 0.5, its questions give 0.25"
+    assert store.table.read_bytes() == table
+
+
+def test_rows_of_older_versions_are_given_digests_once_and_only_where_all_is_whole(store):
+    row = whole(store, "lora", [0, 1])
+    store.table.parent.mkdir(exist_ok=True)
+    older = json.dumps(row.to_json() | {"schema": 3})
+    store.table.write_text(older + "\n")
+    assert add_digests(store) == [row.run_id]
+    line = store.table.read_text()
+    assert line.startswith(older[:-1])
+    values = json.loads(line)
+    assert values["file_sha256"] == {"items.parquet": sha256_of(store.items(row.run_id))}
+    assert values == with_digest({name: value for name, value in values.items() if name != DIGEST})
+    assert add_digests(store) == []
+    store.table.write_text(json.dumps(row.to_json() | {"test_n": 9}) + "\n")
+    with pytest.raises(UserError, match="test_n is 9, its questions give 8"):
+        add_digests(store)
+
+
+def test_a_damaged_line_of_a_run_that_outputs_do_not_have_is_named_and_stays(store):
+    rows = [whole(store, name, [0, 1]) for name in ("lora", "dora", "hra")]
+    finished_folder(store, rows[0])
+    for row in rows:
+        append(store.table, row)
+    lines = store.table.read_bytes().splitlines(keepends=True)
+    store.table.write_bytes(lines[0] + lines[1].replace(b"1234", b"1235") + lines[2])
+    store.items(rows[2].run_id).unlink()
+    lost = rebuild(store).lost
+    assert lost[0] == f"{rows[2].run_id}: items/{rows[2].run_id}.parquet is missing; not in outputs/"
+    assert lost[1].startswith("table.ndjson, line 2: not a whole row; skipped: not what was written")
+    assert len(lost) == 2
+    assert len(store.table.read_bytes().splitlines()) == 3

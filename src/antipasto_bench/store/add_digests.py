@@ -1,0 +1,44 @@
+"""Digests for the rows of older versions, which have none."""
+
+from __future__ import annotations
+
+import json
+
+from ..core.errors import UserError
+from ..core.files import write_bytes
+from ..core.fingerprint import sha256_of
+from .checked_json import DIGEST, parse_object, with_digest
+from .file_digests import EXCERPTS, ITEMS
+from .folders import Store
+from .integrity import verify
+from .table import writing
+
+
+def add_digests(store: Store) -> list[str]:
+    """Give each row without a digest those of itself, its items and its excerpts, as they are; all else stays.
+
+    Returns:
+        the runs whose rows had none.
+
+    Raises:
+        UserError: something is wrong with the results already: digests would hide it.
+    """
+    with writing(store.table):
+        problems = verify(store)
+        if problems:
+            raise UserError(f"{problems[0]}; digests are for whole results, see `antipasto-bench results verify`")
+        lines: list[bytes] = []
+        run_ids: list[str] = []
+        for line in store.table.read_bytes().split(b"\n"):
+            if not line.strip() or DIGEST in (values := parse_object(line)):
+                lines.append(line)
+                continue
+            run_id = str(values["run_id"])
+            paths = {ITEMS: store.items(run_id), EXCERPTS: store.excerpts(run_id)}
+            digests = {name: sha256_of(path) for name, path in paths.items() if path.exists()}
+            more = {"file_sha256": digests | values.get("file_sha256", {})} if digests else {}
+            lines.append(json.dumps(with_digest(values | more), allow_nan=False).encode())
+            run_ids.append(run_id)
+        if run_ids:
+            write_bytes(store.table, b"\n".join(lines))
+    return run_ids
