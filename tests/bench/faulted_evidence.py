@@ -8,7 +8,6 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from unittest import mock
@@ -151,7 +150,7 @@ def _numbers_for_drawings() -> Iterator[None]:
         mock.patch.object(html, "pareto_explorer", lambda section: {"arms": repr(section.arms)}),
         mock.patch.object(html, "learning_curves", lambda curves: {"curves": repr(curves)}),
         mock.patch.object(html, "ablation_chart", lambda swept, _: mock.Mock(to_dict=lambda: {"swept": repr(swept)})),
-        mock.patch.object(html, "_vega", lambda: ""),
+        mock.patch.object(html, "_vega", return_value=""),
     ):
         yield
 
@@ -221,8 +220,9 @@ def _workspaces(store: Store, training: RunConfig, scoring: RunConfig) -> Iterat
         return {"all": json.dumps([latest.state, tensors], sort_keys=True)}
 
     def log() -> Parts:
-        lines = Workspace(folder, training).logged_until(7)
-        return {str(json.loads(line)["step"]): line for line in lines}
+        workspace = Workspace(folder, training)
+        lines = workspace.log_before(workspace.checkpoints.latest())
+        return {"log": lines} if lines else {}
 
     with _restored(store):
         resumed = Reader("go on training", _restoring(store, checkpoint))

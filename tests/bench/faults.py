@@ -145,8 +145,7 @@ def judge(subject: Subject, whole: Mapping[str, Mapping[str, object]]) -> Verdic
             noticed.append(reader.name)
         elif parts is None or not _same(parts, before, reader.may_lack):
             silent.append(f"{reader.name}: {_difference(parts, before, said)}")
-    # What a reader of numbers leaves out, verify may name; a number that is another one, its reader itself must.
-    return Verdict(tuple(noticed), tuple([*failures, *silent]))
+    return Verdict(tuple(noticed), (*failures, *silent))
 
 
 def _same(parts: Mapping[str, object], before: Mapping[str, object], may_lack: bool) -> bool:

@@ -1,7 +1,7 @@
 """Where an interrupted run goes on from: the adapter, the optimizer and the generators, every few steps.
 
-A checkpoint is a folder that appears whole or not at all, with the digest of each of its files; the last two are kept,
-so that a damaged one costs a few steps more. Nothing is stored by pickle.
+A checkpoint is a folder that appears whole or not at all, with the digest of each of its files and of its state; the
+last two are kept, so that a damaged one costs a few steps more. Nothing is stored by pickle.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 import antipasto
 
+from ..core.errors import Damaged
 from ..core.files import folder_atomically
 from ..core.fingerprint import sha256_of
+from ..store.checked_json import parse_object, with_digest, without_digest
 
 NEWEST = 2  # stay on the disk
 ADAPTER, TENSORS, STATE = "adapter.safetensors", "optimizer.safetensors", "state.json"
@@ -64,13 +66,13 @@ class Checkpoints:
         """The newest one that is whole; a damaged one is left out with a warning."""
         for folder in sorted(self.folder.glob("step-*"), reverse=True):
             try:
-                state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+                state = without_digest(parse_object((folder / STATE).read_bytes()), required=True)
                 for name, digest in state["sha256"].items():
                     if sha256_of(folder / name) != digest:
                         raise ValueError(f"{name} is not what was written")
                 return Checkpoint(folder, state)
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                warnings.warn(f"checkpoint {folder.name} is damaged and left out: {error}", stacklevel=2)
+                warnings.warn(f"checkpoint {folder.name} is damaged and left out: {error}", Damaged, stacklevel=2)
         return None
 
     def write(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -88,6 +90,7 @@ class Checkpoints:
                 tensors |= {f"{index}.{name}": value.detach().cpu().contiguous() for name, value in moments.items()}
             (partial / TENSORS).write_bytes(to_bytes(tensors))
             digests = {name: sha256_of(partial / name) for name in (ADAPTER, TENSORS)}
-            (partial / STATE).write_text(json.dumps(self.extra_state | state | {"sha256": digests}), encoding="utf-8")
+            values = with_digest(self.extra_state | state | {"sha256": digests})
+            (partial / STATE).write_text(json.dumps(values), encoding="utf-8")
         for old in sorted(self.folder.glob("step-*"))[:-NEWEST]:
             shutil.rmtree(old, ignore_errors=True)

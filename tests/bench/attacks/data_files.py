@@ -54,7 +54,7 @@ FILES: dict[str, tuple[str, bytes]] = {
     "that is called packed": ("x.jsonl.gz", LINE.encode() * 40),
     "packed zeros": ("x.jsonl.gz", gzip.compress(b"\0" * 50_000_000)),
     "of columns": ("x.csv", b"query,response\n" + b'What is 1+1?,"1+1=2\n#### 2"\n' * 40),
-    "of ragged columns": ("x.csv", b"query,response\na\nb,c,d,e\n\"open"),
+    "of ragged columns": ("x.csv", b'query,response\na\nb,c,d,e\n"open'),
     "of formulas": ("x.csv", b"query,response\n=cmd|' /C calc'!A0,#### 1\n" * 8),
     "parquet of two bytes": ("x.parquet", b"PA"),
     "parquet of other columns": ("x.parquet", _parquet(pl.DataFrame({"a": [1]}))),
@@ -62,11 +62,14 @@ FILES: dict[str, tuple[str, bytes]] = {
     "parquet of lists": ("x.parquet", _parquet(pl.DataFrame({"query": [["a"]] * 8, "response": [["b"]] * 8}))),
     "parquet of nulls": ("x.parquet", _parquet(pl.DataFrame({"query": [None] * 8, "response": ["b"] * 8}))),
     "parquet of integer types": ("x.parquet", _parquet(pl.DataFrame([ROW | {"type": 3}] * 40))),
-    "parquet of categories": ("x.parquet", _parquet(pl.DataFrame([ROW] * 40).with_columns(pl.col("type").cast(pl.Categorical)))),
+    "parquet of categories": (
+        "x.parquet",
+        _parquet(pl.DataFrame([ROW] * 40).with_columns(pl.col("type").cast(pl.Categorical))),
+    ),
     "parquet of other questions": ("x.parquet", _parquet(pl.DataFrame([ROW | {"original_question": 7}] * 40))),
     "of no known ending": ("x.evil", LINE.encode()),
     "that is a pickle": ("x.jsonl", b"\x80\x04cos\nsystem\n(S'touch x'\ntR."),
-}  # fmt: skip
+}
 
 
 def _file(word: str, name: str, file: str, content: bytes, **rest: Any) -> Attack:
@@ -100,9 +103,18 @@ ATTACKS = [
     *(_file("data.train", name, file, content) for name, (file, content) in FILES.items()),
     *(_is("data.train", kind) for kind in ("pipe", "folder", "unreadable script", "loop", "device", "null")),
     *(_is("eval.data", kind) for kind in ("pipe", "device", "null")),
-    *(_file("eval.data", f"with answers {answer!r}", "x.jsonl", _rows(answer))
-      for answer in ("#### abc", "", "no marks", "#### 1 #### 2", "#### NaN", "#### " + "9" * 400, "#### \x1b[2J")),
-    *(_file("eval.general", name, "x.jsonl", content)
-      for name, content in (("of no byte", b""), ("of brackets", b"[" * DEEP), ("of other keys", b'{"a": 1}\n'),
-                            ("of numbers", b'{"text": 3}\n'), ("in UTF-16", '{"text": "a"}\n'.encode("utf-16")))),
-]  # fmt: skip
+    *(
+        _file("eval.data", f"with answers {answer!r}", "x.jsonl", _rows(answer))
+        for answer in ("#### abc", "", "no marks", "#### 1 #### 2", "#### NaN", "#### " + "9" * 400, "#### \x1b[2J")
+    ),
+    *(
+        _file("eval.general", name, "x.jsonl", content)
+        for name, content in (
+            ("of no byte", b""),
+            ("of brackets", b"[" * DEEP),
+            ("of other keys", b'{"a": 1}\n'),
+            ("of numbers", b'{"text": 3}\n'),
+            ("in UTF-16", '{"text": "a"}\n'.encode("utf-16")),
+        )
+    ),
+]

@@ -42,7 +42,9 @@ def _is(what: str, pattern: str, kind: str, commands: tuple[str, ...], results: 
         elif kind == "folder":
             path.mkdir()
         else:
-            path.symlink_to({"loop": path, "device": "/dev/zero", "outside": place.canary.parent / "neighbour.txt"}[kind])
+            path.symlink_to(
+                {"loop": path, "device": "/dev/zero", "outside": place.canary.parent / "neighbour.txt"}[kind]
+            )
 
     return Attack(f"{what} that is a {kind}", prepare, commands, results=results)
 
@@ -85,15 +87,21 @@ _ITEMS: dict[str, Bytes] = {
 # ------------------------------------------------------------------ excerpts
 
 _EXCERPTS = {
-    "of no byte": "", "null": "null", "a list": "[]", "a number": "3", "brackets": "[" * DEEP, "bytes": "\udcff",
-    "of a curve of text": '{"curve": "x"}', "of a curve of null": '{"curve": [null]}',
+    "of no byte": "",
+    "null": "null",
+    "a list": "[]",
+    "a number": "3",
+    "brackets": "[" * DEEP,
+    "bytes": "\udcff",
+    "of a curve of text": '{"curve": "x"}',
+    "of a curve of null": '{"curve": [null]}',
     "of an infinite step": '{"curve": [{"step": 1e999, "loss": 1, "grad_norm": 1}]}',
     "of a step of null": '{"curve": [{"step": null, "loss": NaN, "grad_norm": 1}]}',
     "of steps of zero": '{"curve": [{"step": 0, "loss": 1, "grad_norm": 1}, {"step": 0, "loss": 2, "grad_norm": 1}]}',
     "of answers that are markup": json.dumps({"answers": [{"right": True, "prompt": MARKUP, "response": SEQUENCES}]}),
     "of answers of half a surrogate": '{"answers": [{"right": true, "prompt": "\\ud83d"}]}',
     "of answers of lists": '{"answers": [{"right": "yes", "prompt": [[[]]], "target": {"a": 1}}]}',
-}  # fmt: skip
+}
 
 
 def _excerpts(name: str, text: str) -> Attack:
@@ -130,7 +138,9 @@ def _renamed(name: str) -> Bytes:
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])
         first = next(key for key in header if key != "__metadata__")
-        return safetensors({(name if key == first else key): value for key, value in header.items()}, content[8 + length :])
+        return safetensors(
+            {(name if key == first else key): value for key, value in header.items()}, content[8 + length :]
+        )
 
     return change
 
@@ -184,10 +194,24 @@ def _other_adapter() -> Attack:
     return Attack("adapter of one other bit", prepare, LOADING, codes=(2,), results="run")
 
 
-_JSON = {"of no byte": b"", "null": b"null", "a list": b"[]", "brackets": b"[" * DEEP, "bytes": b"\xff\xfe\0",
-         "NaN": b'{"run_id": NaN}', "an empty object": b"{}"}  # fmt: skip
-_LINES = {"of no byte": b"", "null": b"null\n", "lists": b"[]\n[]\n", "brackets": b"[" * DEEP + b"\n",
-          "bytes": b"\xff\xfe\0\n", "empty objects": b"{}\n{}\n", "half a surrogate": b'{"split": "\\ud83d"}\n'}  # fmt: skip
+_JSON = {
+    "of no byte": b"",
+    "null": b"null",
+    "a list": b"[]",
+    "brackets": b"[" * DEEP,
+    "bytes": b"\xff\xfe\0",
+    "NaN": b'{"run_id": NaN}',
+    "an empty object": b"{}",
+}
+_LINES = {
+    "of no byte": b"",
+    "null": b"null\n",
+    "lists": b"[]\n[]\n",
+    "brackets": b"[" * DEEP + b"\n",
+    "bytes": b"\xff\xfe\0\n",
+    "empty objects": b"{}\n{}\n",
+    "half a surrogate": b'{"split": "\\ud83d"}\n',
+}
 
 
 def _rebuilt(what: str, file: str, name: str, content: bytes) -> Attack:
@@ -236,10 +260,16 @@ ATTACKS = [
     *(_rebuilt("record", "record.json", name, content) for name, content in _JSON.items()),
     *(_rebuilt("samples", "samples.jsonl", name, content) for name, content in _LINES.items()),
     *(_rebuilt("log", "log.jsonl", name, content) for name, content in _LINES.items()),
-    *(_rebuilt("items of a run", "items.parquet", name, content) for name, content in (("of no byte", b""), ("of two bytes", b"PA"))),
+    *(
+        _rebuilt("items of a run", "items.parquet", name, content)
+        for name, content in (("of no byte", b""), ("of two bytes", b"PA"))
+    ),
     *(_renamed_folder(name) for name in ("../../escaped", "/tmp/escaped", "", "a/b", "x" * 400)),
     *(_unfinished(f"{_CHECKPOINT}state.json", name, content) for name, content in _JSON.items()),
-    *(_unfinished(f"{_CHECKPOINT}{file}", "a pickle", b"", True) for file in ("adapter.safetensors", "optimizer.safetensors")),
+    *(
+        _unfinished(f"{_CHECKPOINT}{file}", "a pickle", b"", True)
+        for file in ("adapter.safetensors", "optimizer.safetensors")
+    ),
     *(_unfinished("log.jsonl", name, content) for name, content in _LINES.items()),
     *(_unfinished("made_by.json", name, content) for name, content in _JSON.items()),
 ]

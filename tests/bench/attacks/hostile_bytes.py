@@ -62,5 +62,7 @@ SAFETENSORS = {
     "with overlapping tensors": safetensors({"a": tensor(0, 16, [4]), "b": tensor(8, 24, [4])}, b"\0" * 24),
     "with an unknown dtype": safetensors({"a": tensor(0, 16, [4], "EVIL")}, b"\0" * 16),
     "with a shape that overflows": safetensors({"a": tensor(0, 16, [2**62, 2**62])}, b"\0" * 16),
-    "with metadata that is no text": safetensors({"__metadata__": {"format": [1]}, "a": tensor(0, 16, [4])}, b"\0" * 16),
+    "with metadata that is no text": safetensors(
+        {"__metadata__": {"format": [1]}, "a": tensor(0, 16, [4])}, b"\0" * 16
+    ),
 }

@@ -25,7 +25,7 @@ def _attack(name: str, change: Change, *commands: str, **rest: Any) -> Attack:
         shutil.copytree(MODEL_DIR, folder)
         change(place, folder)
 
-    return Attack(f"model {name}", prepare, commands or (COST, RUN), **rest)
+    return Attack(f"model {name}", prepare, commands or (RUN,), **rest)
 
 
 def _json(name: str, **values: object) -> Change:
@@ -117,8 +117,8 @@ _AUTO = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model", "Aut
 _REMOTE = {name: f"nobody/nothing--{target}" for name, target in _AUTO.items()}
 
 ATTACKS = [
-    _attack("with code for its config", _code("config.json", _AUTO, model_type="evil"), codes=(2,)),
-    _attack("with code for a known type", _code("config.json", _AUTO)),
+    _attack("with code for its config", _code("config.json", _AUTO, model_type="evil"), COST, RUN, codes=(2,)),
+    _attack("with code for a known type", _code("config.json", _AUTO), COST, RUN),
     _attack("with code of another repository", _code("config.json", _REMOTE, model_type="evil"), codes=(2,)),
     _attack("with code for its tokenizer", _code("tokenizer_config.json", {"AutoTokenizer": ["evil.Tokenizer", None]})),
     _attack(
@@ -126,7 +126,9 @@ ATTACKS = [
         _code("tokenizer_config.json", {"AutoTokenizer": ["evil.Tokenizer", None]}, tokenizer_class="Tokenizer"),
     ),
     _attack("with code to generate by", _generate),
-    _attack("with code, priced only", _code("config.json", _AUTO, model_type="evil"), "cost lora model=evil", codes=(2,)),
+    _attack(
+        "with code, priced only", _code("config.json", _AUTO, model_type="evil"), "cost lora model=evil", codes=(2,)
+    ),
     _attack(
         "with code, planned only", _code("config.json", _AUTO, model_type="evil"), "sweep lora model=evil --dry-run"
     ),
@@ -136,30 +138,58 @@ ATTACKS = [
     _attack("of an index of a pickle", _index("pytorch_model.bin"), RUN, codes=(2,)),
     _attack("of an index that leads out", _index("../../outside.safetensors"), RUN, codes=(2,)),
     _attack("of an index of no file", _index("gone.safetensors"), RUN, codes=(2,)),
-    *(_attack(f"whose weights are {name}", _write("model.safetensors", content), RUN, codes=(2,))
-      for name, content in SAFETENSORS.items()),
+    *(
+        _attack(f"whose weights are {name}", _write("model.safetensors", content), RUN, codes=(2,))
+        for name, content in SAFETENSORS.items()
+    ),
     _attack("whose weights are a folder", _weights("folder"), RUN, codes=(2,)),
     _attack("whose weights are another file", _weights("link"), RUN, codes=(2,)),
     _attack("whose weights are a link to themselves", _weights("loop"), RUN, codes=(2,)),
     _attack("of no weights", _remove("model.safetensors"), RUN, codes=(2,)),
     _attack("of no config", _remove("config.json"), codes=(2,)),
     _attack("of no tokenizer", _remove("tokenizer.json"), RUN, codes=(2,)),
-    *(_attack(f"whose config is {text[:24]!r}", _write("config.json", text), codes=(2,))
-      for text in ("", "null", "[]", '"a"', "{", "{}", "[" * DEEP, '{"model_type": 3}', '{"model_type": "no-such"}')),
-    *(_attack(f"of config {values}", _json("config.json", **values), RUN, codes=(2,))
-      for values in ({"hidden_size": -1}, {"hidden_size": "64"}, {"hidden_size": 63}, {"num_attention_heads": 0},
-                     {"vocab_size": 3}, {"dtype": "evil"}, {"hidden_act": "__import__('os')"}, {"rope_theta": None},
-                     {"quantization_config": {"quant_method": "evil"}}, {"num_hidden_layers": "many"},
-                     {"architectures": ["../../evil"]})
-      if values != {"architectures": ["../../evil"]}),
+    *(
+        _attack(f"whose config is {text[:24]!r}", _write("config.json", text), codes=(2,))
+        for text in ("", "null", "[]", '"a"', "{", "{}", "[" * DEEP, '{"model_type": 3}', '{"model_type": "no-such"}')
+    ),
+    *(
+        _attack(f"of config {values}", _json("config.json", **values), RUN, codes=(2,))
+        for values in (
+            {"hidden_size": -1},
+            {"hidden_size": "64"},
+            {"hidden_size": 63},
+            {"num_attention_heads": 0},
+            {"vocab_size": 3},
+            {"dtype": "evil"},
+            {"hidden_act": "__import__('os')"},
+            {"rope_theta": None},
+            {"quantization_config": {"quant_method": "evil"}},
+            {"num_hidden_layers": "many"},
+        )
+    ),
     _attack("of config architectures that lead out", _json("config.json", architectures=["../../evil"]), RUN),
-    *(_attack(f"whose tokenizer is {text[:12]!r}", _write("tokenizer.json", text), RUN, codes=(2,))
-      for text in ("", "null", "[]", "{}", "[" * DEEP, '{"model": {"type": "evil"}}')),
-    *(_attack(f"whose tokenizer_config is {text[:12]!r}", _write("tokenizer_config.json", text), RUN)
-      for text in ("", "null", "[]", "[" * DEEP, '{"eos_token": 3}', '{"tokenizer_class": "os.system"}')),
-    *(_attack(f"whose generation_config is {text[:12]!r}", _write("generation_config.json", text), RUN)
-      for text in ("", "null", "[]", '{"max_length": -1}', '{"temperature": "hot", "do_sample": true}')),
+    *(
+        _attack(f"whose tokenizer is {text[:12]!r}", _write("tokenizer.json", text), RUN, codes=(2,))
+        for text in ("", "null", "[]", "{}", "[" * DEEP, '{"model": {"type": "evil"}}')
+    ),
+    *(
+        _attack(f"whose tokenizer_config is {text[:12]!r}", _write("tokenizer_config.json", text), RUN)
+        for text in ("", "null", "[]", "[" * DEEP, '{"eos_token": 3}', '{"tokenizer_class": "os.system"}')
+    ),
+    *(
+        _attack(f"whose generation_config is {text[:12]!r}", _write("generation_config.json", text), RUN)
+        for text in ("", "null", "[]", '{"max_length": -1}', '{"temperature": "hot", "do_sample": true}')
+    ),
     *(_attack(f"that is a {kind}", _is(kind), codes=(2,)) for kind in ("pipe", "loop", "device", "empty", "pickle")),
-    *(_gguf(content) for content in (b"", b"GGUF", b"GGUF\x03\0\0\0" + b"\xff" * 16, b"GGUF\x03\0\0\0" + b"\0" * 64,
-                                     b"PK\x03\x04" + b"\0" * 100, safetensors({}))),
-]  # fmt: skip
+    *(
+        _gguf(content)
+        for content in (
+            b"",
+            b"GGUF",
+            b"GGUF\x03\0\0\0" + b"\xff" * 16,
+            b"GGUF\x03\0\0\0" + b"\0" * 64,
+            b"PK\x03\x04" + b"\0" * 100,
+            safetensors({}),
+        )
+    ),
+]

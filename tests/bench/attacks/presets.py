@@ -52,7 +52,15 @@ ALONE = {  # files that hold nothing but this
 ADDED = {  # a preset of ours with this in place of its own key
     "data": ["3", "null", "[]", "{train: 3}", "{train: [a]}", "{trian: x}", "{1: x}"],
     "eval": ["3", "{tasks: 3}", "{tasks: {a: b}}", "{limit: -1}", "{limit: many}", "{batch_size: {constrained: 1}}"],
-    "variants": ["{lorra: {rank: 4}}", "3", "[lora]", "{lora: 3}", "{lora: {rnak: 4}}", "{lora: {lr: fast}}", "{1: {}}"],
+    "variants": [
+        "{lorra: {rank: 4}}",
+        "3",
+        "[lora]",
+        "{lora: 3}",
+        "{lora: {rnak: 4}}",
+        "{lora: {lr: fast}}",
+        "{1: {}}",
+    ],
     "steps": ["-1", "1.5", "true", "'10'", "1e400", ".nan", "2001-01-01", "[1]"],
     "lr": [".nan", ".inf", "-1", "'fast'", "true", "{a: 1}"],
     "model": ["3", "null", "[nano]", "''", "'a/../../b'", "2001-01-01"],

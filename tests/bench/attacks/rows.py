@@ -15,9 +15,31 @@ SHOWN = ("list", "report --readme results/page.md", "compare lora hra")
 LONG = "x" * 10_000
 Row = dict[str, Any]
 
-PATHS = ["../../escaped", "/tmp/escaped", "..", ".", "", "a/b", "a\\b", "~/escaped", "a\0b", "a\nb", LONG, "-x", "\ud83d"]
-TEXTS = {"Markdown": MARKDOWN, "markup": MARKUP, "sequences": SEQUENCES, "line breaks": "a\n| b |\r\u2028c", "long": LONG,
-         "surrogate": "\ud83d", "right to left": "\u202egnp.exe", "template": "{{ 7 * 7 }}{% for x in y %}"}  # fmt: skip
+PATHS = [
+    "../../escaped",
+    "/tmp/escaped",
+    "..",
+    ".",
+    "",
+    "a/b",
+    "a\\b",
+    "~/escaped",
+    "a\0b",
+    "a\nb",
+    LONG,
+    "-x",
+    "\ud83d",
+]
+TEXTS = {
+    "Markdown": MARKDOWN,
+    "markup": MARKUP,
+    "sequences": SEQUENCES,
+    "line breaks": "a\n| b |\r\u2028c",
+    "long": LONG,
+    "surrogate": "\ud83d",
+    "right to left": "\u202egnp.exe",
+    "template": "{{ 7 * 7 }}{% for x in y %}",
+}
 TYPED: dict[str, list[object]] = {
     "run_id": [None, 3, True, [], {}],
     "seed": ["0", True, 1.5, None, [], 10**400, -1],
@@ -68,7 +90,9 @@ def _changed(name: str, change: Callable[[Row], Row | None], commands: tuple[str
 
 
 def _set(key: str, value: object, commands: tuple[str, ...] = READ) -> Attack:
-    return _changed(f"with {key}={str(value)[:24]!r} ({type(value).__name__})", lambda row: row | {key: value}, commands)
+    return _changed(
+        f"with {key}={str(value)[:24]!r} ({type(value).__name__})", lambda row: row | {key: value}, commands
+    )
 
 
 def _number(key: str, text: str) -> Attack:
@@ -126,7 +150,11 @@ ATTACKS = [
     *(_number(key, text) for key in ("test_accuracy", "lr", "seed") for text in NUMBERS),
     *(_line(name, line) for name, line in LINES.items()),
     *(_table_is(kind) for kind in ("pipe", "folder", "empty", "loop", "device", "outside")),
-    *(_named(where, kind, text) for where in ("hardware", "model", "variant", "commit") for kind, text in TEXTS.items()),
+    *(
+        _named(where, kind, text)
+        for where in ("hardware", "model", "variant", "commit")
+        for kind, text in TEXTS.items()
+    ),
     _changed("that fails with markup", lambda row: row | {"status": "failed", "error": MARKUP + SEQUENCES}, SHOWN),
     _changed("without any key but its id", lambda row: {"schema": 3, "run_id": row["run_id"]}),
 ]

@@ -19,11 +19,7 @@ from antipasto_bench.spec.grammar import parse_words
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 
-ATTACKS = [
-    attack
-    for module in (models, presets, rows, evidence_files, data_files, words)
-    for attack in module.ATTACKS
-]  # fmt: skip
+ATTACKS = [attack for module in (models, presets, rows, evidence_files, data_files, words) for attack in module.ATTACKS]
 SETTINGS = {"rank": 4, "eval.valid_limit": 4, "eval.limit": 6, "steps": 12}
 
 
@@ -65,13 +61,19 @@ def with_run_id(attack: Attack, place: Place) -> Attack:
         return attack
     run_id = next((path.name for path in sorted(place.work.glob("outputs/nano__*"))), "")
     resumed = small("lora", **SETTINGS)
-    values = {"steps": 12, "batch_size": 4, "checkpoint": 3, "eval.batch_size": 8, "eval.general": "none",
-              "costs": "false", "data.calibration": 8, **SETTINGS}  # fmt: skip
+    values = {
+        "steps": 12,
+        "batch_size": 4,
+        "checkpoint": 3,
+        "eval.batch_size": 8,
+        "eval.general": "none",
+        "costs": "false",
+        "data.calibration": 8,
+        **SETTINGS,
+    }
     run = " ".join(["run", "lora", *(f"{key}={value}" for key, value in values.items())])
     assert resumed.variant == "lora"
-    commands = [
-        str(command).replace("@export", f"export {run_id}").replace("@run", run) for command in attack.commands
-    ]
+    commands = [str(command).replace("@export", f"export {run_id}").replace("@run", run) for command in attack.commands]
     return Attack(attack.name, attack.prepare, commands, attack.codes, attack.said, attack.results)
 
 
@@ -91,17 +93,69 @@ def test_there_are_hundreds_of_attacks_and_each_has_a_name_of_its_own():
 
 
 KEYS = st.sampled_from(
-    ["seed", "lr", "rank", "steps", "model", "dtype", "data.train", "eval.limit", "eval.tasks", "eval.batch_size",
-     "targets", "rotate_basis", "costs", "revision", "quant", "variant", "adapter", "data", "eval", "layers"]
-)  # fmt: skip
+    [
+        "seed",
+        "lr",
+        "rank",
+        "steps",
+        "model",
+        "dtype",
+        "data.train",
+        "eval.limit",
+        "eval.tasks",
+        "eval.batch_size",
+        "targets",
+        "rotate_basis",
+        "costs",
+        "revision",
+        "quant",
+        "variant",
+        "adapter",
+        "data",
+        "eval",
+        "layers",
+    ]
+)
 SCALARS = st.one_of(
     st.integers().map(str),
     st.floats().map(repr),
-    st.sampled_from(["true", "yes", "null", "~", "010", "0x1F", "1e5", "1_000", "1:30", "2001-01-01", ".inf", "!!int 3",
-                     "&a", "*a", "[", "]", "{", "}", "{a: b}", "[[1]]", "'", '"', "|", ">", "?", ":", "#", "%", "@", "`"]),
+    st.sampled_from(
+        [
+            "true",
+            "yes",
+            "null",
+            "~",
+            "010",
+            "0x1F",
+            "1e5",
+            "1_000",
+            "1:30",
+            "2001-01-01",
+            ".inf",
+            "!!int 3",
+            "&a",
+            "*a",
+            "[",
+            "]",
+            "{",
+            "}",
+            "{a: b}",
+            "[[1]]",
+            "'",
+            '"',
+            "|",
+            ">",
+            "?",
+            ":",
+            "#",
+            "%",
+            "@",
+            "`",
+        ]
+    ),
     st.text(string.printable, max_size=12),
     st.text(max_size=8),
-)  # fmt: skip
+)
 WORDS = st.one_of(
     st.builds(lambda key, values: f"{key}={','.join(values)}", KEYS, st.lists(SCALARS, min_size=1, max_size=3)),
     st.builds(lambda key, value: f"{key}={value}", st.text(string.printable, max_size=8), SCALARS),
@@ -113,9 +167,11 @@ WORDS = st.one_of(
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.lists(WORDS, min_size=1, max_size=4))
 def test_words_are_runs_or_one_message(typed):
+    said = "nothing"
     try:
         variants, axes = parse_words(["lora", *typed])
         if all(len(values) <= 3 for values in axes.values()):
             expand(variants, axes, "nano")
     except (UserError, AdapterError) as error:
-        assert str(error).strip(), "a message without a word"
+        said = str(error)
+    assert said.strip()
