@@ -244,8 +244,10 @@ def _workspaces(store: Store, training: RunConfig, scoring: RunConfig) -> Iterat
         if workspace.trained() is None:
             return {}
         logs = {path.name: path for path in scored.answer_logs()}
-        (split,) = {name.removeprefix("answers-").removesuffix(".jsonl") for name in logs} & {"test", "valid"}
-        log = workspace.answers(split, merged=merged)
+        splits = {name.removeprefix("answers-").removesuffix(".jsonl") for name in logs} & {"test", "valid"}
+        if not splits:
+            return {}
+        log = workspace.answers(splits.pop(), merged=merged)
         return dict(log._answers) | {"unfinished": log.unfinished, "batch size": log.batch_size}
 
     first = next(scored.answer_logs()).read_text(encoding="utf-8").splitlines()[0]

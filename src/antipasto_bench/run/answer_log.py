@@ -53,7 +53,7 @@ class AnswerLog:
                 self.unfinished = None
             elif "batch_size" in line:
                 batches, self.unfinished, self.batch_size = [], None, line["batch_size"]
-            else:
+            elif "tokens" in line:
                 self.unfinished = UnfinishedBatch(**line)
         self._answers = dict(pair for batch in batches for pair in batch["answers"])
         # Written anew without a torn line; whole or not at all, so that a kill here loses no answer.

@@ -126,10 +126,7 @@ def test_a_row_of_an_older_program_is_read_as_this_one_would_have_written_it(tmp
     table = tmp_path / "table.ndjson"
     table.write_text(json.dumps(record("a").to_json() | {"schema": 1}) + "\n")
     append(table, record("b", processes=2))
-    assert read_table(table).select("run_id", "schema", "processes").rows() == [
-        ("a", SCHEMA_VERSION, 1),
-        ("b", SCHEMA_VERSION, 2),
-    ]
+    assert read_table(table).select("run_id", "schema", "processes").rows() == [("a", SCHEMA_VERSION, 1), ("b", SCHEMA_VERSION, 2)]
     assert json.loads(table.read_bytes().splitlines()[0])["schema"] == 1, "reading changes no file"
     put(table, record("a", processes=4))
     assert read_table(table)["processes"].to_list() == [4, 2]
