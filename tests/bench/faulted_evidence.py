@@ -6,14 +6,16 @@ import hashlib
 import json
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from unittest import mock
 
 import polars as pl
 import torch
+import typer
 from faults import Reader, Subject
 from safetensors.torch import load_file
 from small_runs import StopAfter, make, small, store_in
@@ -24,6 +26,8 @@ from antipasto.svd_cache import cache_entries, svd
 from antipasto_bench.analysis.compare import compare_two
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
 from antipasto_bench.cli.output import comparison_json
+from antipasto_bench.cli.results import rebuild
+from antipasto_bench.core.errors import Damaged
 from antipasto_bench.core.signals import Interrupted
 from antipasto_bench.report import html
 from antipasto_bench.report.html import page
@@ -35,7 +39,7 @@ from antipasto_bench.run.gguf import plain_folder
 from antipasto_bench.run.workspace import Workspace
 from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.folders import Store
-from antipasto_bench.store.integrity import rebuild, verify
+from antipasto_bench.store.integrity import verify
 from antipasto_bench.store.items import items_digest
 from antipasto_bench.store.leases import HeldLease
 from antipasto_bench.store.table import find, read_records
@@ -181,7 +185,11 @@ def _rebuilding(folder: Path, place: Path) -> Callable[[], Parts]:
         outputs.mkdir(parents=True)
         (outputs / folder.name).symlink_to(folder, target_is_directory=True)
         new = Store(place / "results", outputs)
-        rebuild(new)
+        with redirect_stdout(StringIO()) as printed, suppress(typer.Exit):
+            rebuild(new.results, new.outputs)
+        for line in printed.getvalue().splitlines():
+            if "brought back" not in line or "not brought back" in line:
+                warnings.warn(line, Damaged, stacklevel=2)
         records = read_records(new.table)
         if not records:
             return {}

@@ -37,7 +37,6 @@ from .checkpoints import Checkpoint, Checkpoints
 class TrainedAdapter(BaseModel):
     """What was measured while an adapter was trained, as parts of the record; and digests of the files beside it."""
 
-    sha256: str  # of the adapter's file
     log_sha256: str  # of the training log
     size: Size
     training: Training
@@ -84,7 +83,7 @@ class Workspace:
         try:
             values = without_digest(parse_object(self.folder.training.read_bytes()), required=True)
             trained = TrainedAdapter.model_validate(values)
-            if trained.sha256 != self._adapter_digest():
+            if trained.size.adapter_sha256 != self._adapter_digest():
                 raise ValueError(f"{self.folder.adapter.name} is not what was written")
         except (OSError, ValueError) as error:
             warnings.warn(
@@ -96,10 +95,10 @@ class Workspace:
         return trained
 
     def save_trained(self, model: nn.Module, size: Size, training: Training, timing: Timing) -> TrainedAdapter:
-        """Write the adapter, and what was measured while it was trained; its file's size is added to `size`."""
+        """Write the adapter, and what was measured while it was trained; `size` is given its file's size and digest."""
         size.adapter_bytes = antipasto.save(model, self.folder.adapter).stat().st_size
+        size.adapter_sha256 = self._adapter_digest()
         trained = TrainedAdapter(
-            sha256=self._adapter_digest(),
             log_sha256=log_digest(self.logged_until(None)),
             size=size,
             training=training,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psutil
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
 from ..core.files import write_json
 from .folders import Store
@@ -29,13 +29,6 @@ class Holder(BaseModel):
     started: float | None = None  # seconds from the boot to its start, which tell it from a later one of its number
     node: str | None = None  # of a cluster, where that process has the run made
     step: int | None = None  # as that node reported it
-
-    @field_validator("since")
-    @classmethod
-    def _is_a_time(cls, value: str) -> str:
-        if datetime.fromisoformat(value).tzinfo is None:
-            raise ValueError(f"{value} has no time zone")
-        return value
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,7 @@ def noted_lease(run_id: str, store: Store) -> Lease | None:
 
 def live_leases(store: Store) -> list[Lease]:
     """The lease of every run being made, sorted by run id."""
-    run_ids = sorted(path.stem for path in store.locks.glob("*.json") if path.is_file())
+    run_ids = sorted(path.stem for path in store.locks.glob("*.json"))
     return [lease for run_id in run_ids if (lease := live_lease(run_id, store)) is not None]
 
 
@@ -131,5 +124,5 @@ def logged_step(run_id: str, store: Store) -> int | None:
     try:
         lines = store.workspace(run_id).log.read_text(encoding="utf-8").splitlines()
         return int(json.loads(lines[-1])["step"]) if lines else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError):
         return None
