@@ -195,11 +195,18 @@ class Summary:
         return "\n".join(lines)
 
 
-def inject(subjects: Sequence[Subject], shares: Mapping[str, int], count: int, seed: int) -> Summary:
+def inject(
+    subjects: Sequence[Subject],
+    shares: Mapping[str, int],
+    count: int,
+    seed: int,
+    on_failure: Callable[[Failure], None] = lambda failure: None,
+) -> Summary:
     """Try random faults, one after another; the same seed gives the same ones.
 
     Args:
         shares: how often a file of each kind is drawn.
+        on_failure: is told of each failure at once.
     """
     rng = random.Random(seed)
     by_kind: dict[str, list[Subject]] = defaultdict(list)
@@ -219,6 +226,7 @@ def inject(subjects: Sequence[Subject], shares: Mapping[str, int], count: int, s
             verdict = judge(subject, whole)
         if verdict.failures:
             summary.failures.append(Failure(kind, subject.path, fault, verdict.failures))
+            on_failure(summary.failures[-1])
         else:
             (summary.noticed if verdict.noticed else summary.harmless)[kind] += 1
     for name, reader in readers.items():
@@ -236,9 +244,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        summary = inject(build(Path(folder)), SHARES, options.count, options.seed)
-    for failure in summary.failures:
-        print(failure)
+        summary = inject(
+            build(Path(folder)), SHARES, options.count, options.seed, lambda failure: print(failure, flush=True)
+        )
     print(summary)
     return 1 if summary.failures else 0
 

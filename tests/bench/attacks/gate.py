@@ -132,8 +132,8 @@ def _run(commands: list[list[str]], work: Path, streams: Path) -> None:
     os.chdir(work)
     os.environ |= {"HOME": str(work.parent / "home"), "XDG_CACHE_HOME": str(streams / "cache")}
     os.environ |= {"HF_MODULES_CACHE": str(streams / "modules"), "ANTIPASTO_MODELS": str(streams / "models")}
-    most = psutil.Process().memory_info().vms + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    most = psutil.Process().memory_info().data + MEMORY
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # not of addresses: V8 reserves many, and uses few
     (streams / "yes").write_text("y\n" * 1000)
     os.dup2(os.open(streams / "yes", os.O_RDONLY), 0)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  (for as long as the process lives)
