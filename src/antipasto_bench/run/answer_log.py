@@ -17,20 +17,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import Damaged
 from ..core.files import write_bytes
-from ..core.json_types import Json
 from ..core.signals import Interrupted
-from ..store.checked_json import parse_object, with_digest, without_digest
 from .batch_in_hand import NOTE_S, UnfinishedBatch
 from .generation_settings import draws
 
 
-class AnswerLog:
-    """A file of answers: a first line names the model that gave them, then a line a batch.
+def log_line(value: Any) -> str:
+    """A line of the log: JSON, and a digest of it."""
+    return _with_digest(json.dumps(value).encode()).decode()
 
-    Other lines say that answers begin anew with batches of another size, or hold the batch in hand. Each line has a
-    digest of its own. A torn last line is not read; where another one is not what was written, the file is begun anew.
+
+def _with_digest(text: bytes) -> bytes:
+    return text + b"\t" + hashlib.sha256(text).hexdigest()[:16].encode() + b"\n"
+
+
+class AnswerLog:
+    """A file of answers: a first line names the model that gave them, then a line a batch, each with its digest.
+
+    A line that is an object says that answers begin anew with batches of another size, or holds the batch in hand.
     """
 
     def __init__(self, path: Path, model: str) -> None:
@@ -45,32 +50,34 @@ class AnswerLog:
         self._batch: list[tuple[str, str]] = []
         self._settings = ""
         self._answers: dict[str, str] = {}
-        lines = list(self._lines())
-        batches: list[Json] = []
-        for line in lines[1:] if lines[:1] == [{"model": model}] else []:
-            if "answers" in line:
+        lines = self._lines()
+        batches: list[Any] = []
+        for line in lines[1:] if lines[:1] == [model] else []:
+            if isinstance(line, list):
                 batches.append(line)
                 self.unfinished = None
             elif "batch_size" in line:
                 batches, self.unfinished, self.batch_size = [], None, line["batch_size"]
-            elif "tokens" in line:
+            else:
                 self.unfinished = UnfinishedBatch(**line)
-        self._answers = dict(pair for batch in batches for pair in batch["answers"])
+        self._answers = dict(pair for batch in batches for pair in batch)
         # Written anew without a torn line; whole or not at all, so that a kill here loses no answer.
-        whole = [{"model": model}, *([{"batch_size": self.batch_size}] if self.batch_size else []), *batches]
+        whole: list[Any] = [model, *([{"batch_size": self.batch_size}] if self.batch_size else []), *batches]
         whole += [asdict(self.unfinished)] if self.unfinished else []
-        write_bytes(path, b"".join(map(_line, whole)))
+        write_bytes(path, "".join(map(log_line, whole)).encode())
 
-    def _lines(self) -> list[Json]:
-        """What each line holds; nothing where one of them is damaged."""
-        if not self.path.exists():
-            return []
-        *lines, _ = self.path.read_bytes().split(b"\n")
-        try:
-            return [without_digest(parse_object(line), required=True) for line in lines]
-        except ValueError as error:
-            warnings.warn(f"{self.path} is damaged; its answers are generated again: {error}", Damaged, stacklevel=3)
-            return []
+    def _lines(self) -> list[Any]:
+        """What the lines hold; nothing where one but the last, which a kill may have cut short, is damaged."""
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+        values: list[Any] = []
+        for number, line in enumerate(lines, start=1):
+            text, _, _ = line.rpartition(b"\t")
+            if _with_digest(text) == line:
+                values.append(json.loads(text))
+            elif number < len(lines):
+                warnings.warn(f"{self.path.name}, line {number} is damaged: all is answered again", stacklevel=3)
+                return []
+        return values
 
     def attach_to(self, lm: Any, on_begin: Callable[[int, int], None] = lambda count, known: None) -> None:
         """Let an lm-eval model generate only answers that the log lacks, and add them to it.
@@ -145,19 +152,15 @@ class AnswerLog:
 
     def _write(self) -> None:
         if self._batch:
-            self._append({"answers": self._batch})
+            self._append(self._batch)
             self._answers |= dict(self._batch)
             self._batch = []
 
-    def _append(self, values: Json) -> None:
-        with open(self.path, "ab") as file:
-            file.write(_line(values))
+    def _append(self, line: Any) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(log_line(line))
             file.flush()
             os.fsync(file.fileno())
-
-
-def _line(values: Json) -> bytes:
-    return json.dumps(with_digest(values)).encode() + b"\n"
 
 
 def _key(request: Any) -> str:

@@ -1,7 +1,7 @@
 """Where an interrupted run goes on from: the adapter, the optimizer and the generators, every few steps.
 
-A checkpoint is a folder that appears whole or not at all, with the digest of each of its files and of its state; the
-last two are kept, so that a damaged one costs a few steps more. Nothing is stored by pickle.
+A checkpoint is a folder that appears whole or not at all, with the digest of each of its files; the last two are kept,
+so that a damaged one costs a few steps more. Nothing is stored by pickle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 import antipasto
 
-from ..core.errors import Damaged
 from ..core.files import folder_atomically
 from ..core.fingerprint import sha256_of
 from ..store.checked_json import parse_object, with_digest, without_digest
@@ -72,7 +71,7 @@ class Checkpoints:
                         raise ValueError(f"{name} is not what was written")
                 return Checkpoint(folder, state)
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                warnings.warn(f"checkpoint {folder.name} is damaged and left out: {error}", Damaged, stacklevel=2)
+                warnings.warn(f"checkpoint {folder.name} is damaged and left out: {error}", stacklevel=2)
         return None
 
     def write(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

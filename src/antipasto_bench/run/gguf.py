@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -26,7 +24,7 @@ from filelock import FileLock
 from antipasto.tensor_bytes import memory_of
 
 from ..core.compat import gguf_pre_tokenizers
-from ..core.errors import Damaged, UserError, first_line
+from ..core.errors import UserError, first_line
 from ..core.files import folder_atomically
 from ..core.fingerprint import fingerprint
 from ..core.packaged_models import PACKAGED, PackagedModel
@@ -45,7 +43,7 @@ def _digits_one_by_one() -> Any:
 # GPT-2's. It would join two spaces before a digit otherwise than the model was trained with.
 PRE_TOKENIZERS: dict[str, Callable[[], Any]] = {"smollm": _digits_one_by_one}
 LIKE_GPT2 = ("default", "gpt-2")  # what is read right without a rule of its own
-DIGEST = ".digest"  # in a plain folder: the fingerprint of its files
+DIGEST = ".sha256"  # of the other files; hidden, so that it is no part of the model's fingerprint
 READER = 1  # raised where the same file is read into another folder than before
 
 
@@ -100,15 +98,16 @@ def weights_digest(model: Any) -> str:
 
 
 def _cached(folder: Path, write: Callable[[Path], object]) -> Path:
-    """The folder, written whole by one process while others wait; one that is not what was written is written anew."""
-    if folder.is_dir() and _is_whole(folder):
-        return folder
+    """The folder, written whole by one process while others wait.
+
+    Raises:
+        UserError: it cannot be written, or its files are no longer those that were written.
+    """
+    if folder.is_dir():
+        return _checked(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if folder.is_dir() and not _is_whole(folder):
-                warnings.warn(f"{folder} is damaged, and is written anew", Damaged, stacklevel=4)
-                shutil.rmtree(folder)
             if not folder.is_dir():
                 with folder_atomically(folder) as partial:
                     write(partial)
@@ -118,10 +117,14 @@ def _cached(folder: Path, write: Callable[[Path], object]) -> Path:
     return folder
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether a folder's files are those that were written; one of an older version of this program cannot tell."""
+def _checked(folder: Path) -> Path:
+    """A folder whose files are those that were written; one of an older version has no digest of them."""
     digest = folder / DIGEST
-    return not digest.exists() or digest.read_bytes() == fingerprint(str(folder)).encode()
+    if digest.exists() and digest.read_bytes() != fingerprint(str(folder)).encode():
+        raise UserError(
+            f"{folder}: its files are not those that were written; remove {folder}, and it is read from GGUF again"
+        )
+    return folder
 
 
 def _fetch(name: str, package: PackagedModel, folder: Path) -> Path:
