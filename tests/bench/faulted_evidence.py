@@ -229,8 +229,9 @@ def _workspaces(store: Store, training: RunConfig, scoring: RunConfig) -> Iterat
 
     def log() -> Parts:
         workspace = Workspace(folder, training)
-        lines = workspace.log_before(workspace.checkpoints.latest())
-        return {"log": lines} if lines else {}
+        latest = workspace.checkpoints.latest()
+        lines = workspace.logged_until({} if latest is None else latest.state)
+        return {str(json.loads(line)["step"]): line for line in lines}
 
     with _restored(store):
         resumed = Reader("go on training", _restoring(store, checkpoint))

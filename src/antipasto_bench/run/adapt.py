@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -106,23 +105,17 @@ def _train(
     if not run.trains:
         return Training(), Timing()
     first, log_path = context.group.is_first, workspace.folder.log
-    lines = workspace.log_before(checkpoint) if first else b""
-    logged = hashlib.sha256(lines)
     if first:
-        write_bytes(log_path, lines)
-        unlogged = (0 if checkpoint is None else checkpoint.state["step"]) - lines.count(b"\n")
-        workspace.checkpoints.extra_state |= {"log_sha256": logged.hexdigest(), "unlogged": unlogged}
+        done = 0 if checkpoint is None else checkpoint.state["step"]
+        write_bytes(log_path, b"".join(workspace.logged_until(done)))
     with (
         open(log_path if first else os.devnull, "a", encoding="utf-8") as log,
         context.progress.training(run.steps) as show,
     ):
 
         def on_step(step: Step) -> None:
-            line = json.dumps(asdict(step)) + "\n"
-            log.write(line)
+            log.write(json.dumps(asdict(step)) + "\n")
             log.flush()
-            logged.update(line.encode())
-            workspace.checkpoints.extra_state["log_sha256"] = logged.hexdigest()
             show(step)
 
         order = Generator().manual_seed(run.seed)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,17 +22,8 @@ from .batch_in_hand import NOTE_S, UnfinishedBatch
 from .generation_settings import draws
 
 
-def log_line(value: Any) -> str:
-    """A line of the log: JSON, and a digest of it."""
-    return _with_digest(json.dumps(value).encode()).decode()
-
-
-def _with_digest(text: bytes) -> bytes:
-    return text + b"\t" + hashlib.sha256(text).hexdigest()[:16].encode() + b"\n"
-
-
 class AnswerLog:
-    """A file of answers: a first line names the model that gave them, then a line a batch, each with its digest.
+    """A file of answers: a first line names the model that gave them, then a line a batch. A torn line is not read.
 
     A line that is an object says that answers begin anew with batches of another size, or holds the batch in hand.
     """
@@ -50,7 +40,7 @@ class AnswerLog:
         self._batch: list[tuple[str, str]] = []
         self._settings = ""
         self._answers: dict[str, str] = {}
-        lines = self._lines()
+        lines = list(self._lines())
         batches: list[Any] = []
         for line in lines[1:] if lines[:1] == [model] else []:
             if isinstance(line, list):
@@ -62,22 +52,17 @@ class AnswerLog:
                 self.unfinished = UnfinishedBatch(**line)
         self._answers = dict(pair for batch in batches for pair in batch)
         # Written anew without a torn line; whole or not at all, so that a kill here loses no answer.
-        whole: list[Any] = [model, *([{"batch_size": self.batch_size}] if self.batch_size else []), *batches]
+        whole = [model, *([{"batch_size": self.batch_size}] if self.batch_size else []), *batches]
         whole += [asdict(self.unfinished)] if self.unfinished else []
-        write_bytes(path, "".join(map(log_line, whole)).encode())
+        write_bytes(path, "".join(json.dumps(line) + "\n" for line in whole).encode())
 
-    def _lines(self) -> list[Any]:
-        """What the lines hold; nothing where one but the last, which a kill may have cut short, is damaged."""
-        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
-        values: list[Any] = []
-        for number, line in enumerate(lines, start=1):
-            text, _, _ = line.rpartition(b"\t")
-            if _with_digest(text) == line:
-                values.append(json.loads(text))
-            elif number < len(lines):
-                warnings.warn(f"{self.path.name}, line {number} is damaged: all is answered again", stacklevel=3)
-                return []
-        return values
+    def _lines(self) -> Iterator[Any]:
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    continue
 
     def attach_to(self, lm: Any, on_begin: Callable[[int, int], None] = lambda count, known: None) -> None:
         """Let an lm-eval model generate only answers that the log lacks, and add them to it.
@@ -158,7 +143,7 @@ class AnswerLog:
 
     def _append(self, line: Any) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(log_line(line))
+            file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

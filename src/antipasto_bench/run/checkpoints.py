@@ -22,7 +22,6 @@ import antipasto
 
 from ..core.files import folder_atomically
 from ..core.fingerprint import sha256_of
-from ..store.checked_json import parse_object, with_digest, without_digest
 
 NEWEST = 2  # stay on the disk
 ADAPTER, TENSORS, STATE = "adapter.safetensors", "optimizer.safetensors", "state.json"
@@ -65,7 +64,7 @@ class Checkpoints:
         """The newest one that is whole; a damaged one is left out with a warning."""
         for folder in sorted(self.folder.glob("step-*"), reverse=True):
             try:
-                state = without_digest(parse_object((folder / STATE).read_bytes()), required=True)
+                state = json.loads((folder / STATE).read_text(encoding="utf-8"))
                 for name, digest in state["sha256"].items():
                     if sha256_of(folder / name) != digest:
                         raise ValueError(f"{name} is not what was written")
@@ -89,7 +88,6 @@ class Checkpoints:
                 tensors |= {f"{index}.{name}": value.detach().cpu().contiguous() for name, value in moments.items()}
             (partial / TENSORS).write_bytes(to_bytes(tensors))
             digests = {name: sha256_of(partial / name) for name in (ADAPTER, TENSORS)}
-            values = with_digest(self.extra_state | state | {"sha256": digests})
-            (partial / STATE).write_text(json.dumps(values), encoding="utf-8")
+            (partial / STATE).write_text(json.dumps(self.extra_state | state | {"sha256": digests}), encoding="utf-8")
         for old in sorted(self.folder.glob("step-*"))[:-NEWEST]:
             shutil.rmtree(old, ignore_errors=True)

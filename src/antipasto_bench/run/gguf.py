@@ -43,7 +43,6 @@ def _digits_one_by_one() -> Any:
 # GPT-2's. It would join two spaces before a digit otherwise than the model was trained with.
 PRE_TOKENIZERS: dict[str, Callable[[], Any]] = {"smollm": _digits_one_by_one}
 LIKE_GPT2 = ("default", "gpt-2")  # what is read right without a rule of its own
-DIGEST = ".sha256"  # of the other files; hidden, so that it is no part of the model's fingerprint
 READER = 1  # raised where the same file is read into another folder than before
 
 
@@ -98,32 +97,17 @@ def weights_digest(model: Any) -> str:
 
 
 def _cached(folder: Path, write: Callable[[Path], object]) -> Path:
-    """The folder, written whole by one process while others wait.
-
-    Raises:
-        UserError: it cannot be written, or its files are no longer those that were written.
-    """
+    """The folder, written whole by one process while others wait."""
     if folder.is_dir():
-        return _checked(folder)
+        return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
                 with folder_atomically(folder) as partial:
                     write(partial)
-                    (partial / DIGEST).write_text(fingerprint(str(partial)), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or first_line(error)}") from error
-    return folder
-
-
-def _checked(folder: Path) -> Path:
-    """A folder whose files are those that were written; one of an older version has no digest of them."""
-    digest = folder / DIGEST
-    if digest.exists() and digest.read_bytes() != fingerprint(str(folder)).encode():
-        raise UserError(
-            f"{folder}: its files are not those that were written; remove {folder}, and it is read from GGUF again"
-        )
     return folder
 
 

@@ -11,33 +11,32 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 import antipasto
 import antipasto_bench
 
-from ..core.errors import Damaged
 from ..core.files import move_folder, write_bytes, write_json
 from ..core.fingerprint import sha256_of
 from ..spec.config import RunConfig
-from ..store.checked_json import parse_object, with_digest, without_digest
 from ..store.record import Size, Timing, Training
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
-from .checkpoints import Checkpoint, Checkpoints
+from .checkpoints import Checkpoints
 
 
 class TrainedAdapter(BaseModel):
-    """What was measured while an adapter was trained, as parts of the record; and digests of the files beside it."""
+    """What was measured while an adapter was trained, as parts of the record; and the digest of the adapter's file."""
 
-    log_sha256: str  # of the training log
+    sha256: str
     size: Size
     training: Training
     timing: Timing
@@ -74,63 +73,28 @@ class Workspace:
         write_json(self.folder.versions, versions())
 
     def trained(self) -> TrainedAdapter | None:
-        """The trained adapter that an earlier try left; None where there is none, or with a warning, it is damaged.
-
-        A damaged training log is left out with a warning: the record has no number of it.
-        """
-        if not self.folder.training.exists():
-            return None
+        """The trained adapter that an earlier try left; None where there is none, or its file is damaged."""
         try:
-            values = without_digest(parse_object(self.folder.training.read_bytes()), required=True)
-            trained = TrainedAdapter.model_validate(values)
-            if trained.size.adapter_sha256 != self._adapter_digest():
-                raise ValueError(f"{self.folder.adapter.name} is not what was written")
-        except (OSError, ValueError) as error:
-            warnings.warn(
-                f"{self.folder.training} is damaged; the run is trained again: {error}", Damaged, stacklevel=2
-            )
+            trained = TrainedAdapter.model_validate_json(self.folder.training.read_bytes())
+            return trained if trained.sha256 == self._adapter_digest() else None
+        except (OSError, ValidationError):
             return None
-        if trained.log_sha256 != log_digest(self.logged_until(None)):
-            self._leave_out_log()
-        return trained
 
     def save_trained(self, model: nn.Module, size: Size, training: Training, timing: Timing) -> TrainedAdapter:
-        """Write the adapter, and what was measured while it was trained; `size` is given its file's size and digest."""
+        """Write the adapter, and what was measured while it was trained; its file's size is added to `size`."""
         size.adapter_bytes = antipasto.save(model, self.folder.adapter).stat().st_size
-        size.adapter_sha256 = self._adapter_digest()
-        trained = TrainedAdapter(
-            log_sha256=log_digest(self.logged_until(None)),
-            size=size,
-            training=training,
-            timing=timing,
-        )
-        write_json(self.folder.training, with_digest(trained.model_dump(mode="json", exclude_unset=True)))
+        trained = TrainedAdapter(sha256=sha256_of(self.folder.adapter), size=size, training=training, timing=timing)
+        write_json(self.folder.training, trained.model_dump(exclude_unset=True))
         shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         return trained
 
-    def logged_until(self, step: int | None) -> bytes:
-        """The first lines of the training log, one for each step; all of it where `step` is None."""
-        try:
-            lines = self.folder.log.read_bytes().splitlines(keepends=True)
-        except FileNotFoundError:
-            return b""
-        return b"".join(lines[:step])
-
-    def log_before(self, checkpoint: Checkpoint | None) -> bytes:
-        """The training log as it was when a checkpoint was written; empty, with a warning, where it is damaged."""
-        if checkpoint is None:
-            return b""
-        lines = self.logged_until(checkpoint.state["step"] - checkpoint.state["unlogged"])
-        if log_digest(lines) == checkpoint.state["log_sha256"]:
-            return lines
-        self._leave_out_log()
-        return b""
-
-    def _leave_out_log(self) -> None:
-        warnings.warn(
-            f"{self.folder.log} is damaged; the curve of {self.run.run_id} begins anew", Damaged, stacklevel=3
-        )
-        self.folder.log.unlink(missing_ok=True)
+    def logged_until(self, step: int) -> Iterator[bytes]:
+        """The lines of the training log up to a step."""
+        if self.folder.log.exists():
+            for line in self.folder.log.read_bytes().splitlines(keepends=True):
+                with suppress(ValueError, KeyError, TypeError):  # a line that was cut short
+                    if json.loads(line)["step"] <= step:
+                        yield line
 
     def answers(self, split: str, merged: bool) -> AnswerLog:
         """The answers that this process has generated for a split, by merged weights or not: none of the other kind."""
@@ -155,11 +119,6 @@ class Workspace:
             return json.loads(self.folder.versions.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-
-
-def log_digest(lines: bytes) -> str:
-    """sha256 of lines of the training log."""
-    return hashlib.sha256(lines).hexdigest()
 
 
 @cache

@@ -85,7 +85,7 @@ def test_a_stop_beside_draws_loses_no_greedy_batch(attempt, tmp_path, order, kno
     answers, rows, _ = attempt(requests, stop_at_batch=4)
     assert answers is None
     assert len(rows) == 3
-    batches = [json.loads(line.partition("\t")[0]) for line in (tmp_path / "answers.jsonl").read_text().splitlines()[1:]]
+    batches = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()[1:]]
     logged = sum(len(batch) for batch in batches if isinstance(batch, list))
     assert logged == known
     _, rows, _ = attempt(requests)
