@@ -26,7 +26,7 @@ from antipasto.svd_cache import cache_entries, svd
 from antipasto_bench.analysis.compare import compare_two
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
 from antipasto_bench.cli.output import comparison_json
-from antipasto_bench.cli.results import rebuild
+from antipasto_bench.cli.results import list_runs, rebuild
 from antipasto_bench.core.errors import Damaged
 from antipasto_bench.core.signals import Interrupted
 from antipasto_bench.report import html
@@ -127,7 +127,9 @@ def _results(store: Store, finished: list[RunConfig]) -> Iterator[Subject]:
             return {"tables": markdown(sections, failed, (), "figures"), "page": page(sections, failed, store)}
 
     def listing() -> Parts:
-        return {record.run_id: json.dumps(record.to_json(), sort_keys=True) for record in read_records(store.table)}
+        with redirect_stdout(StringIO()) as printed, suppress(typer.Exit):
+            list_runs(as_json=True, results=store.results)
+        return {str(json.loads(line)["run_id"]): line for line in printed.getvalue().splitlines()}
 
     def compare() -> Parts:
         return {"json": json.dumps(comparison_json(compare_two(a, b, store), {}))}
