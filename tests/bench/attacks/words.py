@@ -46,7 +46,7 @@ VALUES = [
     "eval.batch_size.constrained-int=0",
     "eval.limit=0",
     "data.train=\0",
-    "data.train=" + "x" * 5000,
+    "data.train=" + "x" * 1000,
     "model=\ud83d",
     "model=../../..",
     "model=http://127.0.0.1:1/x",
@@ -92,7 +92,7 @@ RUN_IDS = [
     "\ud83d",
     "*",
     "nano__*",
-    "x" * 5000,
+    "x" * 1000,
     SEQUENCES,
     "nano__lora\n",
 ]
