@@ -259,7 +259,7 @@ BROKEN: dict[str, tuple[Fault, str]] = {
     "an index that is a list": (sharded(index=lambda v: []), "index.json"),
     "an index that climbs": (
         sharded(index=lambda v: v | {"weight_map": dict.fromkeys(v["weight_map"], "../../x.safetensors")}),
-        "names '../../x.safetensors'; expected files of the same folder",
+        "names '../../x.safetensors', which is no .safetensors file of its folder",
     ),
     # ---- the folder
     "an empty folder": (only("nothing"), "empty"),

@@ -121,7 +121,7 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "pytorch_bin": (_pickle("pytorch_model.bin"), "its weights are pickles (pytorch_model.bin)"),
     "pt": (_pickle("model.pt"), "its weights are pickles (model.pt)"),
     "pickled_index": (_pickled_index, "names 'shard.bin', which is no .safetensors file"),
-    "adapter": (_adapter, "it holds a PEFT adapter"),
-    "pickle_as_safetensors": (_pickle_as_safetensors, "cannot be loaded"),
+    "adapter": (_adapter, "it is a PEFT adapter of a/b"),
+    "pickle_as_safetensors": (_pickle_as_safetensors, "model.safetensors is damaged or cut short"),
 }
 NEEDS_WEIGHTS = ("pytorch_bin", "pt", "pickled_index", "pickle_as_safetensors")  # harmless to shapes alone

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from io import UnsupportedOperation
 from typing import Annotated
 
 import typer
@@ -142,5 +143,7 @@ def _require_place(words: list[str]) -> None:
         )
     try:
         os.fstat(sys.stdout.fileno())
+    except UnsupportedOperation:  # a stream that is no file, as in a notebook
+        pass
     except (AttributeError, OSError) as error:
         raise UserError("stdout is closed; redirect it to a file or to /dev/null") from error

@@ -67,7 +67,7 @@ def check_vocabulary(tokenizer: Any, model: nn.Module) -> None:
     rows = int(embedding.weight.shape[0])
     special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     texts = {token: number for token, number in tokenizer.get_vocab().items() if token not in special}
-    used = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad", "unk")}
+    used = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     for name, number in used.items():
         if number is not None and not 0 <= number < rows:
             raise UserError(f"its tokenizer's {name} token has the id {number}, and the model {rows} embeddings")

@@ -28,7 +28,7 @@ def check_model_files(run: RunConfig, place: Path | None) -> None:
 
     Raises:
         UserError: it brings Python files and `trust_remote_code` is false; or it is true for a model of the hub without
-            a whole commit; or what it brings is of another repository; or it holds a PEFT adapter.
+            a whole commit; or what it brings is of another repository.
     """
     named = f"model={run.model}"
     if place is None and run.trust_remote_code and not _COMMIT.fullmatch(run.revision or ""):
@@ -44,8 +44,6 @@ def check_model_files(run: RunConfig, place: Path | None) -> None:
                 f"{named}: it brings its own Python files ({name}: {own_code(settings)[0]}), which are not run; if you "
                 "have read them, write trust_remote_code=true"
             )
-        if name == "adapter_config.json" and settings:
-            raise UserError(f"{named}: it holds a PEFT adapter ({name}); merge it into its base, and give that folder")
 
 
 def check_weight_files(run: RunConfig, place: Path | None) -> None:

@@ -150,10 +150,7 @@ def load_config(run: RunConfig) -> Any:
     """
     from transformers import AutoConfig
 
-    source, options = source_and_options(run)
-    if (folder := _place(run)) is not None:
-        with _of_model(run):
-            check_config(folder)
+    source, options = checked_source(run)
     try:
         return AutoConfig.from_pretrained(source, **options)
     except Exception as error:
@@ -189,6 +186,19 @@ def _check_held(run: RunConfig, model: Any, device: torch.device) -> None:
             f"model={run.model}: this machine's devices do not hold it: {len(left_out)} of its {len(places)} parts, "
             f"such as {left_out[0]}, would be offloaded; take a smaller dtype, quant=4bit, or more GPUs"
         )
+
+
+def checked_source(run: RunConfig) -> tuple[str, dict[str, Any]]:
+    """`source_and_options` of a model whose config has possible sizes, where it is in a folder.
+
+    Raises:
+        UserError: as there, or its config is missing or damaged.
+    """
+    source, options = source_and_options(run)
+    if (folder := _place(run)) is not None:
+        with _of_model(run):
+            check_config(folder)
+    return source, options
 
 
 def source_and_options(run: RunConfig) -> tuple[str, dict[str, Any]]:
@@ -267,7 +277,9 @@ def _mismatch(run: RunConfig, folder: Path) -> str | None:
 
     config = load_config(run)
     with torch.device("meta"):
-        return mismatch(folder, AutoModelForCausalLM.from_config(config))
+        return mismatch(
+            folder, AutoModelForCausalLM.from_config(config, trust_remote_code=run.trust_remote_code)
+        )
 
 
 def _quantised(run: RunConfig, device: torch.device) -> dict[str, Any]:

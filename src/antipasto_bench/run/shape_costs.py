@@ -16,7 +16,7 @@ from antipasto.layer import bias_of
 from ..core.errors import UserError, first_line
 from ..core.paths import EMBEDDED, benchmark_dir, locate
 from ..spec.config import BASE, RunConfig
-from .models import check_model_kind, load_config
+from .models import check_model_kind, checked_source, load_config
 from .outlines import shipped_outline
 
 
@@ -101,6 +101,8 @@ def meta_model(run: RunConfig) -> nn.Module:
     Raises:
         UserError: none of them has it.
     """
+    if (folder := EMBEDDED.get(run.model) or locate(run.model)) is not None and folder.is_dir():
+        checked_source(run)  # a folder that brings code is refused, whatever its shapes
     values = _configuration(run)
     outline = None if values is None else shipped_outline(values)
     if outline is not None:

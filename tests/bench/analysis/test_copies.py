@@ -54,7 +54,7 @@ LOSSES = {"first_loss": 2.0, "last_loss": 1.0, "mean_grad_norm": 0.5}
 @pytest.mark.parametrize(
     ("fields", "seeds"),
     [
-        ([{"adapter_sha256": "a"}, {"adapter_sha256": "a"}, {"adapter_sha256": "b"}], 2),
+        ([{"adapter_sha256": 64 * "a"}, {"adapter_sha256": 64 * "a"}, {"adapter_sha256": 64 * "b"}], 2),
         ([LOSSES, LOSSES, LOSSES | {"last_loss": 1.1}], 2),
         ([{}, {}, {}], 3),  # older rows, which have neither
     ],

@@ -24,7 +24,8 @@ from antipasto_bench.report.figures import drawings
 from antipasto_bench.report.html import page
 from antipasto_bench.report.markdown import BEGIN, END, markdown, write_into
 from antipasto_bench.report.markup import escaped
-from antipasto_bench.report.svg import svg
+from antipasto_bench.report.rendering import svg
+from antipasto_bench.report.svg import plain, theme_config
 from antipasto_bench.store.excerpts import Answer, Excerpts
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
@@ -49,10 +50,12 @@ def hostile(text: str, store: Store) -> None:
         config = made.config.model_copy(update={"adapter": made.config.adapter | adapter})
         run_id = f"{made.run_id}{seed}"
         store.items(run_id).write_bytes(store.items(made.run_id).read_bytes())
-        values = {"run_id": run_id, "arm": f"{seed}", "config": config, "model": f"m {text}", "variant": f"lora {text}"}
+        model = f"m {printable(text, keep='')}"  # a name is one line, or the row is none
+        values = {"run_id": run_id, "arm": f"{seed:08x}", "config": config, "model": model}
         runs.append(made.model_copy(update=values | {"items_sha256": made.items_sha256}))
         answers = [Answer(right=True, prompt=text, target=text, response=text)] if text.isascii() else []
         write_json(store.excerpts(run_id), Excerpts(curve=[], answers=answers).model_dump())
+        store.items(made.run_id).unlink()  # its row has another id
     for made in (*runs, failed(store, "lora", text, lr=0.5)):
         append(store.table, made)
 
@@ -90,7 +93,8 @@ def rendered(text: str) -> tuple[str, str, list[str]]:
     store = store_of(text)
     sections, lost = compared_sections(store), failures(store)
     tables, html = markdown(sections, lost), page(sections, lost, store)
-    files = {name: content for section in sections for name, content in drawings(section).items()}
+    drawn = {name: drawing for section in sections for name, drawing in drawings(section).items()}
+    files = {name: svg(drawing, store.results / name) for name, drawing in drawn.items()}
     for name, content in files.items():
         assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.svg", name)
         ElementTree.fromstring(content)
@@ -137,7 +141,7 @@ def test_a_drawing_of_any_text_is_xml(text):
         .mark_point()
         .encode(x=alt.X("a:N", title=text), y="b:Q")
     )
-    ElementTree.fromstring(svg(chart, "light"))
+    ElementTree.fromstring(svg(plain(chart.to_dict()) | {"config": theme_config("light")}, Path("none")))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -146,7 +150,7 @@ def test_printed_lines_hold_no_control_character(capsys, text):
     made = _FAILED.model_copy(update={"run_id": "a", "error": text, "variant": text})
     print_records([made], as_json=False)
     lines = capsys.readouterr().out
-    assert lines.count("\n") == 1
+    assert lines.count("\n") == 2, "a header and the row"
     readable = text.encode("utf-8", "replace").decode()
     print_record(made.model_copy(update={"error": readable, "variant": readable}), as_json=False)
     for character in lines + capsys.readouterr().out:

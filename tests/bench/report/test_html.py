@@ -225,13 +225,15 @@ def test_the_menu_of_costs_has_those_that_an_arm_was_measured_for(store):
 
 def test_a_second_report_changes_no_byte_and_takes_what_is_stale_away(store):
     home = store.results.parent
-    stale = store.results / "figures" / "gone.svg"
-    stale.write_text("<svg/>")
+    figures = store.results / "figures"
+    stale, foreign = figures / "nano-0123abcd-pareto.svg", figures / "a-reader's-own.svg"
+    stale.write_text(next(figures.glob("*-pareto.svg")).read_text())
+    foreign.write_text("<svg/>")
     before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and path != stale}
     _, changed = write_report(store, home / "README.md")
     assert changed == [stale]
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
-    drawn = {str(path.relative_to(home)) for path in before if path.suffix == ".svg"}
+    drawn = {str(path.relative_to(home)) for path in before if path.suffix == ".svg" and path != foreign}
     shown = set(re.findall(r'(?:src|srcset)="([^"]+)"', (home / "README.md").read_text()))
     assert shown == drawn
 

@@ -8,7 +8,8 @@ import torch
 from command import QUICK, bench, row_of
 
 import antipasto
-from antipasto_bench.run.export import export_peft, finished_record, load_adapted, runnable_config
+from antipasto_bench.run.export import export_peft, finished_record, load_adapted
+from antipasto_bench.run.local_files import runnable_config
 from antipasto_bench.run.models import load_model
 from antipasto_bench.store.folders import Store
 
@@ -76,7 +77,7 @@ def test_peft_answers_from_the_exported_folder_as_the_run_did(home, rows, name, 
     store = Store(home / "results", home / "outputs")
     folder = export_peft(rows[name]["run_id"], tmp_path / "lora", store)
     record = finished_record(rows[name]["run_id"], store)
-    run = runnable_config(record)
+    run = runnable_config(record, store)
     ours, tokenizer = load_adapted(record, run, store)
     base, _ = load_model(run)
     ids = tokenizer("Question: Ann has 12 pears and buys 5.\nAnswer: Ann has 12+5=17.", return_tensors="pt")[

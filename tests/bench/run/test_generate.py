@@ -274,5 +274,5 @@ def test_vllm_is_given_the_merged_model_as_a_plain_folder(tokenizer, prompts, mo
     torch.testing.assert_close(found["logits"], hooked, rtol=1e-4, atol=1e-4)
     assert found["settings"] == {
         "dtype": "float32", "batch_size": "auto", "max_model_len": 2048, "gpu_memory_utilization": 0.45,
-        "generation_config": "vllm",
+        "generation_config": "vllm", "trust_remote_code": False,
     }  # fmt: skip

@@ -18,7 +18,8 @@ from tiny_gguf import write_tiny_gguf
 from antipasto_bench.core.compat import without_pickles
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.model_files import code_digest
-from antipasto_bench.run.export import export_merged, runnable_config
+from antipasto_bench.run.export import export_merged
+from antipasto_bench.run.local_files import runnable_config
 from antipasto_bench.run.models import load_model, load_tokenizer, loads_linear_attention
 from antipasto_bench.run.rows import read_rows
 from antipasto_bench.run.shape_costs import cost_of_shapes, meta_model
@@ -86,13 +87,13 @@ def test_with_its_word_the_code_runs_and_the_row_names_it_by_its_digest(tmp_path
     with pytest.raises(UserError, match="--trust-remote-code"):
         export_merged(first, tmp_path / "merged", store)
     with pytest.raises(UserError, match="--trust-remote-code"):
-        runnable_config(record)
+        runnable_config(record, store)
     assert not (tmp_path / CANARY).exists()
     assert export_merged(first, tmp_path / "merged", store, trust_remote_code=True).folder.is_dir()
     (model / "own.py").write_text((model / "own.py").read_text() + "# other code\n")
     assert small("lora", **words).run_id != first, "the id holds the code's content"
-    with pytest.raises(UserError, match="not the model that"):
-        runnable_config(record, trust_remote_code=True)
+    with pytest.raises(UserError, match="holds another"):
+        runnable_config(record, store, trust_remote_code=True)
 
 
 def test_the_word_changes_no_id_where_a_model_has_no_code(tmp_path):

@@ -72,7 +72,7 @@ def test_bytes_are_those_of_the_file_that_a_run_saves(tmp_path):
         ),
         ("lora", {"exclude": ["lm_haed"]}, "lora: exclude_names: 'lm_haed' matches no layer; the nearest: lm_head"),
         ("lora", {"layers": [0, 99]}, "lora: layers: 99 is no block of this model; it has 0 to 23"),
-        ("lora", {"model": "org/unknown"}, "shapes are not known here"),
+        ("lora", {"model": "org/unknown"}, "model=org/unknown: not in the cache, and the hub did not give it"),
         ("road", {"group_size": 48}, "not a multiple of group_size=48"),
     ],
 )

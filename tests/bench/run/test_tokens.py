@@ -1,6 +1,7 @@
 """Claims about tokenizers as they are: training and every way of scoring read a prompt as the same ids."""
 
 import math
+import shutil
 import sys
 from copy import deepcopy
 from types import SimpleNamespace
@@ -40,6 +41,7 @@ def changed_tokenizer(folder, template):
         tokenizer.add_special_tokens({"bos_token": BEGIN})
     specials = [(name, tokenizer.convert_tokens_to_ids(name)) for name in (BEGIN, END) if name in template]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=specials)
+    shutil.copytree(MODEL_DIR, folder, dirs_exist_ok=True)
     tokenizer.save_pretrained(folder)
     return load_tokenizer(compose("lora", {"model": str(folder)}, "nano"))
 
