@@ -166,6 +166,8 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "git clone URL antipasto-bench": Machine("which URL, the reader says"),
     "cd antipasto-bench": Machine("the reader's shell"),
     "ray get-auth-token --generate": CLUSTER,
+    "ray start": CLUSTER,
+    "export RAY_TMPDIR=/tmp": Machine("sets a variable of the shell in front of `ray start`"),
     "ray start --head --port=6379": CLUSTER,
     "ray start --address=head:6379": CLUSTER,
     "ray status": CLUSTER,

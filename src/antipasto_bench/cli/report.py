@@ -10,7 +10,8 @@ import typer
 
 from ..store.folders import Store
 from . import options
-from .output import comparison_json, comparison_text, echo, print_json, print_notice, print_outcome
+from .comparison_output import comparison_json, comparison_text
+from .output import echo, print_json, print_notice, print_outcome
 
 DEMO = ("base", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none")
 

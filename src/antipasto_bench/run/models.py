@@ -277,9 +277,7 @@ def _mismatch(run: RunConfig, folder: Path) -> str | None:
 
     config = load_config(run)
     with torch.device("meta"):
-        return mismatch(
-            folder, AutoModelForCausalLM.from_config(config, trust_remote_code=run.trust_remote_code)
-        )
+        return mismatch(folder, AutoModelForCausalLM.from_config(config, trust_remote_code=run.trust_remote_code))
 
 
 def _quantised(run: RunConfig, device: torch.device) -> dict[str, Any]:

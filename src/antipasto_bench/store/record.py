@@ -273,9 +273,6 @@ SCHEMA: dict[str, Any] = {name: _column(annotation) for name, annotation in _COL
 NESTED = tuple(name for name, annotation in _COLUMNS.items() if _nested(annotation))
 
 
-# ------------------------------------------------------------------ versions
-
-
 class NewerSchema(Exception):  # noqa: N818  (of the file, not an error of this program)
     """A record of a newer version of this program."""
 

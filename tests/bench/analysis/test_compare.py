@@ -9,7 +9,7 @@ from recorded import record
 
 from antipasto_bench.analysis.compare import answers, compare_two
 from antipasto_bench.analysis.named_arms import arm_named
-from antipasto_bench.cli.output import comparison_json, comparison_text
+from antipasto_bench.cli.comparison_output import comparison_json, comparison_text
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append

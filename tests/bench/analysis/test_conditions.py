@@ -6,7 +6,7 @@ from recorded import PROVENANCE, record
 from antipasto_bench.analysis.compare import compare_two
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
 from antipasto_bench.analysis.conditions import mixed_conditions
-from antipasto_bench.cli.output import comparison_text
+from antipasto_bench.cli.comparison_output import comparison_text
 from antipasto_bench.report.html import HTML
 from antipasto_bench.report.markdown import markdown
 from antipasto_bench.report.write import write_report

@@ -15,6 +15,7 @@ from antipasto_bench.analysis.multiplicity import holm, letters
 from antipasto_bench.analysis.stats import compare, seed_noise
 
 
+@settings(max_examples=10)  # statsmodels collects garbage at each call
 @given(arrays(float, st.integers(1, 60), elements=st.floats(0, 1)))
 def test_holm_is_statsmodels(p):
     assert holm(p).tolist() == multipletests(p, method="holm")[1].tolist()

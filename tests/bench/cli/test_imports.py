@@ -33,9 +33,7 @@ def imported(words, folder):
         ["list"],
         ["show", "nano__base__5e109f3b"],
         ["compare", "nano__base__5e109f3b", "nano__base__5e109f3b"],
-        ["results", "verify"],
         ["status"],
-        ["presets"],
         ["report", "--readme", "README.md"],
     ],
     ids=" ".join,
@@ -46,5 +44,10 @@ def test_a_reading_command_imports_nothing_that_trains(words, tmp_path):
     assert not imported(words, ROOT) & HEAVY
 
 
-def test_a_price_from_shapes_imports_no_model_code():
-    assert not imported(["cost", "antipasto", "--meta", "--preset", "qwen3.5-0.8b"], ROOT) & (HEAVY - {"torch"})
+@pytest.mark.parametrize(
+    "words",
+    [["cost", "antipasto", "--meta", "--preset", "qwen3.5-0.8b"], ["results", "verify"], ["presets"]],
+    ids=" ".join,
+)
+def test_what_asks_the_variants_imports_torch_and_no_model_code(words):
+    assert not imported(words, ROOT) & (HEAVY - {"torch"})

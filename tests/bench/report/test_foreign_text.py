@@ -50,7 +50,7 @@ def hostile(text: str, store: Store) -> None:
         config = made.config.model_copy(update={"adapter": made.config.adapter | adapter})
         run_id = f"{made.run_id}{seed}"
         store.items(run_id).write_bytes(store.items(made.run_id).read_bytes())
-        model = f"m {printable(text, keep='')}"  # a name is one line, or the row is none
+        model = "m " + "".join(filter(str.isprintable, text))  # a name is one line, or its row is none
         values = {"run_id": run_id, "arm": f"{seed:08x}", "config": config, "model": model}
         runs.append(made.model_copy(update=values | {"items_sha256": made.items_sha256}))
         answers = [Answer(right=True, prompt=text, target=text, response=text)] if text.isascii() else []

@@ -2,8 +2,8 @@
 
 from huggingface_hub import constants
 
-from antipasto_bench.run.models import has_linear_attention, model_commit
 from antipasto_bench.run import shape_costs
+from antipasto_bench.run.models import has_linear_attention, model_commit
 from antipasto_bench.run.shape_costs import meta_model
 from antipasto_bench.spec.compose import compose
 

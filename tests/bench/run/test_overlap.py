@@ -10,7 +10,7 @@ from small_runs import make, small, store_in
 
 from antipasto_bench.analysis.compare import compare_two
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
-from antipasto_bench.cli.output import comparison_text
+from antipasto_bench.cli.comparison_output import comparison_text
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.report.markdown import markdown
 from antipasto_bench.report.write import HTML, write_report

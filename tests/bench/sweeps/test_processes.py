@@ -192,6 +192,7 @@ def test_workers_are_given_the_command_again_and_divide_its_limit(tmp_path):
     folders = ["--preset", "nano", "--results", str(store.results), "--outputs", str(store.outputs)]
     common = [
         sys.executable,
+        "-P",
         "-m",
         "antipasto_bench",
         "sweep",
@@ -243,7 +244,7 @@ def test_without_a_gpu_no_workers_can_share_one(monkeypatch, tmp_path):
         )
     for words in (["workers_per_gpu=0"], ["--workers-per-gpu", "0"]):
         said = bench("sweep", "lora", *words, cwd=tmp_path, expect=2).stderr
-        assert said == "error: workers_per_gpu=0: input should be greater than or equal to 1\n"
+        assert said == "error: workers_per_gpu=0: expected a whole number of at least 1\n"
 
 
 SICK = """
