@@ -149,7 +149,7 @@ def test_a_choice_looks_only_at_seeds_that_every_rate_has():
 def test_a_mistake_in_a_sweep_file_is_one_clear_error(tmp_path, values, said):
     with pytest.raises(UserError, match=said):
         read_sweep(write(tmp_path, values))
-    with pytest.raises(UserError, match="absent.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"absent\.yaml: cannot be read"):
         read_sweep(tmp_path / "absent.yaml")
     with pytest.raises(UserError, match="give it alone"):
         sweep_of([str(tmp_path / "sweep.yaml"), "lora"], None)
