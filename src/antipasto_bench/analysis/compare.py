@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TypedDict
 
 import numpy as np
@@ -18,7 +19,7 @@ from .arms import Arm
 from .copies import copies_note, distinct, same_run_note
 from .losses import compare_losses, loss_over_seeds, loss_table
 from .named_arms import arm_named
-from .sections import finished
+from .sections import at_chosen_rates, finished
 from .stats import Comparison, Summary, compare, summarise
 
 
@@ -61,7 +62,9 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
     Raises:
         UserError: one of them names nothing, or several things; or their questions are not the same.
     """
-    named = [arm_named(text, store) for text in (a, b)]
+    records = finished(store)
+    shown = cache(lambda: at_chosen_rates(records, store))
+    named = [arm_named(text, records, shown, store) for text in (a, b)]
     first, second = (name.arm for name in named)
     rules = [arm.first.config.eval.version for arm in (first, second)]
     if rules[0] != rules[1]:
@@ -86,13 +89,13 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
         only_a=only(right[0], right[1]),
         only_b=only(right[1], right[0]),
         loss=_loss_difference(first, second),
-        copies=_copies(first, second, store),
+        copies=_copies(first, second, records),
         chosen=tuple(name.chosen for name in named if name.chosen is not None),
     )
 
 
-def _copies(a: Arm, b: Arm, store: Store) -> str:
-    _, copies = distinct(finished(store))
+def _copies(a: Arm, b: Arm, records: list[RunRecord]) -> str:
+    _, copies = distinct(records)
     shared = same_run_note(a.records, b.records)
     return " ".join(note for note in (shared, copies_note(copies, [*a.records, *b.records])) if note)
 

@@ -5,7 +5,7 @@ Where words fit several arms, the one is taken whose settings are the defaults o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -27,7 +27,6 @@ from ..store.run_names import run_named
 from ..store.settings import has_settings, settings_of
 from .arms import Arm, arm_of, compact
 from .copies import distinct
-from .sections import finished, sections
 
 WORDS = {name: word for word, name in ADAPTER_WORDS.items()}  # what users type for an adapter's own fields
 
@@ -37,22 +36,24 @@ class NamedArm(NamedTuple):
     chosen: str | None  # a line that says why it was taken, where the words fit others too
 
 
-def arm_named(text: str, store: Store) -> NamedArm:
+def arm_named(
+    text: str, records: Sequence[RunRecord], shown: Callable[[], Sequence[RunRecord]], store: Store
+) -> NamedArm:
     """The arm or run that a text names.
 
     Args:
+        records: every run with a result.
+        shown: gives those of them that the report's tables show.
         text: a run's name (`store/run_names.py`), or a variant with settings, one value each.
 
     Raises:
         UserError: there is none, or there are several and no rule to choose one.
     """
-    records = finished(store)
     by_id = [record for record in records if record.run_id == text]
     if by_id:
         return NamedArm(arm_of(_backed(by_id, text, store), records, store), None)
     variants, axes = parse_words(text.split())
-    names = {BASE, *antipasto.CONFIGS, *ALIASES, *(record.variant for record in records)}
-    if len(variants) == 1 and not axes and variants[0] not in names:
+    if len(variants) == 1 and not axes and not _is_variant(variants[0], records):
         one = [run_named(text.strip(), records, store.table)]
         return NamedArm(arm_of(_backed(one, text, store), records, store), None)
     records, _ = distinct(records)
@@ -62,8 +63,8 @@ def arm_named(text: str, store: Store) -> NamedArm:
     variant = ALIASES.get(variants[0], variants[0])
     matching = [record for record in records if record.variant == variant and has_settings(record, wanted)]
     if "lr" not in wanted:  # the one that the report shows
-        shown = {record.run_id for section in sections(store) for arm in section.arms for record in arm.records}
-        matching = [record for record in matching if record.run_id in shown]
+        chosen = {record.run_id for record in shown()}
+        matching = [record for record in matching if record.run_id in chosen]
     by_arm: dict[str, list[RunRecord]] = {}
     for record in _backed(matching, text, store) if matching else []:
         by_arm.setdefault(record.arm, []).append(record)
@@ -73,7 +74,15 @@ def arm_named(text: str, store: Store) -> NamedArm:
     return NamedArm(arms[0], None) if len(arms) == 1 else _of_several(text, arms)
 
 
-def _backed(records: list[RunRecord], text: str, store: Store) -> list[RunRecord]:
+def _is_variant(word: str, records: Sequence[RunRecord]) -> bool:
+    """Whether a word is the name of a variant, recorded or not."""
+    # The library's own, for which torch is imported, are asked last: most words are recorded ones, or parts of an id.
+    recorded = {BASE, *ALIASES, *(record.variant for record in records)}
+    is_part = any(word in (record.run_id[: len(word)], record.run_id[-len(word) :]) for record in records)
+    return word in recorded or (not is_part and word in antipasto.CONFIGS)
+
+
+def _backed(records: Sequence[RunRecord], text: str, store: Store) -> list[RunRecord]:
     """Those whose questions are whole.
 
     Raises:

@@ -62,23 +62,14 @@ def sections(store: Store) -> list[Section]:
         UserError: no run has finished, or none whose questions are whole, or two seeds of one setting were scored on
             different questions.
     """
-    whole = backed(finished(store), store)
+    recorded = read_results(store)
+    whole = backed(_finished(recorded, store), store)
     if not whole:
         raise UserError(f"{store.results} holds no run whose questions are whole; see `antipasto-bench results verify`")
     records, copies = distinct(whole)
     names = model_names(records)
-    lost = [record for record in read_records(store.table) if record.status == "failed"]
-    lost = [record for record in lost if record.failed_by == "machine"]
-    trained = [record for record in records if not record.untuned]
-    untuned_runs = {record.scoring: record for record in records if record.untuned}
-    models = {record.protocol: record.model for record in records}
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
-    for record in trained:
-        groups.setdefault((models[record.protocol], record.protocol), []).append(record)
-    for scoring, untuned in untuned_runs.items():
-        if not any(scoring == record.scoring for record in trained):
-            groups[(untuned.model, untuned.protocol)] = []  # a model that nothing was trained on yet
-    made = [_section(groups[key], key[1], untuned_runs, lost, store) for key in sorted(groups)]
+    lost = _lost(recorded)
+    made = [_section(members, protocol, lost, store) for protocol, members in _groups(records)]
     return [
         replace(
             section,
@@ -119,7 +110,46 @@ def finished(store: Store) -> list[RunRecord]:
     Raises:
         UserError: there is none.
     """
-    records = read_results(store)
+    return _finished(read_results(store), store)
+
+
+def at_chosen_rates(records: Sequence[RunRecord], store: Store) -> list[RunRecord]:
+    """The runs that the tables show: whole, counted once, and at the learning rate that validation chose.
+
+    Args:
+        records: `finished` ones.
+    """
+    counted, _ = distinct(backed(records, store))
+    lost = _lost(read_records(store.table))
+    return [record for _, members in _groups(counted) for record in _chosen_rates(members, lost)[0]]
+
+
+def _lost(recorded: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs that the machine failed."""
+    return [record for record in recorded if record.status == "failed" and record.failed_by == "machine"]
+
+
+def _groups(records: Sequence[RunRecord]) -> list[tuple[str, list[RunRecord]]]:
+    """The runs of each table, with its protocol; untuned runs are in each whose runs are scored as they are."""
+    trained = [record for record in records if not record.untuned]
+    untuned_runs = {record.scoring: record for record in records if record.untuned}
+    models = {record.protocol: record.model for record in records}
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in trained:
+        groups.setdefault((models[record.protocol], record.protocol), []).append(record)
+    for scoring, run in untuned_runs.items():
+        if not any(scoring == record.scoring for record in trained):
+            groups[(run.model, run.protocol)] = []  # a model that nothing was trained on yet
+    complete = []
+    for model, protocol in sorted(groups):
+        members = groups[model, protocol]
+        scorings = {record.scoring for record in members}
+        untuned = [run for run in untuned_runs.values() if run.scoring in scorings or run.protocol == protocol]
+        complete.append((protocol, [*untuned, *members]))
+    return complete
+
+
+def _finished(records: Sequence[RunRecord], store: Store) -> list[RunRecord]:
     done = [record for record in records if record.status == "ok"]
     if not done:
         failed = f" ({len(records)} failed; antipasto-bench list says why)" if records else ""
@@ -127,12 +157,7 @@ def finished(store: Store) -> list[RunRecord]:
     return sorted(done, key=lambda record: record.run_id)  # whatever order the file has them in
 
 
-def _section(
-    trained: list[RunRecord], protocol: str, untuned_runs: dict[str, RunRecord], lost: list[RunRecord], store: Store
-) -> Section:
-    scorings = {record.scoring for record in trained}
-    untuned = [run for run in untuned_runs.values() if run.scoring in scorings or run.protocol == protocol]
-    records = [*untuned, *trained]
+def _section(records: list[RunRecord], protocol: str, lost: list[RunRecord], store: Store) -> Section:
     shown, tried = _chosen_rates(records, lost)
     by_arm: dict[str, list[RunRecord]] = {}
     for record in shown:

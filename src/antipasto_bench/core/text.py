@@ -14,7 +14,10 @@ def printable(text: str, keep: str = "\n\t") -> str:
     Args:
         keep: control characters that stay.
     """
-    if text.isascii() and text.isprintable():
+    rest = text
+    for character in keep:
+        rest = rest.replace(character, "")
+    if rest.isprintable():  # most are; what this says is printable is no control character either
         return text
     return "".join(c if c in keep or not _is_control(c) else _written_out(c) for c in text)
 

@@ -143,16 +143,17 @@ def read_items(record: RunRecord, store: Store) -> pl.DataFrame:
         stamp = (0, 0)
     else:
         stamp = (status.st_size, status.st_mtime_ns)
-    items = _read_items(path, stamp, record.items_sha256, record.file_sha256.get(ITEMS))
-    task = headline_task(record)
-    if items.filter((pl.col("task") == task) & (pl.col("split") == "test") & ~_of_loss()).is_empty():
-        raise ValueError(f"holds no test question of {task}")
-    return items
+    return _read_items(path, stamp, record.items_sha256, record.file_sha256.get(ITEMS), headline_task(record))
 
 
 @lru_cache(maxsize=512)  # a report reads the items of a run several times
-def _read_items(path: Path, stamp: tuple[int, int], digest: str | None, file_digest: str | None) -> pl.DataFrame:
-    return parse_items(read_checked(path, file_digest), digest, trusted=file_digest is not None)
+def _read_items(
+    path: Path, stamp: tuple[int, int], digest: str | None, file_digest: str | None, task: str
+) -> pl.DataFrame:
+    items = parse_items(read_checked(path, file_digest), digest, trusted=file_digest is not None)
+    if items.filter((pl.col("task") == task) & (pl.col("split") == "test") & ~_of_loss()).is_empty():
+        raise ValueError(f"holds no test question of {task}")
+    return items
 
 
 def parse_items(content: bytes, digest: str | None, *, trusted: bool = False) -> pl.DataFrame:

@@ -9,14 +9,20 @@ from recorded import record
 
 from antipasto_bench.analysis.compare import answers, compare_two
 from antipasto_bench.analysis.named_arms import arm_named
+from antipasto_bench.analysis.sections import at_chosen_rates, finished
 from antipasto_bench.cli.comparison_output import comparison_json, comparison_text
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 
 
+def named(text, store):
+    records = finished(store)
+    return arm_named(text, records, lambda: at_chosen_rates(records, store), store)
+
+
 def select(text, store):
-    return arm_named(text, store).arm
+    return named(text, store).arm
 
 
 @pytest.fixture
@@ -68,14 +74,14 @@ def test_of_several_arms_that_of_the_presets_defaults_is_taken_and_said(store):
     """Settings that no run id depends on, and the rate that validation chose, are no reason to ask for more words."""
     append(store.table, record(store, "lora", [0], rank=4, **{"eval.general_limit": 8}))
     append(store.table, record(store, "antipasto", [0], rank=32, lr=7e-3))
-    lora, antipasto = arm_named("lora", store), arm_named("antipasto", store)
+    lora, antipasto = named("lora", store), named("antipasto", store)
     assert (lora.arm.name, len(lora.arm.records)) == ("lora r=16", 3)
     assert lora.chosen == (
         "'lora' fits 2 arms; taken: lora r=16, with the defaults of preset nano. For another add rank=4"
     )
     assert antipasto.arm.name == "antipasto rotate_basis=V r=64"
     assert antipasto.chosen.endswith("For another add rank=32, rotate_basis=U")
-    assert arm_named("lora rank=4", store).chosen is None
+    assert named("lora rank=4", store).chosen is None
     compared = compare_two("lora", "antipasto rotate_basis=U", store)
     assert compared.chosen == (lora.chosen,)
     text = comparison_text(compared, {"only_a": [], "only_b": []})
@@ -87,7 +93,7 @@ def test_of_the_arms_of_two_presets_that_of_the_default_preset_is_taken(store):
     other = record(store, "lora", [0], seed=0, steps=7)
     other.config = other.config.model_copy(update={"preset": "smollm2-135m", "steps": 1000})
     append(store.table, other)
-    assert arm_named("lora", store).arm.first.config.preset == "nano"
+    assert named("lora", store).arm.first.config.preset == "nano"
 
 
 def test_a_preset_that_is_gone_has_no_defaults(store):
