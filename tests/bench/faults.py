@@ -84,6 +84,9 @@ def faulty(path: Path, fault: Fault) -> Iterator[None]:
         path.write_bytes(content)
 
 
+Parts = Mapping[str, object]
+
+
 @dataclass(frozen=True)
 class Reader:
     """A function that reads evidence.
@@ -95,7 +98,7 @@ class Reader:
     """
 
     name: str
-    read: Callable[[], Mapping[str, object]]
+    read: Callable[[], Parts]
     may_lack: bool = False
     speaks: bool = False
 
@@ -116,7 +119,7 @@ class Verdict:
     failures: tuple[str, ...] = ()
 
 
-def judge(subject: Subject, whole: Mapping[str, Mapping[str, object]]) -> Verdict:
+def judge(subject: Subject, whole: Mapping[str, Parts]) -> Verdict:
     """What the readers make of a file that has a fault now.
 
     Args:
@@ -127,7 +130,7 @@ def judge(subject: Subject, whole: Mapping[str, Mapping[str, object]]) -> Verdic
     failures: list[str] = []
     for reader in subject.readers:
         said: list[str] = []
-        parts: Mapping[str, object] | None = None
+        parts: Parts | None = None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -148,11 +151,11 @@ def judge(subject: Subject, whole: Mapping[str, Mapping[str, object]]) -> Verdic
     return Verdict(tuple(noticed), (*failures, *silent))
 
 
-def _same(parts: Mapping[str, object], before: Mapping[str, object], may_lack: bool) -> bool:
+def _same(parts: Parts, before: Parts, may_lack: bool) -> bool:
     return dict(parts) == dict(before) or (may_lack and all(before.get(k) == v for k, v in parts.items()))
 
 
-def _difference(parts: Mapping[str, object] | None, before: Mapping[str, object], said: list[str]) -> str:
+def _difference(parts: Parts | None, before: Parts, said: list[str]) -> str:
     if parts is None:
         return f"a message that does not name the file: {said[0][:200]}"
     changed = [name for name in {**before, **parts} if parts.get(name) != before.get(name)]

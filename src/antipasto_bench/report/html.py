@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import unescape
 from pathlib import Path
 
@@ -109,23 +110,31 @@ def page(
     listed = listed_quantities(runs.values())
     charts: dict[str, VegaLite] = {}
     parts = [_part(section, excerpts, charts) for section in sections]
-    environment = Environment(
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            parts=parts,
+            run_headers=[entry.run_list.header for entry in listed if entry.run_list is not None],
+            runs=[_run_page(runs[run_id], excerpts[run_id], listed) for run_id in sorted(runs)],
+            failed=failed,
+            references=[published(path) for path in references],
+            tried=TRIED,
+            charts=charts,
+            themes={theme: theme_config(theme) for theme in THEMES},
+            style=_asset("report.css"),
+            script=_asset("report.js"),
+            vega=Markup(vega_script(store.results / HTML)) if charts else "",
+        )
+    )
+
+
+@cache  # it holds the compiled template
+def _environment() -> Environment:
+    return Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_plain_text,
     )  # fmt: skip
-    return environment.get_template("report.html.j2").render(
-        parts=parts,
-        run_headers=[entry.run_list.header for entry in listed if entry.run_list is not None],
-        runs=[_run_page(runs[run_id], excerpts[run_id], listed) for run_id in sorted(runs)],
-        failed=failed,
-        references=[published(path) for path in references],
-        tried=TRIED,
-        charts=charts,
-        themes={theme: theme_config(theme) for theme in THEMES},
-        style=_asset("report.css"),
-        script=_asset("report.js"),
-        vega=Markup(vega_script(store.results / HTML)) if charts else "",
-    )
 
 
 def _plain_text(value: object) -> object:

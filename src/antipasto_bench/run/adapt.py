@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict
 from typing import Any
 
 from torch import Generator, nn
@@ -12,7 +10,6 @@ from torch import Generator, nn
 import antipasto
 
 from ..core.errors import UserError
-from ..core.files import write_bytes
 from ..core.signals import Interrupted
 from ..spec.config import RunConfig
 from ..store.record import Size, Timing, Training
@@ -22,6 +19,7 @@ from .checkpoints import Checkpoint
 from .examples import Example, bucketed_batches
 from .model_probes import packs
 from .train import Step, TrainingControl, train
+from .training_log import cut_log, leave_out_damaged_steps, log_step
 
 
 def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
@@ -40,6 +38,8 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
     context.group.barrier()  # until all processes have looked: then the first begins to write
     if trained is not None:
         context.progress.phase("attach what was trained")
+        if context.group.is_first:
+            leave_out_damaged_steps(workspace.folder.log, run.steps if run.trains else 0)
         antipasto.load(model, workspace.folder.adapter)
     else:
         examples, attach_s = _attach(active, model, tokenizer, checkpoint)
@@ -106,14 +106,14 @@ def _train(
         return Training(), Timing()
     first, log_path = context.group.is_first, workspace.folder.log
     if first:
-        write_bytes(log_path, b"".join(workspace.logged_until({} if checkpoint is None else checkpoint.state)))
+        cut_log(log_path, {} if checkpoint is None else checkpoint.state)
     with (
         open(log_path if first else os.devnull, "a", encoding="utf-8") as log,
         context.progress.training(run.steps) as show,
     ):
 
         def on_step(step: Step) -> None:
-            log.write(json.dumps(asdict(step)) + "\n")
+            log.write(log_step(step))
             log.flush()
             show(step)
 

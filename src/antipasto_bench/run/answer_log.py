@@ -32,6 +32,28 @@ def _with_digest(text: bytes) -> bytes:
     return text + b"\t" + hashlib.sha256(text).hexdigest()[:16].encode() + b"\n"
 
 
+def read_log(path: Path) -> list[Any]:
+    """What the lines of a log hold; nothing, with a warning, where one is damaged.
+
+    A last line that a kill cut short is no damage, and is left out.
+    """
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    values: list[Any] = []
+    for number, line in enumerate(lines, start=1):
+        text, _, _ = line.rpartition(b"\t")
+        if _with_digest(text) == line and _fits(value := json.loads(text), first=not values):
+            values.append(value)
+        elif number < len(lines) or line.endswith(b"\n") or line.count(b"\t") > 1:
+            warnings.warn(f"{path.name}, line {number} is damaged: all is answered again", stacklevel=4)
+            return []
+    return values
+
+
+def _fits(value: Any, *, first: bool) -> bool:
+    """Whether a line is where it was written: the first names the model, and no other one does."""
+    return isinstance(value, str) == first
+
+
 class AnswerLog:
     """A file of answers: a first line names the model that gave them, then a line a batch, each with its digest.
 
@@ -50,7 +72,7 @@ class AnswerLog:
         self._batch: list[tuple[str, str]] = []
         self._settings = ""
         self._answers: dict[str, str] = {}
-        lines = self._lines()
+        lines = read_log(path)
         batches: list[Any] = []
         for line in lines[1:] if lines[:1] == [model] else []:
             if isinstance(line, list):
@@ -65,19 +87,6 @@ class AnswerLog:
         whole: list[Any] = [model, *([{"batch_size": self.batch_size}] if self.batch_size else []), *batches]
         whole += [asdict(self.unfinished)] if self.unfinished else []
         write_bytes(path, "".join(map(log_line, whole)).encode())
-
-    def _lines(self) -> list[Any]:
-        """What the lines hold; nothing where one is damaged. A last one that a kill cut short is no damage."""
-        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
-        values: list[Any] = []
-        for number, line in enumerate(lines, start=1):
-            text, _, _ = line.rpartition(b"\t")
-            if _with_digest(text) == line:
-                values.append(json.loads(text))
-            elif number < len(lines) or line.endswith(b"\n") or line.count(b"\t") > 1:
-                warnings.warn(f"{self.path.name}, line {number} is damaged: all is answered again", stacklevel=3)
-                return []
-        return values
 
     def attach_to(self, lm: Any, on_begin: Callable[[int, int], None] = lambda count, known: None) -> None:
         """Let an lm-eval model generate only answers that the log lacks, and add them to it.

@@ -9,14 +9,11 @@ answers-SPLIT.jsonl                  while it is scored
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel
@@ -25,11 +22,13 @@ from torch import nn
 import antipasto
 import antipasto_bench
 
+from ..core.errors import first_line
 from ..core.files import move_folder, write_bytes, write_json
 from ..core.fingerprint import sha256_of
 from ..spec.config import RunConfig
 from ..spec.references import local_config
 from ..store.checked_json import parse_object, with_digest, without_digest
+from ..store.file_digests import read_checked
 from ..store.record import Size, Timing, Training
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
@@ -56,7 +55,7 @@ class Workspace:
         self.run = run
         self.index = index
         self.checkpoints = Checkpoints(folder.checkpoints)
-        if index == 0 and folder.path.exists() and self._made_by() != versions():
+        if index == 0 and folder.path.exists() and not self._is_of_this_code():
             self.clear()
 
     @property
@@ -72,16 +71,23 @@ class Workspace:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         settings = yaml.safe_dump(local_config(self.run).model_dump(mode="json"), sort_keys=False)
         write_bytes(self.folder.config, settings.encode())
-        write_json(self.folder.versions, versions())
+        write_json(self.folder.versions, with_digest(versions()))
 
     def trained(self) -> TrainedAdapter | None:
-        """The trained adapter that an earlier try left; None where there is none, or its file is damaged."""
-        try:
-            values = without_digest(parse_object(self.folder.training.read_bytes()), required=True)
-            trained = TrainedAdapter.model_validate(values)
-            return trained if trained.size.adapter_sha256 == self._adapter_digest() else None
-        except (OSError, ValueError):
+        """The trained adapter that an earlier try left; None where there is none, with a warning if it is damaged."""
+        if not self.folder.training.exists():
             return None
+        name = self.folder.training.name
+        try:
+            values = without_digest(parse_object(read_checked(self.folder.training, None)), required=True)
+            trained = TrainedAdapter.model_validate(values)
+            name = self.folder.adapter.name
+            if hashlib.sha256(read_checked(self.folder.adapter, None)).hexdigest() != trained.size.adapter_sha256:
+                raise ValueError("not what was trained")
+        except ValueError as error:
+            self._warn(f"{name} is damaged, and the adapter is trained again: {first_line(error)}")
+            return None
+        return trained
 
     def save_trained(self, model: nn.Module, size: Size, training: Training, timing: Timing) -> TrainedAdapter:
         """Write the adapter, and what was measured while it was trained; `size` is given its file's size and digest."""
@@ -91,20 +97,6 @@ class Workspace:
         write_json(self.folder.training, with_digest(trained.model_dump(exclude_unset=True)))
         shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         return trained
-
-    def logged_until(self, state: Mapping[str, Any]) -> Iterator[bytes]:
-        """The lines of the training log up to a checkpoint.
-
-        Args:
-            state: of the checkpoint: a line that says another loss or norm than it does was damaged, and is left out.
-        """
-        if self.folder.log.exists():
-            numbers = list(zip(state.get("losses", ()), state.get("norms", ()), strict=True))
-            for line in self.folder.log.read_bytes().splitlines(keepends=True):
-                with suppress(ValueError, KeyError, TypeError, IndexError):  # cut short, or of a step after it
-                    logged = parse_object(line)
-                    if logged["step"] > 0 and (logged["loss"], logged["grad_norm"]) == numbers[logged["step"] - 1]:
-                        yield line
 
     def answers(self, split: str, merged: bool) -> AnswerLog:
         """The answers that this process has generated for a split, by merged weights or not: none of the other kind."""
@@ -124,11 +116,17 @@ class Workspace:
     def _adapter_digest(self) -> str:
         return sha256_of(self.folder.adapter)
 
-    def _made_by(self) -> object:
+    def _is_of_this_code(self) -> bool:
         try:
-            return json.loads(self.folder.versions.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+            made_by = without_digest(parse_object(read_checked(self.folder.versions, None)), required=True)
+        except ValueError as error:
+            if self.holds_work:
+                self._warn(f"made_by.json is damaged, and the run begins anew: {first_line(error)}")
+            return False
+        return made_by == versions()
+
+    def _warn(self, text: str) -> None:
+        warnings.warn(f"{self.folder.path.name}: {text}", stacklevel=3)
 
 
 @cache

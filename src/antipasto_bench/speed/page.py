@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..core.errors import UserError
 from ..core.files import write_bytes
+from .recording import read_measured
 from .suite import SUITES, MeasuredSuite
 
 INTRODUCTION = (
@@ -35,7 +36,7 @@ def render_page(results: Path) -> str:
     """The page as Markdown, from the files in `results`/speed alone."""
     parts = [INTRODUCTION]
     for folder in sorted((results / "speed").glob("*/")):
-        suites = [MeasuredSuite.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+        suites = [read_measured(path) for path in sorted(folder.glob("*.json"))]
         if not suites:
             continue
         origin = suites[0].provenance

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import torch
 
-from ..core.errors import UserError
+from ..core.errors import UserError, first_line
 from ..core.files import write_bytes
+from ..core.json_types import Json
 from ..core.provenance import CodeAndMachine, provenance
+from ..store.checked_json import parse_object, with_digest, without_digest
 from .places import results_folder
 from .suite import SUITES, MeasuredCell, MeasuredClaim, MeasuredSuite, SuiteResult
 
@@ -58,13 +60,30 @@ def record_suite(suite: str, result: SuiteResult, results: Path) -> int:
         **result.details,
     )
     path = results / "speed" / _hardware_folder(origin) / f"{suite}.json"
-    write_bytes(path, (json.dumps(_rounded(measured.model_dump()), indent=1) + "\n").encode())
+    write_measured(path, {name: _rounded(value) for name, value in measured.model_dump().items()})
     for cell in result.cells:
         print(f"{cell.arm:44} {cell.median:12,.4g} {cell.unit}")
     for claim in result.claims:
         print(f"{claim.what}: {claim.ratio:.3f}, bound {claim.bound:g}{'' if claim.holds else '  NOT HELD'}")
     print(path)
     return 0 if result.holds else NOT_HELD
+
+
+def write_measured(path: Path, values: Json) -> None:
+    """Write a suite's figures with their digest."""
+    write_bytes(path, (json.dumps(with_digest(values), indent=1) + "\n").encode())
+
+
+def read_measured(path: Path) -> MeasuredSuite:
+    """A suite's figures.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return MeasuredSuite.model_validate(without_digest(parse_object(path.read_bytes())))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {first_line(error)}; restore it, or measure the suite again") from error
 
 
 def _hardware_folder(origin: CodeAndMachine) -> str:

@@ -36,7 +36,7 @@ def rebuild(store: Store) -> Rebuilt:
     """
     # A hidden folder is no run's: what a killed process left half written.
     paths = [path for path in sorted(store.outputs.glob("*/")) if not path.name.startswith(".")]
-    folders = [RunFolder(path) for path in paths if RunFolder(path).record.exists()]
+    folders = [RunFolder(path) for path in paths if _is_of_a_run(RunFolder(path))]
     if not folders:
         raise UserError(
             f"{store.outputs} holds no record of a run; give the folder that the runs were made in: --outputs"
@@ -51,6 +51,11 @@ def rebuild(store: Store) -> Rebuilt:
             rebuilt.lost += [f"{record.run_id}: {problem}; not in outputs/" for problem in _lacking(record, store)]
     rebuilt.lost += [f"{line}; delete the line where its run has another" for line in _readable(store)[1]]
     return rebuilt
+
+
+def _is_of_a_run(folder: RunFolder) -> bool:
+    """Whether a folder holds a record, or all else that a finished run has."""
+    return folder.record.exists() or all(path.exists() for path in (folder.config, folder.items, folder.samples))
 
 
 def _readable(store: Store) -> tuple[list[RunRecord], list[str]]:
@@ -70,6 +75,9 @@ def _bring_back(folder: RunFolder, rows: dict[str, RunRecord], store: Store, reb
         return
     try:
         record = record_in(folder)
+    except FileNotFoundError:
+        rebuilt.lost.append(f"{name}: record.json is missing")
+        return
     except (OSError, ValueError) as error:
         rebuilt.lost.append(f"{name}: record.json is damaged: {error}")
         return

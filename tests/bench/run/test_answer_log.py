@@ -1,12 +1,11 @@
 """Claims about the log of answers: what a try has answered in whole batches, the next does not answer again."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from antipasto_bench.run.answer_log import AnswerLog
+from antipasto_bench.run.answer_log import AnswerLog, read_log
 from antipasto_bench.run.generate import Scorer
 from antipasto_bench.spec.compose import compose
 
@@ -85,7 +84,7 @@ def test_a_stop_beside_draws_loses_no_greedy_batch(attempt, tmp_path, order, kno
     answers, rows, _ = attempt(requests, stop_at_batch=4)
     assert answers is None
     assert len(rows) == 3
-    batches = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()[1:]]
+    batches = read_log(tmp_path / "answers.jsonl")[1:]
     logged = sum(len(batch) for batch in batches if isinstance(batch, list))
     assert logged == known
     _, rows, _ = attempt(requests)

@@ -11,6 +11,7 @@ from antipasto_bench.speed.page import render_page
 from antipasto_bench.speed.places import choose_places
 from antipasto_bench.speed.recording import NOT_HELD, record_suite, run_suite
 from antipasto_bench.speed.suite import ArmFigures, Claim, SuiteResult
+from antipasto_bench.store.checked_json import without_digest
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,6 +46,23 @@ def test_a_record_has_its_details_and_five_digits(tmp_path):
     record = json.loads(path.read_text())
     assert record["right"] == {"a": ["01"]}
     assert record["cells"] == [{"arm": "ours", "unit": "s", "values": [1.2346], "median": 1.2346}]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda text: text.replace("1.5", "1.6"), lambda text: text[:50], lambda text: "", lambda text: "[]"],
+)
+def test_a_damaged_record_is_one_line_that_names_it(damage, tmp_path):
+    record_suite("memory", SuiteResult("x.", [ArmFigures("ours", "ms", [1.5, 3.0, 2.0])], []), tmp_path)
+    (path,) = (tmp_path / "speed").glob("*/memory.json")
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(UserError, match=r"memory\.json is damaged: .*; restore it, or measure the suite again$"):
+        render_page(tmp_path)
+
+
+def test_the_committed_records_hold_digests():
+    for path in (ROOT / "results/speed").glob("*/*.json"):
+        without_digest(json.loads(path.read_text()), required=True)
 
 
 def test_the_page_is_made_of_what_was_measured():

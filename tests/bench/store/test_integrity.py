@@ -325,3 +325,11 @@ def test_a_damaged_line_of_a_run_that_outputs_do_not_have_is_named_and_stays(sto
     assert lost[1].startswith("table.ndjson, line 2: not a whole row; skipped: not what was written")
     assert len(lost) == 2
     assert len(store.table.read_bytes().splitlines()) == 3
+
+
+def test_a_run_whose_record_is_missing_is_named_where_results_lack_it(store):
+    folder = store.run_folder("nano__lora__r4")
+    folder.path.mkdir(parents=True)
+    for path in (folder.config, folder.items, folder.samples):
+        path.write_bytes(b"of a run")
+    assert rebuild(store).lost == ["nano__lora__r4: record.json is missing"]
