@@ -156,7 +156,8 @@ def _speed(store: Store) -> Iterator[Subject]:
 
     def suites() -> Parts:
         page = render_page(store.results)  # which says of a suite without a file that it was not measured
-        return {section.partition(":")[0]: section for section in page.partition("Not measured")[0].split("\n### ")}
+        sections = page.partition("Not measured")[0].split("\n### ")
+        return {section.partition(":")[0]: section.strip() for section in sections}
 
     reader = Reader("speed", suites, may_lack=True)
     for path in sorted(store.results.glob("speed/*/*.json")):
