@@ -24,7 +24,7 @@ import antipasto
 from antipasto.svd_cache import svd
 from antipasto_bench.analysis.compare import compare_two
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
-from antipasto_bench.cli.output import comparison_json
+from antipasto_bench.cli.comparison_output import comparison_json
 from antipasto_bench.cli.results import list_runs, rebuild
 from antipasto_bench.core.errors import Damaged
 from antipasto_bench.report import html
