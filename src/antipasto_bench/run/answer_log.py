@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.files import write_bytes
+from ..core.files import read_regular, write_bytes
 from ..core.signals import Interrupted
 from .batch_in_hand import NOTE_S, UnfinishedBatch
 from .generation_settings import draws
@@ -68,7 +68,7 @@ class AnswerLog:
 
     def _lines(self) -> list[Any]:
         """What the lines hold; nothing where one is damaged. A last one that a kill cut short is no damage."""
-        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+        lines = read_regular(self.path).splitlines(keepends=True) if self.path.exists() else []
         values: list[Any] = []
         for number, line in enumerate(lines, start=1):
             text, _, _ = line.rpartition(b"\t")

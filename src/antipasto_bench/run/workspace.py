@@ -9,7 +9,6 @@ answers-SPLIT.jsonl                  while it is scored
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -25,7 +24,7 @@ from torch import nn
 import antipasto
 import antipasto_bench
 
-from ..core.files import move_folder, write_bytes, write_json
+from ..core.files import move_folder, read_regular, write_bytes, write_json
 from ..core.fingerprint import sha256_of
 from ..spec.config import RunConfig
 from ..spec.references import local_config
@@ -77,7 +76,7 @@ class Workspace:
     def trained(self) -> TrainedAdapter | None:
         """The trained adapter that an earlier try left; None where there is none, or its file is damaged."""
         try:
-            values = without_digest(parse_object(self.folder.training.read_bytes()), required=True)
+            values = without_digest(parse_object(read_regular(self.folder.training)), required=True)
             trained = TrainedAdapter.model_validate(values)
             return trained if trained.size.adapter_sha256 == self._adapter_digest() else None
         except (OSError, ValueError):
@@ -100,7 +99,7 @@ class Workspace:
         """
         if self.folder.log.exists():
             numbers = list(zip(state.get("losses", ()), state.get("norms", ()), strict=True))
-            for line in self.folder.log.read_bytes().splitlines(keepends=True):
+            for line in read_regular(self.folder.log).splitlines(keepends=True):
                 with suppress(ValueError, KeyError, TypeError, IndexError):  # cut short, or of a step after it
                     logged = parse_object(line)
                     if logged["step"] > 0 and (logged["loss"], logged["grad_norm"]) == numbers[logged["step"] - 1]:
@@ -126,7 +125,7 @@ class Workspace:
 
     def _made_by(self) -> object:
         try:
-            return json.loads(self.folder.versions.read_text(encoding="utf-8"))
+            return parse_object(read_regular(self.folder.versions))
         except (OSError, ValueError):
             return None
 

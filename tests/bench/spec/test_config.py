@@ -99,7 +99,7 @@ def test_run_ids_read_as_designed():
 
 @given(st.text(min_size=1, max_size=80))
 def test_an_id_is_a_safe_file_name_whatever_the_model_is_called(name):
-    run = compose("lora", {"model": f"org/{name}"}, "nano")
+    run = one("lora").model_copy(update={"model": f"org/{name}"})
     assert set(run.run_id) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
     assert not run.run_id.startswith((".", "-"))
     assert len(run.run_id) < 200
