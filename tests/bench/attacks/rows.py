@@ -10,8 +10,9 @@ from typing import Any
 from attacks.gate import Attack, Place
 from attacks.hostile_bytes import DEEP, MARKDOWN, MARKUP, SEQUENCES
 
-READ = ("list", "list --json", "results verify", "compare lora hra", "status")
-SHOWN = ("list", "report --readme results/page.md", "compare lora hra")
+READ = ("list --json", "results verify", "compare lora hra")
+SHOWN = ("list", "compare lora hra", "status")
+REPORT = ("report --readme results/page.md",)  # draws, which takes a second or two: where a kind of text meets it
 LONG = "x" * 10_000
 Row = dict[str, Any]
 
@@ -40,6 +41,7 @@ TEXTS = {
     "right to left": "\u202egnp.exe",
     "template": "{{ 7 * 7 }}{% for x in y %}",
 }
+REPORTED = [("model", "markup"), ("model", "Markdown"), ("variant", "surrogate"), ("hardware", "sequences")]
 TYPED: dict[str, list[object]] = {
     "run_id": [None, 3, True, [], {}],
     "seed": ["0", True, 1.5, None, [], 10**400, -1],
@@ -141,11 +143,12 @@ def _named(where: str, kind: str, text: str) -> Attack:
         else:
             row[where] = text
 
-    return _changed(f"whose {where} is {kind}", change, SHOWN)
+    reported = (where, kind) in REPORTED
+    return _changed(f"whose {where} is {kind}", change, SHOWN + REPORT if reported else SHOWN)
 
 
 ATTACKS = [
-    *(_set("run_id", path, ("list", "report --readme results/page.md", "results verify")) for path in PATHS),
+    *(_set("run_id", path, ("list", "results verify", *(REPORT if path in PATHS[:2] else ()))) for path in PATHS),
     *(_set(key, value) for key, values in TYPED.items() for value in values),
     *(_number(key, text) for key in ("test_accuracy", "lr", "seed") for text in NUMBERS),
     *(_line(name, line) for name, line in LINES.items()),
@@ -155,6 +158,8 @@ ATTACKS = [
         for where in ("hardware", "model", "variant", "commit")
         for kind, text in TEXTS.items()
     ),
-    _changed("that fails with markup", lambda row: row | {"status": "failed", "error": MARKUP + SEQUENCES}, SHOWN),
+    _changed(
+        "that fails with markup", lambda row: row | {"status": "failed", "error": MARKUP + SEQUENCES}, SHOWN + REPORT
+    ),
     _changed("without any key but its id", lambda row: {"schema": 3, "run_id": row["run_id"]}),
 ]

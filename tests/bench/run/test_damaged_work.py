@@ -76,3 +76,12 @@ def test_a_line_of_the_training_log_that_its_checkpoint_contradicts_is_left_out(
     state = {"step": 3, "losses": [2.5, 2.0, 1.5], "norms": [1.0, 1.0, 1.0]}
     assert list(workspace.logged_until(state)) == [lines[0].encode(), lines[2].encode()]
     assert list(workspace.logged_until({})) == []
+
+
+def test_versions_of_nested_brackets_are_those_of_other_code(tmp_path):
+    workspace = Workspace(RunFolder(tmp_path / "work"), small("lora"))
+    workspace.begin()
+    begun = workspace.folder.versions.read_bytes()
+    workspace.folder.versions.write_bytes(b"[" * 200_000)
+    workspace.begin()
+    assert workspace.folder.versions.read_bytes() == begun
