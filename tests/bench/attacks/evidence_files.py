@@ -90,7 +90,6 @@ _EXCERPTS = {
     "of no byte": "",
     "brackets": "[" * DEEP,
     "bytes": "\udcff",
-    "of a curve of null": '{"curve": [null]}',
     "of a step of null": '{"curve": [{"step": null, "loss": NaN, "grad_norm": 1}]}',
     "of steps of zero": '{"curve": [{"step": 0, "loss": 1, "grad_norm": 1}, {"step": 0, "loss": 2, "grad_norm": 1}]}',
     "of answers that are markup": json.dumps({"answers": [{"right": True, "prompt": MARKUP, "response": SEQUENCES}]}),

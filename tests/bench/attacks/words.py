@@ -179,7 +179,7 @@ ATTACKS = [
     _at("outputs is a file", _file("outputs"), RUN, codes=(2,)),
     _at("results is a file", _file("results"), RUN, "report", codes=(2,)),
     _at("items is a file", _file("results/items"), "report", "results verify", "compare lora hra"),
-    _at("runs is a file", _file("results/runs"), "report", "results verify"),
+    _at("runs is a file", _file("results/runs"), "results verify"),
     _at("figures is a file", _file("results/figures"), "report"),
     _at("figures leads out", _link("results/figures", "../../linked"), "report", codes=(2,)),
     _at("the page is a folder", _folder("results/report.html"), "report"),
@@ -187,7 +187,6 @@ ATTACKS = [
     _at("the README is a folder", _folder("results/page.md"), "report --readme results/page.md", codes=(2,)),
     _at("the README is a pipe", _pipe("results/page.md"), "report --readme results/page.md", codes=(2,)),
     _at("the README is a device", _nothing, "report --readme /dev/zero", codes=(2,)),
-    _at("the README is of zeros", _file("results/page.md"), "report --readme results/page.md", codes=(2,)),
     _at("results are a device", _nothing, "list --results /dev/null", "report --results /dev/null", codes=(2,)),
     _at(
         "results are not there",
