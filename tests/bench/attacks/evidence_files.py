@@ -90,10 +90,8 @@ _EXCERPTS = {
     "of no byte": "",
     "brackets": "[" * DEEP,
     "bytes": "\udcff",
-    "of a step of null": '{"curve": [{"step": null, "loss": NaN, "grad_norm": 1}]}',
     "of steps of zero": '{"curve": [{"step": 0, "loss": 1, "grad_norm": 1}, {"step": 0, "loss": 2, "grad_norm": 1}]}',
     "of answers that are markup": json.dumps({"answers": [{"right": True, "prompt": MARKUP, "response": SEQUENCES}]}),
-    "of answers of lists": '{"answers": [{"right": "yes", "prompt": [[[]]], "target": {"a": 1}}]}',
 }
 
 

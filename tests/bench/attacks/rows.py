@@ -10,7 +10,7 @@ from typing import Any
 from attacks.gate import Attack, Place
 from attacks.hostile_bytes import DEEP, MARKDOWN, MARKUP, SEQUENCES
 
-READ = ("list --json", "results verify", "compare lora hra")
+READ = ("results verify", "compare lora hra")
 SHOWN = ("list", "compare lora hra", "status")
 REPORT = ("report --readme results/page.md",)  # draws, which takes a second or two: where a kind of text meets it
 LONG = "x" * 10_000
@@ -41,7 +41,7 @@ TEXTS = {
     "right to left": "\u202egnp.exe",
     "template": "{{ 7 * 7 }}{% for x in y %}",
 }
-REPORTED = [("model", "markup"), ("model", "Markdown"), ("variant", "surrogate"), ("hardware", "sequences")]
+REPORTED = [("model", "markup"), ("model", "Markdown"), ("hardware", "sequences")]
 TYPED: dict[str, list[object]] = {
     "run_id": [None, 3, True, [], {}],
     "seed": ["0", True, 1.5, None, [], 10**400, -1],
@@ -105,7 +105,7 @@ def _number(key: str, text: str) -> Attack:
         row[key] = "@"
         table.write_text("".join([json.dumps(row).replace('"@"', text) + "\n", *others]))
 
-    return Attack(f"row with {key}={text}", prepare, READ, results="rows")
+    return Attack(f"row with {key}={text}", prepare, ("list --json", *READ), results="rows")
 
 
 def _line(name: str, line: bytes) -> Attack:
@@ -148,9 +148,9 @@ def _named(where: str, kind: str, text: str) -> Attack:
 
 
 ATTACKS = [
-    *(_set("run_id", path, ("list", "results verify", *(REPORT if path in PATHS[:2] else ()))) for path in PATHS),
+    *(_set("run_id", path, ("list", "results verify", *(REPORT if path in PATHS[:1] else ()))) for path in PATHS),
     *(_set(key, value) for key, values in TYPED.items() for value in values),
-    *(_number(key, text) for key in ("test_accuracy", "lr", "seed") for text in NUMBERS),
+    *(_number(key, text) for key in ("test_accuracy", "lr") for text in NUMBERS),
     *(_line(name, line) for name, line in LINES.items()),
     *(_table_is(kind) for kind in ("pipe", "folder", "empty", "loop", "device", "outside")),
     *(
