@@ -175,7 +175,7 @@ RUN = "run lora " + " ".join(SMALL)
 ATTACKS = [
     *map(_word, VALUES),
     *map(_run_id, RUN_IDS),
-    *map(_model_named, (f"a{MARKUP.replace('/', '')}", f"a{SEQUENCES}", "a | b `c` [d](e)", "a\nb", "-a")),
+    *map(_model_named, (f"a{MARKUP.replace('/', '')}", f"a{SEQUENCES}", "a\nb", "-a")),
     _at("outputs is a file", _file("outputs"), RUN, codes=(2,)),
     _at("results is a file", _file("results"), RUN, "report", codes=(2,)),
     _at("items is a file", _file("results/items"), "report", "results verify", "compare lora hra"),
