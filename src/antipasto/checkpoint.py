@@ -13,7 +13,7 @@ from .adapter import attach
 from .attachment import attachment
 from .config import AdapterConfig, AdapterError
 from .decompositions import non_finite
-from .files import atomically
+from .files import atomically, require_regular
 from .layer import lora_tensors
 from .tensor_bytes import safetensors_bytes
 
@@ -81,6 +81,7 @@ def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
 
 def _read(path: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[str, Tensor]]:
     try:
+        require_regular(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:

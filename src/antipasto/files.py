@@ -1,4 +1,7 @@
-"""Files and folders that appear whole or not at all: written beside their place, flushed, then moved there."""
+"""Files and folders that appear whole or not at all: written beside their place, flushed, then moved there.
+
+Reading here never waits: what is neither a file nor a folder is an error.
+"""
 
 from __future__ import annotations
 
@@ -74,6 +77,27 @@ def move_folder(folder: Path, place: Path, *, replace: bool = True) -> None:
         place.rmdir()
     folder.rename(place)
     _flush(place.parent)
+
+
+def require_regular(path: str | os.PathLike[str]) -> None:
+    """Check that something can be opened and has an end: opening a pipe waits for a writer, a device can be endless.
+
+    Raises:
+        OSError: it is not there, or is neither a file nor a folder.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    require_regular(path)
+    return path.read_bytes()
 
 
 def _replaceable(path: Path) -> tuple[Path, int | None]:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from .config import AdapterError
 from .decompositions import SVDFactors, non_finite, uncached_svd
-from .files import atomically
+from .files import atomically, read_regular
 from .tensor_bytes import memory_of, safetensors_bytes
 from .variant import at_least_float32
 
@@ -114,7 +114,7 @@ def _digest(key: str, factors: SVDFactors) -> Tensor:
 def _read(entry: Path) -> SVDFactors | None:
     try:
         # Read at once, not mapped: another process may remove the file at any time.
-        tensors = from_bytes(entry.read_bytes())
+        tensors = from_bytes(read_regular(entry))
         digest = tensors.pop("sha256")
         factors = SVDFactors(**tensors)
         if not torch.equal(digest, _digest(entry.stem, factors)):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from antipasto import files
-from antipasto.files import atomically, folder_atomically
+from antipasto.files import atomically, folder_atomically, read_regular
 
 
 def fail_in(writing, text):
@@ -150,3 +150,15 @@ def test_what_is_not_to_be_replaced_is_named_and_stays(tmp_path, put_in_the_way,
         partial.write_text("new")
     assert error.value.filename == str(path)
     assert sorted((p.name, p.lstat().st_ino) for p in tmp_path.iterdir()) == before
+
+
+def test_a_pipe_or_a_device_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    (tmp_path / "file").write_bytes(b"whole")
+    for name in ("pipe", "endless"):
+        with pytest.raises(OSError, match="is no regular file"):
+            read_regular(tmp_path / name)
+    assert read_regular(tmp_path / "file") == b"whole"
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / "gone")

@@ -49,6 +49,10 @@ def ended(command: Callable[[], int]) -> int:
         if not isinstance(error, AdapterError):
             raise
         return _refused(str(error))
+    except RuntimeError as error:  # of pathlib, before Python 3.13
+        if not str(error).startswith("Symlink loop"):
+            raise
+        return _refused(f"{str(error).partition(' from ')[2]} is a symbolic link that leads to itself")
     except BrokenPipeError:  # nobody reads the rest
         discard_stdout()
         return 1

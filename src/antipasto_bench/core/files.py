@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from antipasto.files import atomically as atomically  # one way to write, for the library and the harness
+from antipasto.files import atomically as atomically  # one way to write and to read, for the library and the harness
 from antipasto.files import folder_atomically as folder_atomically
 from antipasto.files import move_folder as move_folder
+from antipasto.files import read_regular as read_regular
+from antipasto.files import require_regular as require_regular
 
 
 def write_json(path: Path, value: Any) -> None:

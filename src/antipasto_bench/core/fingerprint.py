@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .files import require_regular
 from .packaged_models import PACKAGED
 from .paths import EMBEDDED, benchmark_dir, locate
 
@@ -65,6 +66,7 @@ def task_fingerprint(task: str) -> str:
 
 def sha256_of(path: Path) -> str:
     """Hex digits of a file's content."""
+    require_regular(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .files import read_regular
 from .fingerprint import sha256_of
 from .json_types import Json
 from .packaged_models import PACKAGED
@@ -27,7 +28,7 @@ _KERNEL_KEYS = ("attn_implementation", "_attn_implementation", "_attn_implementa
 def read_settings(path: Path | None) -> Json:
     """A model's JSON of settings; empty where it is not there or holds anything else, which loading it will say."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+        values = json.loads(read_regular(path).decode()) if path is not None else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

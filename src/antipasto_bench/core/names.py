@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from .errors import UserError
+from .text import printable
 
 MOST_CHARACTERS = 200  # of a run id: a file system allows 255 bytes, and files of a run add endings to its id
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -28,7 +29,7 @@ def line(text: str) -> str:
     Raises:
         ValueError: it is empty, long, or holds a line break or another control character.
     """
-    if not text.strip() or not text.isprintable() or len(text) > _MOST_OF_A_LINE:
+    if not text.strip() or printable(text, keep="") != text or len(text) > _MOST_OF_A_LINE:
         raise ValueError(f"{_short(text)} is no name")
     return text
 

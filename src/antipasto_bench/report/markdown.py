@@ -23,7 +23,7 @@ from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
 from ..analysis.sections import TriedRates
 from ..core.errors import UserError
-from ..core.files import atomically
+from ..core.files import atomically, read_regular
 from ..core.text import printable
 from ..store.record import Provenance, RunRecord
 from .columns import REFERENCE, Column, columns, reference_of
@@ -76,7 +76,7 @@ def published(path: Path) -> PublishedTable:
         UserError: it cannot be read.
     """
     try:
-        frame = pl.read_csv(path, infer_schema=False, comment_prefix="#").fill_null("")
+        frame = pl.read_csv(read_regular(path), infer_schema=False, comment_prefix="#").fill_null("")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path}: cannot be read as a reference table: {' '.join(str(error).split())[:200]}") from error
     title = f"Published elsewhere, not measured here: {path.name}"
@@ -252,7 +252,7 @@ def write_into(readme: Path, text: str) -> bool:
         UserError: it has no markers, or is no text file.
     """
     try:
-        old = readme.read_bytes().decode() if readme.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
+        old = read_regular(readme).decode() if readme.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UserError(f"{readme} cannot be read as text: {why}; name another with --readme FILE") from error

@@ -11,6 +11,7 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
+from ..core.files import read_regular
 from .svg import VegaLite
 
 RENDERER = version("vl-convert-python")
@@ -61,6 +62,6 @@ def _sha256(text: str) -> str:
 def _text(path: Path) -> str:
     """A file's text; empty where it cannot be read, and so is rendered anew."""
     try:
-        return path.read_bytes().decode()
+        return read_regular(path).decode()
     except (OSError, UnicodeDecodeError):
         return ""

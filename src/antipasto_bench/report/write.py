@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..analysis.compared_sections import ComparedSection, compared_sections, failures
-from ..core.files import write_bytes
+from ..core.errors import UserError
+from ..core.files import read_regular, write_bytes
 from ..store.folders import Store
 from .figures import drawings
 from .html import HTML, page
@@ -40,12 +41,26 @@ def write_report(
         folder / name: svg(drawn, folder / name) for section in sections for name, drawn in drawings(section).items()
     }
     files[store.results / HTML] = page(sections, failed, store, references)
+    _require_inside(store, files)
     changed = [readme] if write_into(readme, text) else []
     for stale in sorted({path for path in folder.glob("*.svg") if is_drawing(path)} - set(files)):
         stale.unlink()
         changed.append(stale)
     for path, content in files.items():
-        if not path.exists() or path.read_bytes() != content.encode():
+        if not path.exists() or read_regular(path) != content.encode():
             write_bytes(path, content.encode())
             changed.append(path)
     return text, changed
+
+
+def _require_inside(store: Store, paths: Iterable[Path]) -> None:
+    """Refuse to follow a link that leads out of results/: what it names would be replaced, and is not of a report.
+
+    Raises:
+        UserError: with the link.
+    """
+    root = store.results.resolve()
+    for path in paths:
+        if not path.resolve().is_relative_to(root):
+            link = path if path.is_symlink() else path.parent
+            raise UserError(f"{link} is a link that leads out of {store.results}; remove it, and report writes it anew")

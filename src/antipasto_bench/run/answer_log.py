@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.files import write_bytes
+from ..core.files import read_regular, write_bytes
 from ..core.signals import Interrupted
 from .batch_in_hand import NOTE_S, UnfinishedBatch
 from .generation_settings import draws
@@ -37,7 +37,7 @@ def read_log(path: Path) -> list[Any]:
 
     A last line that a kill cut short is no damage, and is left out.
     """
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    lines = read_regular(path).splitlines(keepends=True) if path.exists() else []
     values: list[Any] = []
     for number, line in enumerate(lines, start=1):
         text, _, _ = line.rpartition(b"\t")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import antipasto
 
-from ..core.files import folder_atomically
+from ..core.files import folder_atomically, read_regular
 from ..core.fingerprint import sha256_of
 from ..store.checked_json import parse_object, with_digest, without_digest
 
@@ -41,7 +41,7 @@ class Checkpoint:
 
     def restore(self, optimizer: torch.optim.Optimizer) -> None:
         """Put moments and generators back as they were; the adapter is loaded apart, before the optimizer is made."""
-        tensors = from_bytes((self.folder / TENSORS).read_bytes())
+        tensors = from_bytes(read_regular(self.folder / TENSORS))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             place, _, key = name.partition(".")
@@ -65,7 +65,7 @@ class Checkpoints:
         """The newest one that is whole; a damaged one is left out with a warning."""
         for folder in sorted(self.folder.glob("step-*"), reverse=True):
             try:
-                state = without_digest(parse_object((folder / STATE).read_bytes()), required=True)
+                state = without_digest(parse_object(read_regular(folder / STATE)), required=True)
                 for name, digest in state["sha256"].items():
                     if sha256_of(folder / name) != digest:
                         raise ValueError(f"{name} is not what was written")

@@ -25,7 +25,7 @@ from antipasto.tensor_bytes import memory_of
 from ..core.child_processes import module_command
 from ..core.compat import gguf_pre_tokenizers
 from ..core.errors import UserError, first_line
-from ..core.files import folder_atomically
+from ..core.files import folder_atomically, read_regular
 from ..core.fingerprint import fingerprint
 from ..core.locks import locked
 from ..core.packaged_models import PACKAGED, PackagedModel
@@ -120,7 +120,7 @@ def _cached(folder: Path, write: Callable[[Path], object]) -> Path:
 def _checked(folder: Path) -> Path:
     """A folder whose files are those that were written; one of an older version has no digest of them."""
     digest = folder / DIGEST
-    if digest.exists() and digest.read_bytes() != fingerprint(str(folder)).encode():
+    if digest.exists() and read_regular(digest) != fingerprint(str(folder)).encode():
         raise UserError(
             f"{folder}: its files are not those that were written; remove {folder}, and it is read from GGUF again"
         )

@@ -39,6 +39,26 @@ def check_kind(config: Any) -> None:
         raise UserError(f"{architecture} (model_type {kind}) is not a causal language model, which continues a text")
 
 
+def check_quantisation(config: Any) -> None:
+    """Refuse a config that says how its weights are quantised in a way that transformers does not know.
+
+    Its loader leaves such a setting out with a warning, and its later readers fail.
+
+    Raises:
+        UserError: with what it says.
+    """
+    settings = getattr(config, "quantization_config", None)
+    if settings is None:
+        return
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
+
+    if not isinstance(settings, dict):
+        raise UserError(f"config.json: quantization_config is {str(settings)[:40]!r}; expected a mapping")
+    method = settings.get("quant_method")
+    if not (settings.get("load_in_4bit") or settings.get("load_in_8bit") or method in (*KNOWN, "bitsandbytes")):
+        raise UserError(f"config.json: quant_method is {method!r}, which this transformers does not know")
+
+
 def check_tokenizer(tokenizer: Any) -> None:
     """Refuse a tokenizer that cannot tell texts apart, as libraries make one where its file is missing.
 

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ..core.errors import UserError, first_line
+from ..core.files import read_regular, require_regular
 
 CONFIG, WEIGHTS, INDEX, ADAPTER = (
     "config.json", "model.safetensors", "model.safetensors.index.json", "adapter_config.json",
@@ -101,6 +102,7 @@ def weight_shapes(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     shapes = {}
     for file in files:
         try:
+            require_regular(file)
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118  (it is no mapping)
                     tensor = tensors.get_slice(name)
@@ -169,7 +171,7 @@ def _shards(index: Path) -> list[Path]:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(read_regular(file).decode())
     except OSError as error:
         raise UserError(f"{file.name} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -26,6 +26,7 @@ from .model_checks import (
     check_dtypes,
     check_kind,
     check_loaded_keys,
+    check_quantisation,
     check_tokenizer,
     check_vocabulary,
     check_weights,
@@ -235,13 +236,14 @@ def _from_gguf(run: RunConfig) -> bool:
 
 
 def check_model_kind(run: RunConfig, config: Any) -> None:
-    """Refuse a model that does not continue text.
+    """Refuse a model that does not continue text, or is quantised in an unknown way.
 
     Raises:
-        UserError: with its architecture.
+        UserError: with its architecture, or the way.
     """
     with _of_model(run):
         check_kind(config)
+        check_quantisation(config)
 
 
 @contextmanager

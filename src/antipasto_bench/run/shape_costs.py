@@ -14,6 +14,7 @@ import antipasto
 from antipasto.layer import bias_of
 
 from ..core.errors import UserError, first_line
+from ..core.files import read_regular
 from ..core.paths import EMBEDDED, benchmark_dir, locate
 from ..spec.config import BASE, RunConfig
 from .models import check_model_kind, checked_source, load_config
@@ -83,7 +84,7 @@ def _configuration(run: RunConfig) -> dict[str, Any] | None:
     """A model's configuration as its file has it; None where it is not on this machine, or cannot be read."""
     place = EMBEDDED.get(run.model) or locate(run.model)
     try:
-        values = json.loads((place / "config.json" if place else _shipped(run)).read_text(encoding="utf-8"))
+        values = json.loads(read_regular(place / "config.json" if place else _shipped(run)).decode())
     except (OSError, ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.files import write_bytes
+from ..core.files import read_regular, write_bytes
 from ..store.checked_json import parse_object, with_digest, without_digest
 from .train import Step
 
@@ -39,7 +39,7 @@ def leave_out_damaged_steps(path: Path, steps: int) -> None:
         steps: how many the training had; 0 where nothing was trained, which has no log.
     """
     lines = [line for step, (line, _) in _whole(path).items() if step <= steps]
-    if steps and (len(lines) < steps or path.read_bytes() != b"".join(lines)):
+    if steps and (len(lines) < steps or read_regular(path) != b"".join(lines)):
         _write_whole(path, lines, steps)
 
 
@@ -55,7 +55,7 @@ def _write_whole(path: Path, lines: list[bytes], steps: int) -> None:
 def _whole(path: Path) -> dict[int, tuple[bytes, tuple[float, float]]]:
     """By step, the lines that are what was written, with loss and norm. Of a step that comes twice the last one."""
     lines: dict[int, tuple[bytes, tuple[float, float]]] = {}
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+    for line in read_regular(path).splitlines(keepends=True) if path.exists() else []:
         with suppress(ValueError, KeyError, TypeError):  # cut short, or damaged
             logged = without_digest(parse_object(line), required=True)
             lines[int(logged["step"])] = line.rstrip(b"\r\n") + b"\n", (logged["loss"], logged["grad_norm"])

@@ -12,6 +12,7 @@ import antipasto
 from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
+from ..core.files import read_regular
 from ..core.json_types import Json
 from ..core.paths import EMBEDDED, benchmark_dir, locate
 from .compose import DEFAULT_PRESET, compose, variant_names
@@ -99,7 +100,7 @@ def shape_of(preset: str | None) -> tuple[int, int]:
     shipped = benchmark_dir() / "architectures" / f"{model.replace('/', '--')}.json"
     path = shipped if folder is None else folder / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_regular(path).decode())
         return int(values["hidden_size"]), int(values["intermediate_size"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # absent, or no description of such a model
         return SHAPE

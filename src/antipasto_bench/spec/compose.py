@@ -25,6 +25,7 @@ from .keys import known_keys as known_keys
 from .keys import variant_names as variant_names
 from .presets import flatten, for_variant, load_preset, variant_defaults
 from .presets import preset_names as preset_names
+from .references import check_texts
 
 
 def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | None = None) -> list[RunConfig]:
@@ -84,6 +85,7 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
         config_of_run = RunConfig.model_validate(run, strict=True)
     except ValidationError as error:
         raise UserError(f"{_place(key_of(error, RunConfig), given, flat, preset)}{one_line(error)}") from error
+    check_texts(config_of_run)
     if variant == BASE or not antipasto.REGISTRY[variant].trains:  # nothing is trained: an axis that it lacks collapses
         unused = {"lr": 1.0} | ({"seed": 0} if variant == BASE else {})
         config_of_run = config_of_run.model_copy(update=unused)

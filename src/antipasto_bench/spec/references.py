@@ -5,12 +5,16 @@ Which settings those are is said at their fields: `Counts(place=True)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel
 
+from ..core.errors import UserError
+from ..core.names import line
 from ..core.places import absolute_reference, recorded_name, shown_name
+from ..core.text import printable
+from .allowed import shown
 from .config import RunConfig
 from .identity import counts_of
 
@@ -60,6 +64,34 @@ def shown_config(run: RunConfig) -> RunConfig:
 def local_config(run: RunConfig) -> RunConfig:
     """The config for the run's own folder, with paths that lead to its files from any folder of this machine."""
     return _changed(run, absolute_reference)
+
+
+def check_texts(run: RunConfig) -> None:
+    """Refuse a setting that a record cannot hold as a line of text; of a path, the name that is recorded counts.
+
+    Raises:
+        UserError: it holds a control character, a line break or bytes that are no text, or is too long for a name.
+    """
+    config = recorded_config(run)
+    try:
+        line(config.model)
+    except ValueError as error:
+        raise UserError(f"model={shown(run.model)}: {error} that a row can have; rename the folder") from error
+    for key, text in _texts(config.model_dump(), ""):
+        if printable(text, keep="") != text:
+            raise UserError(f"{key}={shown(text)}: holds characters that are not printable, so no row can name it")
+
+
+def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
+    """Every text among the settings, by the setting's whole key."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{key}.{name}".removeprefix(".").removeprefix("adapter."))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner, key)
 
 
 def _changed(run: RunConfig, change: Callable[[str], str]) -> RunConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ..core.errors import UserError
-from ..core.files import write_bytes
+from ..core.files import read_regular, write_bytes
 from ..core.fingerprint import sha256_of
 from .checked_json import DIGEST, parse_object, with_digest
 from .file_digests import EXCERPTS, ITEMS
@@ -29,7 +29,7 @@ def add_digests(store: Store) -> list[str]:
             raise UserError(f"{problems[0]}; digests are for whole results, see `antipasto-bench results verify`")
         lines: list[bytes] = []
         run_ids: list[str] = []
-        for line in store.table.read_bytes().split(b"\n"):
+        for line in read_regular(store.table).split(b"\n"):
             if not line.strip() or DIGEST in (values := parse_object(line)):
                 lines.append(line)
                 continue

@@ -15,10 +15,11 @@ from ..core.json_types import Json
 
 DIGEST = "row_sha256"
 MOST_BYTES = 16 * 2**20  # of one object; a row of the table has some 6,000
+_MOST_DIGITS = 20  # of a number of 64 bits, with its sign
 
 
 def parse_object(text: str | bytes) -> Json:
-    """A JSON object in UTF-8, without NaN, infinity or a key that comes twice.
+    """A JSON object in UTF-8, without NaN, infinity, a whole number beyond 64 bits, or a key that comes twice.
 
     Raises:
         ValueError: it is none.
@@ -26,7 +27,13 @@ def parse_object(text: str | bytes) -> Json:
     if len(text) > MOST_BYTES:
         raise ValueError(f"longer than {MOST_BYTES >> 20} MiB")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite_number)
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_no_number,
+            parse_float=_finite_number,
+            parse_int=_whole_number,
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -71,6 +78,13 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
+
+
+def _whole_number(text: str) -> int:
+    number = int(text) if len(text) <= _MOST_DIGITS else None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise ValueError(f"{text[:_MOST_DIGITS]}... is beyond 64 bits")
+    return number
 
 
 def _finite_number(text: str) -> float:

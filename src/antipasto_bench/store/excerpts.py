@@ -8,9 +8,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ..core.errors import Damaged, first_line
 from ..core.files import write_json
@@ -34,7 +34,7 @@ class _Strict(BaseModel):
 class CurvePoint(_Strict):
     """Means over some steps, the last of which names them."""
 
-    step: int
+    step: Annotated[int, Field(ge=1, lt=2**63)]
     loss: float
     grad_norm: float
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from ..core.files import read_regular
 from ..core.fingerprint import sha256_of
 from .run_folder import RunFolder
 
@@ -32,7 +33,7 @@ def read_checked(path: Path, digest: str | None) -> bytes:
         ValueError: it is missing, cannot be read, or is not what was written.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except FileNotFoundError as error:
         raise ValueError("is missing") from error
     except OSError as error:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ..core.errors import Damaged, UserError
+from ..core.files import read_regular
 from ..core.fingerprint import sha256_of
 from .evidence import rowless
 from .excerpts import read_excerpts
@@ -28,7 +29,7 @@ def verify(store: Store) -> list[str]:
     problems: list[str] = []
     results: Counter[str] = Counter()
     newer = set[str]()
-    lines = store.table.read_bytes().split(b"\n") if store.table.exists() else []
+    lines = read_regular(store.table).split(b"\n") if store.table.exists() else []
     if not any(line.strip() for line in lines):
         return [f"{store.table} holds no run"]
     if lines[-1]:

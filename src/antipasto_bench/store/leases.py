@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..core.errors import UserError
-from ..core.files import write_json
+from ..core.files import read_regular, write_json
 from ..core.process_identity import CLOCK_S, started_at
 from .folders import Store
 
@@ -94,7 +94,7 @@ def live_lease(run_id: str, store: Store) -> Lease | None:
 def noted_lease(run_id: str, store: Store) -> Lease | None:
     """The lease that is noted of the run, by a process that may have died since."""
     try:
-        return Lease(run_id, Holder.model_validate_json(store.lease(run_id).read_bytes()))
+        return Lease(run_id, Holder.model_validate_json(read_regular(store.lease(run_id))))
     except (OSError, ValidationError, UserError):
         return None
 
@@ -120,7 +120,7 @@ def _alive(lease: Lease, store: Store) -> bool:
 def logged_step(run_id: str, store: Store) -> int | None:
     """The last step that a run under way has logged; None before its first."""
     try:
-        lines = store.workspace(run_id).log.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(store.workspace(run_id).log).splitlines()
         return int(json.loads(lines[-1])["step"]) if lines else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

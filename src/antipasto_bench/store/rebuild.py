@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ..core.errors import Damaged, UserError
+from ..core.files import read_regular
 from .folders import Store
 from .integrity import excerpts_problems, items_problems
 from .items import items_digest, parse_items
@@ -95,7 +96,7 @@ def _bring_back(folder: RunFolder, rows: dict[str, RunRecord], store: Store, reb
         return
     try:
         check_finished(folder, record)
-        items = parse_items(folder.items.read_bytes(), record.items_sha256, trusted=True)
+        items = parse_items(read_regular(folder.items), record.items_sha256, trusted=True)
         wrong = next(disagreements(record, items), None)
         row = _whole(earlier, items)
         if wrong is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ..core.errors import UserError
-from ..core.files import write_bytes, write_json
+from ..core.files import read_regular, write_bytes, write_json
 from .excerpts import json_lines, write_excerpts
 from .file_digests import FILES, ITEMS, SAMPLES, read_checked
 from .folders import Store
@@ -26,7 +26,7 @@ def record_in(folder: RunFolder) -> RunRecord:
         UserError: it was written by a newer version of this program.
     """
     try:
-        return read_record(folder.record.read_bytes(), default_version=1)
+        return read_record(read_regular(folder.record), default_version=1)
     except NewerSchema as error:
         raise UserError(f"{folder.record}: {error}") from error
 
@@ -81,7 +81,7 @@ def store_result(run_id: str, store: Store, row: RunRecord | None = None) -> Run
     folder = store.run_folder(run_id)
     record = record_in(folder)
     check_finished(folder, record)
-    write_bytes(store.items(run_id), folder.items.read_bytes())
+    write_bytes(store.items(run_id), read_regular(folder.items))
     row = row or record
     write_excerpts(folder, store, row)
     with suppress(OSError):  # its disk may be full; the table's may not

@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 
 from ..core.errors import Damaged, UserError
-from ..core.files import write_bytes
+from ..core.files import read_regular, write_bytes
 from ..core.locks import locked
 from ..spec.config import content_of
 from .record import SCHEMA, NewerSchema, RunRecord, read_record, record_json
@@ -46,7 +46,7 @@ def put(table: Path, record: RunRecord) -> None:
     """
     line = _line(record)
     with writing(table):
-        lines = table.read_bytes().split(b"\n") if table.exists() else []
+        lines = read_regular(table).split(b"\n") if table.exists() else []
         earlier = {number: status for number, text in enumerate(lines) if (status := _status_of(text, record.run_id))}
         if record.status != "ok" and "ok" in earlier.values():
             return
@@ -107,7 +107,7 @@ def _without_torn_end(table: Path, handle: int) -> int:
     size = os.fstat(handle).st_size
     if size == 0 or os.pread(handle, 1, size - 1) == b"\n":
         return size
-    whole = table.read_bytes()
+    whole = read_regular(table)
     end = whole.rfind(b"\n") + 1
     _put_aside(table, [whole[end:]])
     os.ftruncate(handle, end)
@@ -137,7 +137,7 @@ def read_records(table: Path) -> list[RunRecord]:
         UserError: the table was written by a newer version of this program.
     """
     records: dict[str, RunRecord] = {}
-    lines = table.read_bytes().split(b"\n") if table.exists() else []
+    lines = read_regular(table).split(b"\n") if table.exists() else []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -87,20 +87,10 @@ _ITEMS: dict[str, Bytes] = {
 # ------------------------------------------------------------------ excerpts
 
 _EXCERPTS = {
-    "of no byte": "",
-    "null": "null",
-    "a list": "[]",
-    "a number": "3",
     "brackets": "[" * DEEP,
     "bytes": "\udcff",
-    "of a curve of text": '{"curve": "x"}',
-    "of a curve of null": '{"curve": [null]}',
-    "of an infinite step": '{"curve": [{"step": 1e999, "loss": 1, "grad_norm": 1}]}',
-    "of a step of null": '{"curve": [{"step": null, "loss": NaN, "grad_norm": 1}]}',
     "of steps of zero": '{"curve": [{"step": 0, "loss": 1, "grad_norm": 1}, {"step": 0, "loss": 2, "grad_norm": 1}]}',
     "of answers that are markup": json.dumps({"answers": [{"right": True, "prompt": MARKUP, "response": SEQUENCES}]}),
-    "of answers of half a surrogate": '{"answers": [{"right": true, "prompt": "\\ud83d"}]}',
-    "of answers of lists": '{"answers": [{"right": "yes", "prompt": [[[]]], "target": {"a": 1}}]}',
 }
 
 
@@ -111,7 +101,7 @@ def _excerpts(name: str, text: str) -> Attack:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(text.encode(errors="surrogateescape"))
 
-    return Attack(f"excerpts {name}", prepare, ("report", "list"), results="rows")
+    return Attack(f"excerpts {name}", prepare, ("report",), results="rows")
 
 
 # ------------------------------------------------------------------ a finished run in outputs/
@@ -265,11 +255,12 @@ ATTACKS = [
         for name, content in (("of no byte", b""), ("of two bytes", b"PA"))
     ),
     *(_renamed_folder(name) for name in ("../../escaped", "/tmp/escaped", "", "a/b", "x" * 400)),
-    *(_unfinished(f"{_CHECKPOINT}state.json", name, content) for name, content in _JSON.items()),
+    # Going on with a run takes seconds: each file meets the bytes that its parser is most likely to fail on.
+    *(_unfinished(f"{_CHECKPOINT}state.json", name, _JSON[name]) for name in ("brackets",)),
     *(
         _unfinished(f"{_CHECKPOINT}{file}", "a pickle", b"", True)
         for file in ("adapter.safetensors", "optimizer.safetensors")
     ),
-    *(_unfinished("log.jsonl", name, content) for name, content in _LINES.items()),
-    *(_unfinished("made_by.json", name, content) for name, content in _JSON.items()),
+    *(_unfinished("log.jsonl", name, _LINES[name]) for name in ("bytes",)),
+    _unfinished("made_by.json", "brackets", _JSON["brackets"]),
 ]

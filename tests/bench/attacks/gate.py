@@ -6,6 +6,7 @@ results/ and outputs/, sends no escape sequence to the terminal, and runs nothin
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -129,6 +130,7 @@ def _text(path: Path) -> str:
 
 def _run(commands: list[list[str]], work: Path, streams: Path) -> None:
     """In the process of an attack: say yes to every question, and note each command's exit code."""
+    gc.freeze()  # what was imported is no garbage: looking for some there would copy all of its memory
     os.chdir(work)
     os.environ |= {"HOME": str(work.parent / "home"), "XDG_CACHE_HOME": str(streams / "cache")}
     os.environ |= {"HF_MODULES_CACHE": str(streams / "modules"), "ANTIPASTO_MODELS": str(streams / "models")}

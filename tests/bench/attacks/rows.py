@@ -10,8 +10,9 @@ from typing import Any
 from attacks.gate import Attack, Place
 from attacks.hostile_bytes import DEEP, MARKDOWN, MARKUP, SEQUENCES
 
-READ = ("list", "list --json", "results verify", "compare lora hra", "status")
-SHOWN = ("list", "report --readme results/page.md", "compare lora hra")
+READ = ("results verify", "compare lora hra")
+SHOWN = ("list", "compare lora hra")
+REPORT = ("report --readme results/page.md",)  # draws, which takes a second or two: where a kind of text meets it
 LONG = "x" * 10_000
 Row = dict[str, Any]
 
@@ -40,19 +41,20 @@ TEXTS = {
     "right to left": "\u202egnp.exe",
     "template": "{{ 7 * 7 }}{% for x in y %}",
 }
+REPORTED = [("model", "markup"), ("model", "Markdown"), ("hardware", "sequences")]
 TYPED: dict[str, list[object]] = {
     "run_id": [None, 3, True, [], {}],
     "seed": ["0", True, 1.5, None, [], 10**400, -1],
     "lr": ["fast", True, -1, {}],
-    "test_accuracy": ["0.5", None, True, 2.0, -1, []],
-    "test_n": ["8", -1, 10**30, None, 0],
+    "test_accuracy": ["0.5", None, 2.0, []],
+    "test_n": ["8", -1, 10**30],
     "config": [None, "x", {}, [], 3, {"adapter": None}],
     "metrics": [None, {}, {"test": {}}, {"test": None}, "x", {"test": {"../../x": {}}}, {"valid": {}}],
     "provenance": [None, "x", {}, [], {"git": None}, {"hardware": 3}],
     "status": ["okay", None, 1, ["ok"]],
-    "schema": ["2", None, 99, -1, 0, 1.5, True, [2]],
+    "schema": ["2", None, 99, -1, True, [2]],
     "items_sha256": [None, 3, "", "x" * 64],
-    "trained_parameters": ["many", -1, 1.5, 10**25],
+    "trained_parameters": ["many", 10**25],
     "variant": [None, 3, "no-such", "../lora"],
     "arm": [None, "../x", 3],
     "protocol": ["../../x", None, ""],
@@ -103,7 +105,7 @@ def _number(key: str, text: str) -> Attack:
         row[key] = "@"
         table.write_text("".join([json.dumps(row).replace('"@"', text) + "\n", *others]))
 
-    return Attack(f"row with {key}={text}", prepare, READ, results="rows")
+    return Attack(f"row with {key}={text}", prepare, ("list --json", *READ), results="rows")
 
 
 def _line(name: str, line: bytes) -> Attack:
@@ -134,27 +136,24 @@ def _named(where: str, kind: str, text: str) -> Attack:
     def change(row: Row) -> None:
         if where == "hardware":
             row["provenance"]["hardware"] = text
-        elif where == "commit":
-            row["provenance"]["git"]["commit"] = text
         elif where == "model":
             row["model"] = row["config"]["model"] = text
         else:
             row[where] = text
 
-    return _changed(f"whose {where} is {kind}", change, SHOWN)
+    reported = (where, kind) in REPORTED
+    return _changed(f"whose {where} is {kind}", change, SHOWN + REPORT if reported else SHOWN)
 
 
 ATTACKS = [
-    *(_set("run_id", path, ("list", "report --readme results/page.md", "results verify")) for path in PATHS),
+    *(_set("run_id", path, ("list", "results verify", *(REPORT if path in PATHS[:1] else ()))) for path in PATHS),
     *(_set(key, value) for key, values in TYPED.items() for value in values),
-    *(_number(key, text) for key in ("test_accuracy", "lr", "seed") for text in NUMBERS),
+    *(_number(key, text) for key in ("test_accuracy", "lr") for text in NUMBERS),
     *(_line(name, line) for name, line in LINES.items()),
     *(_table_is(kind) for kind in ("pipe", "folder", "empty", "loop", "device", "outside")),
-    *(
-        _named(where, kind, text)
-        for where in ("hardware", "model", "variant", "commit")
-        for kind, text in TEXTS.items()
+    *(_named(where, kind, text) for where in ("hardware", "model", "variant") for kind, text in TEXTS.items()),
+    _changed(
+        "that fails with markup", lambda row: row | {"status": "failed", "error": MARKUP + SEQUENCES}, SHOWN + REPORT
     ),
-    _changed("that fails with markup", lambda row: row | {"status": "failed", "error": MARKUP + SEQUENCES}, SHOWN),
     _changed("without any key but its id", lambda row: {"schema": 3, "run_id": row["run_id"]}),
 ]

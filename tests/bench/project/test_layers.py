@@ -77,5 +77,5 @@ def test_untyped_objects_are_few_and_no_record_is_one():
 def test_every_folder_of_tests_mirrors_a_folder_of_the_code():
     stages = {path.name for path in BENCH.iterdir() if (path / "__init__.py").exists()}
     tested = {path.name for path in (ROOT / "tests/bench").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert tested - {"project", "attacks"} <= stages  # attacks on all of them
+    assert tested - {"project", "attacks"} <= stages  # the project as a whole, and attacks on every stage at once
     assert stages - tested == {"nano"}

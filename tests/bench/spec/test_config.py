@@ -99,7 +99,7 @@ def test_run_ids_read_as_designed():
 
 @given(st.text(min_size=1, max_size=80))
 def test_an_id_is_a_safe_file_name_whatever_the_model_is_called(name):
-    run = compose("lora", {"model": f"org/{name}"}, "nano")
+    run = one("lora").model_copy(update={"model": f"org/{name}"})
     assert set(run.run_id) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
     assert not run.run_id.startswith((".", "-"))
     assert len(run.run_id) < 200
@@ -214,3 +214,16 @@ def test_one_run_said_in_two_ways_has_one_id(one, other):
 def test_bases_of_one_core_stay_apart_where_they_are_not_one_computation():
     ids = {compose("antipasto_gain", {"basis": basis, "lr": 0.1}, "nano").run_id for basis in antipasto.bases.BASES}
     assert len(ids) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model", "a\nb"), ("model", "a\x1b[2J"), ("model", "\ud83d"), ("revision", "\udcff"), ("targets", ["q\x07"])],
+)
+def test_a_text_that_no_row_can_hold_in_a_line_is_refused(key, value):
+    with pytest.raises(UserError, match=f"^{'target_names' if key == 'targets' else key}="):
+        compose("lora", {key: value}, "nano")
+
+
+def test_spaces_of_any_script_may_stand_in_a_models_name():
+    assert compose("lora", {"model": "org/a\u3000b\u00a0c"}, "nano").model == "org/a\u3000b\u00a0c"

@@ -1,6 +1,11 @@
 """Claims about the answers that are shown of a run."""
 
-from antipasto_bench.store.excerpts import answers
+import pytest
+from recorded import record
+
+from antipasto_bench.core.errors import Damaged
+from antipasto_bench.store.excerpts import Excerpts, answers, read_excerpts
+from antipasto_bench.store.folders import Store
 
 
 def sample(question: str, by_filter: dict[str, float], metric: str = "exact_match", task: str = "t") -> list[dict]:
@@ -27,3 +32,13 @@ def test_answers_to_older_rules_and_to_other_tasks_are_shown_by_their_own_headli
     chosen = [*sample("c", {"none": 1.0}, "acc", "u"), *sample("d", {"none": 0.0}, "acc", "u")]
     shown = {answer.prompt: answer.right for answer in answers(older + chosen)}
     assert shown == {"a": False, "b": True, "c": True, "d": False}
+
+
+def test_a_curve_of_step_0_which_has_no_width_is_left_out_with_a_warning(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    run = record(store, "lora", [0])
+    path = store.excerpts(run.run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"curve": [{"step": 0, "loss": 1, "grad_norm": 1}]}')
+    with pytest.warns(Damaged, match="its excerpts are left out"):
+        assert read_excerpts(run, store) == Excerpts()

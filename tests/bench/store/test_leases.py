@@ -88,3 +88,9 @@ def test_a_lease_of_another_machine_counts_near_its_last_sign_of_life_alone(stor
         then = time.time() + 3600 * hours
         os.utime(path, (then, then))
         assert live_lease(RUN, store) is None
+
+
+def test_a_pipe_in_place_of_a_lease_is_none_and_is_not_waited_for(store):
+    store.locks.mkdir(parents=True)
+    os.mkfifo(store.lease(RUN))
+    assert live_leases(store) == []

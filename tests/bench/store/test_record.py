@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antipasto_bench.spec.compose import compose
-from antipasto_bench.store.checked_json import DIGEST
+from antipasto_bench.store.checked_json import DIGEST, parse_object
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.rebuild import rebuild
 from antipasto_bench.store.record import (
@@ -125,3 +125,10 @@ def test_a_record_that_is_replaced_keeps_its_version_so_a_rebuilt_table_keeps_it
     assert rebuild(store).brought_back == [record.run_id]
     brought_back = find(store.table, record.run_id)
     assert (brought_back.processes, brought_back.error) == (4, "measured again")
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+def test_a_whole_number_beyond_64_bits_is_no_part_of_a_record(number):
+    with pytest.raises(ValueError, match="beyond 64 bits"):
+        read_record(json.dumps(json.loads(LINES[0]) | {"seed": number}))
+    assert parse_object(json.dumps({"seed": 2**63 - 1})) == {"seed": 2**63 - 1}

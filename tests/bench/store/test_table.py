@@ -264,3 +264,9 @@ def test_items_are_readable_by_polars_alone(tmp_path):
     with atomically(path) as partial:
         pl.DataFrame({"score": [1.0, 0.0]}).write_parquet(partial)
     assert pl.read_parquet(path)["score"].sum() == 1
+
+
+def test_a_pipe_in_place_of_the_table_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "table.ndjson")
+    with pytest.raises(OSError, match="is no regular file"):
+        read_table(tmp_path / "table.ndjson")
