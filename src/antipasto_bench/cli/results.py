@@ -74,7 +74,7 @@ def verify(results: options.Results = None, outputs: options.Outputs = None) -> 
     echo(f"{store.results}: whole")
     if run_ids := without_digests(store):
         print_notice(
-            f"{len(run_ids)} rows have no digest: times, costs and settings in them are not checked, such as "
+            f"rows without a digest, of which times, costs and settings are not checked: {len(run_ids)}, such as "
             f"{run_ids[0]}; `antipasto-bench results add-digests` gives them one"
         )
 
