@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import variants as _registered  # noqa: F401  # a name in a saved file is one of theirs
 from . import variants as _variants  # noqa: F401  registers every variant
 from .adaptable import require_adaptable
 from .attachment import STATE, Attachment, Weights, attachment

@@ -90,7 +90,7 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
         only_b=only(right[1], right[0]),
         loss=_loss_difference(first, second),
         copies=_copies(first, second, records),
-        chosen=tuple(name.chosen for name in named if name.chosen is not None),
+        chosen=tuple(dict.fromkeys(name.chosen for name in named if name.chosen is not None)),
     )
 
 

@@ -69,5 +69,7 @@ def same_run_note(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
     for own in a:
         _, copies = distinct([own, *b])
         if copies and copies[0].counted is own:
-            return f"A and B have a run in common: {own.run_id} and {copies[0].left_out.run_id} ({copies[0].why})."
+            other = copies[0].left_out.run_id
+            copy = "" if other == own.run_id else f" and {other} ({copies[0].why})"
+            return f"A and B have a run in common: {own.run_id}{copy}."
     return ""

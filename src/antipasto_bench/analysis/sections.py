@@ -69,14 +69,14 @@ def sections(store: Store) -> list[Section]:
     records, copies = distinct(whole)
     names = model_names(records)
     lost = _lost(recorded)
-    made = [_section(members, protocol, lost, store) for protocol, members in _groups(records)]
+    unnamed = [_section(members, protocol, lost, store) for protocol, members in _groups(records)]
     return [
         replace(
             section,
             copies=copies_note(copies, section.records),
             model=names[section.records[0].run_id],
         )
-        for section in made
+        for section in unnamed
     ]
 
 
@@ -233,7 +233,8 @@ def _rates(scores: dict[float, dict[int, float | None]], best: float | None) -> 
     shared = sorted(set.intersection(*(set(by_seed) for by_seed in scores.values())))
     cells = []
     for lr, by_seed in sorted(scores.items()):
-        values = [100 * (by_seed[seed] or 0) for seed in shared]
-        mean = f"{sum(values) / len(values):.1f}" if values else "not validated on a shared seed"
+        values = [100 * value for seed in shared if (value := by_seed[seed]) is not None]
+        absent = "not validated" if shared else "not validated on a shared seed"
+        mean = f"{sum(values) / len(values):.1f}" if shared and len(values) == len(shared) else absent
         cells.append((f"{lr:g}: {mean}", lr == best))
     return f"seed{'s' if len(shared) != 1 else ''} {', '.join(map(str, shared))}", cells

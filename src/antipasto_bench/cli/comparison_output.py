@@ -43,21 +43,14 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
     Args:
         shown: answers to questions of `only_a` and `only_b`.
     """
-    from ..analysis.conditions import mixed_conditions
-    from ..analysis.contamination import contamination
-    from ..report.markdown import batches_note
-
     c = compared.comparison
-    arms = [compared.a, compared.b]
-    mixed, batches = mixed_conditions(arms), batches_note(arms)
-    notes = [note for note in (*compared.chosen, compared.copies, *contamination(arms), mixed, batches) if note]
     lines = [
         _arm_line("A", compared.a, compared.summaries[0]),
         _arm_line("B", compared.b, compared.summaries[1]),
         f"A - B  {100 * c.difference:+.1f} points (95 %: {100 * c.low:+.1f} to {100 * c.high:+.1f}), p = {c.p:.2g}, "
         f"{c.questions} questions",
         f"right in A and wrong in B: {len(compared.only_a)}; right in B and wrong in A: {len(compared.only_b)}",
-        *notes,
+        *comparison_notes(compared),
     ]
     if compared.loss is not None:
         lines.append(_loss_line(compared.loss))
@@ -66,6 +59,17 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
             lines.append(f"\n--- {heading}\n{answer['prompt']}\n[right] {answer['target']}")
             lines.append(f"[A]{answer['a'].rstrip()}\n[B]{answer['b'].rstrip()}")
     return "\n".join(lines)
+
+
+def comparison_notes(compared: ArmComparison) -> list[str]:
+    """What to know of a comparison, a sentence each: which arms were taken, copies, contamination, other conditions."""
+    from ..analysis.conditions import mixed_conditions
+    from ..analysis.contamination import contamination
+    from ..report.markdown import batches_note
+
+    arms = [compared.a, compared.b]
+    mixed, batches = mixed_conditions(arms), batches_note(arms)
+    return [note for note in (*compared.chosen, compared.copies, *contamination(arms), mixed, batches) if note]
 
 
 def _loss_line(loss: LossDifference) -> str:

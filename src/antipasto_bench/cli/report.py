@@ -10,7 +10,7 @@ import typer
 
 from ..store.folders import Store
 from . import options
-from .comparison_output import comparison_json, comparison_text
+from .comparison_output import comparison_json, comparison_notes, comparison_text
 from .output import echo, print_json, print_notice, print_outcome
 
 DEMO = ("base", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none")
@@ -113,7 +113,7 @@ def compare(
         for side, questions in (("only_a", compared.only_a), ("only_b", compared.only_b))
     }
     if as_json:
-        for line in compared.chosen:
+        for line in comparison_notes(compared):
             print_notice(line)
         print_json(comparison_json(compared, shown))
     else:

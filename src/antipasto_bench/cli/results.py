@@ -8,7 +8,7 @@ import typer
 
 from ..store.folders import Store
 from . import options
-from .output import echo, print_record, print_records
+from .output import echo, print_notice, print_record, print_records
 
 
 def list_runs(
@@ -60,6 +60,7 @@ def show(run: options.RunName, as_json: options.AsJson = False, results: options
 
 def verify(results: options.Results = None, outputs: options.Outputs = None) -> None:
     """Check that every row is whole and has its questions, and that all it says is what they and its config give."""
+    from ..store.add_digests import without_digests
     from ..store.integrity import verify as find_problems
 
     if results is not None and outputs is None:  # those of the project are of other runs
@@ -71,6 +72,11 @@ def verify(results: options.Results = None, outputs: options.Outputs = None) -> 
     if problems:
         raise typer.Exit(1)
     echo(f"{store.results}: whole")
+    if run_ids := without_digests(store):
+        print_notice(
+            f"rows without a digest, of which times, costs and settings are not checked: {len(run_ids)}, such as "
+            f"{run_ids[0]}; `antipasto-bench results add-digests` gives them one"
+        )
 
 
 def rebuild(results: options.Results = None, outputs: options.Outputs = None) -> None:
@@ -91,5 +97,5 @@ def digests(results: options.Results = None) -> None:
     """Give rows of older versions the digests that new ones have, so that a damaged bit is noticed in them, too."""
     from ..store.add_digests import add_digests
 
-    run_ids = add_digests(Store.of(results))
+    run_ids = add_digests(Store.of(results, reads=True))
     echo(f"{len(run_ids)} rows were given digests")

@@ -1,4 +1,4 @@
-"""The two ways a command can end badly, and what each means to the user."""
+"""The ways in which a command can end badly, and what each means to the user."""
 
 import errno
 

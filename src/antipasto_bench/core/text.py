@@ -22,6 +22,11 @@ def printable(text: str, keep: str = "\n\t") -> str:
     return "".join(c if c in keep or not _is_control(c) else _written_out(c) for c in text)
 
 
+def one_line(text: str) -> str:
+    """A text in one line: line breaks and other white space are single spaces, control characters are written out."""
+    return printable(" ".join(text.split()), keep="")
+
+
 def _is_control(character: str) -> bool:
     if character in _JOINERS:
         return False

@@ -6,6 +6,8 @@ import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
+from .text import one_line
+
 GAP = "  "  # between two columns
 LEAST = 8  # characters of a column that is cut
 
@@ -31,7 +33,7 @@ def text_table(
             many of the last characters of a cell are never cut.
         width: characters in a line; None cuts nothing.
     """
-    lines = [[printable(cell) for cell in line] for line in (header, *rows)]
+    lines = [[one_line(cell) for cell in line] for line in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     excess = 0 if width is None else sum(widths) + len(GAP) * (len(widths) - 1) - width
     for name in (name for name in shrinking or {} if name in header):
@@ -56,8 +58,3 @@ def _shortened(text: str, size: int, end: int) -> str:
         return text
     end = end if end + 1 < size else 0
     return f"{text[: size - end - 1]}…{text[len(text) - end :]}"
-
-
-def printable(text: str) -> str:
-    """A text in one line, with no character that would steer the terminal."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..core.text import printable
+from ..core.text import one_line
 
 _MARKUP = re.compile(
     r"[|*`\\~$]|<(?=\S)|&(?=#|\w+;)|\](?=[(\[])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
@@ -15,7 +15,7 @@ _NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 def escaped(text: str) -> str:
     """Text in a line, in a table too: characters that mean something to Markdown are written as entities."""
-    plain = _MARKUP.sub(lambda match: _entity(match[0]), printable(" ".join(text.split()), keep=""))
+    plain = _MARKUP.sub(lambda match: _entity(match[0]), one_line(text))
     return _NUMBERED.sub(lambda match: match[1] + _entity(match[2]), plain)
 
 

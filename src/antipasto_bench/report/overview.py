@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..analysis.compared_sections import ComparedSection, FailedRun
-from ..core.text_table import printable, text_table
+from ..core.text import one_line
+from ..core.text_table import text_table
 from .columns import COLUMNS, REFERENCE
 
 SHOWN = ("variant", "rank", "test %", f"vs {REFERENCE}", "params", "train s")  # names of columns of the whole tables
@@ -17,7 +18,7 @@ def overview(sections: Sequence[ComparedSection], failed: Sequence[FailedRun], w
     Args:
         width: characters in a line of the terminal; None cuts nothing.
     """
-    parts = [f"{printable(section.title)}\n\n{_table(section, width)}" for section in sections]
+    parts = [f"{one_line(section.title)}\n\n{_table(section, width)}" for section in sections]
     if failed:
         parts.append(f"{len(failed)} run{'s' if len(failed) > 1 else ''} failed: antipasto-bench list status=failed")
     return "\n\n".join(parts)

@@ -18,8 +18,8 @@ def variant_names() -> list[str]:
     return [BASE, *sorted(antipasto.CONFIGS)]
 
 
-def known_keys() -> dict[str, str]:
-    """Every key that can be set, with what it is for."""
+def run_keys() -> dict[str, str]:
+    """Every key that is no variant's own, with what it is for."""
     keys = {"preset": "the settings to start from"}
     for name, field in RunConfig.model_fields.items():
         if name in ("data", "eval"):
@@ -27,6 +27,12 @@ def known_keys() -> dict[str, str]:
             keys |= {f"{name}.{key}": f.description or "" for key, f in section.model_fields.items()}
         elif name not in ("preset", "variant", "adapter"):
             keys[name] = field.description or ""
+    return keys
+
+
+def known_keys() -> dict[str, str]:
+    """Every key that can be set, with what it is for."""
+    keys = run_keys()
     for cls in antipasto.CONFIGS.values():
         keys |= {f.name: "" for f in dataclasses.fields(cls) if f.name not in keys}
     return keys | dict.fromkeys(ADAPTER_WORDS, "")

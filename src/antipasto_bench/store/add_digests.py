@@ -14,6 +14,13 @@ from .integrity import verify
 from .table import writing
 
 
+def without_digests(store: Store) -> list[str]:
+    """The runs whose rows have no digest: of them only what questions and config determine can be checked."""
+    lines = store.table.read_bytes().split(b"\n")
+    rows = (parse_object(line) for line in lines if line.strip())
+    return [str(values.get("run_id")) for values in rows if DIGEST not in values]
+
+
 def add_digests(store: Store) -> list[str]:
     """Give each row without a digest those of itself, its items and its excerpts, as they are; all else stays.
 
@@ -21,8 +28,10 @@ def add_digests(store: Store) -> list[str]:
         the runs whose rows had none.
 
     Raises:
-        UserError: something is wrong with the results already: digests would hide it.
+        UserError: there is no table; or something is wrong with the results already: digests would hide it.
     """
+    if not store.table.exists():
+        raise UserError(f"{store.table} holds no run")
     with writing(store.table):
         problems = verify(store)
         if problems:

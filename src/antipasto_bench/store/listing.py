@@ -6,37 +6,41 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import antipasto
+from antipasto.config import ALIASES
 
 from ..core.errors import UserError
-from ..spec.compose import known_keys
 from ..spec.config import ADAPTER_WORDS
 from ..spec.grammar import parse_words
+from ..spec.keys import known_keys, run_keys
 from .record import NESTED, SCHEMA, RunRecord
 from .settings import same_value, settings_of
 
 
 def column_names() -> list[str]:
     """Every name that a run can be chosen or sorted by: what is recorded of it, and its settings."""
-    recorded = [name for name in SCHEMA if name not in NESTED]
-    return list(dict.fromkeys([*recorded, *known_keys()]))
+    return list(dict.fromkeys([*_recorded_columns(), *known_keys()]))
+
+
+def _recorded_columns() -> list[str]:
+    return [name for name in SCHEMA if name not in NESTED]
 
 
 def value_of(record: RunRecord, column: str) -> Any:
-    """What a run has in a column; None where it has nothing there. `full` is the rank of every direction.
-
-    Raises:
-        UserError: there is no such column; the message names the nearest one.
-    """
+    """What a run has in a column; None where it has nothing there. `full` is the rank of every direction."""
     if column == "rank" and record.rank is None and "r" in record.config.adapter:
         return "full"
     if column in SCHEMA and column not in NESTED:
         return getattr(record, "schema_version" if column == "schema" else column)
-    _check(column)
     return settings_of(record).get(ADAPTER_WORDS.get(column, column))
 
 
-def _check(column: str) -> None:
+def _check(column: str, records: Iterable[RunRecord]) -> None:
+    """Raise UserError where there is no such column; the message names the nearest one."""
+    if column in _recorded_columns() or column in run_keys():
+        return
+    field = ADAPTER_WORDS.get(column, column)
+    if any(field in record.config.adapter for record in records):  # the variants are asked last: torch is imported then
+        return
     if column not in (names := column_names()):
         near = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -49,15 +53,16 @@ def select_records(records: Iterable[RunRecord], words: Sequence[str]) -> list[R
     Raises:
         UserError: a word cannot be read, or names no column.
     """
+    records = list(records)
     variants, filters = parse_words(words)
     if variants:
         if "variant" in filters:
             raise UserError(f"variant is given twice; write {','.join(variants)} or variant=..., not both")
         filters = {"variant": variants, **filters}
     if "variant" in filters:
-        filters["variant"] = [antipasto.ALIASES.get(str(name), name) for name in filters["variant"]]
+        filters["variant"] = [ALIASES.get(str(name), name) for name in filters["variant"]]
     for column in filters:
-        _check(column)
+        _check(column, records)
     return [record for record in records if _has(record, filters)]
 
 
@@ -80,7 +85,7 @@ def sort_records(records: Sequence[RunRecord], column: str) -> list[RunRecord]:
         UserError: there is no such column.
     """
     name = column.removeprefix("-")
-    _check(name)
+    _check(name, records)
     values = [(value_of(record, name), record) for record in records]
     present = [(_order(value), record) for value, record in values if value is not None]
     present.sort(key=lambda entry: entry[0], reverse=column.startswith("-"))

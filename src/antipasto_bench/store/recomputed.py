@@ -41,6 +41,10 @@ def disagreements(record: RunRecord, items: pl.DataFrame) -> Iterator[str]:
 def incoherent(record: RunRecord) -> Iterator[str]:
     """What the fields of a row contradict in each other, whether or not the run has a result."""
     yield from _status_problems(record)
+    unread = _unread_adapter(record.config)
+    if unread is not None:
+        yield unread
+        return
     yield from _column_problems(record)
     yield from _id_problems(record)
     yield from _digest_problems(record)
@@ -123,16 +127,24 @@ def _status_problems(record: RunRecord) -> Iterator[str]:
         yield "test_accuracy, metrics or items_sha256 are there, though it failed"
 
 
+def _unread_adapter(run: RunConfig) -> str | None:
+    """Why nothing can be computed of a config: its adapter's settings are none of its variant. None where they are."""
+    if run.variant == BASE or run.variant not in REGISTRY:
+        return None
+    try:
+        _ = run.trains, run.rank
+    except (ValueError, KeyError) as error:
+        missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        return f"config.adapter is of no {run.variant}: {missing}"
+    return None
+
+
 def _column_problems(record: RunRecord) -> Iterator[str]:
     """Columns that repeat the config."""
     run = record.config
     known = run.variant == BASE or run.variant in REGISTRY
     expected: dict[str, Value] = {"variant": run.variant, "model": run.model}
-    try:
-        trains, ranked = known and run.trains, known and run.rank is not None
-    except ValueError as error:
-        yield f"config.adapter is of no {run.variant}: {error}"
-        return
+    trains, ranked = known and run.trains, known and run.rank is not None
     if known:
         expected |= {
             "rank": run.adapter["r"] if ranked else None,

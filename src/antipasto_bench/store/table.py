@@ -130,8 +130,8 @@ def _write_all(handle: int, data: bytes) -> None:
 def read_records(table: Path) -> list[RunRecord]:
     """Every readable record, one a run id, in the order in which the runs were first recorded.
 
-    Of a run that was made again the latest record counts, but a failure never hides a result. A line that is not a
-    whole record is reported by a warning and skipped.
+    Of several records of a run the latest counts, but a failure never hides a result. Two results that differ are
+    reported by a warning: this program writes one. So is a line that is not a whole record; it is skipped.
 
     Raises:
         UserError: the table was written by a newer version of this program.
@@ -148,7 +148,11 @@ def read_records(table: Path) -> list[RunRecord]:
         except ValueError as error:
             warnings.warn(f"{table.name}, line {number}: not a whole row; skipped: {error}", Damaged, stacklevel=2)
             continue
-        if record.status == "ok" or record.run_id not in records or records[record.run_id].status != "ok":
+        earlier = records.get(record.run_id)
+        if earlier is not None and earlier.status == record.status == "ok" and earlier != record:
+            counts = f"another result of {record.run_id}; it counts, the earlier one is left out"
+            warnings.warn(f"{table.name}, line {number}: {counts}", Damaged, stacklevel=2)
+        if earlier is None or record.status == "ok" or earlier.status != "ok":
             records[record.run_id] = record
     return list(records.values())
 

@@ -81,7 +81,10 @@ def test_compare_says_that_both_sides_are_one_run(store):
     for row in (made, copy):
         append(store.table, row)
     compared = compare_two(made.run_id, copy.run_id, store)
-    assert "A and B have a run in common" in comparison_text(compared, {"only_a": [], "only_b": []})
+    ids = f"{made.run_id} and {copy.run_id} (the same settings, seed and content of the model)."
+    assert f"A and B have a run in common: {ids}" in comparison_text(compared, {"only_a": [], "only_b": []})
+    itself = compare_two(made.run_id, made.run_id, store)
+    assert itself.copies.startswith(f"A and B have a run in common: {made.run_id}. Copies of a run count once")
 
 
 def test_the_table_gives_the_row_of_the_same_content_and_a_failure_of_it_is_not_listed(store):

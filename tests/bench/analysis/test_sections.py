@@ -43,6 +43,11 @@ def test_no_rate_is_chosen_while_the_machine_owes_one_a_result_and_the_report_sa
     assert shown_rates(store) == ([1e-3, 1e-2], [line])
 
 
+def test_a_rate_that_was_not_validated_has_no_number(store):
+    append(store.table, record(store, "lora", [0, 1], fields={"valid_accuracy": None}, lr=1e-1))
+    assert shown_rates(store) == ([1e-2], ["- lora r=16, seed 0: 0.001: 40.0, **0.01: 60.0**, 0.1: not validated"])
+
+
 def test_a_rate_that_was_made_again_is_chosen_among_the_others(store):
     append(store.table, third_rate(store, "machine"))
     append(store.table, record(store, "lora", [0, 1], fields={"valid_accuracy": 0.7}, lr=1e-1))

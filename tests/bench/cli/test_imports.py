@@ -31,6 +31,7 @@ def imported(words, folder):
     "words",
     [
         ["list"],
+        ["list", "lora", "lr=1e-2", "rank=16", "eval.limit=null", "rotate_basis=V", "--sort", "-test_accuracy"],
         ["show", "nano__base__5e109f3b"],
         ["compare", "nano__base__5e109f3b", "nano__base__5e109f3b"],
         ["status"],

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antipasto_bench.core.text_table import printable, text_table
+from antipasto_bench.core.text import one_line, printable
+from antipasto_bench.core.text_table import text_table
 
 HEADER = ("name", "n", "run_id")
 ROWS = [["a long name of a variant", "5", "nano__lora__r16__seed0__0123abcd"], ["b", "1,024", "x"]]
@@ -34,10 +35,11 @@ def test_no_line_is_wider_than_the_terminal_where_the_columns_can_be_cut_so_far(
 
 @given(st.text())
 def test_a_cell_is_one_line_of_characters_that_are_shown(text):
-    shown = printable(text)
-    assert shown.isprintable()
+    shown = one_line(text)
+    assert shown == printable(shown, keep="")
     assert len(text_table(["a"], [[text]], left={"a"}).splitlines()) == 2 - (not shown.strip())
 
 
-def test_what_would_steer_a_terminal_is_replaced():
-    assert printable("red \x1b[31m\ncell\t\u202e") == "red \ufffd[31m cell \ufffd"
+def test_what_would_steer_a_terminal_is_written_out_as_everywhere():
+    table = text_table(["a"], [["red \x1b[31m\ncell\t\u202e"]], left={"a"})
+    assert table.splitlines()[1] == "red \\x1b[31m cell \\u202e"

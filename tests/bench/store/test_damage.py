@@ -244,6 +244,15 @@ def test_a_comparison_of_damaged_questions_is_one_line_and_of_others_is_made(sto
     assert json.loads(out)["difference"] == 0
 
 
+def test_what_a_comparison_has_to_say_stands_beside_its_json_too(store, capsys, monkeypatch, tmp_path):
+    row = record(store, "lora", [0, 1, 2])
+    append(store.table, row)
+    words = ("compare", "lora", "lora", "--json", "--results", store.results)
+    code, out, err = command(capsys, monkeypatch, tmp_path, *words)
+    assert (code, json.loads(out)["difference"]) == (0, 0)
+    assert err == [f"A and B have a run in common: {row.run_id}."]
+
+
 def test_scores_that_are_none_are_damage_though_their_digest_is_right(store):
     for score in (2.0, -1.0, float("nan"), None):
         row = record(store, "lora", [0])

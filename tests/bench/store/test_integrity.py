@@ -12,7 +12,7 @@ from small_runs import make
 from antipasto_bench.core.errors import Damaged, UserError
 from antipasto_bench.core.fingerprint import sha256_of
 from antipasto_bench.spec.compose import compose
-from antipasto_bench.store.add_digests import add_digests
+from antipasto_bench.store.add_digests import add_digests, without_digests
 from antipasto_bench.store.checked_json import DIGEST, with_digest
 from antipasto_bench.store.file_digests import file_digests
 from antipasto_bench.store.folders import Store
@@ -333,3 +333,37 @@ def test_a_run_whose_record_is_missing_is_named_where_results_lack_it(store):
     for path in (folder.config, folder.items, folder.samples):
         path.write_bytes(b"of a run")
     assert rebuild(store).lost == ["nano__lora__r4: record.json is missing"]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [({"layers": 1}, "layers must be a list, got 1; write [1]"), ({"r": None}, "'r' is missing")],
+    ids=["a setting of another type", "a setting that is missing"],
+)
+def test_an_adapter_that_is_of_no_variant_is_named_and_hides_no_other_problem(store, adapter, said):
+    first, second = (whole(store, name, [0, 1]) for name in ("lora", "dora"))
+    lines = [first.to_json(), second.to_json() | {"test_n": 9}]
+    settings = lines[0]["config"]["adapter"] | adapter
+    lines[0]["config"]["adapter"] = {name: value for name, value in settings.items() if value is not None}
+    store.table.parent.mkdir(exist_ok=True)
+    store.table.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    problems = verify(store)
+    assert problems[0] == f"{first.run_id}: config.adapter is of no lora: {said}"
+    assert problems[1] == f"{second.run_id}: test_n is 9, its questions give 8"
+
+
+def test_digests_for_a_folder_without_a_table_make_none(store):
+    with pytest.raises(UserError, match="holds no run"):
+        add_digests(store)
+    assert not store.results.exists()
+
+
+def test_rows_without_a_digest_are_counted_since_not_all_they_say_can_be_checked(store):
+    rows = [whole(store, name, [0, 1]) for name in ("lora", "dora")]
+    append(store.table, rows[0])
+    with open(store.table, "a") as table:
+        table.write(json.dumps(rows[1].to_json() | {"train_s": 1.0}) + "\n")
+    assert verify(store) == []
+    assert without_digests(store) == [rows[1].run_id]
+    add_digests(store)
+    assert without_digests(store) == []

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import warnings
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from antipasto_bench.core.errors import UserError
+from antipasto_bench.core.errors import Damaged, UserError
 from antipasto_bench.core.files import atomically
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.record import SCHEMA, SCHEMA_VERSION, RunRecord
@@ -54,10 +55,22 @@ def test_a_table_that_is_not_there_is_empty(tmp_path):
 def test_a_run_made_again_has_one_row_the_latest(tmp_path):
     table = tmp_path / "table.ndjson"
     for accuracy in (0.1, 0.2):
-        append(table, record("a", test_accuracy=accuracy))
-    append(table, record("b"))
+        put(table, record("a", test_accuracy=accuracy))
+    put(table, record("b"))
     assert read_table(table)["run_id"].to_list() == ["a", "b"]
     assert read_table(table)["test_accuracy"].to_list() == [0.2, 0.5]
+    assert len(table.read_bytes().splitlines()) == 2
+
+
+def test_two_results_of_a_run_that_differ_are_reported_and_a_line_that_comes_twice_is_not(tmp_path):
+    table = tmp_path / "table.ndjson"
+    for accuracy in (0.1, 0.1):
+        append(table, record("a", test_accuracy=accuracy))
+    with warnings.catch_warnings(action="error"):
+        assert read_table(table)["test_accuracy"].to_list() == [0.1]
+    append(table, record("a", test_accuracy=0.2))
+    with pytest.warns(Damaged, match="line 3: another result of a; it counts, the earlier one is left out"):
+        assert read_table(table)["test_accuracy"].to_list() == [0.2]
 
 
 def test_a_failure_never_hides_a_result(tmp_path):
