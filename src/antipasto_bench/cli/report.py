@@ -105,9 +105,11 @@ def compare(
     Example: `antipasto-bench compare lora "antipasto rotate_basis=V" --show 5`
     """
     from ..analysis.compare import answers, compare_two
+    from ..core.fingerprint import files_at_rest
 
     store = Store.of(results, outputs, reads=True)
-    compared = compare_two(a, b, store)
+    with files_at_rest():
+        compared = compare_two(a, b, store)
     shown = {
         side: answers(compared, questions[:show], store) if show else []
         for side, questions in (("only_a", compared.only_a), ("only_b", compared.only_b))

@@ -60,13 +60,15 @@ def show(run: options.RunName, as_json: options.AsJson = False, results: options
 
 def verify(results: options.Results = None, outputs: options.Outputs = None) -> None:
     """Check that every row is whole and has its questions, and that all it says is what they and its config give."""
+    from ..core.fingerprint import files_at_rest
     from ..store.add_digests import without_digests
     from ..store.integrity import verify as find_problems
 
     if results is not None and outputs is None:  # those of the project are of other runs
         outputs = results.resolve().parent / "outputs"
     store = Store.of(results, outputs, reads=True)
-    problems = find_problems(store)
+    with files_at_rest():
+        problems = find_problems(store)
     for problem in problems:
         echo(problem)
     if problems:

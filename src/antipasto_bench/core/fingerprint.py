@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,35 @@ from .files import require_regular
 from .packaged_models import PACKAGED
 from .paths import EMBEDDED, benchmark_dir, locate
 
+_at_rest: ContextVar[dict[tuple[str, str], str] | None] = ContextVar("_at_rest", default=None)
+
+
+@contextmanager
+def files_at_rest() -> Iterator[None]:
+    """Look at each file once in a block, for a command that reads hundreds of rows of the same files and then ends."""
+    token = _at_rest.set({})
+    try:
+        yield
+    finally:
+        _at_rest.reset(token)
+
+
+def _once(kind: str, name: str, compute: Callable[[], str]) -> str:
+    """A fingerprint, computed anew each time but within `files_at_rest`."""
+    seen = _at_rest.get()
+    if seen is None:
+        return compute()
+    if (kind, name) not in seen:
+        seen[kind, name] = compute()
+    return seen[kind, name]
+
 
 def fingerprint(reference: str) -> str:
     """`sha256:...` of a file's or folder's content; any other string (a hub id) as it is."""
+    return _once("file", reference, lambda: _fingerprint(reference))
+
+
+def _fingerprint(reference: str) -> str:
     place = locate(reference)
     return reference if place is None else _hash_content(place, _stamp(place))
 
@@ -45,6 +74,10 @@ def model_fingerprint(model: str) -> str:
 
     A folder without a config.json is no model and is refused where it is loaded: it can hold a whole disk.
     """
+    return _once("model", model, lambda: _model_fingerprint(model))
+
+
+def _model_fingerprint(model: str) -> str:
     if model in PACKAGED:
         return PACKAGED[model].fingerprint
     place = None if model in EMBEDDED else locate(model)
@@ -55,6 +88,10 @@ def model_fingerprint(model: str) -> str:
 
 def task_fingerprint(task: str) -> str:
     """A task of this project by what its folder holds, and the one that it includes; lm-eval's own by its name."""
+    return _once("task", task, lambda: _task_fingerprint(task))
+
+
+def _task_fingerprint(task: str) -> str:
     folder = benchmark_dir() / "tasks" / task
     if not (folder / f"{task}.yaml").is_file():
         return task
