@@ -48,8 +48,11 @@ def measure() -> SuiteResult:
 
 
 def _process(command: list[str]) -> Callable[[], object]:
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return lambda: subprocess.run(command, check=True, env=module_environment(), **silent)
+    def run() -> object:
+        nowhere, environment = subprocess.DEVNULL, module_environment()
+        return subprocess.run(command, check=True, env=environment, stdout=nowhere, stderr=nowhere)
+
+    return run
 
 
 if __name__ == "__main__":
