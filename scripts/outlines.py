@@ -21,8 +21,9 @@ def configurations() -> list[dict[str, object]]:
 
 def outline(configuration: dict[str, object]) -> Outline:
     values = dict(configuration)
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
     with torch.device("meta"):
-        return Outline.of(AutoModelForCausalLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values)))
+        return Outline.of(AutoModelForCausalLM.from_config(config, trust_remote_code=False))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Model folders that no run can use, each made from the embedded model by one fault."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,6 +45,16 @@ def only(*names: str) -> Fault:
 def written(name: str, content: str | bytes) -> Fault:
     data = content.encode() if isinstance(content, str) else content
     return lambda folder: (folder / name).write_bytes(data)
+
+
+def pipe(name: str) -> Fault:
+    """A pipe in place of a file: reading it would never end."""
+
+    def fault(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return fault
 
 
 def truncated(name: str, share: float = 0.5) -> Fault:
@@ -174,6 +185,8 @@ BROKEN: dict[str, tuple[Fault, str]] = {
     # ---- the tokenizer
     "no tokenizer": (without(*NO_TOKENIZER), "no tokenizer"),
     "tokenizer_config alone": (without("tokenizer.json"), "no tokenizer"),
+    "tokenizer.json a pipe": (pipe("tokenizer.json"), "tokenizer.json is not a regular file"),
+    "config.json a pipe": (pipe("config.json"), "config.json is not a regular file"),
     "tokenizer.json empty": (written("tokenizer.json", ""), "tokenizer.json"),
     "tokenizer.json truncated": (truncated("tokenizer.json"), "tokenizer.json"),
     "tokenizer.json a list": (written("tokenizer.json", "[]"), "tokenizer.json"),

@@ -85,6 +85,15 @@ def _hub_kernel(model: Path, canary: Path) -> None:
     change(model / "config.json", attn_implementation="someone/kernel")
 
 
+def _nested(model: Path, canary: Path) -> None:
+    own_classes(model, canary, kind="qwen3")
+    change(model / "config.json", auto_map=None, text_config={"auto_map": {"AutoModel": "own.Model"}})
+
+
+def _nested_kernel(model: Path, canary: Path) -> None:
+    change(model / "config.json", text_config={"decoder": {"_attn_implementation": {"": "someone/kernel"}}})
+
+
 def _pickle(name: str) -> Callable[[Path, Path], None]:
     def write(model: Path, canary: Path) -> None:
         (model / "model.safetensors").unlink()
@@ -115,9 +124,11 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "known_kind": (_known_kind, "write trust_remote_code=true"),
     "tokenizer": (_tokenizer, "write trust_remote_code=true"),
     "tokenizer_in_config": (_tokenizer_in_config, "write trust_remote_code=true"),
+    "nested": (_nested, "write trust_remote_code=true"),
     "other_repository": (_other_repository, "is not a file of its own"),
     "absolute_path": (_absolute_path, "is not a file of its own"),
     "hub_kernel": (_hub_kernel, "names code of the hub"),
+    "nested_kernel": (_nested_kernel, "names code of the hub"),
     "pytorch_bin": (_pickle("pytorch_model.bin"), "its weights are pickles (pytorch_model.bin)"),
     "pt": (_pickle("model.pt"), "its weights are pickles (model.pt)"),
     "pickled_index": (_pickled_index, "names 'shard.bin', which is no .safetensors file"),

@@ -42,7 +42,7 @@ def read_scalar(text: str) -> Scalar:
     if _OTHER_BASES.fullmatch(text) or _UNDERSCORES.fullmatch(text):
         raise ValueError("a number is written in decimal digits alone, such as 1000 or 1e-3; quote it if it is text")
     if _FLOAT.fullmatch(text):
-        value = float(text)
+        value = float(text) + 0.0  # -0.0 is 0.0, or one run would have two ids
         if value in (float("inf"), float("-inf")):
             raise ValueError("the number is too large")
         return value

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ..core.errors import UserError
-from ..core.model_files import (
+from ..core.foreign_code import (
     SETTINGS,
     code_digest,
     own_code,
@@ -16,7 +16,7 @@ from ..core.model_files import (
 )
 from ..spec.config import RunConfig
 
-SETTINGS_OF_HUB = SETTINGS[:2]
+ADAPTER = "adapter_config.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -28,7 +28,7 @@ def check_model_files(run: RunConfig, place: Path | None) -> None:
 
     Raises:
         UserError: it brings Python files and `trust_remote_code` is false; or it is true for a model of the hub without
-            a whole commit; or what it brings is of another repository.
+            a whole commit; or what it brings is of another repository; or it is an adapter, whose base is one.
     """
     named = f"model={run.model}"
     if place is None and run.trust_remote_code and not _COMMIT.fullmatch(run.revision or ""):
@@ -36,9 +36,14 @@ def check_model_files(run: RunConfig, place: Path | None) -> None:
             f"{named}: trust_remote_code=true runs code of the hub; write revision=COMMIT, all 40 digits of the commit "
             "whose code you have read"
         )
-    for name in SETTINGS if place is not None else SETTINGS_OF_HUB:
-        settings = read_settings(place / name if place is not None else _from_hub(run.model, run.revision, name))
+    for name in SETTINGS:
+        settings = read_settings(place / name if place is not None else _from_hub(run, name))
         refuse_foreign_code(settings, named)
+        if place is None and name == ADAPTER and settings:
+            raise UserError(
+                f"{named}: it is a PEFT adapter of {settings.get('base_model_name_or_path') or 'an unnamed base'}, not "
+                "a whole model; name the base itself, or the folder that the two were merged into"
+            )
         if own_code(settings) and not run.trust_remote_code:
             raise UserError(
                 f"{named}: it brings its own Python files ({name}: {own_code(settings)[0]}), which are not run; if you "
@@ -64,21 +69,22 @@ def remote_code_digest(run: RunConfig, place: Path | None) -> str | None:
     """
     if not run.trust_remote_code:
         return None
-    config = place / "config.json" if place is not None else _from_hub(run.model, run.revision, "config.json")
+    config = place / "config.json" if place is not None else _from_hub(run, "config.json")
     return None if config is None else code_digest(config.parent)
 
 
-def _from_hub(model: str, revision: str | None, name: str) -> Path | None:
+def _from_hub(run: RunConfig, name: str) -> Path | None:
     """A small file of a hub model, from the cache or else the hub; None where it is in neither.
 
-    Loading says so then, and runs nothing: it is told `trust_remote_code` too.
+    Those of tokenizers are fetched only where code may run, since they can name code of another repository. Elsewhere
+    loading refuses what they name: it is given `trust_remote_code` too.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    cached = try_to_load_from_cache(model, name, revision=revision)
-    if cached is None and name == SETTINGS_OF_HUB[0]:  # where that one is not to be had, neither are others
+    cached = try_to_load_from_cache(run.model, name, revision=run.revision)
+    if cached is None and (run.trust_remote_code or name in (SETTINGS[0], ADAPTER)):
         try:
-            cached = hf_hub_download(model, name, revision=revision)
+            cached = hf_hub_download(run.model, name, revision=run.revision)
         except Exception:  # offline, gated, absent
             return None
     return Path(cached) if isinstance(cached, str) else None

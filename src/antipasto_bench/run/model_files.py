@@ -55,6 +55,9 @@ def check_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UserError("it is a file; expected the folder of a model, or a .gguf file")
     names = {path.name for path in folder.iterdir()}
+    for path in sorted(folder.iterdir()):
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device can block
+            raise UserError(f"{path.name} is not a regular file; save it again")
     if not names:
         raise UserError(f"it is an empty folder; expected {CONFIG}, {WEIGHTS} and tokenizer.json in it")
     if ADAPTER in names:

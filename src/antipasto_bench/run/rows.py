@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,10 @@ def _from_folder(folder: Path, fields: tuple[str, ...], split: str) -> Rows:
         check_regular(inside)
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return Rows(read_dataset(_saved(folder, split), fields, str(folder)), Origin())
-    parts = [(file, _from_file(file, fields)) for file in _files_of_split(folder, split)]
-    files = tuple((file.relative_to(folder).as_posix(), len(rows.frame), rows.origin) for file, rows in parts)
+    split_files = _files_of_split(folder, split)
+    _check_inside(folder, split_files)
+    parts = [(file, _from_file(file, fields)) for file in split_files]
+    files = tuple((os.path.relpath(file, folder), len(rows.frame), rows.origin) for file, rows in parts)
     return Rows(pl.concat([rows.frame for _, rows in parts], how="diagonal"), Origin(files=files))
 
 
@@ -121,7 +124,24 @@ def _saved(folder: Path, split: str) -> Any:
         saved = load_from_disk(str(folder))
     except Exception as error:  # whatever `datasets` makes of JSON and Arrow files that it did not write
         raise UserError(f"{folder}: not a folder that datasets' save_to_disk wrote: {first_line(error)}") from error
-    return _of_split(saved, folder, split) if isinstance(saved, DatasetDict) else saved
+    rows = _of_split(saved, folder, split) if isinstance(saved, DatasetDict) else saved
+    _check_inside(folder, [Path(file["filename"]) for file in rows.cache_files])
+    return rows
+
+
+def _check_inside(folder: Path, files: Iterable[Path]) -> None:
+    """Refuse files elsewhere, which a README or a state.json can name: the run's id holds the folder's content alone.
+
+    A link inside the folder may lead elsewhere, as in the cache of the hub.
+
+    Raises:
+        UserError: with the first such file.
+    """
+    for file in files:
+        if not Path(os.path.normpath(file)).is_relative_to(folder):
+            raise UserError(
+                f"{folder}: it takes rows from {file}, which lies outside it; copy that file into the folder"
+            )
 
 
 def _files_of_split(folder: Path, split: str) -> list[Path]:

@@ -117,13 +117,19 @@ class Workspace:
         return sha256_of(self.folder.adapter)
 
     def _is_of_this_code(self) -> bool:
+        name, here = self.folder.versions.name, versions()
         try:
-            made_by = without_digest(parse_object(read_checked(self.folder.versions, None)), required=True)
+            values = parse_object(read_checked(self.folder.versions, None))
+            other = values.get("code") != here["code"]  # which may have written no digest
+            made_by = without_digest(values, required=not other)
         except ValueError as error:
             if self.holds_work:
-                self._warn(f"made_by.json is damaged, and the run begins anew: {first_line(error)}")
+                self._warn(f"{name} is damaged, and the run begins anew: {first_line(error)}")
             return False
-        return made_by == versions()
+        changed = [each for each, value in here.items() if made_by.get(each) != value]
+        if changed and self.holds_work:
+            self._warn(f"an earlier try was made with another version of {', '.join(changed)}; the run begins anew")
+        return made_by == here
 
     def _warn(self, text: str) -> None:
         warnings.warn(f"{self.folder.path.name}: {text}", stacklevel=3)

@@ -18,7 +18,7 @@ import antipasto
 from antipasto.config import ALIASES, AdapterConfig, AdapterError, did_you_mean
 
 from ..core.errors import UserError
-from ..core.model_files import may_bring_code
+from ..core.foreign_code import may_bring_code
 from .allowed import allowed, key_of, shown
 from .config import ADAPTER_WORDS, BASE, SCORING_VERSION, RunConfig, one_line
 from .keys import known_keys as known_keys

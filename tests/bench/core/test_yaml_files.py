@@ -120,6 +120,10 @@ def test_an_unquoted_scalar_is_what_yaml_1_2_says(text, value):
     assert type(read_scalar(text)) is type(value)
 
 
+def test_a_negative_zero_is_zero_so_that_one_run_has_one_id():
+    assert [str(read_scalar(text)) for text in ("-0.0", "-0e3", "-.0")] == ["0.0", "0.0", "0.0"]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -17,7 +17,7 @@ from tiny_gguf import write_tiny_gguf
 
 from antipasto_bench.core.compat import without_pickles
 from antipasto_bench.core.errors import UserError
-from antipasto_bench.core.model_files import code_digest
+from antipasto_bench.core.foreign_code import code_digest
 from antipasto_bench.run.export import export_merged
 from antipasto_bench.run.local_files import runnable_config
 from antipasto_bench.run.models import load_model, load_tokenizer, loads_linear_attention
@@ -124,6 +124,35 @@ def test_code_of_a_hub_model_in_the_cache_is_refused(tmp_path, monkeypatch):
     assert not (tmp_path / CANARY).exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "settings", "said"),
+    [
+        (
+            "tokenizer_config.json",
+            {"auto_map": {"AutoTokenizer": ["other/repo--own.T", None]}},
+            "not a file of its own",
+        ),
+        ("adapter_config.json", {"base_model_name_or_path": "other/repo"}, "it is a PEFT adapter of other/repo"),
+    ],
+)
+def test_code_of_another_repository_is_refused_before_it_is_first_fetched(tmp_path, monkeypatch, file, settings, said):
+    """With its word, too: only the code of one commit was read by the user."""
+    model = hostile_model(tmp_path, "own_classes")
+    (model / file).write_text(json.dumps(settings))
+
+    def download(name, file, revision):
+        assert (name, revision) == ("org/name", COMMIT)
+        if not (model / file).exists():
+            raise FileNotFoundError(file)
+        return str(model / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    run = compose("lora", {"model": "org/name", "trust_remote_code": True, "revision": COMMIT}, "nano")
+    with pytest.raises(UserError, match=said):
+        load_model(run)
+    assert not (tmp_path / CANARY).exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch.py", "yaml.py", "transformers/__init__.py", "sitecustomize.py"])
 def test_modules_of_the_current_folder_are_not_imported(tmp_path, name):
@@ -171,7 +200,8 @@ FORBIDDEN_CALLS = {("torch", "load"), ("yaml", "load"), ("yaml", "safe_load"), (
 
 def test_no_source_reads_pickles_or_leaves_the_running_of_code_to_a_default():
     calls = 0
-    for path in sorted((Path(__file__).parents[3] / "src").rglob("*.py")):
+    root = Path(__file__).parents[3]
+    for path in sorted(file for part in ("src", "scripts") for file in (root / part).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
                 continue
@@ -185,8 +215,7 @@ def test_no_source_reads_pickles_or_leaves_the_running_of_code_to_a_default():
                     calls += 1
                     named = {keyword.arg for keyword in node.keywords}
                     assert "trust_remote_code" in named or None in named, f"{place}: say trust_remote_code"
-            if isinstance(node.func, ast.Attribute) and node.func.attr in ("run", "Popen"):
-                assert not any(isinstance(inner, ast.Constant) and inner.value == "-m" for inner in ast.walk(node)), (
-                    f"{place}: start modules by module_command, which keeps the current folder off the path"
-                )
+            assert not any(isinstance(inner, ast.Constant) and inner.value == "-m" for inner in ast.walk(node)), (
+                f"{place}: start modules by module_command, which keeps the current folder off the path"
+            )
     assert calls >= 7

@@ -70,20 +70,23 @@ def test_a_damaged_checkpoint_costs_some_steps_and_no_bit(tmp_path):
     assert result_of(run, broken) == result_of(run, whole)
 
 
-def test_what_other_code_began_is_not_gone_on_with(tmp_path):
+@pytest.mark.parametrize("older", [{"torch": "0.1"}, {"code": "0"}])
+def test_what_other_code_began_is_not_gone_on_with(tmp_path, older):
+    """Older code wrote no digest."""
     run, store = small("lora"), store_in(tmp_path)
     with pytest.raises(Interrupted):
         make(run, store, stop=StopAfter(8))
     made_by = store.outputs / ".workspaces" / run.run_id / "made_by.json"
     versions = without_digest(json.loads(made_by.read_text()))
-    made_by.write_text(json.dumps(with_digest(versions | {"torch": "0.1"})))
+    made_by.write_text(json.dumps(versions | older if "code" in older else with_digest(versions | older)))
     seen = []
 
     class Phases(Progress):
         def phase(self, name: str) -> None:
             seen.append(name)
 
-    execute(run, RunContext(store, Phases(quiet=True)))
+    with pytest.warns(UserWarning, match=f"another version of {next(iter(older))}; the run begins anew"):
+        execute(run, RunContext(store, Phases(quiet=True)))
     assert "attach" in seen
     assert not any(name.startswith("go on") for name in seen)
 

@@ -258,6 +258,34 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("place", ["../rows.jsonl", "{folder}/rows.jsonl"])
+def test_a_readme_that_names_files_outside_its_folder_is_refused(tmp_path, place):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for file in (folder / "rows.jsonl", tmp_path / "rows.jsonl"):
+        file.write_text(json_lines([ROW]))
+    named = place.format(folder=tmp_path)
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {named}\n---\n")
+    with pytest.raises(UserError, match=r"rows\.jsonl, which lies outside it"):
+        read_rows(str(folder), TRAIN_FIELDS)
+
+
+def test_a_saved_set_that_names_files_outside_its_folder_is_refused(tmp_path):
+    for name in ("one", "two"):
+        Dataset.from_list([ROW]).save_to_disk(tmp_path / name)
+    state = tmp_path / "one/state.json"
+    state.write_text(state.read_text().replace("data-00000", "../two/data-00000"))
+    with pytest.raises(UserError, match=r"two/data-00000-of-00001\.arrow, which lies outside it"):
+        read_rows(str(tmp_path / "one"), TRAIN_FIELDS)
+
+
+def test_a_data_folder_of_links_is_read_as_the_cache_of_the_hub_holds_one(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "blob").write_text(json_lines([ROW]))
+    (tmp_path / "set/train.jsonl").symlink_to("../blob")
+    assert read_rows(str(tmp_path / "set"), TRAIN_FIELDS).height == 1
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_read_is_refused_in_one_line_with_its_place(tmp_path, name):
     content, said = REFUSED[name]

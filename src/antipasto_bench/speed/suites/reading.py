@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ...core.child_processes import module_command, module_environment
 from ...core.paths import project_root
 from ...store.table import read_records
 from ..measuring import claim_ratio, time_arms
@@ -38,17 +39,20 @@ def measure() -> SuiteResult:
             "cost": ["cost", "lora,antipasto", "rank=32,256", "--meta", "--preset", "qwen3.5-0.8b"],
         }
         reads = {name: each if name == "cost" else [*each, "--results", str(results)] for name, each in words.items()}
-        arms = {name: _process("-m", "antipasto_bench", *each) for name, each in reads.items()}
-        times = time_arms(arms | {IMPORT: _process("-c", IMPORT)}, TURNS, warm_up=1)
+        arms = {name: _process([*module_command("antipasto_bench"), *each]) for name, each in reads.items()}
+        times = time_arms(arms | {IMPORT: _process([sys.executable, "-P", "-c", IMPORT])}, TURNS, warm_up=1)
     claims = [claim_ratio(times, name, IMPORT, bound) for name, bound in BOUNDS.items()]
     cells = [ArmFigures(name, "s", [ms / 1e3 for ms in values]) for name, values in times.items()]
     setting = f"{len(runs)} runs; `{' '.join(words['cost'])}` reads no results."
     return SuiteResult(setting, cells, claims)
 
 
-def _process(*words: str) -> Callable[[], object]:
-    command = [sys.executable, *words]
-    return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _process(command: list[str]) -> Callable[[], object]:
+    def run() -> object:
+        nowhere, environment = subprocess.DEVNULL, module_environment()
+        return subprocess.run(command, check=True, env=environment, stdout=nowhere, stderr=nowhere)
+
+    return run
 
 
 if __name__ == "__main__":

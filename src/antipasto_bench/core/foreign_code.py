@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,11 @@ def read_settings(path: Path | None) -> Json:
 
 
 def own_code(settings: Json) -> list[str]:
-    """The classes of the model's own that some settings name: MODULE.CLASS, or REPOSITORY--MODULE.CLASS."""
-    return list(_texts(settings.get("auto_map")))
+    """The classes of the model's own that some settings name: MODULE.CLASS, or REPOSITORY--MODULE.CLASS.
+
+    Those of a part of a config count, such as `text_config`: transformers builds it by an auto class, too.
+    """
+    return [text for _, text in _texts_under(settings, ("auto_map",))]
 
 
 def may_bring_code(model: str) -> bool:
@@ -62,8 +65,8 @@ def refuse_foreign_code(settings: Json, named: str) -> None:
                 f"{named}: its auto_map names {reference[:100]!r}, which is not a file of its own; take a copy that "
                 "holds all of its Python files"
             )
-    for key in _KERNEL_KEYS:
-        if any("/" in text for text in _texts(settings.get(key))):
+    for key, text in _texts_under(settings, _KERNEL_KEYS):
+        if "/" in text:
             raise UserError(f"{named}: its {key} names code of the hub; take {key} out of a copy of its config.json")
 
 
@@ -80,7 +83,7 @@ def refuse_pickles(folder: Path, named: str) -> None:
             f"{named}: its weights are pickles ({pickles[0]}), which can run code when they are read; take a copy in "
             "safetensors"
         )
-    for shard in sorted(set(_texts(read_settings(folder / INDEX).get("weight_map")))):
+    for shard in sorted({name for _, name in _texts_under(read_settings(folder / INDEX), ("weight_map",))}):
         if not shard.endswith(".safetensors") or Path(shard).name != shard:
             raise UserError(f"{named}: {INDEX} names {shard[:100]!r}, which is no .safetensors file of its folder")
 
@@ -93,10 +96,14 @@ def code_digest(folder: Path) -> str | None:
     return f"sha256:{total.hexdigest()}" if files else None
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in a JSON value, keys of mappings left out."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _texts(inner)
+def _texts_under(settings: Json, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """All texts that are values of these keys or lie in such a value, with the key; keys of all parts count."""
+    parts: list[tuple[str | None, Any]] = [(None, settings)]
+    while parts:  # no recursion: JSON can be nested as deep as Python calls
+        key, value = parts.pop()
+        if isinstance(value, str) and key is not None:
+            yield key, value
+        elif isinstance(value, dict):
+            parts += [(key or (name if name in keys else None), inner) for name, inner in reversed(value.items())]
+        elif isinstance(value, list):
+            parts += [(key, inner) for inner in reversed(value)]
