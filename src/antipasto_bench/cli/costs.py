@@ -74,11 +74,11 @@ def measure(
     from ..store.run_names import run_ids_named
     from ..store.table import read_records
 
+    if costs and general is not None:
+        raise UserError("--costs measures times and memory alone; leave out --general, or make two commands of it")
     store = Store.of(results, outputs)
     chosen = run_ids_named([word for word in runs or [] if "=" not in word], store.table)  # no run id has one
     paths = read_places([word for word in runs or [] if "=" in word])
-    if costs and general is not None:
-        raise UserError("--costs measures times and memory alone; leave out --general, or make two commands of it")
     if every:
         finished = [record.run_id for record in read_records(store.table) if record.status == "ok"]
         here = [run_id for run_id in finished if costs or store.run_folder(run_id).path.exists()]
