@@ -56,6 +56,7 @@ def test_the_peak_is_a_high_water_mark():
     assert after > 0.99 * grown
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_the_asking_process_holds_is_not_counted():
     run = compose("lora", {"data.calibration": 4}, "nano")

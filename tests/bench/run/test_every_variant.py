@@ -34,6 +34,7 @@ def rows(home) -> dict[str, dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_variant_has_its_row(rows):
     assert rows.keys() == antipasto.CONFIGS.keys()
     for name, row in rows.items():
@@ -47,6 +48,7 @@ def test_every_variant_has_its_row(rows):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_a_variant_lacks_is_not_in_its_id(home, rows):
     for name in ("ia3", "ia3_ff", "road"):
         assert rows[name]["rank"] is None
@@ -60,6 +62,7 @@ def test_what_a_variant_lacks_is_not_in_its_id(home, rows):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["antipasto", "pissa", "antipasto_corda", "hra"])
 def test_a_run_exports_what_it_was(home, rows, name):
     if name in LORA_LIKE:
@@ -72,6 +75,7 @@ def test_a_run_exports_what_it_was(home, rows, name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(LORA_LIKE))
 def test_peft_answers_from_the_exported_folder_as_the_run_did(home, rows, name, tmp_path):
     store = Store(home / "results", home / "outputs")
@@ -92,6 +96,7 @@ def test_peft_answers_from_the_exported_folder_as_the_run_did(home, rows, name, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_export_without_a_word_on_how_is_one_clear_error(home, rows):
     for words in ([], ["--peft", "a", "--merged", "b"]):
         said = bench("export", rows["lora"]["run_id"], *words, cwd=home, expect=2).stderr
@@ -101,6 +106,7 @@ def test_an_export_without_a_word_on_how_is_one_clear_error(home, rows):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("quant", ["8bit", "4bit"])
 def test_a_quantised_base_trains_scores_and_says_so(tmp_path, quant):
     row = row_of(bench("run", "lora", f"quant={quant}", *QUICK, "--json", cwd=tmp_path))

@@ -123,6 +123,7 @@ def test_a_diverging_run_is_recorded_as_failed_and_not_as_a_result(tmp_path):
     assert "no finished run yet" in bench("report", cwd=tmp_path, expect=2).stderr
 
 
+@pytest.mark.long
 def test_two_processes_with_the_same_id_one_runs_and_the_other_says_so(tmp_path):
     words = ["run", "lora", *QUICK]
     first, second = start(*words, cwd=tmp_path), start(*words, cwd=tmp_path)
@@ -133,6 +134,7 @@ def test_two_processes_with_the_same_id_one_runs_and_the_other_says_so(tmp_path)
     assert (tmp_path / "results/table.ndjson").read_bytes().count(b"\n") == 1
 
 
+@pytest.mark.long
 def test_a_run_killed_in_training_leaves_the_table_valid_and_starts_clean(made, tmp_path):
     _, undisturbed = made
     process = start("run", "antipasto", *GENTLE, cwd=tmp_path)

@@ -24,7 +24,7 @@ from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import find
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT / "benchmark" / "data" / "nano"

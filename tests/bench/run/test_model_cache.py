@@ -9,6 +9,7 @@ from antipasto_bench.store.table import read_table
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_a_second_run_on_the_same_base_model_gives_the_bits_of_a_fresh_one(tmp_path):
     first, second = small("lora"), small("antipasto")
     fresh, reused, models = store_in(tmp_path / "fresh"), store_in(tmp_path / "reused"), ModelCache()

@@ -219,6 +219,7 @@ def contaminated(tmp_path):
     return str(path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_refuses_drops_or_counts_test_questions_and_records_how_many(tmp_path, contaminated):
     store = store_in(tmp_path)
@@ -251,6 +252,7 @@ def test_only_questions_that_are_scored_count_and_the_count_is_said(tmp_path, co
     assert record.provenance.test_overlap["copies"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_is_not_validated_on_test_questions_unless_it_is_allowed(tmp_path):
     rows = [{"query": f"What is {i}+1?", "response": f"{i + 1}.\nThe answer is: {i + 1}"} for i in range(30)]
@@ -308,6 +310,7 @@ def test_the_costs_of_base_and_adapter_are_measured_on_the_same_rows_with_a_run_
     assert len(digests) == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_was_allowed_is_said_under_the_table_on_the_page_and_in_compare(tmp_path, contaminated):
     """Of an arm with copies of test questions, beside one without; whatever the validation questions are."""

@@ -17,6 +17,7 @@ def end_in_the_same_loss(run, folder: Path, within: float) -> None:
     assert losses.base - losses.ours > 0.05, "they were trained"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_our_lora_ends_at_the_test_loss_of_pefts(tmp_path):
     given = {"steps": 30, "batch_size": 4, "grad_accum": 2, "lr": 5e-3, "eval.limit": 100, "eval.valid": "none"}

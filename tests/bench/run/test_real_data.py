@@ -92,6 +92,7 @@ def hub_like(tmp_path_factory):
 QUICK = ["steps=3", "batch_size=2", "rank=8", "eval.valid_limit=4"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("preset", "variant", "train", "test"),
     [

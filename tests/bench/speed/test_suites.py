@@ -5,6 +5,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import pytest
 import torch
 
 import antipasto
@@ -18,6 +19,7 @@ from antipasto_bench.speed.suites import gpu
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.long
 def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, tmp_path, capsys):
     """What it does there is done here with little models; without a GPU it says so and records nothing."""
     monkeypatch.setattr(gpu, "TURNS", 1)

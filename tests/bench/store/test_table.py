@@ -201,7 +201,7 @@ for seed in map(int, sys.argv[2:]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.long)])
 def test_sixteen_processes_that_append_at_once_lose_no_acknowledged_row(tmp_path, request, count):
     """200 rows each, several times over; two killed at random: every row whose append returned is there once."""
     seeds = [str(seed) for seed in range(count)]

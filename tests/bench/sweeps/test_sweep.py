@@ -165,6 +165,7 @@ def test_the_committed_sweeps_can_be_read_and_cover_every_variant():
     assert {run.variant for run in nano.runs} == {"base", *antipasto.CONFIGS}
 
 
+@pytest.mark.long
 def test_a_shipped_sweep_is_read_by_its_name_from_any_folder(tmp_path, monkeypatch):
     shipped = read_sweep(Path(__file__).parents[3] / "benchmark/sweeps/nano.yaml")
     monkeypatch.chdir(tmp_path)
