@@ -47,6 +47,7 @@ def in_terminal(*words: str, cwd: Path, width: int = 80) -> str:
     return printed.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.long
 def test_a_terminal_shows_a_short_report_a_row_an_arm_and_a_pipe_gets_the_whole(home):
     short = in_terminal("report", cwd=home)
     rows = [line for line in short.splitlines() if line.startswith(("lora ", "antipasto "))]

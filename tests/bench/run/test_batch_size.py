@@ -150,6 +150,7 @@ def test_no_preset_leaves_the_batch_to_free_memory():
         assert isinstance(load_preset(name)["eval"]["batch_size"], int), name
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["base", "lora"])
 def test_noise_counts_the_answers_that_change_with_the_batch(tmp_path, variant):

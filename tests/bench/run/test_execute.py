@@ -88,6 +88,7 @@ def test_show_and_list_name_the_run(made):
     assert "rotate_basis: V" in shown
 
 
+@pytest.mark.long
 def test_a_sweep_makes_what_is_owed_and_its_dry_run_tells_what_that_is(made):
     home, row = made
     words = ["base,antipasto", "basis=svd,wanda", *GENTLE]
@@ -153,6 +154,7 @@ def test_a_run_killed_in_training_leaves_the_table_valid_and_starts_clean(made, 
     assert not [name for name in files_below(tmp_path) if "partial" in name or ".workspaces" in name]
 
 
+@pytest.mark.long
 def test_an_interrupt_ends_in_one_line(tmp_path):
     process = start("run", "lora", *QUICK, "lr=1e-3", cwd=tmp_path)
     deadline = time.time() + 120

@@ -83,6 +83,7 @@ def test_answers_of_a_task_that_chooses_between_answers_are_kept_as_lm_eval_logs
     assert answer.model_dump() == {"right": True, "prompt": "q", "target": "0", "response": [-1.5, True]}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_says_what_it_forgot_and_can_be_measured_again(tmp_path):
     row = row_of(bench("run", "lora", "steps=20", *QUICK[1:-1], "eval.general_limit=40", "--json", cwd=tmp_path))

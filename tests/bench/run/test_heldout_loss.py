@@ -257,6 +257,7 @@ def test_a_run_records_the_loss_that_its_items_give_and_training_lowers_it(tmp_p
     assert records["lora"].valid_loss < records["base"].valid_loss - 0.01
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_stop_while_the_loss_is_measured_loses_nothing(tmp_path, monkeypatch):
     run = small("lora")

@@ -12,7 +12,7 @@ from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.store.record import Costs
 from antipasto_bench.store.table import find
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture

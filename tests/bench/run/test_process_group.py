@@ -70,11 +70,12 @@ def assert_the_same_run(run, alone, parted):
         assert row["test_n"] == SMALL["eval.limit"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("variant", "given"),
     [
         ("lora", {"batch_size": 5, "lr": 1e-3}),
-        pytest.param("antipasto", {"batch_size": 1, "grad_accum": 3, "rank": 16}, marks=pytest.mark.long),
+        ("antipasto", {"batch_size": 1, "grad_accum": 3, "rank": 16}),
     ],
 )
 def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
@@ -212,6 +213,7 @@ def test_an_error_in_one_process_ends_the_step_in_all(tmp_path):
     ], done.stderr
 
 
+@pytest.mark.long
 def test_an_adapter_works_beside_layers_that_accelerate_places(tmp_path):
     """With the hooks that move inputs to each layer's device, as device_map=auto sets them where there are several."""
     runs = [small("antipasto", rank=16), small("antipasto", rank=16, device_map="auto")]

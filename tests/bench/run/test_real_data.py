@@ -145,6 +145,7 @@ def test_a_way_to_generate_that_is_not_for_a_model_is_refused_before_it_is_train
     assert not list(tmp_path.rglob("adapter*"))
 
 
+@pytest.mark.long
 def test_a_task_whose_questions_are_not_here_says_so_in_one_line(hub_like, tmp_path):
     words = [f"model={hub_like / 'qwen3-0.6b'}", f"data.train={hub_like / 'rows.jsonl'}", *QUICK]
     done = bench("run", "lora", "--preset", "qwen3-0.6b", *words, cwd=tmp_path, expect=2)

@@ -32,6 +32,7 @@ from antipasto_bench.store.table import find
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("variant", "given"),
     [
@@ -55,6 +56,7 @@ def test_a_run_stopped_in_training_ends_with_the_bits_of_one_that_was_not(varian
     assert not list((broken.outputs / ".workspaces").iterdir())
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_costs_some_steps_and_no_bit(tmp_path):
     run = small("lora")
     whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
@@ -91,6 +93,7 @@ def test_what_other_code_began_is_not_gone_on_with(tmp_path, older):
     assert not any(name.startswith("go on") for name in seen)
 
 
+@pytest.mark.long
 def test_whatever_ends_a_try_what_was_trained_is_kept(tmp_path):
     """A hub that is down, a GPU that another process fills, an error of lm-eval's: none of them costs the training."""
     run = small("lora")
@@ -327,6 +330,7 @@ def test_a_process_that_dies_while_it_reopens_its_answers_loses_none(tmp_path, m
     assert path.read_text().splitlines() == lines, "without the torn line"
 
 
+@pytest.mark.long
 def test_a_signal_between_the_last_step_and_the_saved_adapter_loses_no_step(tmp_path, monkeypatch):
     run, stop, save = small("lora", checkpoint=100), StopRequest(), antipasto.save
     whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")

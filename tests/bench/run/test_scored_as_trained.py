@@ -24,7 +24,7 @@ from antipasto_bench.run.workspace import Workspace
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import find
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 GENERAL = "benchmark/data/nano/general.jsonl"
 

@@ -51,6 +51,7 @@ def test_a_run_of_one_thread_gives_the_same_bits_whatever_the_process_was_given(
     assert all(torch.equal(tensor, adapters[1][name]) for name, tensor in adapters[0].items())
 
 
+@pytest.mark.long
 def test_runs_of_one_process_each_have_their_threads_and_leave_those_of_the_process(
     tmp_path, monkeypatch, three_threads
 ):
@@ -76,6 +77,7 @@ def test_a_run_that_fails_leaves_the_threads_of_the_process(tmp_path, three_thre
     assert torch.get_num_threads() == 3
 
 
+@pytest.mark.long
 def test_one_thread_gives_the_same_bits_again(tmp_path, three_threads):
     run, stores = small("lora", threads=1), [store_in(tmp_path / name) for name in "ab"]
     for store in stores:

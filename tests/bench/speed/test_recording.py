@@ -121,6 +121,7 @@ def test_the_command_writes_nothing_outside_a_checkout_but_where_it_was_told_to(
     assert (tmp_path / "page.md").read_text() == (ROOT / "docs/speed.md").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_measures_a_suite_and_writes_the_page(tmp_path):
     (tmp_path / "benchmark/presets").mkdir(parents=True)

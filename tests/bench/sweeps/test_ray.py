@@ -146,6 +146,7 @@ def test_nodes_that_have_other_code_make_no_run(cluster, tmp_path):
     assert not there.table.exists()
 
 
+@pytest.mark.long
 def test_a_temporary_folder_too_long_for_the_sockets_of_a_node_is_named(tmp_path):
     folder = tmp_path / ("long" * 20)
     folder.mkdir()
