@@ -39,6 +39,8 @@ class Arm:
     scores: NDArray[np.float64]  # (seeds, questions): the headline score of each test question
     valid: NDArray[np.float64] | None  # (seeds, validation questions); None where there were none
     losses: ArmLosses | None = None  # on the test questions; None where not every seed has them
+    diverged: int = 0  # how many rows of `scores` are runs that ended non-finite: nothing of theirs is right
+    kinds: tuple[str, ...] | None = None  # of each question; None where the test set has none
 
     @property
     def name(self) -> str:
