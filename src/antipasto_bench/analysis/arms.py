@@ -71,6 +71,11 @@ class Arm:
         return self.first.seed is not None
 
     @property
+    def conclusive(self) -> bool:
+        """Whether conclusions may be drawn on it: one seed says nothing of others."""
+        return not self.trained_on_seeds or len(self.scores) > 1
+
+    @property
     def binary(self) -> bool:
         """Whether each question is right or wrong, as the comparison of arms expects."""
         return bool(np.isin(self.scores, (0.0, 1.0)).all())

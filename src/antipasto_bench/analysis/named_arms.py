@@ -124,6 +124,13 @@ def _of_several(text: str, arms: Sequence[Arm]) -> NamedArm:
     )
 
 
+def default_among(arms: Sequence[Arm]) -> int | None:
+    """Which of some arms has its preset's defaults wherever they differ; None where not exactly one has."""
+    apart = [key for key in _differences(arms) if key != "lr"]
+    fitting = [i for i, arm in enumerate(arms) if _is_by_default(arm.first, apart)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
 def _differences(arms: Sequence[Arm]) -> dict[str, list[str]]:
     """The settings in which arms differ, each with its values; the learning rate only where no other tells them apart.
 
