@@ -174,14 +174,6 @@ def _copies(a: Arm, b: Arm, records: list[RunRecord]) -> str:
     return " ".join(note for note in (shared, copies_note(copies, [*a.records, *b.records])) if note)
 
 
-def _loss_difference(a: Arm, b: Arm) -> LossDifference | None:
-    if a.losses is None or b.losses is None or not a.losses.paired_with(b.losses) or len(a.losses.tokens) < 2:
-        return None
-    table_a, table_b = (loss_table(losses.nats, losses.tokens) for losses in (a.losses, b.losses))
-    difference = compare_losses(table_a, table_b, varies=(a.trained_on_seeds, b.trained_on_seeds))
-    return LossDifference(loss_over_seeds(table_a)[0], loss_over_seeds(table_b)[0], difference)
-
-
 def answers(comparison: ArmComparison, sha1s: list[str], store: Store) -> list[TwoAnswers]:
     """Some questions with the right answer and both arms' own, from the samples of each arm's first run.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from .ablations import Ablation, ablations
 from .arms import Arm
 from .comparisons import Pairs, accuracy_pairs, comparable, loss_pairs
 from .losses import loss_over_seeds, loss_table
-from .plan import Plan, read_plan
+from .plan import Plan, read_plan, reference_of
 from .sections import Section, sections, slug
 from .stats import Summary, summarise
 from .variance import SeedNoise
@@ -71,7 +71,7 @@ class ComparedSection:
     """A section with its comparisons."""
 
     section: Section
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
 
     @cached_property
     def accuracy(self) -> Pairs | None:

@@ -155,7 +155,7 @@ def _present(kinds: Kinds, table: Array) -> Kinds:
     """The kinds of the questions that a table has scores of; None where those are of fewer than two kinds."""
     if kinds is None:
         return None
-    present = [kind for kind, missing in zip(kinds, np.isnan(table).all(0), strict=True) if not missing]
+    present = np.asarray(kinds)[~np.isnan(table).all(0)].tolist()
     return present if len(set(present)) > 1 else None
 
 

@@ -48,8 +48,8 @@ def judge(
     """The verdict of every arm of a family.
 
     Each of two families of tests is held to LEVEL by Holm's correction: of no difference, two-sided, and of an arm
-    that is worse by the margin or more, one-sided (the half of TOST that says `no worse`; Schuirmann, J. Pharmacokinetics
-    and Biopharmaceutics 15, 1987, 657-680).
+    that is worse by the margin or more, one-sided (the half of TOST that says `no worse`; Schuirmann,
+    J. Pharmacokinetics and Biopharmaceutics 15, 1987, 657-680).
 
     Args:
         family: every arm that may be concluded on, less the reference.
