@@ -13,8 +13,7 @@ from altair.utils.schemapi import debug_mode
 
 from ..analysis.ablations import Ablation, order_of
 from ..analysis.arms import compact
-from ..analysis.compared_sections import ComparedSection
-from ..analysis.comparisons import ComparedArm, summary_of
+from ..analysis.compared_sections import ComparedArm, ComparedSection, summary_of
 from ..store.quantities import QUANTITIES, Quantity
 from .svg import COLOURS, FROZEN, HUES, OTHERS, THEMES, UNTUNED, Drawing, Theme, VegaLite, plain, theme_config
 
@@ -77,12 +76,12 @@ def _point(row: ComparedArm, cost: str, value: float, frontier: bool) -> ParetoP
         arm=row.arm.name.replace("rotate_basis=", "").replace("road_variant=", ""),
         kind=UNTUNED if row.arm.untuned else FROZEN if frozen else OTHERS,
         test=100 * float(row.arm.scores.mean()),
-        seeds=len(row.arm.records),
+        seeds=len(row.arm.scores),
         cost=cost,
         value=value,
         frontier=frontier,
-        low=None if row.summary is None else 100 * row.summary.low,
-        high=None if row.summary is None else 100 * row.summary.high,
+        low=100 * row.summary.low if row.summary is not None and row.arm.conclusive else None,
+        high=100 * row.summary.high if row.summary is not None and row.arm.conclusive else None,
     )
 
 
@@ -199,7 +198,7 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
     values = []
     for series in swept.series:
         for value, index in zip(series.values, series.members, strict=True):
-            summary = summary_of(swept.arms[index], swept.comparisons)
+            summary = summary_of(swept.arms[index], swept.pairs.noise)
             values.append(
                 {"series": series.name, "value": value if swept.numeric else compact(value), "test": 100 * summary.mean,
                  "low": 100 * summary.low, "high": 100 * summary.high, "seeds": summary.seeds}
@@ -265,7 +264,7 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
 def drawings(section: ComparedSection) -> dict[str, VegaLite]:
     """What the SVG files of a section are drawn from, by file name."""
     files: dict[str, VegaLite] = {}
-    if section.comparisons is None:
+    if section.accuracy is None:
         return files
     for theme in THEMES:
         end, config = "" if theme == "light" else f"-{theme}", {"config": theme_config(theme)}
