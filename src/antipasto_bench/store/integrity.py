@@ -16,7 +16,7 @@ from .items import read_items
 from .recomputed import disagreements, incoherent
 from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
 from .recording import check_finished, record_in
-from .table import read_records
+from .table import that_count
 
 
 def verify(store: Store) -> list[str]:
@@ -27,6 +27,7 @@ def verify(store: Store) -> list[str]:
     config; no questions lie about without a row. Where outputs/ have the run, its files are what its row names.
     """
     problems: list[str] = []
+    records: list[RunRecord] = []
     results: Counter[str] = Counter()
     newer = set[str]()
     lines = read_regular(store.table).split(b"\n") if store.table.exists() else []
@@ -34,7 +35,8 @@ def verify(store: Store) -> list[str]:
         return [f"{store.table} holds no run"]
     if lines[-1]:
         problems.append("the last line was cut short; the next run that is recorded puts it aside")
-    for number, line in enumerate(lines[:-1], start=1):
+    for number, line in enumerate(lines, start=1):
+        is_whole = number < len(lines)
         if not line.strip():
             continue
         try:
@@ -44,14 +46,14 @@ def verify(store: Store) -> list[str]:
             newer.add(error.run_id)
             continue
         except ValueError as error:
-            problems.append(f"line {number}: not a whole row: {error}")
+            if is_whole:
+                problems.append(f"line {number}: not a whole row: {error}")
             continue
-        results[record.run_id] += record.status == "ok"
+        records.append(record)
+        results[record.run_id] += is_whole and record.status == "ok"
     problems += [f"{run_id}: {count} results; one is expected" for run_id, count in results.items() if count > 1]
     if not newer:
-        with warnings.catch_warnings(action="ignore"):  # of lines that are named above
-            records = read_records(store.table)
-        for record in records:
+        for record in that_count(records):
             problems += [f"{record.run_id}: {problem}" for problem in _problems(record, store)]
     known = newer | {run_id for run_id, count in results.items() if count}
     return problems + [
@@ -73,12 +75,12 @@ def _problems(record: RunRecord, store: Store) -> Iterator[str]:
 def items_problems(record: RunRecord, store: Store) -> Iterator[str]:
     """What is wrong with the questions of a result, and with what its row says of them."""
     try:
-        items = read_items(record, store)
+        groups = read_items(record, store)
     except ValueError as error:
         yield f"{store.name_of_items(record.run_id)} {error}"
         yield from incoherent(record)
         return
-    yield from disagreements(record, items)
+    yield from disagreements(record, groups)
 
 
 def excerpts_problems(record: RunRecord, store: Store) -> Iterator[str]:

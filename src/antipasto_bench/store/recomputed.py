@@ -12,7 +12,17 @@ from antipasto import REGISTRY
 
 from ..core.errors import UserError
 from ..spec.config import BASE, RunConfig
-from .items import HEADLINE_METRICS, LOSS_FILTER, headline_of, headline_task, token_losses, weighted_token_loss
+from .items import (
+    HEADLINE_METRICS,
+    LOSS_FILTER,
+    Group,
+    Groups,
+    headline_of,
+    headline_task,
+    of_split,
+    token_losses,
+    weighted_token_loss,
+)
 from .record import RunRecord, Score
 
 CLOSE = 1e-9  # by which two sums of the same scores may differ
@@ -23,19 +33,19 @@ _ID = re.compile(
 Value = float | int | str | None
 
 
-def disagreements(record: RunRecord, items: pl.DataFrame) -> Iterator[str]:
+def disagreements(record: RunRecord, groups: Groups) -> Iterator[str]:
     """What a row says otherwise than its questions and its config do, a text each that begins with the field.
 
     Args:
         record: of a run with a result.
-        items: all of its questions, as `read_items` gives them.
+        groups: all of its questions, as `read_items` gives them.
     """
     yield from incoherent(record)
-    for name, given in _scores(record, items).items():
+    for name, given in _scores(record, groups).items():
         own: Value = getattr(record, name)
         if not same(own, given):
             yield f"{name} is {_text(own)}, its questions give {_text(given)}"
-    yield from _metrics_problems(record, items)
+    yield from _metrics_problems(record, groups)
 
 
 def incoherent(record: RunRecord) -> Iterator[str]:
@@ -57,38 +67,33 @@ def same(own: Value, given: Value) -> bool:
     return own == given
 
 
-def _scores(record: RunRecord, items: pl.DataFrame) -> dict[str, Value]:
+def _scores(record: RunRecord, groups: Groups) -> dict[str, Value]:
     """All scores of a row that its questions determine."""
     task = headline_task(record)
     values: dict[str, Value] = {}
     for split in ("test", "valid"):
-        of_task = items.filter((pl.col("task") == task) & (pl.col("split") == split))
-        scored = of_task.filter(pl.col("filter") != LOSS_FILTER)
-        names = [f"{split}_{name}" for name in ("n", "accuracy", "stderr", "strict", "strict_stderr")]
+        of_task = of_split(groups, split, task)
         loss = token_losses(of_task)
-        values |= dict(
-            zip(
-                (f"{split}_loss", f"{split}_loss_stderr"),
-                weighted_token_loss(*loss) if loss else (None, None),
-                strict=True,
-            )
-        )
-        if scored.is_empty():
+        loss_score = weighted_token_loss(*loss) if loss else (None, None)
+        values |= dict(zip((f"{split}_loss", f"{split}_loss_stderr"), loss_score, strict=True))
+        scored = {group[2:]: part for group, part in of_task.items() if group.filter != LOSS_FILTER}
+        names = [f"{split}_{name}" for name in ("n", "accuracy", "stderr", "strict", "strict_stderr")]
+        if not scored:
             values |= dict.fromkeys(names)
-        else:
-            name, metric = headline_of(scored.select("filter", "metric").unique(maintain_order=True).iter_rows())
-            strict = scored.filter(pl.col("filter") == "strict-match")
-            first = strict["metric"][0] if len(strict) else None
-            headline = _mean(scored, name, metric)
-            announced = (None, None) if first is None else _mean(strict, "strict-match", first)
-            values |= dict(zip(names, (scored["doc_id"].n_unique(), *headline, *announced), strict=True))
+            continue
+        questions = set().union(*(part["doc_id"].to_list() for part in scored.values()))
+        headline = _mean(scored.get(headline_of(scored)))
+        announced = _mean(next((part for (name, _), part in scored.items() if name == "strict-match"), None))
+        values |= dict(zip(names, (len(questions), *headline, *announced), strict=True))
     del values["valid_strict_stderr"]  # no field of a row
     return values
 
 
-def _mean(items: pl.DataFrame, name: str, metric: str) -> Score:
+def _mean(part: pl.DataFrame | None) -> Score:
     """Mean and standard error over the questions, as lm-eval has them: the sample's deviation by the root of n."""
-    scores = items.filter((pl.col("filter") == name) & (pl.col("metric") == metric))["score"].to_list()
+    if part is None:
+        return None, None
+    scores = part["score"].to_list()
     n = len(scores)
     mean = math.fsum(scores) / n
     if n < 2:
@@ -96,24 +101,21 @@ def _mean(items: pl.DataFrame, name: str, metric: str) -> Score:
     return mean, math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / (n - 1) / n)
 
 
-def _metrics_problems(record: RunRecord, items: pl.DataFrame) -> Iterator[str]:
+def _metrics_problems(record: RunRecord, groups: Groups) -> Iterator[str]:
     """The nested `metrics`: those that are means over questions, and that no other is there."""
-    keys = set(items.filter(pl.col("filter") != LOSS_FILTER).select("split", "task", "filter", "metric").iter_rows())
+    scored = {group: part for group, part in groups.items() if group.filter != LOSS_FILTER}
     recorded = {
-        (split, task, name, metric): score
+        Group(split, task, name, metric): score
         for split, tasks in (record.metrics or {}).items()
         for task, filters in tasks.items()
         for name, metrics in filters.items()
         for metric, score in metrics.items()
     }
-    for key in sorted({key for key in keys | set(recorded) if key[3] in HEADLINE_METRICS}):
-        split, task, name, metric = key
-        own = recorded.get(key)
-        given: Score | None = None
-        if key in keys:
-            given = _mean(items.filter((pl.col("split") == split) & (pl.col("task") == task)), name, metric)
+    for group in sorted({group for group in set(scored) | set(recorded) if group.metric in HEADLINE_METRICS}):
+        own = recorded.get(group)
+        given = _mean(scored[group]) if group in scored else None
         if own is None or given is None or not all(map(same, own, given)):
-            yield f"metrics {'/'.join(key)} is {_score(own)}, its questions give {_score(given)}"
+            yield f"metrics {'/'.join(group)} is {_score(own)}, its questions give {_score(given)}"
 
 
 def _status_problems(record: RunRecord) -> Iterator[str]:
