@@ -126,10 +126,11 @@ def _recomputed_once() -> Callable[[], AbstractContextManager[object]]:
     remembered: dict[tuple[object, ...], tuple[object, list[str]]] = {}
 
     def once(compute: Callable[..., Iterable[str]]) -> Callable[..., list[str]]:
-        def remembering(record: RunRecord, *items: Groups) -> list[str]:
-            key = (compute.__name__, record.model_dump_json(), *map(id, items))  # read_items gives its groups again
-            if key not in remembered:
-                remembered[key] = items, list(compute(record, *items))  # the groups stay, and nothing else gets its id
+        def remembering(record: RunRecord, *items: Groups, as_written: bool = False) -> list[str]:
+            # read_items gives its groups again
+            key = (compute.__name__, record.model_dump_json(), as_written, *map(id, items))
+            if key not in remembered:  # the groups stay, and nothing else gets their id
+                remembered[key] = items, list(compute(record, *items, as_written=as_written))
             return remembered[key][1]
 
         return remembering

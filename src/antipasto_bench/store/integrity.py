@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from ..core.errors import Damaged, UserError
 from ..core.files import read_regular
 from ..core.fingerprint import sha256_of
+from .checked_json import DIGEST, parse_object
 from .evidence import rowless
 from .excerpts import read_excerpts
 from .folders import Store
 from .items import read_items
 from .recomputed import disagreements, incoherent
-from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
+from .record import SCHEMA_VERSION, NewerSchema, RunRecord, record_of
 from .recording import check_finished, record_in
 from .table import that_count
 
@@ -29,7 +30,7 @@ def verify(store: Store) -> list[str]:
     problems: list[str] = []
     records: list[RunRecord] = []
     results: Counter[str] = Counter()
-    newer = set[str]()
+    newer, undigested = set[str](), set[str]()
     lines = read_regular(store.table).split(b"\n") if store.table.exists() else []
     if not any(line.strip() for line in lines):
         return [f"{store.table} holds no run"]
@@ -40,7 +41,8 @@ def verify(store: Store) -> list[str]:
         if not line.strip():
             continue
         try:
-            record = read_record(line)
+            values = parse_object(line)
+            record = record_of(values)
         except NewerSchema as error:
             problems.append(f"line {number}: {error.run_id}: schema {error.version}, expected {SCHEMA_VERSION}")
             newer.add(error.run_id)
@@ -50,11 +52,14 @@ def verify(store: Store) -> list[str]:
                 problems.append(f"line {number}: not a whole row: {error}")
             continue
         records.append(record)
+        if DIGEST not in values:
+            undigested.add(record.run_id)
         results[record.run_id] += is_whole and record.status == "ok"
     problems += [f"{run_id}: {count} results; one is expected" for run_id, count in results.items() if count > 1]
     if not newer:
         for record in that_count(records):
-            problems += [f"{record.run_id}: {problem}" for problem in _problems(record, store)]
+            found = _problems(record, store, as_written=record.run_id not in undigested)
+            problems += [f"{record.run_id}: {problem}" for problem in found]
     known = newer | {run_id for run_id, count in results.items() if count}
     return problems + [
         f"{run_id}: questions without a row; `antipasto-bench results rebuild` may know it"
@@ -62,25 +67,29 @@ def verify(store: Store) -> list[str]:
     ]
 
 
-def _problems(record: RunRecord, store: Store) -> Iterator[str]:
+def _problems(record: RunRecord, store: Store, *, as_written: bool) -> Iterator[str]:
     """What is wrong with one run."""
     if record.status != "ok":
-        yield from incoherent(record)
+        yield from incoherent(record, as_written=as_written)
         return
-    yield from items_problems(record, store)
+    yield from items_problems(record, store, as_written=as_written)
     yield from excerpts_problems(record, store)
     yield from _outputs_problems(record, store)
 
 
-def items_problems(record: RunRecord, store: Store) -> Iterator[str]:
-    """What is wrong with the questions of a result, and with what its row says of them."""
+def items_problems(record: RunRecord, store: Store, *, as_written: bool = False) -> Iterator[str]:
+    """What is wrong with the questions of a result, and with what its row says of them.
+
+    Args:
+        as_written: see `incoherent`.
+    """
     try:
         groups = read_items(record, store)
     except ValueError as error:
         yield f"{store.name_of_items(record.run_id)} {error}"
-        yield from incoherent(record)
+        yield from incoherent(record, as_written=as_written)
         return
-    yield from disagreements(record, groups)
+    yield from disagreements(record, groups, as_written=as_written)
 
 
 def excerpts_problems(record: RunRecord, store: Store) -> Iterator[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import polars as pl
 
-from antipasto import REGISTRY
+import antipasto
 
 from ..core.errors import UserError
 from ..spec.config import BASE, RunConfig
@@ -33,14 +34,15 @@ _ID = re.compile(
 Value = float | int | str | None
 
 
-def disagreements(record: RunRecord, groups: Groups) -> Iterator[str]:
+def disagreements(record: RunRecord, groups: Groups, *, as_written: bool = False) -> Iterator[str]:
     """What a row says otherwise than its questions and its config do, a text each that begins with the field.
 
     Args:
         record: of a run with a result.
         groups: all of its questions, as `read_items` gives them.
+        as_written: see `incoherent`.
     """
-    yield from incoherent(record)
+    yield from incoherent(record, as_written=as_written)
     for name, given in _scores(record, groups).items():
         own: Value = getattr(record, name)
         if not same(own, given):
@@ -48,16 +50,51 @@ def disagreements(record: RunRecord, groups: Groups) -> Iterator[str]:
     yield from _metrics_problems(record, groups)
 
 
-def incoherent(record: RunRecord) -> Iterator[str]:
-    """What the fields of a row contradict in each other, whether or not the run has a result."""
+def incoherent(record: RunRecord, *, as_written: bool = False) -> Iterator[str]:
+    """What the fields of a row contradict in each other, whether or not the run has a result.
+
+    Args:
+        as_written: the row holds a digest of itself. So the program that wrote it had read the config by the class of
+            its variant, and where all agrees with how the row reads the config, no class is asked: torch takes seconds
+            to import. Where something does not agree, the classes say what.
+    """
     yield from _status_problems(record)
-    unread = _unread_adapter(record.config)
-    if unread is not None:
-        yield unread
+    if as_written and any(not list(_contradictions(record, reading)) for reading in _own_readings(record)):
         return
-    yield from _column_problems(record)
-    yield from _id_problems(record)
-    yield from _digest_problems(record)
+    unread = _unread_adapter(record.config)
+    if unread is None:
+        yield from _contradictions(record, _reading(record.config))
+    else:
+        yield unread
+
+
+class Reading(NamedTuple):
+    """How a variant reads the config of a run."""
+
+    trains: bool
+    rank: int | str | None  # as `RunConfig.rank`
+    calibrates: bool
+
+
+def _reading(run: RunConfig) -> Reading | None:
+    """By the class of the variant; None where there is no such variant."""
+    known = run.variant == BASE or run.variant in antipasto.REGISTRY
+    return Reading(run.trains, run.rank, run.calibrates) if known else None
+
+
+def _own_readings(record: RunRecord) -> Iterator[Reading]:
+    """Those under which a row can agree with its config, by the row alone."""
+    parts = _ID.fullmatch(record.run_id)
+    rank = "full" if parts is not None and parts["rank"] == "full" else record.rank
+    for calibrates in (False, True):
+        yield Reading(record.lr is not None, rank, calibrates)
+
+
+def _contradictions(record: RunRecord, reading: Reading | None) -> Iterator[str]:
+    yield from _column_problems(record, reading)
+    yield from _id_problems(record, reading)
+    if reading is not None:
+        yield from _digest_problems(record, reading.calibrates)
 
 
 def same(own: Value, given: Value) -> bool:
@@ -131,7 +168,7 @@ def _status_problems(record: RunRecord) -> Iterator[str]:
 
 def _unread_adapter(run: RunConfig) -> str | None:
     """Why nothing can be computed of a config: its adapter's settings are none of its variant. None where they are."""
-    if run.variant == BASE or run.variant not in REGISTRY:
+    if run.variant == BASE or run.variant not in antipasto.REGISTRY:
         return None
     try:
         _ = run.trains, run.rank
@@ -141,18 +178,16 @@ def _unread_adapter(run: RunConfig) -> str | None:
     return None
 
 
-def _column_problems(record: RunRecord) -> Iterator[str]:
+def _column_problems(record: RunRecord, reading: Reading | None) -> Iterator[str]:
     """Columns that repeat the config."""
     run = record.config
-    known = run.variant == BASE or run.variant in REGISTRY
     expected: dict[str, Value] = {"variant": run.variant, "model": run.model}
-    trains, ranked = known and run.trains, known and run.rank is not None
-    if known:
+    if reading is not None:
         expected |= {
-            "rank": run.adapter["r"] if ranked else None,
-            "lr": run.lr if trains else None,
+            "rank": None if reading.rank is None else run.adapter.get("r"),
+            "lr": run.lr if reading.trains else None,
             "seed": None if run.variant == BASE else run.seed,
-            "steps": run.steps if trains else None,
+            "steps": run.steps if reading.trains else None,
         }
     for name, value in expected.items():
         if not same(getattr(record, name), value):
@@ -161,24 +196,24 @@ def _column_problems(record: RunRecord) -> Iterator[str]:
         size = record.trained_parameters
         if record.untuned and (size, record.added_macs_per_token) != (0, 0):
             yield "trained_parameters or added_macs_per_token of the untuned model are not 0"
-        elif not record.untuned and known and (size is None or (size > 0) != trains):
+        elif not record.untuned and reading is not None and (size is None or (size > 0) != reading.trains):
             yield f"trained_parameters is {size}, which is none of {run.variant}"
 
 
-def _id_problems(record: RunRecord) -> Iterator[str]:
+def _id_problems(record: RunRecord, reading: Reading | None) -> Iterator[str]:
     """The fields that can be read in a run id."""
     parts = _ID.fullmatch(record.run_id)
     if parts is None:
         yield "run_id is of no run"
         return
-    run = record.config
-    if run.variant != BASE and run.variant not in REGISTRY:
+    if reading is None:
         return
+    run = record.config
     basis = None if run.variant == BASE else run.adapter.get("rotate_basis")
     expected = {
         "variant": record.variant,
         "basis": basis,
-        "rank": None if run.rank is None else str(run.rank),
+        "rank": None if reading.rank is None else str(reading.rank),
         "lr": None if record.lr is None else f"{record.lr:g}",
         "steps": None if record.steps is None else str(record.steps),
         "seed": None if record.seed is None else str(record.seed),
@@ -188,28 +223,19 @@ def _id_problems(record: RunRecord) -> Iterator[str]:
             yield f"run_id says {name} {parts[name]}, its row {value}"
 
 
-def _digest_problems(record: RunRecord) -> Iterator[str]:
+def _digest_problems(record: RunRecord, calibrates: bool) -> Iterator[str]:
     """The digests of the config, where its model, data and tasks are here as they were when the run was made."""
-    own, last = record.config, record.run_id.rpartition("__")[2]
-    given = {"protocol": record.protocol, "scoring": record.scoring, "arm": record.arm, "run_id": last}
-    here = _digests_here(own)
-    if here is None or any(here[name] == value for name, value in given.items()) is False:
+    try:
+        here = record.config.digests(calibrates)
+    except (OSError, ValueError, KeyError, UserError):
+        return
+    last = record.run_id.rpartition("__")[2]
+    own = {"protocol": record.protocol, "scoring": record.scoring, "arm": record.arm, "run_id": last}
+    if not any(here[name] == value for name, value in own.items()):
         return  # of other files than lie here: nothing can be said
-    for name, value in given.items():
+    for name, value in own.items():
         if here[name] != value:
             yield f"{name} is {value}, its config gives {here[name]}"
-
-
-def _digests_here(run: RunConfig) -> dict[str, str] | None:
-    try:
-        return {
-            "protocol": run.protocol,
-            "scoring": run.scoring,
-            "arm": run.arm,
-            "run_id": run.run_id.rpartition("__")[2],
-        }
-    except (OSError, ValueError, KeyError, UserError):
-        return None
 
 
 def _score(score: Score | None) -> str:
