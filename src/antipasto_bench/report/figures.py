@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import log
-from typing import Any, TypeVar
+from typing import Any
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
@@ -18,12 +18,10 @@ from ..analysis.comparisons import ComparedArm, summary_of
 from ..store.quantities import QUANTITIES, Quantity
 from .svg import COLOURS, FROZEN, HUES, OTHERS, THEMES, UNTUNED, Drawing, Theme, VegaLite, plain, theme_config
 
+# A drawing is given its data and its size with its layers: Altair copies all that a drawing holds at each later step.
 # Channels below are Altair's own classes: of a string or a mapping it would search the schema, a third of a second a
 # report. Its checks of each part against Vega-Lite's schema take a second more; the tests make them.
 without_schema_checks = debug_mode(False)
-
-
-AnyDrawing = TypeVar("AnyDrawing", bound=Drawing | alt.Chart)
 
 
 def _specification(chart: Drawing | alt.Chart) -> VegaLite:
@@ -109,13 +107,11 @@ def pareto(section: ComparedSection, theme: Theme, cost: Quantity | None = None)
         )
     )
     layers = [*_pareto_layers(base, theme), _names(base.transform_filter("isValid(datum.name)"))]
-    return _with_data(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT), [point.data() for point in points])
+    return alt.layer(*layers, data=_inline(points), width=WIDTH, height=HEIGHT)
 
 
-def _with_data(chart: AnyDrawing, values: list[VegaLite]) -> AnyDrawing:
-    """The chart with its data. They come last: Altair copies all that a chart holds at each step of making it."""
-    chart.data = alt.InlineData(values=values)
-    return chart
+def _inline(points: Sequence[ParetoPoint]) -> alt.InlineData:
+    return alt.InlineData(values=[point.data() for point in points])
 
 
 def _name_some(points: list[ParetoPoint]) -> list[float]:
@@ -163,8 +159,7 @@ def pareto_explorer(section: ComparedSection) -> VegaLite:
         )
     )
     layers = [*_pareto_layers(base, None), _names(base.transform_filter("isValid(datum.name)"))]
-    chart = alt.layer(*layers).add_params(menu).properties(width="container", height=420)
-    return _specification(_with_data(chart, [point.data() for point in points]))
+    return _specification(alt.layer(*layers, data=_inline(points), params=[menu.param], width="container", height=420))
 
 
 def _names(base: alt.Chart) -> alt.Chart:
@@ -238,7 +233,7 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
     layers.append(
         base.mark_point(filled=True, size=60, opacity=1).encode(y=_TEST, shape=alt.Shape("series:N", legend=None))
     )
-    return _with_data(alt.layer(*layers).properties(width=560 if theme else "container", height=240), values)
+    return alt.layer(*layers, data=alt.InlineData(values=values), width=560 if theme else "container", height=240)
 
 
 @without_schema_checks
@@ -256,7 +251,7 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
     names = list(curves)
     menu = alt.param(name="shown", value=names[0], bind=alt.binding_select(options=names, name="Highlight "))
     chart = (
-        alt.Chart()
+        alt.Chart(alt.InlineData(values=values))
         .mark_line(interpolate="linear")
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False)),
@@ -270,7 +265,7 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
         .add_params(menu)
         .properties(width="container", height=320)
     )
-    return _specification(_with_data(chart, values))
+    return _specification(chart)
 
 
 @without_schema_checks

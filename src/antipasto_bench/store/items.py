@@ -218,7 +218,7 @@ def _are_scores(scores: pl.Series, metrics: pl.Series) -> bool:
     """Whether all are finite, and shares lie from 0 to 1."""
     values = scores.to_numpy()
     beyond = metrics.filter(pl.Series((values < 0) | (values > 1)))
-    return bool(np.isfinite(values).all()) and set(HEADLINE_METRICS).isdisjoint(beyond.unique())
+    return bool(np.isfinite(values).all()) and set(HEADLINE_METRICS).isdisjoint(beyond.to_list())
 
 
 def headline_task(record: RunRecord) -> str:
