@@ -79,15 +79,18 @@ def _write_report(
     store: Store, readme: Path, whole: Path, references: Sequence[Path] = (), *, full: bool = False
 ) -> None:
     from ..analysis.compared_sections import compared_sections, failures
+    from ..core.fingerprint import files_at_rest
     from ..core.text_table import terminal_width
     from ..report.html import HTML
     from ..report.overview import overview
     from ..report.write import write_report
 
-    sections, width = compared_sections(store), terminal_width()
-    text, changed = write_report(store, readme, whole, references, sections)
+    width = terminal_width()
+    with files_at_rest():
+        sections, failed = compared_sections(store), failures(store)
+        text, changed = write_report(store, readme, whole, references, sections)
     short = width is not None and not full
-    echo(f"{overview(sections, failures(store), width)}\n" if short else text)
+    echo(f"{overview(sections, failed, width)}\n" if short else text)
     for path in (readme, whole, store.results / HTML):
         print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
     if short:
