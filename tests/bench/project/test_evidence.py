@@ -20,6 +20,7 @@ from antipasto_bench.spec.selection import choose_rate
 from antipasto_bench.spec.sweep import read_sweep
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.items import items_digest
+from antipasto_bench.store.outcomes import validation_of
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import read_records
 
@@ -137,8 +138,8 @@ def families(records) -> dict[tuple[Hashable, ...], Rates]:
 def chosen_records(rates: Rates) -> list[RunRecord]:
     if len(rates) == 1:
         return next(iter(rates.values()))
-    scores = {lr: {record.seed: record.valid_accuracy for record in records} for lr, records in rates.items()}
-    return rates[choose_rate(scores)]
+    tried = {lr: {record.seed: validation_of(record) for record in records} for lr, records in rates.items()}
+    return rates[choose_rate(tried).lr]
 
 
 def test_every_variant_was_tried_at_three_rates_or_more_and_has_three_seeds_at_the_best(families):
