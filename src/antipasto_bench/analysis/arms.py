@@ -103,7 +103,7 @@ class Arm:
     @property
     def conclusive(self) -> bool:
         """Whether conclusions may be drawn on it: one seed says nothing of others."""
-        return not self.trained_on_seeds or len(self.scores) > 1
+        return not self.trained_on_seeds or self.seeds > 1
 
     @property
     def binary(self) -> bool:
