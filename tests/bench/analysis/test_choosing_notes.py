@@ -2,6 +2,7 @@
 
 import pytest
 from recorded import failed, record
+from small_runs import make, small, store_in
 
 from antipasto_bench.analysis.choosing_notes import choosing_notes, diverged_notes
 from antipasto_bench.analysis.sections import Section, sections
@@ -111,3 +112,15 @@ def test_an_arm_of_which_every_run_diverged_is_said_and_one_that_lost_a_part_is_
     section = only(store)
     assert [arm.variant for arm in section.arms] == ["lora"]
     assert diverged_notes(section) == ["dora r=16 lr=1: 3 of 3 runs diverged", "ia3 lr=3: 1 of 1 run diverged"]
+
+
+@pytest.mark.slow
+def test_a_training_that_diverged_was_a_try_that_is_said_and_never_chosen(tmp_path):
+    """Real runs: one of them at a rate that no float32 survives."""
+    store = store_in(tmp_path)
+    for lr, status in ((1e-2, "ok"), (1e30, "failed")):
+        assert make(small("lora", lr=lr), store).status == status
+    section = only(store)
+    assert [(arm.lr, arm.diverged, arm.scored_where_chosen) for arm in section.arms] == [(1e-2, 0, True)]
+    assert diverged_notes(section) == ["lora r=16 lr=1e+30: 1 of 1 run diverged"]
+    assert "The best learning rate of lora r=16, 0.01, is the lowest that was tried" in choosing_notes(section)[-1]
