@@ -186,7 +186,8 @@ def _is_beside_identity(key: str) -> bool:
     """Whether a setting, named as users type it, is no part of a run's id."""
     sections: dict[str, type[BaseModel]] = {"data": DataConfig, "eval": EvalConfig}
     section, dot, name = key.partition(".")
-    field = sections[section].model_fields.get(name) if dot else RunConfig.model_fields.get(key)
+    fields = RunConfig.model_fields if not dot else sections[section].model_fields if section in sections else {}
+    field = fields.get(name if dot else key)  # a row can have a setting of any name
     return field is not None and not counts_of(field).identity
 
 

@@ -90,7 +90,7 @@ def _planned_line(planned: PlannedVerdict) -> str:
     word = "undecided" if planned.accuracy is None else planned.accuracy.word
     return (
         f"as planned: {planned.arm} against {planned.reference}: {word}, by a margin of {planned.margin:g} points and "
-        f"corrected for {planned.comparisons} comparisons{by_loss}"
+        f"corrected for {planned.comparisons} comparison{'s' * (planned.comparisons != 1)}{by_loss}"
     )
 
 

@@ -160,8 +160,8 @@ def _of_family(section: ComparedSection) -> list[str]:
     looks = ", and for looking at every new seed" if section.plan.looks == "every seed" else ""
     return [
         "verdict: better and worse where the reference's own accuracy is ruled out, no worse where one lower by "
-        f"{section.plan.margin:g} points is; each corrected for {len(section.verdicts)} comparisons (Holm, "
-        f"{LEVEL:g}){looks}."
+        f"{section.plan.margin:g} points is; each corrected for {len(section.verdicts)} "
+        f"comparison{'s' * (len(section.verdicts) != 1)} (Holm, {LEVEL:g}){looks}."
     ]
 
 

@@ -193,7 +193,8 @@ def test_losses_are_compared_over_the_same_questions_and_seeds(tmp_path):
     assert found.loss.comparison.high < 0, "every seed and question says so"
     assert found.comparison.difference == 0, "losses are not taken for answers"
     assert json.loads(json.dumps(comparison_json(found, {})))["loss"]["p"] == found.loss.comparison.p < 0.05
-    line = comparison_text(found, {"only_a": [], "only_b": []}).splitlines()[-1]
+    lines = comparison_text(found, {"only_a": [], "only_b": []}).splitlines()
+    (line,) = [line for line in lines if line.startswith("loss ")]
     assert line.startswith("loss   A 0.4352, B 0.4796 nats a token; A - B -0.0444 (95 %: -0.0")
     assert line.endswith("; lower is better")
 

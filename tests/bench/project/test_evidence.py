@@ -69,11 +69,14 @@ def test_a_clone_rebuilds_readme_drawings_and_page_byte_for_byte_from_results_al
         copy = tmp_path / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    page = (ROOT / "README.md").read_text()
-    head, tail = page.partition(BEGIN)[0], page.partition(END)[2]
-    (tmp_path / "README.md").write_text(f"{head}{BEGIN}\n{END}{tail}")
-    write_report(Store(tmp_path / "results", tmp_path / "outputs"), tmp_path / "README.md", store.results / "results.md")
-    for path in [*rendered, ROOT / "README.md"]:
+    pages = [ROOT / "README.md", ROOT / "docs" / "results.md"]
+    copies = [tmp_path / path.relative_to(ROOT) for path in pages]
+    for page, copy in zip(pages, copies, strict=True):
+        text = page.read_text()
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(f"{text.partition(BEGIN)[0]}{BEGIN}\n{END}{text.partition(END)[2]}")
+    write_report(Store(tmp_path / "results", tmp_path / "outputs"), *copies)
+    for path in [*rendered, *pages]:
         copy = tmp_path / path.relative_to(ROOT)
         assert copy.read_bytes() == path.read_bytes(), f"{path.name} is not what results/ say; run: just report"
     assert not set((tmp_path / "results/figures").iterdir()) - {tmp_path / p.relative_to(ROOT) for p in rendered}

@@ -234,8 +234,8 @@ def test_a_second_report_changes_no_byte_and_takes_what_is_stale_away(store):
     assert changed == [stale]
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
     drawn = {str(path.relative_to(home)) for path in before if path.suffix == ".svg" and path != foreign}
-    shown = set(re.findall(r'(?:src|srcset)="([^"]+)"', (home / "README.md").read_text()))
-    assert shown == drawn
+    shown = set(re.findall(r'(?:src|srcset)="([^"]+)"', (store.results / "results.md").read_text()))
+    assert {f"results/{name}" for name in shown} == drawn
 
 
 def test_the_readme_names_drawings_from_where_it_lies(store, tmp_path):

@@ -145,7 +145,8 @@ def test_one_entry_is_a_column_an_axis_a_line_of_the_card_a_cell_words_and_a_key
     values = row.arm.first.to_json() | {"energy_j": 0.0125, "base_energy_j": 0.01}
     run = RecordOfACopy.model_validate_json(json.dumps(values))
     row = replace(row, arm=replace(row.arm, records=[run]))
-    section = replace(section, arms=[row])
+    section = replace(section, section=replace(section.section, arms=[row.arm]))
+    (row,) = section.arms
 
     names = [column.name for column in all_columns()]
     (column,) = [column for column in all_columns(copy) if column.name not in names]

@@ -1,0 +1,127 @@
+"""Claims about the sentences of a table: each is said where it must be, and not where it must not."""
+
+import pytest
+import yaml
+from recorded import record
+
+from antipasto_bench.analysis.compared_sections import ComparedSection, compared_sections
+from antipasto_bench.report.words import answer, disagreements, reading, reference_note
+from antipasto_bench.store.folders import Store
+from antipasto_bench.store.table import append
+
+EASY = list(range(300))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", tmp_path / "outputs")
+
+
+def add(store, variant, count, seeds=3, spread=1, nats=None, **given):
+    for seed in range(seeds):
+        right = EASY[: count + spread * seed]
+        losses = None if nats is None else [nats + 0.001 * seed + i % 3 for i in EASY]
+        append(store.table, record(store, variant, right, n=300, seed=seed, nats=losses, **given))
+
+
+def only(store) -> ComparedSection:
+    (section,) = compared_sections(store)
+    return section
+
+
+def test_the_answer_counts_the_verdicts_and_names_what_is_better_or_no_worse(store):
+    add(store, "lora", 200)
+    add(store, "dora", 280)
+    add(store, "hra", 201)
+    add(store, "ia3", 100)
+    first, cheap, *rest = answer(only(store))
+    assert first == (
+        "Against lora r=16, which has 67.0 % right, of 3 arms 1 is better (dora r=16), 1 is no worse (hra r=16) and "
+        "1 is worse, by a margin of 2 points."
+    )
+    assert cheap == "No arm that trains fewer parameters than the reference is shown to be no worse."
+    assert not rest, "nothing is open"
+
+
+def test_the_cheap_arm_is_named_where_it_is_no_worse_and_trains_less(store):
+    for variant, count, size in (("lora", 200, 1000), ("dora", 280, 900), ("hra", 201, 500), ("ia3", 90, 10)):
+        add(store, variant, count, fields={"trained_parameters": size})
+    assert answer(only(store))[1] == (
+        "Of those that are better or no worse, hra r=16 trains the fewest parameters: 500, where the reference trains "
+        "1,000."
+    )
+
+
+def test_what_is_undecided_is_said_with_what_it_can_hide_and_is_no_sign_of_equality(store):
+    add(store, "lora", 200, spread=10)
+    add(store, "dora", 190, spread=10)
+    first, _, last = answer(only(store))
+    assert "of 1 arm 1 is undecided, by" in first
+    assert last.startswith("An undecided arm can still differ by ")
+    assert "equal" not in " ".join(answer(only(store)))
+
+
+def test_one_seed_an_arm_claims_nothing_of_methods(store):
+    add(store, "lora", 200, seeds=1)
+    add(store, "dora", 20, seeds=1)
+    section = only(store)
+    assert answer(section) == [
+        "These runs only: every trained arm has one seed, so nothing follows for the methods. Most questions were "
+        "answered right by lora r=16, 66.7 %."
+    ]
+    assert (section.verdicts, section.accuracy.p) == ({}, {})
+    said = " ".join(reading(section))
+    assert "holds for these runs" in said
+    assert "verdict" not in said
+    assert "rank among" not in said
+
+
+def test_an_arm_with_one_seed_in_a_table_of_several_gets_no_verdict(store):
+    add(store, "lora", 200)
+    add(store, "dora", 201)
+    add(store, "ia3", 20, seeds=1)
+    section = only(store)
+    ia3 = next(row for row in section.arms if row.arm.variant == "ia3")
+    assert (ia3.verdict, ia3.ranks) == (None, None)
+    assert "of 1 arm " in answer(section)[0]
+
+
+def test_a_reference_that_the_table_lacks_is_said(store):
+    add(store, "dora", 200)
+    add(store, "hra", 100)
+    assert answer(only(store)) == ["No arm is lora, the planned reference: no arm gets a verdict."]
+    add(store, "lora", 150, seeds=1)
+    assert answer(only(store)) == ["lora r=16, the reference, has one seed: no arm gets a verdict."]
+
+
+def test_a_plan_names_another_reference_margin_and_looks(store):
+    add(store, "dora", 200)
+    add(store, "hra", 201)
+    (store.results / "plan.yaml").write_text(yaml.safe_dump({"reference": "dora", "margin": 5, "looks": "every seed"}))
+    section = only(store)
+    assert answer(section)[0].startswith("Against dora r=16, ")
+    assert answer(section)[0].endswith("by a margin of 5 points.")
+    assert any("and for looking at every new seed" in line for line in reading(section))
+
+
+def test_accuracy_and_loss_that_disagree_are_named_and_those_that_agree_are_not(store):
+    add(store, "lora", 200, nats=5.0)
+    add(store, "dora", 280, nats=9.0)
+    add(store, "hra", 100, nats=9.0)
+    section = only(store)
+    assert disagreements(section) == ["dora r=16"], "more right and a higher loss"
+    assert answer(section)[-1] == "Accuracy and held-out loss point in opposite directions for dora r=16."
+
+
+def test_the_reference_is_explained_where_its_variant_has_several_settings(store):
+    add(store, "lora", 200)
+    add(store, "dora", 150)
+    assert reference_note(only(store)) == ""
+    add(store, "lora", 250, rank=64)
+    assert reference_note(only(store)) == "The reference is lora r=16, by the settings of its preset or of the plan."
+
+
+def test_errors_are_over_kinds_only_where_there_are_kinds(store):
+    add(store, "lora", 200)
+    add(store, "dora", 150)
+    assert "over questions and seeds" in reading(only(store))[0]
