@@ -14,6 +14,7 @@ from ..core.errors import UserError
 from ..spec.selection import calibration_of
 from ..store.folders import Store
 from ..store.items import QuestionScores, headline_scores, items_of, token_losses
+from ..store.kinds import kinds_of
 from ..store.record import RunRecord
 
 
@@ -101,7 +102,9 @@ def arm_of(members: Sequence[RunRecord], peers: Sequence[RunRecord], store: Stor
         if problem is not None:
             raise UserError(f"seeds of {label} cannot be paired: {problem}")
     losses = _arm_losses([token_losses(items) for items in items_of_test])
-    return Arm(label, members, test[0].questions, _stacked(test), _stacked(valid) if validated else None, losses)
+    questions = test[0].questions
+    kinds = kinds_of(members, questions, store)
+    return Arm(label, members, questions, _stacked(test), _stacked(valid) if validated else None, losses, kinds=kinds)
 
 
 def _stacked(splits: Sequence[QuestionScores]) -> NDArray[np.float64]:

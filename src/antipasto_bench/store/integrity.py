@@ -13,6 +13,7 @@ from .evidence import rowless
 from .excerpts import read_excerpts
 from .folders import Store
 from .items import read_items
+from .kinds import damaged_kinds, kinds_problems
 from .recomputed import disagreements, incoherent
 from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
 from .recording import check_finished, record_in
@@ -24,7 +25,8 @@ def verify(store: Store) -> list[str]:
 
     Every line of the table is a whole row of a known schema, and what was written; no run has two results; every result
     has its questions, and all that its row says of them is what they give; ids, columns and digests are those of the
-    config; no questions lie about without a row. Where outputs/ have the run, its files are what its row names.
+    config; no questions lie about without a row. The kinds of questions are what was written. Where outputs/ have the
+    run, its files are what its row names.
     """
     problems: list[str] = []
     results: Counter[str] = Counter()
@@ -53,6 +55,8 @@ def verify(store: Store) -> list[str]:
             records = read_records(store.table)
         for record in records:
             problems += [f"{record.run_id}: {problem}" for problem in _problems(record, store)]
+        of_kinds = [line for record in records if record.status == "ok" for line in kinds_problems(record, store)]
+        problems += dict.fromkeys([*of_kinds, *damaged_kinds(store)])  # many runs share a file
     known = newer | {run_id for run_id, count in results.items() if count}
     return problems + [
         f"{run_id}: questions without a row; `antipasto-bench results rebuild` may know it"
