@@ -37,7 +37,7 @@ from antipasto_bench.speed.page import render_page
 from antipasto_bench.store import integrity
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.integrity import verify
-from antipasto_bench.store.items import items_digest
+from antipasto_bench.store.items import Groups, items_digest
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import find, read_records
 
@@ -128,10 +128,11 @@ def _recomputed_once() -> Callable[[], AbstractContextManager[object]]:
     remembered: dict[tuple[object, ...], tuple[object, list[str]]] = {}
 
     def once(compute: Callable[..., Iterable[str]]) -> Callable[..., list[str]]:
-        def remembering(record: RunRecord, *items: pl.DataFrame) -> list[str]:
-            key = (compute.__name__, record.model_dump_json(), *map(id, items))  # read_items gives a frame again
-            if key not in remembered:
-                remembered[key] = items, list(compute(record, *items))  # the frame stays, and nothing else gets its id
+        def remembering(record: RunRecord, *items: Groups, as_written: bool = False) -> list[str]:
+            # read_items gives its groups again
+            key = (compute.__name__, record.model_dump_json(), as_written, *map(id, items))
+            if key not in remembered:  # the groups stay, and nothing else gets their id
+                remembered[key] = items, list(compute(record, *items, as_written=as_written))
             return remembered[key][1]
 
         return remembering

@@ -15,7 +15,7 @@ from typing import Any
 from ..spec.config import ADAPTER_WORDS
 from ..spec.selection import calibration_among
 from .arms import Arm, compact
-from .comparisons import Comparisons, Pair, comparable, compare_all, points
+from .comparisons import Pair, Pairs, accuracy_pairs, comparable
 from .sections import Section, slug
 from .variance import SeedNoise
 
@@ -39,7 +39,7 @@ class Ablation:
     axis: str
     arms: list[Arm]
     series: list[Series]
-    comparisons: Comparisons
+    pairs: Pairs
 
     @property
     def slug(self) -> str:
@@ -55,23 +55,25 @@ class Ablation:
     def conclusion(self) -> str:
         """What the data allow to say of this axis, in words."""
         sentences = [self._sentence(series) for series in self.series]
-        n, seeds = self.arms[0].scores.shape[1], sorted({len(arm.records) for arm in self.arms})
+        n, seeds = self.arms[0].scores.shape[1], sorted({len(arm.scores) for arm in self.arms})
         sample = f"n = {n}, {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seed{'s' * (seeds[-1] > 1)}"
-        pairs, smallest = len(self.comparisons.pairs), self.comparisons.smallest
+        count, smallest = len(self.pairs.conclusive), self.pairs.smallest
         limit = ""
         if smallest is not None:
-            corrected = f", corrected for {pairs} comparisons" if pairs > 1 else ""
-            limit = f" Smallest difference found four times in five{corrected}: {points(smallest)}."
+            corrected = f", corrected for {count} comparisons" if count > 1 else ""
+            limit = f" A difference of {points(smallest)} would be found four times in five{corrected}."
         return f"{' '.join(sentences)} ({sample}.{limit})"
 
     def _sentence(self, series: Series) -> str:
         """Which values of a series beat which others."""
+        if not any(i in series.members for pair in self.pairs.conclusive for i in pair):
+            return f"{series.name}: one seed a value, which says nothing of {self.axis} in general."
         name = {index: compact(value) for index, value in zip(series.members, series.values, strict=True)}
         order = {index: place for place, index in enumerate(series.members)}
         beaten_by: dict[int, list[int]] = {}
-        for i, j in self.comparisons.separated_pairs():
+        for i, j in self.pairs.separated_pairs():
             if i in name and j in name:
-                better, worse = (i, j) if self.comparisons.pairs[i, j].difference > 0 else (j, i)
+                better, worse = (i, j) if self.pairs[i, j].centre > 0 else (j, i)
                 beaten_by.setdefault(better, []).append(worse)
         if not beaten_by:
             return f"{series.name}: no {self.axis} separates from another ({', '.join(name.values())})."
@@ -80,6 +82,11 @@ class Ablation:
             beaten = [name[worse] for worse in sorted(beaten_by[better], key=order.__getitem__)]
             clauses.append(f"{name[better]} beats {', '.join(beaten)}")
         return f"{series.name}: {self.axis} {'; '.join(clauses)}; no other two separate."
+
+
+def points(value: float) -> str:
+    """A difference of accuracies, in words."""
+    return f"{100 * value:.1f} points" if value <= 1 else "no size"
 
 
 def ablations(section: Section, noise: SeedNoise | None = None) -> list[Ablation]:
@@ -156,7 +163,7 @@ def _ablation(axis: str, named: Sequence[tuple[str, list[Arm], list[Any]]], nois
         series.append(Series(name, values, places))
         pairs += combinations(places, 2)
         start += len(members)
-    return Ablation(axis, arms, series, compare_all(arms, pairs, noise))
+    return Ablation(axis, arms, series, accuracy_pairs(arms, pairs, noise))
 
 
 def _name(members: list[Arm], field: str) -> str:

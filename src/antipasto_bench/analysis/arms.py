@@ -72,6 +72,11 @@ class Arm:
         return self.first.seed is not None
 
     @property
+    def conclusive(self) -> bool:
+        """Whether conclusions may be drawn on it: one seed says nothing of others."""
+        return not self.trained_on_seeds or len(self.scores) > 1
+
+    @property
     def binary(self) -> bool:
         """Whether each question is right or wrong, as the comparison of arms expects."""
         return bool(np.isin(self.scores, (0.0, 1.0)).all())
@@ -95,7 +100,7 @@ def arm_of(members: Sequence[RunRecord], peers: Sequence[RunRecord], store: Stor
     label = label_of(members[0], peers)
     items_of_test = [items_of(record, store, "test") for record in members]
     test = [headline_scores(items) for items in items_of_test]
-    valid = [headline_scores(items) for record in members if not (items := items_of(record, store, "valid")).is_empty()]
+    valid = [headline_scores(items) for record in members if (items := items_of(record, store, "valid"))]
     validated = len(valid) == len(members) and len({split.questions for split in valid}) == 1
     for record, split in zip(members, test, strict=True):
         problem = different_questions(members[0].run_id, test[0].questions, record.run_id, split.questions)

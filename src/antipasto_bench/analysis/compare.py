@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TypedDict
+from math import fsum
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,13 @@ from ..store.file_digests import SAMPLES
 from ..store.folders import Store
 from ..store.record import RunRecord
 from .arms import Arm
+from .compared_sections import ComparedSection, compared_sections, summary_of
+from .comparisons import Pairs, accuracy_pairs, loss_pairs
 from .copies import copies_note, distinct, same_run_note
-from .losses import compare_losses, loss_over_seeds, loss_table
 from .named_arms import arm_named
 from .sections import at_chosen_rates, finished
-from .stats import Comparison, Summary, compare, summarise
+from .stats import Comparison, Summary
+from .verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,14 @@ class ArmComparison:
     only_a: list[str]  # sha1 of the questions that A has right and B wrong
     only_b: list[str]
     loss: LossDifference | None  # None where one of them has no losses, or of other tokens
+    planned: PlannedVerdict | None = None  # where both are arms of one table, and one is its reference
     copies: str = ""  # a sentence on rows that are left out, or that both arms have in common
     chosen: tuple[str, ...] = ()  # a line for each name that several arms have: which one was taken
+
+    @property
+    def runs_only(self) -> bool:
+        """Whether nothing is said of methods: one of the arms has a single seed."""
+        return not (self.a.conclusive and self.b.conclusive)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,18 @@ class LossDifference:
     a: float
     b: float
     comparison: Comparison
+
+
+@dataclass(frozen=True)
+class PlannedVerdict:
+    """What the plan of a table says of one of two arms against the other."""
+
+    arm: str
+    reference: str
+    margin: float  # points
+    comparisons: int  # of the family
+    accuracy: Verdict | None
+    loss: Verdict | None
 
 
 class TwoAnswers(TypedDict):
@@ -58,6 +80,8 @@ class TwoAnswers(TypedDict):
 
 def compare_two(a: str, b: str, store: Store) -> ArmComparison:
     """Compare the arms of two texts, each a run id, or a variant with settings as in `lora lr=1e-2`.
+
+    Arms of one table are compared as the report compares them: by the seed noise of all arms of that table.
 
     Raises:
         UserError: one of them names nothing, or several things; or their questions are not the same.
@@ -76,6 +100,8 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
         raise UserError(f"{a!r} and {b!r} were scored on different questions; compare runs of one table of the report")
     if not (first.binary and second.binary):
         raise UserError("only scores that are right or wrong can be compared question by question")
+    pair = _pair(first, second, store)
+    first, second = pair.arms
     right = first.scores.mean(0), second.scores.mean(0)
 
     def only(own: NDArray[np.float64], other: NDArray[np.float64]) -> list[str]:
@@ -84,28 +110,68 @@ def compare_two(a: str, b: str, store: Store) -> ArmComparison:
     return ArmComparison(
         first,
         second,
-        compare(first.scores, second.scores),
-        (summarise(first.scores), summarise(second.scores)),
+        pair.accuracy[0, 1],
+        (summary_of(first, pair.accuracy.noise), summary_of(second, pair.accuracy.noise)),
         only_a=only(right[0], right[1]),
         only_b=only(right[1], right[0]),
-        loss=_loss_difference(first, second),
+        loss=_loss_difference(pair),
+        planned=pair.planned,
         copies=_copies(first, second, records),
         chosen=tuple(dict.fromkeys(name.chosen for name in named if name.chosen is not None)),
     )
+
+
+class _Pair(NamedTuple):
+    """Two arms by the seed noise of the table that they are in."""
+
+    arms: tuple[Arm, Arm]
+    accuracy: Pairs
+    loss: Pairs | None
+    planned: PlannedVerdict | None
+
+
+def _pair(a: Arm, b: Arm, store: Store) -> _Pair:
+    for section in compared_sections(store):
+        places = [_place(arm, section.section.arms) for arm in (a, b)]
+        if section.accuracy is None or None in places or places[0] == places[1]:
+            continue
+        i, j = (place for place in places if place is not None)
+        own = section.section.arms[i], section.section.arms[j]
+        loss = loss_pairs(own, None if section.loss is None else section.loss.noise)
+        return _Pair(own, accuracy_pairs(own, noise=section.accuracy.noise), loss, _planned(section, i, j))
+    return _Pair((a, b), accuracy_pairs([a, b]), loss_pairs([a, b]), None)
+
+
+def _place(arm: Arm, arms: Sequence[Arm]) -> int | None:
+    """The arm of a table that has the same runs."""
+    runs = {record.run_id for record in arm.records}
+    return next((i for i, other in enumerate(arms) if {record.run_id for record in other.records} == runs), None)
+
+
+def _planned(section: ComparedSection, i: int, j: int) -> PlannedVerdict | None:
+    if section.reference not in (i, j):
+        return None
+    arm = j if section.reference == i else i
+    arms, accuracy = section.section.arms, section.verdicts.get(arm)
+    if accuracy is None:
+        return None
+    names = arms[arm].name, arms[section.reference].name
+    loss = section.loss_verdicts.get(arm)
+    return PlannedVerdict(*names, section.plan.margin, len(section.verdicts), accuracy, loss)
+
+
+def _loss_difference(pair: _Pair) -> LossDifference | None:
+    if pair.loss is None:
+        return None
+    of_arms = [arm.losses for arm in pair.arms if arm.losses is not None]
+    a, b = (fsum(own.nats.ravel().tolist()) / (len(own.nats) * fsum(own.tokens.tolist())) for own in of_arms)
+    return LossDifference(a, b, pair.loss[0, 1])
 
 
 def _copies(a: Arm, b: Arm, records: list[RunRecord]) -> str:
     _, copies = distinct(records)
     shared = same_run_note(a.records, b.records)
     return " ".join(note for note in (shared, copies_note(copies, [*a.records, *b.records])) if note)
-
-
-def _loss_difference(a: Arm, b: Arm) -> LossDifference | None:
-    if a.losses is None or b.losses is None or not a.losses.paired_with(b.losses) or len(a.losses.tokens) < 2:
-        return None
-    table_a, table_b = (loss_table(losses.nats, losses.tokens) for losses in (a.losses, b.losses))
-    difference = compare_losses(table_a, table_b, varies=(a.trained_on_seeds, b.trained_on_seeds))
-    return LossDifference(loss_over_seeds(table_a)[0], loss_over_seeds(table_b)[0], difference)
 
 
 def answers(comparison: ArmComparison, sha1s: list[str], store: Store) -> list[TwoAnswers]:

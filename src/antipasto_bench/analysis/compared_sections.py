@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from ..core.places import shown_text
@@ -11,10 +12,58 @@ from ..store.folders import Store
 from ..store.items import headline_of, headline_task
 from ..store.table import read_records
 from .ablations import Ablation, ablations
-from .comparisons import ComparedArm, Comparisons, comparable, compare_all, compare_all_losses, compared_arms
+from .arms import Arm
+from .comparisons import Pairs, accuracy_pairs, comparable, loss_pairs
+from .losses import loss_over_seeds, loss_table
+from .plan import Plan, read_plan, reference_of
 from .sections import Section, sections, slug
+from .stats import Summary, summarise
+from .variance import SeedNoise
+from .verdicts import Verdict
 
 _WEIGHTS = {1: "; adapters merged into the weights, whatever merging rounds away"}  # by version of the scoring rules
+
+
+@dataclass(frozen=True)
+class ComparedArm:
+    """An arm with all that its cells in a table are made from."""
+
+    arm: Arm
+    index: int  # in the table's arms
+    section: ComparedSection
+
+    @cached_property
+    def summary(self) -> Summary | None:
+        """Its accuracy with its interval; None where the arms of the table are not compared."""
+        pairs = self.section.accuracy
+        return None if pairs is None else summary_of(self.arm, pairs.noise)
+
+    @cached_property
+    def loss(self) -> tuple[float, float | None] | None:
+        """Its held-out loss with its standard error; None where not every seed has one."""
+        if self.arm.losses is None:
+            return None
+        noise = None if self.section.loss is None else self.section.loss.noise
+        table = loss_table(self.arm.losses.nats, self.arm.losses.tokens)
+        return loss_over_seeds(table, noise, self.arm.trained_on_seeds, self.arm.kinds)
+
+    @property
+    def is_reference(self) -> bool:
+        return self.index == self.section.reference
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """On its accuracy against the reference's; None where none may be given."""
+        return self.section.verdicts.get(self.index)
+
+    @property
+    def loss_verdict(self) -> Verdict | None:
+        return self.section.loss_verdicts.get(self.index)
+
+    @property
+    def ranks(self) -> tuple[int, int] | None:
+        """The ranks by accuracy that it may have; None where the data say nothing of them."""
+        return None if self.section.accuracy is None else self.section.accuracy.ranks[self.index]
 
 
 @dataclass(frozen=True)
@@ -22,23 +71,53 @@ class ComparedSection:
     """A section with its comparisons."""
 
     section: Section
-    comparisons: Comparisons | None  # None where questions differ, or scores lie between right and wrong
-    arms: list[ComparedArm]
-    ablations: list[Ablation]
+    plan: Plan = field(default_factory=Plan)
 
-    @classmethod
-    def of(cls, section: Section) -> ComparedSection:
-        comparisons = compare_all(section.arms) if comparable(section.arms) else None
-        swept = ablations(section, comparisons.noise) if comparisons is not None else []
-        arms = compared_arms(section.arms, comparisons, compare_all_losses(section.arms))
-        return cls(section, comparisons, arms, swept)
+    @cached_property
+    def accuracy(self) -> Pairs | None:
+        """None where questions differ, or scores lie between right and wrong."""
+        return accuracy_pairs(self.section.arms) if comparable(self.section.arms) else None
+
+    @cached_property
+    def loss(self) -> Pairs | None:
+        """None where fewer than two arms have losses of the same tokens, or questions differ."""
+        return loss_pairs(self.section.arms) if self.accuracy is not None else None
+
+    @cached_property
+    def arms(self) -> list[ComparedArm]:
+        return [ComparedArm(arm, index, self) for index, arm in enumerate(self.section.arms)]
+
+    @cached_property
+    def ablations(self) -> list[Ablation]:
+        return ablations(self.section, self.accuracy.noise) if self.accuracy is not None else []
+
+    @cached_property
+    def reference(self) -> int | None:
+        """The arm that every other is planned to be set against."""
+        return reference_of(self.section.arms, self.plan)
+
+    @cached_property
+    def verdicts(self) -> dict[int, Verdict]:
+        """On the accuracy of every arm against the reference's; empty where none may be given."""
+        return self._against(self.accuracy)
+
+    @cached_property
+    def loss_verdicts(self) -> dict[int, Verdict]:
+        return self._against(self.loss)
+
+    def _against(self, pairs: Pairs | None) -> dict[int, Verdict]:
+        return {} if pairs is None or self.reference is None else pairs.against(self.reference, self.plan)
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether its trained arms have a single seed each: nothing is then said of methods."""
+        trained = [arm for arm in self.section.arms if arm.trained_on_seeds]
+        return bool(trained) and not any(arm.conclusive for arm in trained)
 
     @property
     def has_sizes(self) -> bool:
         """Whether there is an arm to draw against its trained parameters."""
-        return self.comparisons is not None and any(
-            (arm.mean("trained_parameters") or 0) > 0 for arm in self.section.arms
-        )
+        return self.accuracy is not None and any((arm.mean("trained_parameters") or 0) > 0 for arm in self.section.arms)
 
     @property
     def title(self) -> str:
@@ -74,9 +153,15 @@ def compared_sections(store: Store) -> list[ComparedSection]:
     """Every section of the results.
 
     Raises:
-        UserError: no run has been recorded, or one cannot be backed by its questions.
+        UserError: no run has been recorded, one cannot be backed by its questions, or the plan cannot be read.
     """
-    return [ComparedSection.of(section) for section in sections(store)]
+    plan = read_plan(store)
+    return [ComparedSection(section, plan) for section in sections(store)]
+
+
+def summary_of(arm: Arm, noise: SeedNoise) -> Summary:
+    """An arm's accuracy with its interval, by the seed noise of all arms of its table."""
+    return summarise(arm.scores, noise, arm.trained_on_seeds, arm.kinds)
 
 
 class FailedRun(NamedTuple):

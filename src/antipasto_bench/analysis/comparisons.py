@@ -1,57 +1,114 @@
-"""Which arms the data tell apart: many pairs compared at once, corrected for how many there are."""
+"""Which arms the data tell apart: those of a plan, each against the reference, and all pairs as exploration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import combinations
-from statistics import median, median_low
-
-import numpy as np
+from statistics import median
 
 from .arms import Arm, different_questions
 from .losses import compare_losses, loss_noise, loss_table
-from .multiplicity import holm, letters
+from .multiplicity import holm
+from .plan import Plan
 from .power import detectable
-from .stats import Comparison, Summary, compare, seed_noise, summarise
+from .seed_noise import seed_noise
+from .stats import Comparison, compare
 from .variance import Array, SeedNoise
+from .verdicts import LEVEL, Verdict, judge, share_of_level
 
-LEVEL = 0.05  # of the whole family of pairs
 POWER = 0.8
 
 Pair = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Comparisons:
-    """How some arms compare, in their order."""
+class Pairs:
+    """The pairs of some arms, by one measure; each pair is compared when it is first asked for.
 
-    arm_count: int
-    pairs: dict[Pair, Comparison]  # (i, j) with i < j: arm i less arm j
-    p: dict[Pair, float]  # corrected for how many pairs there are
-    noise: SeedNoise
-    smallest: float | None  # the smallest true difference that would be detected; None where that cannot be known
+    Args:
+        arms: in the order of their table.
+        compared: gives arm i less arm j.
+        concluded: pairs of indices, i < j, that conclusions are drawn on together; all pairs of conclusive arms where
+            None.
+    """
+
+    def __init__(
+        self,
+        arms: Sequence[Arm],
+        compared: Callable[[int, int], Comparison],
+        noise: SeedNoise,
+        sign: int,
+        concluded: Sequence[Pair] | None = None,
+    ) -> None:
+        self.arms, self.noise, self.sign = arms, noise, sign
+        self._compared, self._known = compared, dict[Pair, Comparison]()
+        self._concluded = concluded
+
+    def __getitem__(self, pair: Pair) -> Comparison:
+        """Arm i less arm j, in either order."""
+        i, j = pair
+        if i > j:
+            return self[j, i].reversed()
+        if pair not in self._known:
+            self._known[pair] = self._compared(i, j)
+        return self._known[pair]
 
     @cached_property
-    def groups(self) -> list[str]:
-        """Letters: two arms share one if and only if they are not separated. Only where all pairs were compared."""
-        matrix = np.zeros((self.arm_count, self.arm_count), dtype=bool)
-        for i, j in self.separated_pairs():
-            matrix[i, j] = matrix[j, i] = True
-        return letters(matrix)
+    def conclusive(self) -> list[Pair]:
+        """The pairs on which conclusions may be drawn."""
+        pairs = combinations(range(len(self.arms)), 2) if self._concluded is None else self._concluded
+        return [(i, j) for i, j in pairs if self.arms[i].conclusive and self.arms[j].conclusive]
+
+    @property
+    def members(self) -> list[int]:
+        """The arms on which conclusions may be drawn."""
+        return sorted({i for pair in self.conclusive for i in pair})
+
+    @cached_property
+    def p(self) -> dict[Pair, float]:
+        """Of the conclusive pairs, i < j; corrected for how many there are."""
+        corrected = holm([self[pair].p for pair in self.conclusive]).tolist() if self.conclusive else []
+        return dict(zip(self.conclusive, corrected, strict=True))
 
     def separated(self, i: int, j: int) -> bool:
         return self.p.get((min(i, j), max(i, j)), 1.0) < LEVEL
 
     def separated_pairs(self) -> list[Pair]:
-        return [pair for pair, value in self.p.items() if value < LEVEL]
+        return [pair for pair in self.p if self.separated(*pair)]
 
-    @property
-    def leading(self) -> set[int]:
-        """The first arm and those not separated from it; none where no arm is separated from the first."""
-        tied = {i for i in range(self.arm_count) if not self.separated(0, i)}
-        return tied if len(tied) < self.arm_count else set()
+    @cached_property
+    def ranks(self) -> list[tuple[int, int] | None]:
+        """The ranks that each arm may have among those that may be concluded on; None for the others.
+
+        1 + how many arms are certainly better, to how many there are less those that are certainly worse. All hold
+        together at 95 % (from the pairs, each of which holds; Mohamad, van Zwet, Solari & Goeman, 2021).
+        """
+        members = self.members
+        ranges: list[tuple[int, int] | None] = [None] * len(self.arms)
+        for i in members:
+            apart = [self.sign * self[i, j].centre for j in members if j != i and self.separated(i, j)]
+            ranges[i] = 1 + sum(gain < 0 for gain in apart), len(members) - sum(gain > 0 for gain in apart)
+        return ranges
+
+    @cached_property
+    def smallest(self) -> float | None:
+        """The smallest true difference that the median pair would have shown; None where nothing may be concluded."""
+        if not self.conclusive:
+            return None
+        found = [detectable(self[pair].error, LEVEL / len(self.conclusive), POWER) for pair in self.conclusive]
+        return median(found) if all(value >= 0 for value in found) else None  # one question: nan
+
+    def against(self, reference: int, plan: Plan) -> dict[int, Verdict]:
+        """The planned family: every arm that may be concluded on against the reference."""
+        members = [i for i in self.members if i != reference]
+        if reference not in self.members:
+            return {}
+        margin = plan.margin / 100 if self.sign > 0 else plan.loss_margin
+        shares = None
+        if plan.looks == "every seed":
+            seeds = [len(arm.scores) if arm.trained_on_seeds else 2 for arm in self.arms]
+            shares = {i: share_of_level(seeds[i], seeds[reference]) for i in members}
+        return judge({i: self[i, reference] for i in members}, margin, self.sign, shares)
 
 
 def comparable(arms: Sequence[Arm]) -> bool:
@@ -65,95 +122,47 @@ def unpaired(arms: Sequence[Arm]) -> str | None:
     return next((problem for pair in pairs if (problem := different_questions(*pair)) is not None), None)
 
 
-def compare_all(
-    arms: Sequence[Arm], pairs: Sequence[Pair] | None = None, noise: SeedNoise | None = None
-) -> Comparisons:
-    """Arms compared on the questions that they share.
+def accuracy_pairs(
+    arms: Sequence[Arm], concluded: Sequence[Pair] | None = None, noise: SeedNoise | None = None
+) -> Pairs:
+    """Arms compared by accuracy on the questions that they share.
 
     Args:
-        arms: the best first: letters are given out in their order.
-        pairs: of indices of arms, i < j, to compare; all pairs where None.
+        concluded: see `Pairs`.
         noise: how much runs vary with their seeds, where it is known from more arms than these.
 
     Raises:
         ValueError: a score is neither right nor wrong.
     """
-    noise = noise or seed_noise([arm.scores for arm in arms])
-    comparisons = {
-        (i, j): compare(arms[i].scores, arms[j].scores, noise, (arms[i].trained_on_seeds, arms[j].trained_on_seeds))
-        for i, j in (combinations(range(len(arms)), 2) if pairs is None else pairs)
+    pool = noise or seed_noise([arm.scores for arm in arms if arm.trained_on_seeds])
+
+    def compared(i: int, j: int) -> Comparison:
+        varies = arms[i].trained_on_seeds, arms[j].trained_on_seeds
+        return compare(arms[i].scores, arms[j].scores, pool, varies, arms[i].kinds)
+
+    return Pairs(arms, compared, pool, sign=1, concluded=concluded)
+
+
+def loss_pairs(arms: Sequence[Arm], noise: SeedNoise | None = None) -> Pairs | None:
+    """Arms compared by held-out loss, each pair on the same tokens; None where fewer than two arms have losses of them.
+
+    An arm without losses, or with losses of other tokens than the first has, is in no pair.
+    """
+    losses = [arm.losses for arm in arms]
+    first = next((own for own in losses if own is not None), None)
+    if first is None or len(first.tokens) < 2:
+        return None
+    tables: dict[int, Array] = {
+        i: loss_table(own.nats, own.tokens)
+        for i, own in enumerate(losses)
+        if own is not None and own.paired_with(first)
     }
-    corrected = holm([pair.p for pair in comparisons.values()]).tolist() if comparisons else []
-    p = dict(zip(comparisons, corrected, strict=True))
-    return Comparisons(len(arms), comparisons, p, noise, _smallest(arms, comparisons, noise))
-
-
-@dataclass(frozen=True)
-class LossComparisons:
-    """How the losses of some arms compare, in their order: each pair on the same tokens."""
-
-    tables: list[Array]  # of each arm, see `losses.loss_table`
-    pairs: dict[Pair, Comparison]  # (i, j) with i < j: arm i less arm j, nats a token
-    p: dict[Pair, float]  # corrected for how many pairs there are
-    noise: SeedNoise
-
-
-def compare_all_losses(arms: Sequence[Arm]) -> LossComparisons | None:
-    """Every pair of arms compared by loss; None where an arm has no losses, or of other tokens than the first."""
-    losses = [arm.losses for arm in arms if arm.losses is not None]
-    if len(losses) < len(arms) or not all(own.paired_with(losses[0]) for own in losses) or len(losses[0].tokens) < 2:
+    if len(tables) < 2:
         return None
-    tables = [loss_table(own.nats, own.tokens) for own in losses]
-    noise = loss_noise(tables)
-    pairs = {
-        (i, j): compare_losses(tables[i], tables[j], noise, (arms[i].trained_on_seeds, arms[j].trained_on_seeds))
-        for i, j in combinations(range(len(arms)), 2)
-    }
-    corrected = holm([pair.p for pair in pairs.values()]).tolist() if pairs else []
-    return LossComparisons(tables, pairs, dict(zip(pairs, corrected, strict=True)), noise)
+    pool = noise or loss_noise(table for i, table in tables.items() if arms[i].trained_on_seeds)
 
+    def compared(i: int, j: int) -> Comparison:
+        varies = arms[i].trained_on_seeds, arms[j].trained_on_seeds
+        return compare_losses(tables[i], tables[j], pool, varies, arms[i].kinds)
 
-def _smallest(arms: Sequence[Arm], comparisons: dict[Pair, Comparison], noise: SeedNoise) -> float | None:
-    """The smallest detectable difference between two arms of as many seeds as the median arm has."""
-    compared = sorted({i for pair in comparisons for i in pair})
-    seeds = median_low([len(arms[i].records) for i in compared if arms[i].trained_on_seeds] or [1])
-    if not comparisons or (seeds > 1 and not noise.df):
-        return None
-    spread = median(pair.spread for pair in comparisons.values())
-    questions = arms[0].scores.shape[1]
-    if not spread >= 0:  # one question: nan
-        return None
-    return detectable(questions, spread, seeds, noise if noise.df else None, LEVEL / len(comparisons), POWER)
-
-
-def points(value: float) -> str:
-    """A smallest detectable difference, in words."""
-    return f"{100 * value:.1f} points" if value <= 1 else "none at all"
-
-
-@dataclass(frozen=True)
-class ComparedArm:
-    """An arm with all that its cells in a table are made from."""
-
-    arm: Arm
-    summary: Summary | None  # None where the arms of the table are not compared; so below
-    index: int  # in the table's arms
-    arms: list[Arm]  # of the table
-    comparisons: Comparisons | None
-    losses: LossComparisons | None = None
-
-
-def compared_arms(
-    arms: list[Arm], comparisons: Comparisons | None, losses: LossComparisons | None = None
-) -> list[ComparedArm]:
-    return [
-        ComparedArm(
-            arm, None if comparisons is None else summary_of(arm, comparisons), index, arms, comparisons, losses
-        )
-        for index, arm in enumerate(arms)
-    ]
-
-
-def summary_of(arm: Arm, comparisons: Comparisons) -> Summary:
-    """An arm's accuracy with its interval, by the seed noise of all arms that it was compared with."""
-    return summarise(arm.scores, comparisons.noise if arm.trained_on_seeds else None)
+    return Pairs(arms, compared, pool, sign=-1, concluded=[*combinations(sorted(tables), 2)])

@@ -13,13 +13,15 @@ is that of the ratio. What V, B, E, S and f are: see variance.py.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import fsum, sqrt
+from math import fsum, inf
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .error import Error
+from .seed_noise import SeedError, pooled, seed_error
 from .stats import Comparison
-from .variance import Array, SeedNoise, arm_means, half_width, p_value, pooled, sample_variance, seed_variance
+from .variance import Array, Kinds, SeedNoise, arm_means, question_variance, sample_variance
 
 
 def loss_table(nats: ArrayLike, tokens: ArrayLike) -> Array:
@@ -41,38 +43,44 @@ def loss_table(nats: ArrayLike, tokens: ArrayLike) -> Array:
 
 
 def loss_noise(tables: Iterable[Array]) -> SeedNoise:
-    """How much losses vary with the seeds, pooled over the tables of many arms by degrees of freedom."""
-    return pooled(arm_means(table).noise for table in tables)
+    """How much losses vary with the seeds, pooled over the tables of many arms."""
+    return pooled(map(arm_means, tables))
 
 
-def loss_over_seeds(table: Array, family: SeedNoise | None = None) -> tuple[float, float | None]:
+def loss_over_seeds(
+    table: Array, pool: SeedNoise | None = None, varies: bool = True, kinds: Kinds = None
+) -> tuple[float, float | None]:
     """An arm's loss and its standard error over questions and seeds, nats a token.
 
-    For one seed without `family` the error is that over the questions alone.
+    For one seed without a pool the error is that over the questions alone.
 
     Args:
         table: `loss_table` of the arm.
-        family: `loss_noise` of all arms.
+        pool: `loss_noise` of all arms of the table.
+        varies, kinds: as in `stats.summarise`.
 
     Returns:
         (loss, stderr); stderr is None for a single question.
     """
     arm = arm_means(table)
-    n = len(arm.questions)
-    if n < 2:
+    if len(arm.questions) < 2:
         return arm.mean, None
-    S, _ = seed_variance([arm], family)
-    return arm.mean, sqrt(sample_variance(arm.questions) / n + S)
+    V, _ = question_variance(arm.questions, kinds)
+    return arm.mean, Error(V, seed_error([arm], pool) if varies else SeedError(())).stderr
 
 
 def compare_losses(
-    a: Array, b: Array, family: SeedNoise | None = None, varies: tuple[bool, bool] = (True, True)
+    a: Array,
+    b: Array,
+    pool: SeedNoise | None = None,
+    varies: tuple[bool, bool] = (True, True),
+    kinds: Kinds = None,
 ) -> Comparison:
     """Arm A less arm B, nats a token, paired on their questions; their seeds are independent, and may differ in number.
 
     V is that of the differences x_A - x_B, with n - 1 degrees of freedom; S is the sum over both arms, as in
-    `stats.compare`, whose arguments `family` and `varies` are. For one seed each without `family` the interval and p
-    are those of a paired t test: they hold for those two runs, and not for the two methods.
+    `stats.compare`, whose arguments these are. For one seed each without a pool the interval and p are those of a
+    paired t test: they hold for those two runs, and not for the two methods.
 
     Args:
         a, b: `loss_table`s over the same questions, with the same tokens.
@@ -84,9 +92,8 @@ def compare_losses(
         raise ValueError(f"tables of {a.shape[1]} and {b.shape[1]} questions; expected the same questions, two or more")
     arms = [arm_means(a), arm_means(b)]
     d = arms[0].questions - arms[1].questions
-    n, difference = len(d), arms[0].mean - arms[1].mean
-    V = sample_variance(d) / n
-    S, df = seed_variance([arm for arm, trained in zip(arms, varies, strict=True) if trained], family)
-    half = half_width(V, S, df, question_df=n - 1)
-    p = p_value(abs(difference), V, S, df, question_df=n - 1)
-    return Comparison(difference, sqrt(V + S), difference - half, difference + half, p, n, sample_variance(d))
+    V, question_df = question_variance(d, kinds)
+    seeds = seed_error([arm for arm, trained in zip(arms, varies, strict=True) if trained], pool)
+    error = Error(V, seeds, min(question_df, len(d) - 1.0))
+    difference = arms[0].mean - arms[1].mean
+    return Comparison(difference, difference, error, len(d), sample_variance(d), bound=inf)

@@ -1,8 +1,6 @@
-"""Many comparisons at once: p values corrected for their number, and letters that show which pairs are separated."""
+"""Many comparisons at once: p values corrected for their number."""
 
 from __future__ import annotations
-
-import string
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,31 +21,3 @@ def holm(p: ArrayLike) -> Array:
     multiplied = values.flat[ascending] * np.arange(len(ascending), 0, -1)
     values.flat[ascending] = np.minimum(np.maximum.accumulate(multiplied), 1.0)
     return values
-
-
-def letters(separated: ArrayLike) -> list[str]:
-    """Compact letter display: two arms share a letter if and only if they are not separated.
-
-    Insert and absorb (Piepho, J. Computational and Graphical Statistics 13, 2004, 456-466): start from one group of all
-    arms; each separated pair splits every group that holds both; a group within another is removed.
-
-    Args:
-        separated: (arms, arms) booleans, symmetric; arms in the order in which letters are given out, best first.
-
-    Returns:
-        One string an arm: a to z, then A to Z, then the rest of Unicode's alphabets.
-
-    Raises:
-        ValueError: the matrix is not square and symmetric, or separates an arm from itself.
-    """
-    matrix = np.asarray(separated, dtype=bool)
-    arms = len(matrix)
-    if matrix.shape != (arms, arms) or (matrix != matrix.T).any() or matrix.diagonal().any():
-        raise ValueError("expected a symmetric matrix of arms by arms that separates no arm from itself")
-    groups = {frozenset(range(arms))}
-    for i, j in np.argwhere(np.triu(matrix)).tolist():
-        split = {group - {arm} if {i, j} <= group else group for group in groups for arm in (i, j)}
-        groups = {group for group in split if not any(group < other for other in split)}
-    alphabet = string.ascii_letters + "".join(filter(str.isalpha, map(chr, range(0xC0, 0x3000))))
-    named = list(zip(alphabet, sorted(map(sorted, groups)), strict=False))
-    return ["".join(letter for letter, group in named if arm in group) for arm in range(arms)]

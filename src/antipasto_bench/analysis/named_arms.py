@@ -19,6 +19,7 @@ from ..spec.compose import DEFAULT_PRESET, compose
 from ..spec.config import ADAPTER_WORDS, BASE, DataConfig, EvalConfig, RunConfig
 from ..spec.grammar import parse_words
 from ..spec.identity import counts_of
+from ..spec.presets import number_given
 from ..spec.references import PLACES
 from ..store.evidence import backed
 from ..store.folders import Store
@@ -124,6 +125,13 @@ def _of_several(text: str, arms: Sequence[Arm]) -> NamedArm:
     )
 
 
+def default_among(arms: Sequence[Arm]) -> int | None:
+    """Which of some arms has its preset's defaults wherever they differ; None where not exactly one has."""
+    apart = [key for key in _differences(arms) if key != "lr"]
+    fitting = [i for i, arm in enumerate(arms) if _is_by_default(arm.first, apart)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
 def _differences(arms: Sequence[Arm]) -> dict[str, list[str]]:
     """The settings in which arms differ, each with its values; the learning rate only where no other tells them apart.
 
@@ -151,12 +159,31 @@ def _is_beside_identity(key: str) -> bool:
 
 def _is_by_default(record: RunRecord, settings: Sequence[str]) -> bool:
     """Whether a run has the values of some settings that its preset has today."""
+    if not settings:
+        return False
     try:
-        default = compose(record.variant, {}, record.config.preset)
+        values = _numbers_given(record, settings)
+        if values is None:
+            default = compose(record.variant, {}, record.config.preset)
+            values = settings_of(RunRecord.of(default, default.run_id))
     except UserError:  # a preset that is not here any more
         return False
-    values, own = settings_of(RunRecord.of(default, default.run_id)), settings_of(record)
-    return bool(settings) and all(compact(own.get(key)) == compact(values.get(key)) for key in settings)
+    own = settings_of(record)
+    return all(compact(own.get(key)) == compact(values.get(key)) for key in settings)
+
+
+def _numbers_given(record: RunRecord, settings: Sequence[str]) -> Mapping[str, Any] | None:
+    """What files give for some settings today, where they give a number for each, as for a rank; None otherwise.
+
+    Of an adapter's own settings only the rank is read so, where the run has one: of the others the variant's class says
+    whether they are used, and for that torch is imported.
+    """
+    own = record.config.adapter
+    if any(key in own and (key != "r" or record.rank is None) for key in settings):
+        return None
+    preset, frozen_basis = record.config.preset, "basis" in own  # a setting of that family alone
+    values = {key: number_given(key, record.variant, preset, frozen_basis=frozen_basis) for key in settings}
+    return None if None in values.values() else values
 
 
 def _typed(settings: Mapping[str, Sequence[str]], arms: Sequence[Arm]) -> str:

@@ -5,27 +5,28 @@ Nothing here reads a file or draws a random number. What a table is, and what V,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from math import fsum, inf, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special  # type: ignore[import-untyped]
 
+from .error import Error
+from .seed_noise import SeedError, seed_error
 from .variance import (
-    NO_SCORES,
-    ArmMeans,
+    Array,
+    Kinds,
     SeedNoise,
-    arm_means,
-    half_width,
-    p_value,
-    pooled,
+    question_variance,
     sample_variance,
+    score_means,
     score_table,
-    seed_variance,
     smoothed_variance,
 )
+
+Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -37,39 +38,56 @@ class Summary:
     low: float
     high: float
     seed_sd: float  # standard deviation of the seeds' accuracies as observed, noise included; nan for one seed
-    binomial_sd: float  # what drawing n questions alone does to one run: sqrt(p (1 - p) / n)
     seeds: int
     questions: int
+    effective: float  # how many independent questions would say as much of one run; fewer than all where kinds matter
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arm A less arm B, in differences of accuracy, [-1, 1], or of loss. low and high are the 95% interval."""
+    """Arm A less arm B, in differences of accuracy, [-1, 1], or of loss."""
 
     difference: float
-    stderr: float
-    low: float
-    high: float
-    p: float  # two-sided, of no difference; not corrected for the number of comparisons
+    centre: float  # of the interval: the difference, drawn a little towards 0 for accuracies
+    error: Error
     questions: int  # that both arms have
     spread: float  # variance over questions of the difference between the arms' means over seeds
+    bound: float = 1.0  # no difference is larger
+    exact_p: float | None = None  # of two single runs
 
+    @property
+    def stderr(self) -> float:
+        return self.error.stderr
 
-def accuracy_over_seeds(correct: ArrayLike) -> tuple[float, float]:
-    """(mean, stderr) over seeds and questions; stderr is nan for a single question.
+    @cached_property
+    def half(self) -> float:
+        return self.error.half()
 
-    stderr^2 = V + B/k. For one seed nothing is known of B and the second term is 0: this is then lm-eval's own stderr.
-    Both terms contain the noise E. `summarise` subtracts it from one of them, so its stderr is never larger than this.
+    @property
+    def low(self) -> float:
+        """The lower end of the 95% interval."""
+        return max(-self.bound, self.centre - self.half)
 
-    Raises:
-        ValueError: there are no seeds or no questions.
-    """
-    table = np.atleast_2d(np.asarray(correct, dtype=float))
-    if np.isnan(table).all():
-        raise ValueError(NO_SCORES)
-    arm = arm_means(table)
-    V = sample_variance(arm.questions) / len(arm.questions)
-    return arm.mean, sqrt(V + arm.noise.variance / arm.seeds)
+    @property
+    def high(self) -> float:
+        return min(self.bound, self.centre + self.half)
+
+    @cached_property
+    def p(self) -> float:
+        """Two-sided, of no difference; not corrected for the number of comparisons."""
+        return self.error.p(abs(self.centre)) if self.exact_p is None else self.exact_p
+
+    def p_not_below(self, limit: float) -> float:
+        """One-sided p of a truth at or below a limit: small where the difference is surely above it."""
+        distance = self.centre - limit
+        p = self.error.p(abs(distance)) / 2
+        return p if distance > 0 else 1 - p
+
+    def reversed(self) -> Comparison:
+        """B less A."""
+        return Comparison(
+            -self.difference, -self.centre, self.error, self.questions, self.spread, self.bound, self.exact_p
+        )
 
 
 def wilson(right: float, n: float, level: float = 0.95) -> tuple[float, float]:
@@ -81,81 +99,91 @@ def wilson(right: float, n: float, level: float = 0.95) -> tuple[float, float]:
     Raises:
         ValueError: right is not between 0 and n.
     """
+    return _wilson(right, n, float(special.ndtri((1 + level) / 2)))
+
+
+def _wilson(right: float, n: float, z: float) -> tuple[float, float]:
     if not 0 <= right <= n:
         raise ValueError(f"{right} right of {n} questions is impossible; expected 0 <= right <= n")
     if n == 0:
         return 0.0, 1.0
-    p, z2 = right / n, float(special.ndtri((1 + level) / 2)) ** 2
+    p, z2 = right / n, z**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return 0.0 if right == 0 else max(0.0, centre - half), 1.0 if right == n else min(1.0, centre + half)
 
 
-def seed_noise(arms: Iterable[ArrayLike]) -> SeedNoise:
-    """How much runs vary with their seeds, pooled over the tables of many arms by degrees of freedom.
-
-    Three seeds of one arm say so little of it that only arms far apart would be separated; all arms of a benchmark
-    together say enough. An arm with one seed adds nothing.
-
-    Raises:
-        ValueError: an arm has no score, or one is not 0, 1 or nan.
-    """
-    return pooled(arm_means(score_table(arm)).noise for arm in arms)
-
-
-def summarise(correct: ArrayLike, family: SeedNoise | None = None) -> Summary:
+def summarise(correct: ArrayLike, pool: SeedNoise | None = None, varies: bool = True, kinds: Kinds = None) -> Summary:
     """An arm's accuracy, with an interval for the method's accuracy over questions and seeds.
 
     The questions' part of the interval is Wilson's at the effective number of questions p(1-p) / V (Kott & Carr,
     J. Official Statistics 13, 1997, 275-280). The seeds' part is added to each side in squares (Zou & Donner,
-    Statistics in Medicine 27, 2008, 1693-1702). For one seed without `family` the interval is Wilson's, and holds for
+    Statistics in Medicine 27, 2008, 1693-1702). For one seed without a pool the interval is Wilson's, and holds for
     that run only: one seed says nothing of others.
 
     Args:
         correct: (seeds, questions); a question that no seed has a score of is left out.
-        family: `seed_noise` of all arms. S is then the larger of the arm's own and the family's, with the family's f.
+        pool: `seed_noise` of all arms of the table.
+        varies: whether another seed would give another arm; an untrained model has no seeds' part.
+        kinds: of the questions. The interval is then for the accuracy over kinds that one could ask.
 
     Raises:
         ValueError: there is no score, or one is not 0, 1 or nan.
     """
-    arm = arm_means(score_table(correct))
+    table = score_table(correct)
+    arm = score_means(table)
+    kinds = _present(kinds, table)
     n, k, mean = len(arm.questions), arm.seeds, arm.mean
-    V = sample_variance(arm.questions) / n
-    S, df = seed_variance([arm], family)
-    effective = float(n)
+    V, question_df = question_variance(arm.questions, kinds)
+    seeds = seed_error([arm], pool) if varies else SeedError(())
+    weight = float(n)  # of how many questions of a single run the questions' part is
     if n > 1 and 0 < mean < 1:  # else V is unknown, or 0, which says nothing of the certainty
-        effective *= min(k, mean * (1 - mean) / ((n - 1) * V)) if V else k
-    low, high = wilson(mean * effective, effective)
-    if S:
-        V_known = V if n > 1 else 0.0
-        more = half_width(V_known, S, df) ** 2 - half_width(V_known, 0.0, df) ** 2
+        weight *= min(k, mean * (1 - mean) / ((n - 1) * V)) if V else k
+    V_known = V if n > 1 else 0.0
+    bare = Error(V_known, SeedError(()), question_df)
+    low, high = _wilson(mean * weight, weight, bare.half() / sqrt(V_known) if V_known else Z95)
+    if seeds.known:
+        more = Error(V_known, seeds, question_df).half() ** 2 - bare.half() ** 2
         low = max(0.0, mean - sqrt((mean - low) ** 2 + more))
         high = min(1.0, mean + sqrt((high - mean) ** 2 + more))
+    effective = n * min(1.0, sample_variance(arm.questions) / n / V) if kinds is not None and V else float(n)
     seed_sd = sqrt(arm.noise.variance) if k > 1 else nan
-    return Summary(mean, sqrt(V + S), low, high, seed_sd, sqrt(mean * (1 - mean) / n), k, n)
+    return Summary(mean, Error(V, seeds).stderr, low, high, seed_sd, k, n, effective)
+
+
+def _present(kinds: Kinds, table: Array) -> Kinds:
+    """The kinds of the questions that a table has scores of; None where those are of fewer than two kinds."""
+    if kinds is None:
+        return None
+    present = np.asarray(kinds)[~np.isnan(table).all(0)].tolist()
+    return present if len(set(present)) > 1 else None
 
 
 def compare(
-    a: ArrayLike, b: ArrayLike, family: SeedNoise | None = None, varies: tuple[bool, bool] = (True, True)
+    a: ArrayLike,
+    b: ArrayLike,
+    pool: SeedNoise | None = None,
+    varies: tuple[bool, bool] = (True, True),
+    kinds: Kinds = None,
 ) -> Comparison:
     """Arm A less arm B, paired on the questions that both have; their seeds are independent, and may differ in number.
 
-    V is that of the differences, and S is the sum over both arms (f by Welch-Satterthwaite; an arm with one seed is
-    taken to vary as the other does). V and B are the limits, in closed form, of bootstraps over questions and over
-    seeds (times k/(k-1)). Drawn bootstraps would add noise of their own, and could not give a p as small as the 0.0001
-    that Holm needs over 300 pairs.
+    V is that of the differences, and S is the sum over both arms. V and B are the limits, in closed form, of bootstraps
+    over questions and over seeds (times k/(k-1)). Drawn bootstraps would add noise of their own, and could not give a p
+    as small as the 0.0001 that Holm needs over 300 pairs.
 
     Two pretended questions, one that A wins and one that B wins, keep V above 0; for one seed each that gives the
     interval of Bonett & Price, J. Educational and Behavioral Statistics 37, 2012, 479-488. p is 1 minus the level at
-    which the interval would end at 0. For one seed each without `family`, p is that of McNemar's exact test, which
-    compares two runs and not two methods, and is stricter.
+    which the interval would end at 0. For one seed each without a pool and kinds, p is that of McNemar's exact test,
+    which compares two runs and not two methods, and is stricter.
 
     Args:
         a: (seeds of A, questions).
         b: (seeds of B, questions), the same questions in the same order.
-        family: `seed_noise` of all arms. S is then the larger of the pair's own and the family's, with the family's f.
-            Give it wherever `holm` follows: at very small p, the few seeds of two arms reject too often.
+        pool: `seed_noise` of all arms of the table. Give it wherever `holm` follows: at very small p, the few seeds of
+            two arms reject too often.
         varies: whether another seed would give another A, and another B; an untrained model adds nothing to S.
+        kinds: of the questions. The difference is then that over kinds that one could ask.
 
     Raises:
         ValueError: the tables differ in questions, share none, or hold a score that is not 0, 1 or nan.
@@ -166,42 +194,19 @@ def compare(
     both = ~(np.isnan(A).all(0) | np.isnan(B).all(0))
     if not both.any():
         raise ValueError("no question has a score in both arms; at least one is needed")
-    arms = [arm_means(A[:, both]), arm_means(B[:, both])]
+    kinds = _present(kinds, np.where(both, 0.0, nan)[None])
+    arms = [score_means(A[:, both]), score_means(B[:, both])]
     d = arms[0].questions - arms[1].questions
     n, scale = len(d), 1 / arms[0].seeds + 1 / arms[1].seeds
     total = fsum(d.tolist())
     centre = total / (n + 2)
-    V = smoothed_variance(fsum((d * d).tolist()), n, scale, centre)
-    S, df = seed_variance([arm for arm, trained in zip(arms, varies, strict=True) if trained], family)
-    half, p = half_width(V, S, df), p_value(abs(centre), V, S, df)
-    if df == inf:
+    V, question_df = smoothed_variance(fsum((d * d).tolist()), n, scale, centre), inf
+    if kinds is not None:
+        of_kinds, question_df = question_variance(d, kinds)
+        V = of_kinds + scale / (n + 2) ** 2  # what the two pretended questions add
+    seeds = seed_error([arm for arm, trained in zip(arms, varies, strict=True) if trained], pool)
+    exact = None
+    if not seeds.known and kinds is None:
         wins, losses = int((d > 0).sum()), int((d < 0).sum())
-        p = min(1.0, 2 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))  # exact, and symmetric at 1/2
-    low, high = max(-1.0, centre - half), min(1.0, centre + half)
-    return Comparison(total / n, sqrt(V + S), low, high, p, n, sample_variance(d))
-
-
-def gap(valid: ArrayLike, test: ArrayLike) -> tuple[float, float]:
-    """Validation less test accuracy, and its standard error: by how much choosing by validation flatters.
-
-    The questions differ, so V is the sum of both splits'. The seeds are the same, so B is of each seed's own gap: what
-    a seed adds to both splits cancels.
-
-    Args:
-        valid: (seeds, validation questions).
-        test: (seeds, test questions), the same seed in the same row.
-
-    Returns:
-        (gap, stderr), of accuracies; stderr is nan where a split has a single question.
-
-    Raises:
-        ValueError: the seeds differ in number, a seed lacks a split, or a score is not 0, 1 or nan.
-    """
-    tables = [score_table(valid), score_table(test)]
-    if len(tables[0]) != len(tables[1]) or any(np.isnan(table).all(1).any() for table in tables):
-        raise ValueError("expected the same seeds in validation and test, each with a score in both")
-    a, b = map(arm_means, tables)
-    noise = SeedNoise(sample_variance(a.deviations - b.deviations), a.noise.chance + b.noise.chance, a.noise.df)
-    S, _ = seed_variance([ArmMeans(a.questions, a.deviations, noise)], None)
-    V = sample_variance(a.questions) / len(a.questions) + sample_variance(b.questions) / len(b.questions)
-    return a.mean - b.mean, sqrt(V + S)
+        exact = min(1.0, 2 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))  # symmetric at 1/2
+    return Comparison(total / n, centre, Error(V, seeds, question_df), n, sample_variance(d), exact_p=exact)

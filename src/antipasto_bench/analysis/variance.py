@@ -11,39 +11,42 @@ questions, k seeds, p_q the mean of question q over seeds and a_s the accuracy o
     E = residual mean square / n    noise: what B would be if seeds differed by chance alone
     S = max(0, B - E f/(f+1)) / k   seeds alone
     stderr^2 = V + S
-    half width of the 95% interval = (z V + t_f S) / stderr
 
-Each part has its own quantile, weighted as in Cochran, Biometrics 20, 1964, 191-195. With three seeds f is 2, and one
-Satterthwaite t for the sum covers as little as 91% where seeds matter, because S and its weight in f are then too low
-together. Subtracting all of E makes S zero too often, and subtracting none counts the noise twice; the factor f/(f+1),
-chosen by simulation, keeps both errors small. Sums are exact (fsum), so no result depends on the order of seeds or
+Where questions come in c kinds (stories told with other numbers, say), those of a kind are right and wrong together,
+and V is that of the kinds' totals (linearised; Cochran, Sampling Techniques, 3rd ed. 1977, section 9A.10):
+
+    V = c / (c - 1) sum_c (sum_q in c (p_q - p))^2 / n^2        known from c - 1 degrees of freedom
+
+Subtracting all of E makes S zero too often, and subtracting none counts the noise twice; the factor f/(f+1), chosen by
+simulation, keeps both errors small. How S is taken from an arm's own seeds or from all arms: seed_noise.py. What
+intervals and p are made of V and S: error.py. Sums are exact (fsum), so no result depends on the order of seeds or
 questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum, inf, nan, sqrt
+from math import fsum, inf, nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special  # type: ignore[import-untyped]
 
 NO_SCORES = "no scores: at least one seed and one question are needed"
-Z95 = 1.959963984540054
-LARGEST_Z = 12.0  # p is resolved down to 4e-33; beyond, the quantiles of one degree of freedom leave a float's range
+ROOM = 0.09  # p (1 - p) at an accuracy of 10 or 90 %
 
 Array = NDArray[np.float64]
+Kinds = Sequence[str] | None  # the kind of each question
 
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """How much the accuracy of a run varies from seed to seed: B, E and f above."""
+    """How much the accuracy of a run varies from seed to seed: B, E and f above; of one arm, or pooled over many."""
 
     variance: float  # B, of accuracies in [0, 1]
     chance: float  # E
     df: float  # f; 0 where no arm had two seeds, and nothing is known
+    hidden: float = 0.0  # of a pool: the share of arms that may vary far more than it, see seed_noise.py
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class ArmMeans:
     questions: Array  # (questions,), each question's mean over the seeds that have it
     deviations: Array  # (seeds,), each seed's accuracy less that of all seeds on the questions it has
     noise: SeedNoise
+    room: float = 1.0  # factor on the pool's B: below 1 where an accuracy is so near 0 or 1 that seeds can vary little
 
     @property
     def seeds(self) -> int:
@@ -61,6 +65,11 @@ class ArmMeans:
     @property
     def mean(self) -> float:
         return fsum(self.questions.tolist()) / len(self.questions)
+
+    @property
+    def settled(self) -> bool:
+        """Whether its seeds answered every question alike: they are then one run, and no other seed differs."""
+        return self.seeds > 1 and self.noise.variance == self.noise.chance == 0
 
 
 def score_table(correct: ArrayLike) -> Array:
@@ -76,6 +85,12 @@ def score_table(correct: ArrayLike) -> Array:
     if ((table != 0) & (table != 1) & present).any():
         raise ValueError("a score is neither 0 nor 1; a missing one is nan")
     return table
+
+
+def score_means(table: Array) -> ArmMeans:
+    """The means of a (seeds, questions) table of scores of 0 and 1, or nan."""
+    arm = arm_means(table)
+    return ArmMeans(arm.questions, arm.deviations, arm.noise, min(1.0, arm.mean * (1 - arm.mean) / ROOM))
 
 
 def arm_means(table: Array) -> ArmMeans:
@@ -98,15 +113,6 @@ def arm_means(table: Array) -> ArmMeans:
     return ArmMeans(means, deviations, SeedNoise(sample_variance(deviations), chance, seeds - 1.0))
 
 
-def pooled(noises: Iterable[SeedNoise]) -> SeedNoise:
-    """The noise of many arms, weighted by degrees of freedom; an arm with one seed adds nothing."""
-    noises = list(noises)
-    df = fsum(noise.df for noise in noises)
-    variance = fsum(noise.df * noise.variance for noise in noises)
-    chance = fsum(noise.df * noise.chance for noise in noises)
-    return SeedNoise(variance / df, chance / df, df) if df else SeedNoise(0.0, 0.0, 0.0)
-
-
 def sample_variance(values: Array) -> float:
     """The sum of squares about the mean over n - 1; nan for one value."""
     n = len(values)
@@ -125,52 +131,21 @@ def smoothed_variance(squares: float, n: int, scale: float, centre: float) -> fl
     return ((squares + scale) / (n + 2) - centre**2) / (n + 2)
 
 
-def seed_variance(arms: Sequence[ArmMeans], family: SeedNoise | None) -> tuple[float, float]:
-    """S of the mean of one arm, or of the difference between two, and its degrees of freedom.
+def question_variance(values: Array, kinds: Kinds = None) -> tuple[float, float]:
+    """(V, its degrees of freedom) of the mean of some values, one a question.
 
-    (0, inf) where nothing is known of seeds.
-    """
-    if not arms:
-        return 0.0, inf
-    scale = fsum(1 / arm.seeds for arm in arms)
-    known = [arm for arm in arms if arm.noise.df]
-    weights = [1 / arm.seeds for arm in known] if len(known) == len(arms) else [scale] * len(known)
-    parts = [weight * arm.noise.variance for weight, arm in zip(weights, known, strict=True)]
-    chance = fsum(weight * arm.noise.chance for weight, arm in zip(weights, known, strict=True))
-    least = 0.0
-    if family and family.df:
-        df = family.df
-        least = scale * max(0.0, family.variance - family.chance / (1 + 1 / df))
-    elif known:
-        below = fsum(part**2 / arm.noise.df for part, arm in zip(parts, known, strict=True))
-        df = fsum(parts) ** 2 / below if below else fsum(arm.noise.df for arm in known)
-    else:
-        return 0.0, inf
-    return max(least, fsum(parts) - chance / (1 + 1 / df)), df
-
-
-def half_width(V: float, S: float, df: float, z: float = Z95, question_df: float = inf) -> float:
-    """(z V + t S) / stderr: half the width of an interval.
+    Without kinds they are inf, as those of an accuracy are taken: V is then known well enough for a normal.
 
     Args:
-        df: f of S. t is what Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z.
-        z: 1.96 for an interval of 95 %.
-        question_df: degrees of freedom of V, where it is estimated from few questions; a t of its own takes the place
-            of z then.
+        values: (questions,).
+        kinds: (questions,); at least two different ones.
     """
-    return (_t_quantile(question_df, z) * V + _t_quantile(df, z) * S) / sqrt(V + S) if V + S else 0.0
-
-
-def p_value(difference: float, V: float, S: float, df: float, question_df: float = inf) -> float:
-    """Two-sided p of a difference >= 0: 1 - p is the level of the interval that just ends at 0."""
-    if difference == 0:
-        return 1.0
-    most = min(difference / sqrt(V), LARGEST_Z) if V else LARGEST_Z
-    if half_width(V, S, df, most, question_df) > difference:
-        most = optimize.brentq(lambda z: half_width(V, S, df, z, question_df) - difference, 0.0, most)
-    return 2 * float(special.ndtr(-most))
-
-
-def _t_quantile(df: float, z: float) -> float:
-    """The t that Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z."""
-    return z if df == inf else -float(special.stdtrit(df, special.ndtr(-z)))
+    n = len(values)
+    if kinds is None:
+        return sample_variance(values) / n, inf
+    mean = fsum(values.tolist()) / n
+    totals: dict[str, list[float]] = {}
+    for kind, value in zip(kinds, (values - mean).tolist(), strict=True):
+        totals.setdefault(kind, []).append(value)
+    c = len(totals)
+    return c / (c - 1) * fsum(fsum(of_kind) ** 2 for of_kind in totals.values()) / n**2, c - 1.0

@@ -44,7 +44,7 @@ def demo(words: options.Words = None, results: options.Results = None, outputs: 
     for run in runs:
         print_outcome(execute_one(run, store), as_json=False)
     echo("")
-    _write_report(store, (home if results is None else store.results) / "README.md")
+    _write_report(store, (home if results is None else store.results) / "README.md", store.results / "results.md")
 
 
 def report(
@@ -57,7 +57,8 @@ def report(
     full: Annotated[bool, typer.Option("--full", help="Print the whole tables in a terminal, too.")] = False,
     results: options.Results = None,
 ) -> None:
-    """Render the results: tables into the README, drawings beside them, and results/report.html for a browser.
+    """Render the results: the best settings into the README, every arm into docs/results.md (of other --results, into
+    their results.md), drawings beside them, and results/report.html for a browser.
 
     A terminal shows a short table; a file or a pipe, or `--full`, the whole of them as Markdown. What has not changed
     is not written.
@@ -70,24 +71,30 @@ def report(
     project = find_project()
     own = project is not None and store.results == (project / "results").resolve()
     home = project if project is not None and own else store.results
-    _write_report(store, readme or home / "README.md", reference or [], full=full)
+    whole = home / "docs" / "results.md" if own else store.results / "results.md"
+    _write_report(store, readme or home / "README.md", whole, reference or [], full=full)
 
 
-def _write_report(store: Store, readme: Path, references: Sequence[Path] = (), *, full: bool = False) -> None:
+def _write_report(
+    store: Store, readme: Path, whole: Path, references: Sequence[Path] = (), *, full: bool = False
+) -> None:
     from ..analysis.compared_sections import compared_sections, failures
+    from ..core.fingerprint import files_at_rest
     from ..core.text_table import terminal_width
     from ..report.html import HTML
     from ..report.overview import overview
     from ..report.write import write_report
 
-    sections, width = compared_sections(store), terminal_width()
-    text, changed = write_report(store, readme, references, sections)
+    width = terminal_width()
+    with files_at_rest():
+        sections, failed = compared_sections(store), failures(store)
+        text, changed = write_report(store, readme, whole, references, sections)
     short = width is not None and not full
-    echo(f"{overview(sections, failures(store), width)}\n" if short else text)
-    for path in (readme, store.results / HTML):
+    echo(f"{overview(sections, failed, width)}\n" if short else text)
+    for path in (readme, whole, store.results / HTML):
         print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
     if short:
-        print_notice(f"every column, interval and learning rate: {readme}, or report --full; drawings and runs: {HTML}")
+        print_notice(f"every column, interval and learning rate: {whole}, or report --full; drawings and runs: {HTML}")
 
 
 def compare(

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .files import require_regular
 from .packaged_models import PACKAGED
 from .paths import EMBEDDED, benchmark_dir, locate
 
-_at_rest: ContextVar[dict[tuple[str, str], str] | None] = ContextVar("_at_rest", default=None)
+T = TypeVar("T")
+
+_at_rest: ContextVar[dict[tuple[str, str], Any] | None] = ContextVar("_at_rest", default=None)
 
 
 @contextmanager
@@ -29,19 +31,20 @@ def files_at_rest() -> Iterator[None]:
         _at_rest.reset(token)
 
 
-def _once(kind: str, name: str, compute: Callable[[], str]) -> str:
-    """A fingerprint, computed anew each time but within `files_at_rest`."""
+def once_at_rest(kind: str, name: str, compute: Callable[[], T]) -> T:
+    """What a file gives, such as a fingerprint: computed anew each time, and within `files_at_rest` once."""
     seen = _at_rest.get()
     if seen is None:
         return compute()
     if (kind, name) not in seen:
         seen[kind, name] = compute()
-    return seen[kind, name]
+    value: T = seen[kind, name]
+    return value
 
 
 def fingerprint(reference: str) -> str:
     """`sha256:...` of a file's or folder's content; any other string (a hub id) as it is."""
-    return _once("file", reference, lambda: _fingerprint(reference))
+    return once_at_rest("file", reference, lambda: _fingerprint(reference))
 
 
 def _fingerprint(reference: str) -> str:
@@ -74,7 +77,7 @@ def model_fingerprint(model: str) -> str:
 
     A folder without a config.json is no model and is refused where it is loaded: it can hold a whole disk.
     """
-    return _once("model", model, lambda: _model_fingerprint(model))
+    return once_at_rest("model", model, lambda: _model_fingerprint(model))
 
 
 def _model_fingerprint(model: str) -> str:
@@ -88,7 +91,7 @@ def _model_fingerprint(model: str) -> str:
 
 def task_fingerprint(task: str) -> str:
     """A task of this project by what its folder holds, and the one that it includes; lm-eval's own by its name."""
-    return _once("task", task, lambda: _task_fingerprint(task))
+    return once_at_rest("task", task, lambda: _task_fingerprint(task))
 
 
 def _task_fingerprint(task: str) -> str:

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Literal
 
-from ..analysis.arms import Arm
-from ..analysis.comparisons import ComparedArm, Comparisons, LossComparisons
-from ..analysis.losses import loss_over_seeds, loss_table
-from ..analysis.stats import gap
+from ..analysis.compared_sections import ComparedArm
+from ..analysis.verdicts import Verdict
 from ..store.quantities import QUANTITIES, Quantity, TableColumn, quantity
 from ..store.record import RunRecord
 
-REFERENCE = "lora"  # what every other row is set against
 ACCURACY, LOSS = quantity("test_accuracy"), quantity("test_loss")
 
 
@@ -61,8 +58,11 @@ def _lr(row: ComparedArm) -> Cell:
 
 
 def _seeds(row: ComparedArm) -> Cell:
-    runs = len(row.arm.records)
-    return Cell(str(runs) if row.arm.trained_on_seeds else "", runs)
+    arm = row.arm
+    if not arm.trained_on_seeds:
+        return Cell("", len(arm.records))
+    runs = len(arm.scores)
+    return Cell(f"{runs} ({arm.diverged} diverged)" if arm.diverged else str(runs), runs)
 
 
 IDENTITY = (
@@ -70,7 +70,12 @@ IDENTITY = (
     Column("rank", "`full` is every singular direction", _rank, "both"),
     Column("lr", "learning rate; chosen by validation where several were tried", _lr, "scores"),
 )
-SEEDS = Column("seeds", "runs in this row", _seeds, "scores")
+SEEDS = Column(
+    "seeds",
+    "runs in this row, without those that chose its learning rate; one that diverged has nothing right",
+    _seeds,
+    "scores",
+)
 
 
 # ------------------------------------------------------------------ statistics of a quantity
@@ -78,77 +83,76 @@ SEEDS = Column("seeds", "runs in this row", _seeds, "scores")
 
 def _test(row: ComparedArm) -> Cell:
     mean = float(row.arm.scores.mean())
-    if row.summary is None or row.comparisons is None:
+    if row.summary is None:
         return Cell(ACCURACY.text(mean), mean)
-    return Cell(f"{ACCURACY.text(mean)}{_plus_minus(row.summary.stderr)}", mean, row.index in row.comparisons.leading)
+    may_be_first = row.ranks is not None and row.ranks[0] == 1
+    return Cell(f"{ACCURACY.text(mean)}{_plus_minus(row.summary.stderr)}", mean, may_be_first)
 
 
 def _plus_minus(stderr: float) -> str:
     return "" if isnan(stderr) else f" ± {ACCURACY.text(stderr)}"  # a single question has none
 
 
-def _signed(value: float, digits: int) -> str:
+def signed(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"  # no minus zero
 
 
 def _interval(row: ComparedArm) -> Cell:
-    if row.summary is None:
+    if row.summary is None or not row.arm.conclusive:
         return Cell("")
     return Cell(f"{ACCURACY.text(row.summary.low)} - {ACCURACY.text(row.summary.high)}", row.summary.low)
 
 
-def _group(row: ComparedArm) -> Cell:
-    return Cell("" if row.comparisons is None else row.comparisons.groups[row.index], row.index)
+def _ranks(row: ComparedArm) -> Cell:
+    if row.ranks is None:
+        return Cell("")
+    low, high = row.ranks
+    return Cell(str(low) if low == high else f"{low}-{high}", low + high / 1000)
 
 
-def reference_of(arms: list[Arm]) -> int | None:
-    """The arm that the others are set against: of several, the one of best validation, else of lowest rank."""
-    candidates = [i for i, arm in enumerate(arms) if arm.variant == REFERENCE]
-    if len(candidates) > 1:
-        return min(candidates, key=lambda i: (-(arms[i].mean("valid_accuracy") or 0.0), arms[i].first.rank or 0, i))
-    return candidates[0] if candidates else None
+def _difference(verdict: Verdict | None, scale: float, digits: int) -> Cell:
+    """A difference to the reference, with its interval."""
+    if verdict is None:
+        return Cell("")
+    pair = verdict.comparison
+    value, low, high = (signed(scale * number, digits) for number in (pair.difference, pair.low, pair.high))
+    return Cell(f"{value} ({low} to {high})", pair.difference)
 
 
 def _against_reference(row: ComparedArm) -> Cell:
-    """The difference to the reference in points, with its corrected p."""
-    return _difference_to_reference(row, row.comparisons, scale=100, digits=1)
+    """The difference to the reference in points."""
+    return _difference(row.verdict, scale=100, digits=1)
 
 
 def _loss_against_reference(row: ComparedArm) -> Cell:
-    """The difference of the losses to the reference's, nats a token, with its corrected p."""
-    return _difference_to_reference(row, row.losses, scale=1, digits=4)
+    """The difference of the losses to the reference's, nats a token."""
+    return _difference(row.loss_verdict, scale=1, digits=4)
 
 
-def _difference_to_reference(
-    row: ComparedArm, comparisons: Comparisons | LossComparisons | None, scale: float, digits: int
-) -> Cell:
-    reference = reference_of(row.arms)
-    if comparisons is None or reference is None or reference == row.index:
-        return Cell("")
-    i, j = sorted((row.index, reference))
-    difference = comparisons.pairs[i, j].difference * (1 if i == row.index else -1)
-    return Cell(f"{_signed(scale * difference, digits)} (p {p_text(comparisons.p[i, j])})", difference)
+_ORDER = {"better": 0, "no worse": 1, "undecided": 2, "worse": 3}
 
 
-def p_text(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+def _word(row: ComparedArm, verdict: Verdict | None) -> Cell:
+    if row.is_reference:
+        return Cell("reference", 1.5)
+    if verdict is None:
+        return Cell("" if row.arm.conclusive else "one seed")
+    return Cell("worse, not by the margin" if verdict.slightly_worse else verdict.word, _ORDER[verdict.word])
 
 
-def _gap(row: ComparedArm) -> Cell:
-    if row.arm.valid is None or row.comparisons is None:
-        return Cell("")
-    value, stderr = gap(row.arm.valid, row.arm.scores)
-    return Cell(f"{_signed(100 * value, 1)}{_plus_minus(stderr)}", value)
+def _verdict(row: ComparedArm) -> Cell:
+    return _word(row, row.verdict)
+
+
+def _loss_verdict(row: ComparedArm) -> Cell:
+    return Cell("") if row.section.loss is None or row.loss is None else _word(row, row.loss_verdict)
 
 
 def _test_loss(row: ComparedArm) -> Cell:
-    arm, mean = row.arm, row.arm.mean("test_loss")
-    if mean is None:
-        return Cell("")
-    if arm.losses is None:  # of some of its seeds alone
-        return Cell(LOSS.text(mean), mean)
-    noise = row.losses.noise if row.losses is not None and arm.trained_on_seeds else None
-    mean, stderr = loss_over_seeds(loss_table(arm.losses.nats, arm.losses.tokens), noise)
+    mean = row.arm.mean("test_loss")
+    if row.loss is None:  # of some of its seeds alone, or of none
+        return Cell("") if mean is None else Cell(LOSS.text(mean), mean)
+    mean, stderr = row.loss
     return Cell(LOSS.text(mean) + ("" if stderr is None else f" ± {LOSS.text(stderr)}"), mean)
 
 
@@ -156,7 +160,7 @@ def _forgetting(row: ComparedArm) -> Cell:
     before, after = row.arm.mean("general_loss_base"), row.arm.mean("general_loss")
     if before is None or after is None or row.arm.untuned:
         return Cell("")
-    return Cell(_signed(after - before, 2), after - before)
+    return Cell(signed(after - before, 2), after - before)
 
 
 # What is shown of a score in place of its mean over seeds, and the statistics of it that stand beside it.
@@ -164,18 +168,19 @@ IN_PLACE: dict[str, CellOf] = {"test_accuracy": _test, "test_loss": _test_loss, 
 BESIDE: dict[str, tuple[Column, ...]] = {
     "test_accuracy": (
         Column("95 %", f"interval of {ACCURACY.label}", _interval, "scores"),
-        Column("group", "rows that share a letter are not separated", _group, "scores", left=True),
-        Column(f"vs {REFERENCE}", "points, and p corrected for all pairs of the table", _against_reference, "scores"),
+        Column("vs reference", "points less the reference's, with the 95 % interval", _against_reference, "scores"),
+        Column("verdict", "on accuracy, against the reference, as planned", _verdict, "scores", left=True),
+        Column("rank among", "the places by accuracy that it may have, from all pairs", _ranks, "scores"),
     ),
     "test_loss": (
         Column(
-            f"loss vs {REFERENCE}",
-            "nats a token, negative where it is better, and p corrected for all pairs of the table",
+            "loss vs reference",
+            "nats a token less the reference's, negative where it is better, with the 95 % interval",
             _loss_against_reference,
             "scores",
         ),
+        Column("verdict by loss", "on the held-out loss, against the reference", _loss_verdict, "scores", left=True),
     ),
-    "valid_accuracy": (Column("valid - test", "points ± one standard error", _gap, "scores"),),
 }
 
 

@@ -13,12 +13,13 @@ from altair.utils.schemapi import debug_mode
 
 from ..analysis.ablations import Ablation, order_of
 from ..analysis.arms import compact
-from ..analysis.compared_sections import ComparedSection
-from ..analysis.comparisons import ComparedArm, summary_of
+from ..analysis.compared_sections import ComparedArm, ComparedSection, summary_of
 from ..store.quantities import QUANTITIES, Quantity
 from .svg import COLOURS, FROZEN, HUES, OTHERS, THEMES, UNTUNED, Drawing, Theme, VegaLite, plain, theme_config
 
-# Altair's checks of each part against Vega-Lite's schema take a second a report; the tests make them.
+# A drawing is given its data and its size with its layers: Altair copies all that a drawing holds at each later step.
+# Channels below are Altair's own classes: of a string or a mapping it would search the schema, a third of a second a
+# report. Its checks of each part against Vega-Lite's schema take a second more; the tests make them.
 without_schema_checks = debug_mode(False)
 
 
@@ -77,12 +78,12 @@ def _point(row: ComparedArm, cost: str, value: float, frontier: bool) -> ParetoP
         arm=row.arm.name.replace("rotate_basis=", "").replace("road_variant=", ""),
         kind=UNTUNED if row.arm.untuned else FROZEN if frozen else OTHERS,
         test=100 * float(row.arm.scores.mean()),
-        seeds=len(row.arm.records),
+        seeds=len(row.arm.scores),
         cost=cost,
         value=value,
         frontier=frontier,
-        low=None if row.summary is None else 100 * row.summary.low,
-        high=None if row.summary is None else 100 * row.summary.high,
+        low=100 * row.summary.low if row.summary is not None and row.arm.conclusive else None,
+        high=100 * row.summary.high if row.summary is not None and row.arm.conclusive else None,
     )
 
 
@@ -99,13 +100,13 @@ def pareto(section: ComparedSection, theme: Theme, cost: Quantity | None = None)
     points = points_of(section, [cost])
     domain = _name_some(points)
     scale = alt.Scale(type="log", domain=domain, nice=False)
-    base = alt.Chart(_inline(points)).encode(
+    base = alt.Chart().encode(
         x=alt.X(
             "value:Q", scale=scale, title=cost.axis_title, axis=alt.Axis(grid=False, format="~s", labelOverlap=True)
         )
     )
     layers = [*_pareto_layers(base, theme), _names(base.transform_filter("isValid(datum.name)"))]
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    return alt.layer(*layers, data=_inline(points), width=WIDTH, height=HEIGHT)
 
 
 def _inline(points: Sequence[ParetoPoint]) -> alt.InlineData:
@@ -142,7 +143,7 @@ def pareto_explorer(section: ComparedSection) -> VegaLite:
         _name_some([point for point in points if point.cost == name])
     menu = alt.param(name="cost", value=names[0], bind=alt.binding_select(options=names, name="Cost "))
     base = (
-        alt.Chart(_inline(points))
+        alt.Chart()
         .transform_filter("datum.cost == cost")
         .encode(
             x=alt.X("value:Q", scale=alt.Scale(type="log"), title="cost", axis=alt.Axis(grid=False, format="~s")),
@@ -157,15 +158,20 @@ def pareto_explorer(section: ComparedSection) -> VegaLite:
         )
     )
     layers = [*_pareto_layers(base, None), _names(base.transform_filter("isValid(datum.name)"))]
-    return _specification(alt.layer(*layers).add_params(menu).properties(width="container", height=420))
+    return _specification(alt.layer(*layers, data=_inline(points), params=[menu.param], width="container", height=420))
 
 
 def _names(base: alt.Chart) -> alt.Chart:
-    room = alt.condition("width > 500", alt.value(1), alt.value(0))
+    room = alt.OpacityValue(0, condition=_where("width > 500", 1))
     texts: alt.Chart = base.mark_text(dx=-5, dy=-6, fontSize=11, align="right", baseline="bottom").encode(
-        y=_TEST, text="name:N", opacity=room
+        y=_TEST, text=alt.Text("name:N"), opacity=room
     )
     return texts
+
+
+def _where(test: str, value: float | str) -> Any:
+    """The condition of a channel: the value that it has where an expression of Vega is true."""
+    return {"test": test, "value": value}
 
 
 _TEST = alt.Y("test:Q", title="test %", scale=alt.Scale(domain=[0, 100]))
@@ -178,7 +184,7 @@ def _pareto_layers(base: alt.Chart, theme: Theme | None) -> list[alt.Chart]:
     shape = alt.Shape("kind:N", legend=None)
     frontier = base.transform_filter("datum.frontier")
     return [
-        base.mark_rule(opacity=0.45).encode(y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        base.mark_rule(opacity=0.45).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), color=colour),
         frontier.mark_line(interpolate="step-after", strokeDash=[4, 3], opacity=0.7, stroke="#8b949e").encode(y=_TEST),
         base.mark_point(filled=True, size=60, opacity=1).encode(y=_TEST, color=colour, shape=shape),
     ]
@@ -199,7 +205,7 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
     values = []
     for series in swept.series:
         for value, index in zip(series.values, series.members, strict=True):
-            summary = summary_of(swept.arms[index], swept.comparisons)
+            summary = summary_of(swept.arms[index], swept.pairs.noise)
             values.append(
                 {"series": series.name, "value": value if swept.numeric else compact(value), "test": 100 * summary.mean,
                  "low": 100 * summary.low, "high": 100 * summary.high, "seeds": summary.seeds}
@@ -214,19 +220,19 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
         x = alt.X("value:N", title=swept.axis, sort=ticks, axis=axis, scale=alt.Scale(padding=0.5))
     hues = alt.Scale(range=HUES[theme]) if theme else alt.Undefined
     colour = alt.Color("series:N", title=None, scale=hues, legend=alt.Legend(orient="top", columns=3, symbolOpacity=1))
-    base = alt.Chart(alt.InlineData(values=values)).encode(
+    base = alt.Chart().encode(
         x=x,
         color=colour,
-        tooltip=["series:N", alt.Tooltip("value:N", title=swept.axis), alt.Tooltip("test:Q", format=".1f"),
-                 alt.Tooltip("low:Q", format=".1f"), alt.Tooltip("high:Q", format=".1f"), "seeds:Q"],
+        tooltip=[alt.Tooltip("series:N"), alt.Tooltip("value:N", title=swept.axis), alt.Tooltip("test:Q", format=".1f"),
+                 alt.Tooltip("low:Q", format=".1f"), alt.Tooltip("high:Q", format=".1f"), alt.Tooltip("seeds:Q")],
     )  # fmt: skip
-    layers = [base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q"), y2="high:Q")]
+    layers = [base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))]
     if swept.numeric:
         layers.append(base.mark_line(opacity=0.8).encode(y=_TEST))
     layers.append(
         base.mark_point(filled=True, size=60, opacity=1).encode(y=_TEST, shape=alt.Shape("series:N", legend=None))
     )
-    return alt.layer(*layers).properties(width=560 if theme else "container", height=240)
+    return alt.layer(*layers, data=alt.InlineData(values=values), width=560 if theme else "container", height=240)
 
 
 @without_schema_checks
@@ -249,11 +255,11 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False)),
             y=alt.Y("loss:Q", title="training loss, nats a token", scale=alt.Scale(type="log")),
-            detail="arm:N",
-            color=alt.condition("datum.arm == shown", alt.value("#d1242f"), alt.value("#8b949e")),
-            opacity=alt.condition("datum.arm == shown", alt.value(1.0), alt.value(0.3)),
-            strokeWidth=alt.condition("datum.arm == shown", alt.value(2.5), alt.value(1.0)),
-            tooltip=["arm:N", "step:Q", alt.Tooltip("loss:Q", format=".3f")],
+            detail=alt.Detail("arm:N"),
+            color=alt.ColorValue("#8b949e", condition=_where("datum.arm == shown", "#d1242f")),
+            opacity=alt.OpacityValue(0.3, condition=_where("datum.arm == shown", 1.0)),
+            strokeWidth=alt.StrokeWidthValue(1.0, condition=_where("datum.arm == shown", 2.5)),
+            tooltip=[alt.Tooltip("arm:N"), alt.Tooltip("step:Q"), alt.Tooltip("loss:Q", format=".3f")],
         )
         .add_params(menu)
         .properties(width="container", height=320)
@@ -265,7 +271,7 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
 def drawings(section: ComparedSection) -> dict[str, VegaLite]:
     """What the SVG files of a section are drawn from, by file name."""
     files: dict[str, VegaLite] = {}
-    if section.comparisons is None:
+    if section.accuracy is None:
         return files
     for theme in THEMES:
         end, config = "" if theme == "light" else f"-{theme}", {"config": theme_config(theme)}

@@ -17,14 +17,14 @@ from markupsafe import Markup
 
 from ..analysis.arms import Arm
 from ..analysis.compared_sections import ComparedSection, FailedRun
-from ..analysis.comparisons import LEVEL
+from ..analysis.verdicts import LEVEL
 from ..core.text import printable
 from ..store.excerpts import Answer, CurvePoint, Excerpts, read_excerpts
 from ..store.folders import Store
 from ..store.quantities import QUANTITIES, Quantity
 from ..store.record import RunRecord
 from .by_kind import KindTable, kind_table
-from .columns import COLUMNS, Cell, Column, p_text
+from .columns import COLUMNS, Cell, Column
 from .figures import ablation_explorer, learning_curves, pareto_explorer
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
 from .rendering import vega_script
@@ -174,7 +174,7 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
         notes=[unescape(note) for note in conclusions(section) if note],
         costs_note=costs_note(section),
         trained_on=f"{trained_on(section.section.records)}; protocol {section.section.protocol}, {section.scored_by}.",
-        pareto=place("pareto", pareto_explorer(section) if section.comparisons else {}),
+        pareto=place("pareto", pareto_explorer(section) if section.accuracy is not None else {}),
         curves=place("curves", learning_curves(curves)),
         ablations=[
             SweptAxis(swept.axis, swept.conclusion(), place(swept.slug, ablation_explorer(swept)))
@@ -187,21 +187,26 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
 
 
 def _matrix(section: ComparedSection) -> list[MatrixRow]:
-    """Corrected p of every pair: a line an arm, in the order of the table."""
-    if section.comparisons is None:
+    """Corrected p of every pair that may be concluded on: a line an arm, in the order of the table."""
+    if section.accuracy is None or not section.accuracy.conclusive:
         return []
     arms, lines = section.section.arms, []
     for i, arm in enumerate(arms):
         cells = []
         for j, other in enumerate(arms):
-            p = section.comparisons.p.get((min(i, j), max(i, j)))
+            p = section.accuracy.p.get((min(i, j), max(i, j)))
             if p is None:
                 cells.append(Cell(""))
             else:
-                title = f"{arm.name} and {other.name}: p {p_text(p)}"
-                cells.append(Cell(p_text(p).replace("< 0.001", "0"), title, p < LEVEL))
+                shown = p_text(p).removeprefix("p ").replace("< 0.001", "0") if p < LEVEL else "-"
+                cells.append(Cell(shown, f"{arm.name} and {other.name}: {p_text(p)}", p < LEVEL))
         lines.append(MatrixRow(arm.name, cells))
     return lines
+
+
+def p_text(p: float) -> str:
+    """A corrected p; one above the level is no evidence of anything, so no number stands for it."""
+    return "p < 0.001" if p < 0.001 else f"p {p:.2g}" if p < LEVEL else "not separated"
 
 
 def _mean_curve(curves: Iterable[Sequence[CurvePoint]]) -> dict[int, float]:

@@ -1,9 +1,9 @@
 """The comparison tables as Markdown, from results/ and nothing else.
 
 Each model and protocol has a section of its own: runs that were trained or scored differently never share one. A row is
-an arm, its seeds pooled; the untuned base has a row in every table of runs that were scored as it was. Every pair of
-rows is compared on the same questions, and rows that the data cannot tell apart share a letter. Below stands each axis
-that was swept.
+an arm, its seeds pooled; the untuned base has a row in every table of runs that were scored as it was. Every arm has a
+verdict against the reference of the plan. README has the best setting of each variant; docs/results.md has every arm,
+and below each table each axis that was swept.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from urllib.parse import quote
 import polars as pl
 
 from ..analysis.arms import Arm
-from ..analysis.compared_sections import ComparedSection, FailedRun
-from ..analysis.comparisons import LEVEL, ComparedArm, points, unpaired
+from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
 from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
 from ..analysis.sections import TriedRates
@@ -26,8 +25,9 @@ from ..core.errors import UserError
 from ..core.files import atomically, read_regular
 from ..core.text import printable
 from ..store.record import Provenance, RunRecord
-from .columns import REFERENCE, Column, columns, reference_of
+from .columns import Column, columns
 from .markup import code, escaped
+from .words import answer, reading, reference_note
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TRIED = "Learning rates tried: valid % on the seeds that all had; the table shows the best"
@@ -52,6 +52,62 @@ def markdown(
         lines = (f"- {code(run_id)}: {escaped(error)}" for run_id, error in failed)
         parts.append("\n".join(["Failed runs, in no table:", "", *lines]))
     return "\n\n".join([*parts, *map(_published, references)]) + "\n"
+
+
+def short_markdown(sections: Sequence[ComparedSection], whole: str, figures: str | None = None) -> str:
+    """For each table its answer, a drawing and the best setting of each variant.
+
+    Args:
+        whole: where the whole tables are, as the page names it.
+        figures: as in `markdown`.
+    """
+    return "\n\n".join(_short(section, whole, figures) for section in sections) + "\n"
+
+
+def _short(section: ComparedSection, whole: str, figures: str | None) -> str:
+    rows = best_settings(section)
+    parts = [f"### {escaped(section.title)}", ""]
+    if said := answer(section):
+        parts += [" ".join(map(escaped, said)), ""]
+    if figures and section.has_sizes:
+        parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
+    shown = [column for column in columns("scores") + columns("costs") if column.name in IN_README]
+    parts += [_markdown(list(dict.fromkeys(shown)), rows), ""]
+    left = len(section.arms) - len(rows)
+    more = f"{left} more arm{'s' * (left != 1)}, " if left else ""
+    parts += [
+        f"{' '.join(map(escaped, reading(section)))}",
+        "",
+        f"[{more}every column, sweep and cost]({quote(whole)})",
+    ]
+    return "\n".join(parts)
+
+
+IN_README = (
+    *("variant", "rank", "test %", "95 %", "vs reference", "verdict", "test loss", "verdict by loss", "forgets"),
+    *("seeds", "params", "train s", "kept MB"),
+)
+MOST_ROWS = 12
+
+
+def best_settings(section: ComparedSection) -> list[ComparedArm]:
+    """The arms of a short table: of each variant the one of best validation accuracy, the reference and the base.
+
+    Which setting is best is not judged by the test questions, which would flatter it. Where an arm was not validated,
+    the first of its variant in the table is taken.
+    """
+    best: dict[str, ComparedArm] = {}
+    for row in section.arms:
+        known = best.get(row.arm.variant)
+        if known is None or _validated(row) > _validated(known):
+            best[row.arm.variant] = row
+    kept = [row for row in section.arms if row.is_reference or row.arm.untuned]
+    others = [row for row in best.values() if row not in kept]
+    return sorted([*kept, *others[: max(0, MOST_ROWS - len(kept))]], key=lambda row: row.index)
+
+
+def _validated(row: ComparedArm) -> float:
+    return row.arm.mean("valid_accuracy") or 0.0
 
 
 def _published(path: Path) -> str:
@@ -131,45 +187,14 @@ def picture(folder: str, name: str, text: str) -> str:
 
 def conclusions(section: ComparedSection) -> list[str]:
     """What the statistics allow to say, and what runs differ in; paragraphs with empty lines between them."""
-    seen = " ".join(contamination(section.section.arms))
-    notes = [note for note in (section.section.copies, seen, mixed_conditions(section.section.arms)) if note]
-    return [*_statistics(section), *(line for note in notes for line in (escaped(note), ""))]
-
-
-def _statistics(section: ComparedSection) -> list[str]:
-    comparisons, arms = section.comparisons, section.section.arms
-    first = []
-    if comparisons is None:
-        differ = unpaired(arms)
-        why = "scores lie between right and wrong" if differ is None else f"questions differ. {escaped(differ)}"
-        first.append(f"These rows are not compared: their {why}.")
-    else:
-        first.append("test % is accuracy ± one standard error, and 95 % its interval, over questions and seeds.")
-    if any(arm.mean("test_loss") is not None for arm in arms):
-        first.append("test loss is -log p of the reference solutions, in nats a token: lower is better.")
-    if any(arm.mean("general_loss") is not None for arm in arms if not arm.untuned):
-        first.append("forgets is the rise of the loss on general text, in nats a token.")
-    if note := batches_note(arms):
-        first.append(escaped(note))
-    if comparisons is None or len(arms) < 2:
-        return [" ".join(first), ""]
-    if comparisons.leading:
-        first.append("Bold: not separated from the first row.")
-    notes = [
-        f"Rows that share a letter in group are not separated by these data: of {len(comparisons.pairs)} pairs, "
-        f"{len(comparisons.separated_pairs())} are, paired on the same questions and corrected for their number (Holm, "
-        f"{LEVEL:g})."
+    paragraphs = [
+        " ".join(answer(section)),
+        " ".join([*reading(section), *filter(None, [reference_note(section), batches_note(section.section.arms)])]),
+        section.section.copies,
+        " ".join(contamination(section.section.arms)),
+        mixed_conditions(section.section.arms),
     ]
-    if comparisons.smallest is not None:
-        notes.append(
-            "The smallest difference that would be found four times in five, so corrected: "
-            f"{points(comparisons.smallest)}."
-        )
-    reference = reference_of(arms)
-    if reference is not None and sum(arm.variant == arms[reference].variant for arm in arms) > 1:
-        chose = "validation chose" if arms[reference].mean("valid_accuracy") is not None else "has the lowest rank"
-        notes.append(f"vs {REFERENCE} is against {escaped(arms[reference].name)}, which {chose}.")
-    return [" ".join(first), "", " ".join(notes), ""]
+    return [line for paragraph in paragraphs if paragraph for line in (escaped(paragraph), "")]
 
 
 def batches_note(arms: Sequence[Arm]) -> str:
@@ -242,27 +267,38 @@ def _table(header: tuple[str, ...], lines: list[tuple[str, ...]], left: tuple[st
     return "\n".join([row(header), rule, *map(row, lines)])
 
 
-def write_into(readme: Path, text: str) -> bool:
-    """Put the tables between the markers of a README; one that does not exist is begun.
+def write_into(page: Path, text: str) -> bool:
+    """Put the tables between the markers of a page; one that does not exist is begun.
 
     Returns:
         Whether the file changed.
 
     Raises:
+        UserError: as `check_place`.
+    """
+    old, head, tail = check_place(page)
+    new = f"{head}{BEGIN}\n\n{text}\n{END}{tail}"
+    if page.exists() and new == old:
+        return False
+    page.parent.mkdir(parents=True, exist_ok=True)
+    with atomically(page) as partial:
+        partial.write_bytes(new.encode())  # line ends beside the tables stay as they are
+    return True
+
+
+def check_place(page: Path) -> tuple[str, str, str]:
+    """The text of a page, that before the place of its tables and that after it.
+
+    Raises:
         UserError: it has no markers, or is no text file.
     """
     try:
-        old = read_regular(readme).decode() if readme.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
+        old = read_regular(page).decode() if page.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError(f"{readme} cannot be read as text: {why}; name another with --readme FILE") from error
+        raise UserError(f"{page} cannot be read as text: {why}; name another with --readme FILE") from error
     head, begin, rest = old.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"{readme} has no place for the tables; put the lines {BEGIN} and {END} where they belong")
-    new = f"{head}{BEGIN}\n\n{text}\n{END}{tail}"
-    if readme.exists() and new == old:
-        return False
-    with atomically(readme) as partial:
-        partial.write_bytes(new.encode())  # line ends beside the tables stay as they are
-    return True
+        raise UserError(f"{page} has no place for the tables; put the lines {BEGIN} and {END} where they belong")
+    return old, head, tail

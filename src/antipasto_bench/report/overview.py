@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from ..analysis.compared_sections import ComparedSection, FailedRun
 from ..core.text import one_line
 from ..core.text_table import text_table
-from .columns import COLUMNS, REFERENCE
+from .columns import COLUMNS
+from .words import answer
 
-SHOWN = ("variant", "rank", "test %", f"vs {REFERENCE}", "params", "train s")  # names of columns of the whole tables
+SHOWN = (
+    "variant",
+    "rank",
+    "test %",
+    "vs reference",
+    "verdict",
+    "params",
+    "train s",
+)  # names of columns of the whole tables
 
 
 def overview(sections: Sequence[ComparedSection], failed: Sequence[FailedRun], width: int | None) -> str:
@@ -18,7 +27,10 @@ def overview(sections: Sequence[ComparedSection], failed: Sequence[FailedRun], w
     Args:
         width: characters in a line of the terminal; None cuts nothing.
     """
-    parts = [f"{one_line(section.title)}\n\n{_table(section, width)}" for section in sections]
+    parts = [
+        "\n\n".join([one_line(section.title), _table(section, width), *map(one_line, answer(section))])
+        for section in sections
+    ]
     if failed:
         parts.append(f"{len(failed)} run{'s' if len(failed) > 1 else ''} failed: antipasto-bench list status=failed")
     return "\n\n".join(parts)

@@ -12,7 +12,7 @@ from ..core.files import read_regular, write_bytes
 from ..store.folders import Store
 from .figures import drawings
 from .html import HTML, page
-from .markdown import markdown, write_into
+from .markdown import check_place, markdown, short_markdown, write_into
 from .rendering import svg
 from .svg import is_drawing
 
@@ -20,29 +20,38 @@ FIGURES = "figures"
 
 
 def write_report(
-    store: Store, readme: Path, references: Sequence[Path] = (), sections: Sequence[ComparedSection] | None = None
+    store: Store,
+    readme: Path,
+    whole: Path,
+    references: Sequence[Path] = (),
+    sections: Sequence[ComparedSection] | None = None,
 ) -> tuple[str, list[Path]]:
-    """Render results into the readme, results/figures and results/report.html; each is written only where it changed.
+    """Render results into two pages of Markdown, results/figures and results/report.html, each only where it changed.
 
     Args:
+        readme: the page for the best setting of each variant.
+        whole: the page for every arm, column and sweep.
         sections: those of the store, where they were computed already.
 
     Returns:
-        the tables as Markdown, and the files that changed.
+        the whole tables as Markdown, and the files that changed.
 
     Raises:
-        UserError: no run has been recorded, one cannot be backed, a reference cannot be read, or the readme has no
+        UserError: no run has been recorded, one cannot be backed, a reference cannot be read, or a page has no
             place for the tables. Nothing is written then.
     """
     sections, failed = compared_sections(store) if sections is None else sections, failures(store)
     folder = store.results / FIGURES
-    text = markdown(sections, failed, references, os.path.relpath(folder, readme.resolve().parent))
+    text = markdown(sections, failed, references, _relative(folder, whole))
+    pages = {readme: short_markdown(sections, _relative(whole, readme), _relative(folder, readme)), whole: text}
     files = {
         folder / name: svg(drawn, folder / name) for section in sections for name, drawn in drawings(section).items()
     }
     files[store.results / HTML] = page(sections, failed, store, references)
     _require_inside(store, files)
-    changed = [readme] if write_into(readme, text) else []
+    for place in pages:
+        check_place(place)
+    changed = [place for place, tables in pages.items() if write_into(place, tables)]
     for stale in sorted({path for path in folder.glob("*.svg") if is_drawing(path)} - set(files)):
         stale.unlink()
         changed.append(stale)
@@ -51,6 +60,11 @@ def write_report(
             write_bytes(path, content.encode())
             changed.append(path)
     return text, changed
+
+
+def _relative(path: Path, page: Path) -> str:
+    """A path as a page names it."""
+    return os.path.relpath(path.resolve(), page.resolve().parent)
 
 
 def _require_inside(store: Store, paths: Iterable[Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -20,6 +21,8 @@ BASE = "base"  # the untuned model: a row like any other, without an adapter
 
 # The words of the grammar that are written another way in an adapter's config.
 ADAPTER_WORDS = {"rank": "r", "targets": "target_names", "exclude": "exclude_names"}
+
+_PROTOCOL, _ARM = attrgetter("protocol"), attrgetter("arm")  # whether a field counts for these digests
 
 TRAINING = Counts(when="trained")
 OPTIMISER = Counts(when="trained", costs=False)
@@ -170,17 +173,17 @@ class RunConfig(_Strict):
     @property
     def protocol(self) -> str:
         """Eight hex digits that two runs share where only their adapters, learning rates and seeds differ."""
-        return self._digest(lambda counts: counts.protocol)
+        return self._digest(self.calibrates, _PROTOCOL)
 
     @property
     def scoring(self) -> str:
         """Eight hex digits that two runs share where the same model is scored in the same way, however trained."""
-        return digest(identity(self, trained=False, calibrated=False, keep=lambda counts: counts.protocol))
+        return digest(identity(self, trained=False, calibrated=False, keep=_PROTOCOL))
 
     @property
     def arm(self) -> str:
         """Eight hex digits that two runs share where only their seeds differ."""
-        return self._digest(lambda counts: counts.arm)
+        return self._digest(self.calibrates, _ARM)
 
     @property
     def cost_key(self) -> str:
@@ -205,16 +208,29 @@ class RunConfig(_Strict):
             if self.trains:
                 parts += [f"lr{self.lr:g}", f"s{self.steps}"]
             parts.append(f"seed{self.seed}")
-        return "__".join([*parts, self._digest()])
+        return "__".join([*parts, self._digest(self.calibrates)])
 
     @property
     def content(self) -> str:
         """The id without the name of the model's folder: equal for two runs of the same content."""
         return content_of(self.run_id)
 
-    def _digest(self, keep: Callable[[Counts], bool] | None = None) -> str:
+    def digests(self, calibrates: bool) -> dict[str, str]:
+        """Every digest that a row of the run holds, by the row's field; of `run_id` its last part.
+
+        Args:
+            calibrates: what the property says; it looks at the variant, for which torch is imported.
+        """
+        return {
+            "protocol": self._digest(calibrates, _PROTOCOL),
+            "scoring": self.scoring,
+            "arm": self._digest(calibrates, _ARM),
+            "run_id": self._digest(calibrates),
+        }
+
+    def _digest(self, calibrates: bool, keep: Callable[[Counts], bool] | None = None) -> str:
         # A variant without anything to train still depends on the seed and the data: only `base` is untrained.
-        return digest(identity(self, trained=self.variant != BASE, calibrated=self.calibrates, keep=keep))
+        return digest(identity(self, trained=self.variant != BASE, calibrated=calibrates, keep=keep))
 
 
 def content_of(run_id: str) -> str:

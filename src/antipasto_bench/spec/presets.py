@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import antipasto
-from antipasto.config import did_you_mean
+from antipasto.config import ALIASES, did_you_mean
 
 from ..core.errors import UserError
 from ..core.json_types import Json
@@ -36,9 +36,7 @@ def load_preset(name: str) -> Json:
     Raises:
         UserError: there is none, or it cannot be read, or a key, a section or a variant of it is unknown.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else benchmark_dir() / "presets" / f"{name}.yaml"
-    if not path.exists():
-        raise UserError(f"unknown preset {name!r}{did_you_mean(name, preset_names())}")
+    path = _preset_path(name)
     values = read_mapping(path, _is_text)
     blocks = values.pop("variants", None)
     for section in SECTIONS:
@@ -48,19 +46,63 @@ def load_preset(name: str) -> Json:
     return values | ({} if blocks is None else {"variants": _blocks(blocks, path, "variants.")})
 
 
+def _preset_path(name: str) -> Path:
+    path = Path(name) if name.endswith((".yaml", ".yml")) else benchmark_dir() / "presets" / f"{name}.yaml"
+    if not path.exists():
+        raise UserError(f"unknown preset {name!r}{did_you_mean(name, preset_names())}")
+    return path
+
+
 def variant_defaults() -> dict[str, Json]:
     """The flat blocks of benchmark/variants.yaml.
 
     Raises:
         UserError: as `load_preset`.
     """
-    path = benchmark_dir() / "variants.yaml"
-    return _blocks(read_mapping(path, lambda keys: ".".join(keys[1:]) in TEXT), path, "")
+    path = _defaults_path()
+    return _blocks(read_mapping(path, _is_text_of_defaults), path, "")
 
 
-def for_variant(blocks: Mapping[str, Mapping[str, Any]], variant: str) -> Json:
-    """What the blocks say of a variant, the more special one last."""
-    family = variant != BASE and issubclass(antipasto.CONFIGS[variant], antipasto.FrozenBasisConfig)
+def _defaults_path() -> Path:
+    return benchmark_dir() / "variants.yaml"
+
+
+def number_given(key: str, variant: str, preset: str, *, frozen_basis: bool) -> float | None:
+    """The number that a preset, or else benchmark/variants.yaml, gives a variant for a key of `flatten`.
+
+    The files are read without the checks of `load_preset`, which ask every variant's class, so that torch is imported.
+
+    Args:
+        frozen_basis: whether the variant is of that family.
+
+    Returns:
+        None where they give none, or a value that is no number, or one for another variant by its `basis`.
+
+    Raises:
+        UserError: a file is not there, or cannot be read.
+    """
+    chosen = read_mapping(_preset_path(preset), _is_text)
+    tables = read_mapping(_defaults_path(), _is_text_of_defaults), chosen.pop("variants", None)
+    first, last = (for_variant(_unchecked_blocks(table), variant, frozen_basis) for table in tables)
+    flat = first | flatten(chosen) | last
+    value = flat.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and "basis" not in flat else None
+
+
+def _unchecked_blocks(table: Any) -> dict[str, Json]:
+    blocks = table.items() if isinstance(table, Mapping) else ()
+    return {str(ALIASES.get(name, name)): flatten(block) for name, block in blocks if isinstance(block, Mapping)}
+
+
+def for_variant(blocks: Mapping[str, Mapping[str, Any]], variant: str, frozen_basis: bool | None = None) -> Json:
+    """What the blocks say of a variant, the more special one last.
+
+    Args:
+        frozen_basis: whether it is of that family; its class is asked where None.
+    """
+    family = frozen_basis
+    if family is None:
+        family = variant != BASE and issubclass(antipasto.CONFIGS[variant], antipasto.FrozenBasisConfig)
     merged: Json = {}
     for name in ("default", *(["frozen_basis"] if family else []), variant):
         merged |= blocks.get(name, {})
@@ -74,6 +116,10 @@ def flatten(values: Mapping[str, Any]) -> Json:
         inner = {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, Mapping) else {key: value}
         flat |= {ADAPTER_WORDS.get(name, name): v for name, v in inner.items()}
     return flat
+
+
+def _is_text_of_defaults(keys: tuple[str, ...]) -> bool:
+    return ".".join(keys[1:]) in TEXT
 
 
 def _is_text(keys: tuple[str, ...]) -> bool:
@@ -92,7 +138,7 @@ def _blocks(table: Any, path: Path, prefix: str) -> dict[str, Json]:
     blocks: dict[str, Json] = {}
     names = [*GENERAL_BLOCKS, *variant_names()]
     for given, block in _mapping(table, path, "variants").items():
-        name = antipasto.ALIASES.get(given, given)
+        name = ALIASES.get(given, given)
         where = f"{prefix}{given}"
         if name not in names:
             raise UserError(f"{path}: {prefix}{given}: unknown variant {given!r}{did_you_mean(given, names)}")

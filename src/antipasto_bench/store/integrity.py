@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from ..core.errors import Damaged, UserError
 from ..core.files import read_regular
 from ..core.fingerprint import sha256_of
+from .checked_json import DIGEST, parse_object
 from .evidence import rowless
 from .excerpts import read_excerpts
 from .folders import Store
 from .items import read_items
 from .kinds import damaged_kinds, kinds_problems
 from .recomputed import disagreements, incoherent
-from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
+from .record import SCHEMA_VERSION, NewerSchema, RunRecord, record_of
 from .recording import check_finished, record_in
-from .table import read_records
+from .table import that_count
 
 
 def verify(store: Store) -> list[str]:
@@ -29,33 +30,40 @@ def verify(store: Store) -> list[str]:
     run, its files are what its row names.
     """
     problems: list[str] = []
+    records: list[RunRecord] = []
     results: Counter[str] = Counter()
-    newer = set[str]()
+    newer, undigested = set[str](), set[str]()
     lines = read_regular(store.table).split(b"\n") if store.table.exists() else []
     if not any(line.strip() for line in lines):
         return [f"{store.table} holds no run"]
     if lines[-1]:
         problems.append("the last line was cut short; the next run that is recorded puts it aside")
-    for number, line in enumerate(lines[:-1], start=1):
+    for number, line in enumerate(lines, start=1):
+        is_whole = number < len(lines)
         if not line.strip():
             continue
         try:
-            record = read_record(line)
+            values = parse_object(line)
+            record = record_of(values)
         except NewerSchema as error:
             problems.append(f"line {number}: {error.run_id}: schema {error.version}, expected {SCHEMA_VERSION}")
             newer.add(error.run_id)
             continue
         except ValueError as error:
-            problems.append(f"line {number}: not a whole row: {error}")
+            if is_whole:
+                problems.append(f"line {number}: not a whole row: {error}")
             continue
-        results[record.run_id] += record.status == "ok"
+        records.append(record)
+        if DIGEST not in values:
+            undigested.add(record.run_id)
+        results[record.run_id] += is_whole and record.status == "ok"
     problems += [f"{run_id}: {count} results; one is expected" for run_id, count in results.items() if count > 1]
     if not newer:
-        with warnings.catch_warnings(action="ignore"):  # of lines that are named above
-            records = read_records(store.table)
-        for record in records:
-            problems += [f"{record.run_id}: {problem}" for problem in _problems(record, store)]
-        of_kinds = [line for record in records if record.status == "ok" for line in kinds_problems(record, store)]
+        counted = that_count(records)
+        for record in counted:
+            found = _problems(record, store, as_written=record.run_id not in undigested)
+            problems += [f"{record.run_id}: {problem}" for problem in found]
+        of_kinds = [line for record in counted if record.status == "ok" for line in kinds_problems(record, store)]
         problems += dict.fromkeys([*of_kinds, *damaged_kinds(store)])  # many runs share a file
     known = newer | {run_id for run_id, count in results.items() if count}
     return problems + [
@@ -64,25 +72,29 @@ def verify(store: Store) -> list[str]:
     ]
 
 
-def _problems(record: RunRecord, store: Store) -> Iterator[str]:
+def _problems(record: RunRecord, store: Store, *, as_written: bool) -> Iterator[str]:
     """What is wrong with one run."""
     if record.status != "ok":
-        yield from incoherent(record)
+        yield from incoherent(record, as_written=as_written)
         return
-    yield from items_problems(record, store)
+    yield from items_problems(record, store, as_written=as_written)
     yield from excerpts_problems(record, store)
     yield from _outputs_problems(record, store)
 
 
-def items_problems(record: RunRecord, store: Store) -> Iterator[str]:
-    """What is wrong with the questions of a result, and with what its row says of them."""
+def items_problems(record: RunRecord, store: Store, *, as_written: bool = False) -> Iterator[str]:
+    """What is wrong with the questions of a result, and with what its row says of them.
+
+    Args:
+        as_written: see `incoherent`.
+    """
     try:
-        items = read_items(record, store)
+        groups = read_items(record, store)
     except ValueError as error:
         yield f"{store.name_of_items(record.run_id)} {error}"
-        yield from incoherent(record)
+        yield from incoherent(record, as_written=as_written)
         return
-    yield from disagreements(record, items)
+    yield from disagreements(record, groups, as_written=as_written)
 
 
 def excerpts_problems(record: RunRecord, store: Store) -> Iterator[str]:

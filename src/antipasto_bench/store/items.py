@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import get_type_hints
+from typing import NamedTuple, get_type_hints
 
 import numpy as np
 import polars as pl
@@ -62,6 +62,24 @@ def headline_of(pairs: Iterable[tuple[str, str]]) -> tuple[str, str]:
     return name, next((m for m in HEADLINE_METRICS if m in metrics), metrics[0])
 
 
+class Group(NamedTuple):
+    """What is scored together: the questions of a task's split, by one filter and metric."""
+
+    split: str
+    task: str
+    filter: str
+    metric: str
+
+
+Groups = dict[Group, pl.DataFrame]  # of each: doc_id, sha1 and score of every question
+
+
+def grouped(items: pl.DataFrame) -> Groups:
+    """The items of each group, in their order; groups come in the order of their first item."""
+    parts = items.partition_by(Group._fields, as_dict=True, include_key=False)
+    return {Group(*key): part for key, part in parts.items()}
+
+
 @dataclass(frozen=True)
 class QuestionScores:
     """The headline score of each question, in the order of the questions' hashes: the same in every run."""
@@ -70,29 +88,41 @@ class QuestionScores:
     scores: NDArray[np.float64]  # (questions,)
 
 
-def headline_scores(items: pl.DataFrame) -> QuestionScores:
-    """The headline scores of a run's items in one split."""
-    name, metric = headline_of(items.select("filter", "metric").unique(maintain_order=True).iter_rows())
-    headline = items.filter((pl.col("filter") == name) & (pl.col("metric") == metric)).sort("sha1", "doc_id")
-    return QuestionScores(tuple(headline["sha1"]), headline["score"].to_numpy())
+def headline_scores(groups: Groups) -> QuestionScores:
+    """The headline scores of a run's questions.
+
+    Args:
+        groups: of one task and split.
+    """
+    name, metric = headline_of((group.filter, group.metric) for group in groups)
+    rows = [row for group, part in groups.items() if group[2:] == (name, metric) for row in _by_question(part)]
+    return QuestionScores(tuple(sha1 for sha1, _, _ in rows), np.array([score for _, _, score in rows], dtype=float))
+
+
+def _by_question(part: pl.DataFrame) -> list[tuple[str, int, float]]:
+    """Hash, number and score of each question, in the order of the hashes."""
+    return sorted(zip(*(part[name].to_list() for name in ("sha1", "doc_id", "score")), strict=True))
 
 
 def _is_loss(name: str, metric: str) -> bool:
     return name == LOSS_FILTER and metric in LOSS_METRICS
 
 
-def token_losses(items: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def token_losses(groups: Groups) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Nats and completion tokens of each question's reference solution, in the order of the questions' hashes.
 
     Args:
-        items: of one task and split.
+        groups: of one task and split.
 
     Returns:
         None where the loss was not measured.
     """
-    of_loss = items.filter(pl.col("filter") == LOSS_FILTER).sort("sha1", "doc_id")
-    nats, tokens = (of_loss.filter(pl.col("metric") == metric)["score"].to_numpy() for metric in LOSS_METRICS)
-    return (nats, tokens) if len(nats) and len(nats) == len(tokens) else None
+    of_metric = {group.metric: part for group, part in groups.items() if _is_loss(group.filter, group.metric)}
+    if set(of_metric) != set(LOSS_METRICS):
+        return None
+    rows = [_by_question(of_metric[metric]) for metric in LOSS_METRICS]
+    nats, tokens = (np.array([score for _, _, score in each]) for each in rows)
+    return (nats, tokens) if len(nats) == len(tokens) else None
 
 
 def weighted_token_loss(nats: NDArray[np.float64], tokens: NDArray[np.float64]) -> Score:
@@ -116,21 +146,26 @@ def weighted_token_loss(nats: NDArray[np.float64], tokens: NDArray[np.float64]) 
     return ratio, math.sqrt(n / (n - 1) * squares) / total if n > 1 else None
 
 
-def items_of(record: RunRecord, store: Store, split: str) -> pl.DataFrame:
+def items_of(record: RunRecord, store: Store, split: str) -> Groups:
     """The items of a run's headline task in a split.
 
     Raises:
         UserError: they are missing, or not those that the record was made from.
     """
     try:
-        items = read_items(record, store)
+        groups = read_items(record, store)
     except ValueError as error:
         path = store.items(record.run_id)
         raise UserError(f"{path}: {error}: its row cannot be backed; restore it or run it again") from error
-    return items.filter((pl.col("split") == split) & (pl.col("task") == headline_task(record)))
+    return of_split(groups, split, headline_task(record))
 
 
-def read_items(record: RunRecord, store: Store) -> pl.DataFrame:
+def of_split(groups: Groups, split: str, task: str) -> Groups:
+    """The groups of one task and split."""
+    return {group: part for group, part in groups.items() if group[:2] == (split, task)}
+
+
+def read_items(record: RunRecord, store: Store) -> Groups:
     """All items of a run, of the schema, finite, and those that its record was made from.
 
     Raises:
@@ -147,13 +182,11 @@ def read_items(record: RunRecord, store: Store) -> pl.DataFrame:
 
 
 @lru_cache(maxsize=512)  # a report reads the items of a run several times
-def _read_items(
-    path: Path, stamp: tuple[int, int], digest: str | None, file_digest: str | None, task: str
-) -> pl.DataFrame:
-    items = parse_items(read_checked(path, file_digest), digest, trusted=file_digest is not None)
-    if items.filter((pl.col("task") == task) & (pl.col("split") == "test") & ~_of_loss()).is_empty():
+def _read_items(path: Path, stamp: tuple[int, int], digest: str | None, file_digest: str | None, task: str) -> Groups:
+    groups = grouped(parse_items(read_checked(path, file_digest), digest, trusted=file_digest is not None))
+    if all(_is_loss(group.filter, group.metric) for group in of_split(groups, "test", task)):
         raise ValueError(f"holds no test question of {task}")
-    return items
+    return groups
 
 
 def parse_items(content: bytes, digest: str | None, *, trusted: bool = False) -> pl.DataFrame:
@@ -176,16 +209,16 @@ def parse_items(content: bytes, digest: str | None, *, trusted: bool = False) ->
         raise ValueError("is not what its row was made from")
     if dict(items.schema) != ITEMS_SCHEMA:
         raise ValueError(f"has the columns {', '.join(items.columns)}; expected {', '.join(ITEMS_SCHEMA)}")
-    shares = pl.col("metric").is_in(HEADLINE_METRICS)
-    score = pl.col("score")
-    wrong = score.is_null() | score.is_nan() | score.is_infinite() | (shares & ~score.is_between(0, 1))
-    if items.select((wrong | pl.any_horizontal(pl.all().is_null())).any()).item():
+    if any(column.null_count() for column in items) or not _are_scores(items["score"], items["metric"]):
         raise ValueError("holds a score that is none")
     return items
 
 
-def _of_loss() -> pl.Expr:
-    return (pl.col("filter") == LOSS_FILTER) & pl.col("metric").is_in(LOSS_METRICS)
+def _are_scores(scores: pl.Series, metrics: pl.Series) -> bool:
+    """Whether all are finite, and shares lie from 0 to 1."""
+    values = scores.to_numpy()
+    beyond = metrics.filter(pl.Series((values < 0) | (values > 1)))
+    return bool(np.isfinite(values).all()) and set(HEADLINE_METRICS).isdisjoint(beyond.to_list())
 
 
 def headline_task(record: RunRecord) -> str:

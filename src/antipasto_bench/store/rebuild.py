@@ -11,7 +11,7 @@ from ..core.errors import Damaged, UserError
 from ..core.files import read_regular
 from .folders import Store
 from .integrity import excerpts_problems, items_problems
-from .items import items_digest, parse_items
+from .items import grouped, items_digest, parse_items
 from .kinds import kinds_problems
 from .recomputed import disagreements, incoherent
 from .record import RunRecord
@@ -98,7 +98,7 @@ def _bring_back(folder: RunFolder, rows: dict[str, RunRecord], store: Store, reb
     try:
         check_finished(folder, record)
         items = parse_items(read_regular(folder.items), record.items_sha256, trusted=True)
-        wrong = next(disagreements(record, items), None)
+        wrong = next(disagreements(record, grouped(items)), None)
         row = _whole(earlier, items)
         if wrong is None:
             store_result(name, store, row)
@@ -129,4 +129,4 @@ def _whole(row: RunRecord | None, items: pl.DataFrame) -> RunRecord | None:
         return None
     if row.items_sha256 != items_digest(items):
         raise ValueError("outputs/ hold another result of it than its row")
-    return None if next(disagreements(row, items), None) else row
+    return None if next(disagreements(row, grouped(items)), None) else row

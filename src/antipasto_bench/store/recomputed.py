@@ -5,14 +5,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import polars as pl
 
-from antipasto import REGISTRY
+import antipasto
 
 from ..core.errors import UserError
 from ..spec.config import BASE, RunConfig
-from .items import HEADLINE_METRICS, LOSS_FILTER, headline_of, headline_task, token_losses, weighted_token_loss
+from .items import (
+    HEADLINE_METRICS,
+    LOSS_FILTER,
+    Group,
+    Groups,
+    headline_of,
+    headline_task,
+    of_split,
+    token_losses,
+    weighted_token_loss,
+)
 from .record import RunRecord, Score
 
 CLOSE = 1e-9  # by which two sums of the same scores may differ
@@ -23,31 +34,67 @@ _ID = re.compile(
 Value = float | int | str | None
 
 
-def disagreements(record: RunRecord, items: pl.DataFrame) -> Iterator[str]:
+def disagreements(record: RunRecord, groups: Groups, *, as_written: bool = False) -> Iterator[str]:
     """What a row says otherwise than its questions and its config do, a text each that begins with the field.
 
     Args:
         record: of a run with a result.
-        items: all of its questions, as `read_items` gives them.
+        groups: all of its questions, as `read_items` gives them.
+        as_written: see `incoherent`.
     """
-    yield from incoherent(record)
-    for name, given in _scores(record, items).items():
+    yield from incoherent(record, as_written=as_written)
+    for name, given in _scores(record, groups).items():
         own: Value = getattr(record, name)
         if not same(own, given):
             yield f"{name} is {_text(own)}, its questions give {_text(given)}"
-    yield from _metrics_problems(record, items)
+    yield from _metrics_problems(record, groups)
 
 
-def incoherent(record: RunRecord) -> Iterator[str]:
-    """What the fields of a row contradict in each other, whether or not the run has a result."""
+def incoherent(record: RunRecord, *, as_written: bool = False) -> Iterator[str]:
+    """What the fields of a row contradict in each other, whether or not the run has a result.
+
+    Args:
+        as_written: the row holds a digest of itself. So the program that wrote it had read the config by the class of
+            its variant, and where all agrees with how the row reads the config, no class is asked: torch takes seconds
+            to import. Where something does not agree, the classes say what.
+    """
     yield from _status_problems(record)
-    unread = _unread_adapter(record.config)
-    if unread is not None:
-        yield unread
+    if as_written and any(not list(_contradictions(record, reading)) for reading in _own_readings(record)):
         return
-    yield from _column_problems(record)
-    yield from _id_problems(record)
-    yield from _digest_problems(record)
+    unread = _unread_adapter(record.config)
+    if unread is None:
+        yield from _contradictions(record, _reading(record.config))
+    else:
+        yield unread
+
+
+class Reading(NamedTuple):
+    """How a variant reads the config of a run."""
+
+    trains: bool
+    rank: int | str | None  # as `RunConfig.rank`
+    calibrates: bool
+
+
+def _reading(run: RunConfig) -> Reading | None:
+    """By the class of the variant; None where there is no such variant."""
+    known = run.variant == BASE or run.variant in antipasto.REGISTRY
+    return Reading(run.trains, run.rank, run.calibrates) if known else None
+
+
+def _own_readings(record: RunRecord) -> Iterator[Reading]:
+    """Those under which a row can agree with its config, by the row alone."""
+    parts = _ID.fullmatch(record.run_id)
+    rank = "full" if parts is not None and parts["rank"] == "full" else record.rank
+    for calibrates in (False, True):
+        yield Reading(record.lr is not None, rank, calibrates)
+
+
+def _contradictions(record: RunRecord, reading: Reading | None) -> Iterator[str]:
+    yield from _column_problems(record, reading)
+    yield from _id_problems(record, reading)
+    if reading is not None:
+        yield from _digest_problems(record, reading.calibrates)
 
 
 def same(own: Value, given: Value) -> bool:
@@ -57,38 +104,33 @@ def same(own: Value, given: Value) -> bool:
     return own == given
 
 
-def _scores(record: RunRecord, items: pl.DataFrame) -> dict[str, Value]:
+def _scores(record: RunRecord, groups: Groups) -> dict[str, Value]:
     """All scores of a row that its questions determine."""
     task = headline_task(record)
     values: dict[str, Value] = {}
     for split in ("test", "valid"):
-        of_task = items.filter((pl.col("task") == task) & (pl.col("split") == split))
-        scored = of_task.filter(pl.col("filter") != LOSS_FILTER)
-        names = [f"{split}_{name}" for name in ("n", "accuracy", "stderr", "strict", "strict_stderr")]
+        of_task = of_split(groups, split, task)
         loss = token_losses(of_task)
-        values |= dict(
-            zip(
-                (f"{split}_loss", f"{split}_loss_stderr"),
-                weighted_token_loss(*loss) if loss else (None, None),
-                strict=True,
-            )
-        )
-        if scored.is_empty():
+        loss_score = weighted_token_loss(*loss) if loss else (None, None)
+        values |= dict(zip((f"{split}_loss", f"{split}_loss_stderr"), loss_score, strict=True))
+        scored = {group[2:]: part for group, part in of_task.items() if group.filter != LOSS_FILTER}
+        names = [f"{split}_{name}" for name in ("n", "accuracy", "stderr", "strict", "strict_stderr")]
+        if not scored:
             values |= dict.fromkeys(names)
-        else:
-            name, metric = headline_of(scored.select("filter", "metric").unique(maintain_order=True).iter_rows())
-            strict = scored.filter(pl.col("filter") == "strict-match")
-            first = strict["metric"][0] if len(strict) else None
-            headline = _mean(scored, name, metric)
-            announced = (None, None) if first is None else _mean(strict, "strict-match", first)
-            values |= dict(zip(names, (scored["doc_id"].n_unique(), *headline, *announced), strict=True))
+            continue
+        questions = set().union(*(part["doc_id"].to_list() for part in scored.values()))
+        headline = _mean(scored.get(headline_of(scored)))
+        announced = _mean(next((part for (name, _), part in scored.items() if name == "strict-match"), None))
+        values |= dict(zip(names, (len(questions), *headline, *announced), strict=True))
     del values["valid_strict_stderr"]  # no field of a row
     return values
 
 
-def _mean(items: pl.DataFrame, name: str, metric: str) -> Score:
+def _mean(part: pl.DataFrame | None) -> Score:
     """Mean and standard error over the questions, as lm-eval has them: the sample's deviation by the root of n."""
-    scores = items.filter((pl.col("filter") == name) & (pl.col("metric") == metric))["score"].to_list()
+    if part is None:
+        return None, None
+    scores = part["score"].to_list()
     n = len(scores)
     mean = math.fsum(scores) / n
     if n < 2:
@@ -96,24 +138,21 @@ def _mean(items: pl.DataFrame, name: str, metric: str) -> Score:
     return mean, math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / (n - 1) / n)
 
 
-def _metrics_problems(record: RunRecord, items: pl.DataFrame) -> Iterator[str]:
+def _metrics_problems(record: RunRecord, groups: Groups) -> Iterator[str]:
     """The nested `metrics`: those that are means over questions, and that no other is there."""
-    keys = set(items.filter(pl.col("filter") != LOSS_FILTER).select("split", "task", "filter", "metric").iter_rows())
+    scored = {group: part for group, part in groups.items() if group.filter != LOSS_FILTER}
     recorded = {
-        (split, task, name, metric): score
+        Group(split, task, name, metric): score
         for split, tasks in (record.metrics or {}).items()
         for task, filters in tasks.items()
         for name, metrics in filters.items()
         for metric, score in metrics.items()
     }
-    for key in sorted({key for key in keys | set(recorded) if key[3] in HEADLINE_METRICS}):
-        split, task, name, metric = key
-        own = recorded.get(key)
-        given: Score | None = None
-        if key in keys:
-            given = _mean(items.filter((pl.col("split") == split) & (pl.col("task") == task)), name, metric)
+    for group in sorted({group for group in set(scored) | set(recorded) if group.metric in HEADLINE_METRICS}):
+        own = recorded.get(group)
+        given = _mean(scored[group]) if group in scored else None
         if own is None or given is None or not all(map(same, own, given)):
-            yield f"metrics {'/'.join(key)} is {_score(own)}, its questions give {_score(given)}"
+            yield f"metrics {'/'.join(group)} is {_score(own)}, its questions give {_score(given)}"
 
 
 def _status_problems(record: RunRecord) -> Iterator[str]:
@@ -129,7 +168,7 @@ def _status_problems(record: RunRecord) -> Iterator[str]:
 
 def _unread_adapter(run: RunConfig) -> str | None:
     """Why nothing can be computed of a config: its adapter's settings are none of its variant. None where they are."""
-    if run.variant == BASE or run.variant not in REGISTRY:
+    if run.variant == BASE or run.variant not in antipasto.REGISTRY:
         return None
     try:
         _ = run.trains, run.rank
@@ -139,18 +178,16 @@ def _unread_adapter(run: RunConfig) -> str | None:
     return None
 
 
-def _column_problems(record: RunRecord) -> Iterator[str]:
+def _column_problems(record: RunRecord, reading: Reading | None) -> Iterator[str]:
     """Columns that repeat the config."""
     run = record.config
-    known = run.variant == BASE or run.variant in REGISTRY
     expected: dict[str, Value] = {"variant": run.variant, "model": run.model}
-    trains, ranked = known and run.trains, known and run.rank is not None
-    if known:
+    if reading is not None:
         expected |= {
-            "rank": run.adapter["r"] if ranked else None,
-            "lr": run.lr if trains else None,
+            "rank": None if reading.rank is None else run.adapter.get("r"),
+            "lr": run.lr if reading.trains else None,
             "seed": None if run.variant == BASE else run.seed,
-            "steps": run.steps if trains else None,
+            "steps": run.steps if reading.trains else None,
         }
     for name, value in expected.items():
         if not same(getattr(record, name), value):
@@ -159,24 +196,24 @@ def _column_problems(record: RunRecord) -> Iterator[str]:
         size = record.trained_parameters
         if record.untuned and (size, record.added_macs_per_token) != (0, 0):
             yield "trained_parameters or added_macs_per_token of the untuned model are not 0"
-        elif not record.untuned and known and (size is None or (size > 0) != trains):
+        elif not record.untuned and reading is not None and (size is None or (size > 0) != reading.trains):
             yield f"trained_parameters is {size}, which is none of {run.variant}"
 
 
-def _id_problems(record: RunRecord) -> Iterator[str]:
+def _id_problems(record: RunRecord, reading: Reading | None) -> Iterator[str]:
     """The fields that can be read in a run id."""
     parts = _ID.fullmatch(record.run_id)
     if parts is None:
         yield "run_id is of no run"
         return
-    run = record.config
-    if run.variant != BASE and run.variant not in REGISTRY:
+    if reading is None:
         return
+    run = record.config
     basis = None if run.variant == BASE else run.adapter.get("rotate_basis")
     expected = {
         "variant": record.variant,
         "basis": basis,
-        "rank": None if run.rank is None else str(run.rank),
+        "rank": None if reading.rank is None else str(reading.rank),
         "lr": None if record.lr is None else f"{record.lr:g}",
         "steps": None if record.steps is None else str(record.steps),
         "seed": None if record.seed is None else str(record.seed),
@@ -186,28 +223,19 @@ def _id_problems(record: RunRecord) -> Iterator[str]:
             yield f"run_id says {name} {parts[name]}, its row {value}"
 
 
-def _digest_problems(record: RunRecord) -> Iterator[str]:
+def _digest_problems(record: RunRecord, calibrates: bool) -> Iterator[str]:
     """The digests of the config, where its model, data and tasks are here as they were when the run was made."""
-    own, last = record.config, record.run_id.rpartition("__")[2]
-    given = {"protocol": record.protocol, "scoring": record.scoring, "arm": record.arm, "run_id": last}
-    here = _digests_here(own)
-    if here is None or any(here[name] == value for name, value in given.items()) is False:
+    try:
+        here = record.config.digests(calibrates)
+    except (OSError, ValueError, KeyError, UserError):
+        return
+    last = record.run_id.rpartition("__")[2]
+    own = {"protocol": record.protocol, "scoring": record.scoring, "arm": record.arm, "run_id": last}
+    if not any(here[name] == value for name, value in own.items()):
         return  # of other files than lie here: nothing can be said
-    for name, value in given.items():
+    for name, value in own.items():
         if here[name] != value:
             yield f"{name} is {value}, its config gives {here[name]}"
-
-
-def _digests_here(run: RunConfig) -> dict[str, str] | None:
-    try:
-        return {
-            "protocol": run.protocol,
-            "scoring": run.scoring,
-            "arm": run.arm,
-            "run_id": run.run_id.rpartition("__")[2],
-        }
-    except (OSError, ValueError, KeyError, UserError):
-        return None
 
 
 def _score(score: Score | None) -> str:

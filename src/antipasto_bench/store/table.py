@@ -11,7 +11,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import polars as pl
 
 from ..core.errors import Damaged, UserError
 from ..core.files import read_regular, write_bytes
+from ..core.fingerprint import once_at_rest
 from ..core.locks import locked
 from ..spec.config import content_of
 from .record import SCHEMA, NewerSchema, RunRecord, read_record, record_json
@@ -136,7 +137,12 @@ def read_records(table: Path) -> list[RunRecord]:
     Raises:
         UserError: the table was written by a newer version of this program.
     """
-    records: dict[str, RunRecord] = {}
+    return list(once_at_rest("table", str(table), lambda: _read_records(table)))
+
+
+def _read_records(table: Path) -> list[RunRecord]:
+    records: list[RunRecord] = []
+    results: dict[str, RunRecord] = {}
     lines = read_regular(table).split(b"\n") if table.exists() else []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -146,15 +152,24 @@ def read_records(table: Path) -> list[RunRecord]:
         except NewerSchema as error:
             raise UserError(f"{table}, line {number}: {error}") from error
         except ValueError as error:
-            warnings.warn(f"{table.name}, line {number}: not a whole row; skipped: {error}", Damaged, stacklevel=2)
+            warnings.warn(f"{table.name}, line {number}: not a whole row; skipped: {error}", Damaged, stacklevel=5)
             continue
-        earlier = records.get(record.run_id)
-        if earlier is not None and earlier.status == record.status == "ok" and earlier != record:
+        records.append(record)
+        if record.status == "ok" and results.setdefault(record.run_id, record) != record:
             counts = f"another result of {record.run_id}; it counts, the earlier one is left out"
-            warnings.warn(f"{table.name}, line {number}: {counts}", Damaged, stacklevel=2)
+            warnings.warn(f"{table.name}, line {number}: {counts}", Damaged, stacklevel=5)
+            results[record.run_id] = record
+    return that_count(records)
+
+
+def that_count(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """One record a run: the latest, but a failure never hides a result."""
+    counting: dict[str, RunRecord] = {}
+    for record in records:
+        earlier = counting.get(record.run_id)
         if earlier is None or record.status == "ok" or earlier.status != "ok":
-            records[record.run_id] = record
-    return list(records.values())
+            counting[record.run_id] = record
+    return list(counting.values())
 
 
 def read_table(table: Path) -> pl.DataFrame:

@@ -34,6 +34,8 @@ def imported(words, folder):
         ["list", "lora", "lr=1e-2", "rank=16", "eval.limit=null", "rotate_basis=V", "--sort", "-test_accuracy"],
         ["show", "nano__base__5e109f3b"],
         ["compare", "nano__base__5e109f3b", "nano__base__5e109f3b"],
+        ["compare", "lora", "antipasto rotate_basis=V"],
+        ["results", "verify"],
         ["status"],
         ["report", "--readme", "README.md"],
     ],
@@ -47,7 +49,7 @@ def test_a_reading_command_imports_nothing_that_trains(words, tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [["cost", "antipasto", "--meta", "--preset", "qwen3.5-0.8b"], ["results", "verify"], ["presets"]],
+    [["cost", "antipasto", "--meta", "--preset", "qwen3.5-0.8b"], ["presets"]],
     ids=" ".join,
 )
 def test_what_asks_the_variants_imports_torch_and_no_model_code(words):

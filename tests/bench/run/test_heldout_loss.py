@@ -21,7 +21,7 @@ from antipasto_bench.run.heldout_loss import measure_heldout_losses, reference_l
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import EvalConfig
 from antipasto_bench.store.integrity import verify
-from antipasto_bench.store.items import headline_of, headline_scores, token_losses, weighted_token_loss
+from antipasto_bench.store.items import grouped, headline_of, headline_scores, token_losses, weighted_token_loss
 
 
 @pytest.fixture(scope="module")
@@ -245,12 +245,12 @@ def test_a_run_records_the_loss_that_its_items_give_and_training_lowers_it(tmp_p
     for record in records.values():
         items = pl.read_parquet(store.items(record.run_id))
         for split, count in (("test", 30), ("valid", 10)):
-            nats, tokens = token_losses(items.filter(split=split))
+            nats, tokens = token_losses(grouped(items.filter(split=split)))
             assert len(nats) == count
             loss = getattr(record, f"{split}_loss"), getattr(record, f"{split}_loss_stderr")
             assert loss == weighted_token_loss(nats, tokens)
-            assert len(headline_scores(items.filter(split=split)).scores) == count
-        assert record.test_accuracy == headline_scores(items.filter(split="test")).scores.mean()
+            assert len(headline_scores(grouped(items.filter(split=split))).scores) == count
+        assert record.test_accuracy == headline_scores(grouped(items.filter(split="test"))).scores.mean()
         by_question = items.filter(split="test").group_by("doc_id").agg(pl.col("sha1").n_unique())
         assert (by_question["sha1"] == 1).all(), "a question has one name in answers and losses"
     assert records["lora"].test_loss < records["base"].test_loss - 0.01

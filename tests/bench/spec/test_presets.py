@@ -5,9 +5,11 @@ from hostile_yaml import HOSTILE_PRESETS, HOSTILE_YAML
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.spec import presets
 from antipasto_bench.spec.compose import compose
+from antipasto_bench.spec.config import BASE
 from antipasto_bench.spec.keys import known_keys, lacks, refuse_keys_without_effect, variant_names
 from antipasto_bench.spec.sweep import read_sweep
 
@@ -182,3 +184,35 @@ def test_a_key_that_no_named_variant_has_is_refused(variants, key, said):
 def test_keys_that_a_named_variant_has_are_not_refused():
     refuse_keys_without_effect(["lora", "antipasto_rot"], ["rotate_basis", "rank", "steps", "eval.limit", "lr"])
     refuse_keys_without_effect(["base"], ["steps", "data.max_length", "model", "preset"])
+
+
+@pytest.mark.parametrize("preset", presets.preset_names())
+def test_numbers_that_are_read_without_the_variants_classes_are_those_of_a_composed_run(preset):
+    for variant in set(variant_names()) - {BASE}:
+        run = compose(variant, {}, preset)
+        frozen = "basis" in run.adapter
+        assert frozen == issubclass(antipasto.CONFIGS[variant], antipasto.FrozenBasisConfig)
+        numbers = {"steps": run.steps, "data.max_length": run.data.max_length}
+        numbers |= {"lr": run.lr} if run.trains else {}
+        numbers |= {} if run.rank is None else {"r": None if run.rank == "full" else run.rank}
+        for key, value in numbers.items():
+            assert presets.number_given(key, variant, preset, frozen_basis=frozen) == value, (variant, key)
+
+
+def test_no_number_is_given_by_what_is_no_number(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "steps: 3\ncosts: true\nvariants: {default: [1], lora: {rank: full, lr: 2}, antipasto_rot: {rank: 8}}\n"
+    )
+    wanted = {
+        ("steps", "lora"): 3,
+        ("costs", "lora"): None,
+        ("r", "lora"): None,
+        ("lr", "lora"): 2,
+        ("r", "antipasto"): 8,
+    }
+    for (key, variant), value in wanted.items():
+        assert presets.number_given(key, variant, str(path), frozen_basis=variant != "lora") == value
+    path.write_text("variants: {lora: {basis: corda, rank: 8}}\n")
+    assert presets.number_given("r", "lora", str(path), frozen_basis=False) is None
+    assert "unknown preset" in refusal(lambda: presets.number_given("r", "lora", "nanno", frozen_basis=False))

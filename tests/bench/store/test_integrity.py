@@ -164,21 +164,28 @@ ALTERED = {
 }
 
 
-def alter(store: Store, change) -> None:
-    """Change the row of the table as a person with an editor does, who knows of no digest."""
+def alter(store: Store, change, *, with_new_digest: bool = False) -> None:
+    """Change the row of the table as a person with an editor does, who knows of no digest; or as one who does."""
     (line,) = store.table.read_text().splitlines()
     values = {name: value for name, value in json.loads(line).items() if name != DIGEST}
     change(values)
-    store.table.write_text(json.dumps(values) + "\n")
+    store.table.write_text(json.dumps(with_digest(values) if with_new_digest else values) + "\n")
 
 
+@pytest.mark.parametrize("with_new_digest", [False, True])
 @pytest.mark.parametrize("alteration", ALTERED)
-def test_each_number_that_questions_or_config_determine_is_noticed_when_it_is_altered(store, alteration):
+def test_each_number_that_questions_or_config_determine_is_noticed_when_it_is_altered(
+    store, alteration, with_new_digest
+):
     row = whole(store, "lora", [0, 1, 2], added_macs_per_token=7)
     for field in DETERMINED:
         store.table.unlink(missing_ok=True)
         append(store.table, row)
-        alter(store, lambda values, field=field: values.update({field: ALTERED[alteration](values[field])}))
+
+        def change(values, field=field):
+            values[field] = ALTERED[alteration](values[field])
+
+        alter(store, change, with_new_digest=with_new_digest)
         problems = [line for line in verify(store) if "questions without a row" not in line]
         named = row.run_id in problems[0] and f"{field} " in " ".join(problems)
         unread = problems[0].startswith("line 1: not a whole row: ") and (field in problems[0] or "NaN" in problems[0])
@@ -214,15 +221,21 @@ def test_each_number_of_the_nested_metrics_is_noticed_when_it_is_altered(store, 
         ({"failed_by": "run"}, "failed_by is 'run', though it has a result"),
     ],
 )
-def test_columns_that_contradict_the_config_are_named(store, change, said):
+@pytest.mark.parametrize("with_new_digest", [False, True])
+def test_columns_that_contradict_the_config_are_named(store, change, said, with_new_digest):
     append(store.table, whole(store, "lora", [0, 1]))
-    alter(store, lambda values: values.update(change))
+    alter(store, lambda values: values.update(change), with_new_digest=with_new_digest)
     assert any(said in line for line in verify(store)), verify(store)
 
 
-def test_a_config_of_another_run_is_named_by_the_id(store):
+@pytest.mark.parametrize("with_new_digest", [False, True])
+def test_a_config_of_another_run_is_named_by_the_id(store, with_new_digest):
     append(store.table, whole(store, "lora", [0, 1]))
-    alter(store, lambda values: (values["config"]["adapter"].update(r=8), values.update(rank=8)))
+
+    def change(values):
+        values["config"]["adapter"]["r"] = values["rank"] = 8
+
+    alter(store, change, with_new_digest=with_new_digest)
     problems = verify(store)
     assert any("run_id says rank 16, its row 8" in line for line in problems)
     assert any("arm is " in line for line in problems)
@@ -340,13 +353,14 @@ def test_a_run_whose_record_is_missing_is_named_where_results_lack_it(store):
     [({"layers": 1}, "layers must be a list, got 1; write [1]"), ({"r": None}, "'r' is missing")],
     ids=["a setting of another type", "a setting that is missing"],
 )
-def test_an_adapter_that_is_of_no_variant_is_named_and_hides_no_other_problem(store, adapter, said):
+@pytest.mark.parametrize("digested", [False, True])
+def test_an_adapter_that_is_of_no_variant_is_named_and_hides_no_other_problem(store, adapter, said, digested):
     first, second = (whole(store, name, [0, 1]) for name in ("lora", "dora"))
     lines = [first.to_json(), second.to_json() | {"test_n": 9}]
     settings = lines[0]["config"]["adapter"] | adapter
     lines[0]["config"]["adapter"] = {name: value for name, value in settings.items() if value is not None}
     store.table.parent.mkdir(exist_ok=True)
-    store.table.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    store.table.write_text("".join(json.dumps(with_digest(line) if digested else line) + "\n" for line in lines))
     problems = verify(store)
     assert problems[0] == f"{first.run_id}: config.adapter is of no lora: {said}"
     assert problems[1] == f"{second.run_id}: test_n is 9, its questions give 8"

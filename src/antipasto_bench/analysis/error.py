@@ -1,0 +1,79 @@
+"""From the variance of an estimate to its interval and its p.
+
+V comes from questions, S from seeds in parts with their own degrees of freedom (variance.py, seed_noise.py). Each part
+has its own quantile, weighted as in Cochran, Biometrics 20, 1964, 191-195:
+
+    half width at z = (t_c V + sum t_f S_f) / stderr,    stderr^2 = V + sum S_f
+
+where t_f is what Student's t with f degrees of freedom exceeds as often as a standard normal exceeds z. With three
+seeds f is 2, and one Satterthwaite t for the sum covers as little as 91 % where seeds matter, because S and its weight
+in f are then too low together. Where an arm's noise may hide, with a probability of w, p is that of a mixture
+(a contaminated normal; Tukey, in Contributions to Probability and Statistics, 1960):
+
+    p(d) = 2 Phi(-z(d)) + w 2 Phi(-d / sqrt(V + S_loud)),   at most 1
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import fsum, inf, sqrt
+
+from scipy import optimize, special  # type: ignore[import-untyped]
+
+from .seed_noise import SeedError
+
+LARGEST_Z = 12.0  # p is resolved down to 4e-33; beyond, the quantiles of one degree of freedom leave a float's range
+
+
+@dataclass(frozen=True)
+class Error:
+    """The error of an estimate, over questions and seeds."""
+
+    questions: float  # V
+    seeds: SeedError
+    question_df: float = inf  # of V; with few questions or kinds a t takes the place of z
+
+    @property
+    def variance(self) -> float:
+        return self.questions + fsum(part.variance for part in self.seeds.parts)
+
+    @property
+    def stderr(self) -> float:
+        return sqrt(self.variance)
+
+    def p(self, distance: float) -> float:
+        """Two-sided p of a truth that lies this far from the estimate, at least 0 away."""
+        if distance <= 0:
+            return 1.0
+        most = min(distance / sqrt(self.questions), LARGEST_Z) if self.questions else LARGEST_Z
+        if self._width(most) > distance:
+            most = optimize.brentq(lambda z: self._width(z) - distance, 0.0, most)
+        return min(1.0, 2 * float(special.ndtr(-most)) + self._of_hidden(distance))
+
+    def half(self, level: float = 0.95) -> float:
+        """Half the width of the interval of this level: the distance at which p is 1 - level."""
+        z = -float(special.ndtri((1 - level) / 2))
+        if self.seeds.hidden and self.variance:
+
+            def too_likely(z: float) -> float:
+                return 2 * float(special.ndtr(-z)) + self._of_hidden(self._width(z)) - (1 - level)
+
+            if too_likely(z) > 0:
+                z = optimize.brentq(too_likely, z, LARGEST_Z) if too_likely(LARGEST_Z) < 0 else LARGEST_Z
+        return self._width(z)
+
+    def _width(self, z: float) -> float:
+        if not self.variance:
+            return 0.0
+        seeds = fsum(_t_quantile(part.df, z) * part.variance for part in self.seeds.parts)
+        return (_t_quantile(self.question_df, z) * self.questions + seeds) / self.stderr
+
+    def _of_hidden(self, distance: float) -> float:
+        if not self.seeds.hidden:
+            return 0.0
+        return self.seeds.hidden * 2 * float(special.ndtr(-distance / sqrt(self.questions + self.seeds.loud)))
+
+
+def _t_quantile(df: float, z: float) -> float:
+    """The t that Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z."""
+    return z if df == inf else -float(special.stdtrit(df, special.ndtr(-z)))

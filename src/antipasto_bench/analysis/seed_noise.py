@@ -1,0 +1,145 @@
+"""What seeds add to the error of an arm, from its own seeds and from those of all arms.
+
+Three seeds of one arm say so little of S that only arms far apart would be separated; all arms of a table together say
+enough, if they vary alike. Some vary more, so:
+
+- The pool's B is a Huber estimate over arms (Huber & Ronchetti, Robust Statistics, 2nd ed. 2009, ch. 5): each arm's B,
+  in units of the pool's, counts up to the 80 % quantile of chi^2_f / f, so that a few loud arms move it little. It is
+  consistent where all arms vary alike. With fewer than four arms it is the mean by degrees of freedom.
+- Where the own B of an arm, or of a pair together, exceeds the pool's, it counts in the pool's place, with its own
+  degrees of freedom (k - 1; of a pair Welch's and Satterthwaite's).
+- An arm that varies far more than the others can hide: of two seeds with a variance 30 times the pool's, one pair in
+  seven differs by no more than the pool's. With a probability of w = share x P(chi^2_f / f <= 1 / 30), an arm that has
+  the pool's B has 30 times that. (1 + the arms that show it) / arms is the share. For five seeds w is nothing; for two
+  it keeps the family-wise rate of tables that hold loud arms below 5 %.
+- An arm near 0 or 100 % has less room to vary: the pool's B is multiplied by p (1 - p) / 0.09 where that is below 1.
+- An arm whose seeds answered every question alike does not vary.
+
+How often intervals then hold the truth, and how often equal arms are called different, with equal and unequal
+variances, is simulated in tests/bench/analysis/test_simulated_tables.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import fsum
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special  # type: ignore[import-untyped]
+
+from .variance import ArmMeans, SeedNoise, score_means, score_table
+
+FEWEST = 4  # arms with two seeds or more, for a robust estimate
+CLIPPED = 0.2  # of arms that vary alike
+EXCEEDS = 1.3
+LOUD = 30.0  # times the pool's variance: 5.5 times its standard deviation
+SHOWN = 0.01  # of arms that vary alike would be called loud
+
+
+@dataclass(frozen=True)
+class SeedPart:
+    """A part of the seeds' variance."""
+
+    variance: float  # S
+    df: float
+
+
+@dataclass(frozen=True)
+class SeedError:
+    """What seeds add to the variance of a mean, or of a difference between two."""
+
+    parts: tuple[SeedPart, ...]  # none where nothing is known of seeds, or nothing varies
+    hidden: float = 0.0  # w: the probability that S is `loud` in place of the parts
+    loud: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        return bool(self.parts)
+
+
+def seed_noise(tables: Iterable[ArrayLike]) -> SeedNoise:
+    """How much accuracies vary with their seeds, pooled over the tables of scores of many arms.
+
+    Raises:
+        ValueError: an arm has no score, or one is not 0, 1 or nan.
+    """
+    return pooled(score_means(score_table(table)) for table in tables)
+
+
+def pooled(arms: Iterable[ArmMeans]) -> SeedNoise:
+    """The noise of many arms; one with a single seed, or whose seeds answered alike, says nothing."""
+    known = [arm for arm in arms if arm.noise.df and not arm.settled]
+    if not known:
+        return SeedNoise(0.0, 0.0, 0.0)
+    df = np.array([arm.noise.df for arm in known])
+    B = np.array([arm.noise.variance / arm.room for arm in known])
+    chance = fsum((df * [arm.noise.chance / arm.room for arm in known]).tolist()) / fsum(df.tolist())
+    if len(known) < FEWEST or not B.any():
+        return SeedNoise(fsum((df * B).tolist()) / fsum(df.tolist()), chance, fsum(df.tolist()), 1 / len(known))
+    variance, pool_df = _huber(B, df)
+    loud = int((special.fdtrc(df, pool_df, B / variance) < SHOWN).sum())
+    return SeedNoise(variance, chance, pool_df, (1 + loud) / len(known))
+
+
+def _huber(B: np.ndarray, df: np.ndarray) -> tuple[float, float]:
+    """The s at which sum f min(B/s, c) is what it is expected to be, and the degrees of freedom of s."""
+    c = special.chdtri(df, CLIPPED) / df
+    below, above = special.chdtr(df + 2, df * c), special.chdtrc(df, df * c)
+    expected = below + c * above
+    square = (df + 2) / df * special.chdtr(df + 4, df * c) + c * c * above
+    low, high = 0.0, float((B / expected).max())  # the sum falls as s rises
+    for _ in range(100):
+        s = (low + high) / 2
+        excess = fsum((df * (np.minimum(B / s, c) - expected)).tolist())
+        low, high = (s, high) if excess > 0 else (low, s)
+    relative = fsum((df**2 * (square - expected**2)).tolist()) / fsum((df * below).tolist()) ** 2
+    return high, 2 / relative
+
+
+def seed_error(arms: Sequence[ArmMeans], pool: SeedNoise | None) -> SeedError:
+    """What seeds add to the mean of one arm, or to the difference between two.
+
+    Args:
+        arms: that were trained with seeds; of a difference, both, or the one.
+        pool: of all arms of the table. Where it is None or knows nothing, an arm has its own B, and one with a single
+            seed that of the other.
+    """
+    arms = [arm for arm in arms if not arm.settled]
+    if pool is None or not pool.df:
+        known = [arm for arm in arms if arm.noise.df]
+        if not known:
+            return SeedError(())
+        scale = fsum(1 / arm.seeds for arm in arms)
+        weights = [1 / arm.seeds for arm in known] if len(known) == len(arms) else [scale] * len(known)
+        return SeedError((_own(known, weights),))
+    pool_part = max(0.0, pool.variance - pool.chance / (1 + 1 / pool.df))
+    known = [arm for arm in arms if arm.noise.df]
+    beyond = fsum((_excess(arm.noise) - EXCEEDS * _excess(pool) * arm.room) / arm.seeds for arm in known)
+    own = known if beyond > 0 else []
+    borrowed = [arm for arm in arms if not (own and arm.noise.df)]
+    parts = [_own(own, [1 / arm.seeds for arm in own])] if own else []
+    scale = fsum(arm.room / arm.seeds for arm in borrowed)
+    if borrowed:
+        parts.append(SeedPart(scale * pool_part, pool.df))
+    hidden = fsum(pool.hidden * _quiet_by_luck(arm.noise.df) for arm in borrowed)
+    return SeedError(tuple(parts), min(1.0, hidden), LOUD * scale * pool.variance)
+
+
+def _excess(noise: SeedNoise) -> float:
+    return noise.variance - noise.chance
+
+
+def _own(arms: Sequence[ArmMeans], weights: Sequence[float]) -> SeedPart:
+    """S of some arms from their own seeds; f by Welch and Satterthwaite."""
+    squares = [weight * arm.noise.variance for weight, arm in zip(weights, arms, strict=True)]
+    chance = fsum(weight * arm.noise.chance for weight, arm in zip(weights, arms, strict=True))
+    below = fsum(part**2 / arm.noise.df for part, arm in zip(squares, arms, strict=True))
+    df = fsum(squares) ** 2 / below if below else fsum(arm.noise.df for arm in arms)
+    return SeedPart(max(0.0, fsum(squares) - chance / (1 + 1 / df)), df)
+
+
+def _quiet_by_luck(df: float) -> float:
+    """The probability that seeds of a variance LOUD times the pool's vary no more than the pool's; 1 of one seed."""
+    return float(special.chdtr(df, df / LOUD)) if df else 1.0

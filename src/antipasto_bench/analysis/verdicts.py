@@ -1,0 +1,79 @@
+"""What may be said of each arm of a planned family: better, worse, no worse or undecided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from .multiplicity import holm
+from .stats import Comparison
+
+LEVEL = 0.05  # of a whole family
+Word = Literal["better", "worse", "no worse", "undecided"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An arm against the reference of its table."""
+
+    word: Word
+    comparison: Comparison  # the arm less the reference
+    p: float  # two-sided, of no difference; corrected for the family
+    p_no_worse: float  # one-sided, of an arm that is worse by the margin or more; corrected for the family
+
+    @property
+    def slightly_worse(self) -> bool:
+        """Whether it is both: surely worse, and surely by less than the margin."""
+        return self.word == "no worse" and self.p < LEVEL
+
+
+def share_of_level(seeds: int, other: int) -> float:
+    """The share of the level that is spent on a look at a pair, when every new seed is looked at.
+
+    1 / (j (j + 1)) for j = k_a + k_b - 3, which is 1 at the first look, at two seeds each, and grows by one a seed. The
+    shares sum to at most 1, so whatever the looks have in common, the level holds over all of them (Bonferroni; a
+    spending function in the sense of Lan & DeMets, Biometrika 70, 1983, 659-663).
+
+    Args:
+        seeds, other: how many seeds either arm has; two for one that needs none.
+    """
+    j = max(1, seeds + other - 3)
+    return 1 / (j * (j + 1))
+
+
+def judge(
+    family: Mapping[int, Comparison], margin: float, sign: int = 1, shares: Mapping[int, float] | None = None
+) -> dict[int, Verdict]:
+    """The verdict of every arm of a family.
+
+    Each of two families of tests is held to LEVEL by Holm's correction: of no difference, two-sided, and of an arm
+    that is worse by the margin or more, one-sided (the half of TOST that says `no worse`; Schuirmann,
+    J. Pharmacokinetics and Biopharmaceutics 15, 1987, 657-680).
+
+    Args:
+        family: every arm that may be concluded on, less the reference.
+        margin: in the unit of the comparisons.
+        sign: 1 where more is better, -1 where less is.
+        shares: of the level, by arm, where there is more than one look; see `share_of_level`.
+    """
+    shares = shares or {}
+    towards = {arm: pair if sign > 0 else pair.reversed() for arm, pair in family.items()}
+    different = _corrected({arm: pair.p / shares.get(arm, 1.0) for arm, pair in towards.items()})
+    no_worse = _corrected({arm: pair.p_not_below(-margin) / shares.get(arm, 1.0) for arm, pair in towards.items()})
+    return {
+        arm: Verdict(_word(towards[arm], different[arm], no_worse[arm]), family[arm], different[arm], no_worse[arm])
+        for arm in family
+    }
+
+
+def _corrected(p: Mapping[int, float]) -> dict[int, float]:
+    return dict(zip(p, holm([min(1.0, value) for value in p.values()]).tolist(), strict=True)) if p else {}
+
+
+def _word(towards: Comparison, different: float, no_worse: float) -> Word:
+    if different < LEVEL and towards.centre > 0:
+        return "better"
+    if no_worse < LEVEL:
+        return "no worse"
+    return "worse" if different < LEVEL else "undecided"

@@ -1,0 +1,183 @@
+"""What may be said of a table, in sentences: plain text, one claim each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from ..analysis.ablations import points
+from ..analysis.arms import Arm
+from ..analysis.compared_sections import ComparedArm, ComparedSection
+from ..analysis.comparisons import POWER, unpaired
+from ..analysis.verdicts import LEVEL, Verdict, Word
+from ..store.quantities import quantity
+
+NAMED = 3  # arms that a sentence names
+_PERCENT, _PARAMETERS = quantity("test_accuracy"), quantity("trained_parameters")
+
+
+def answer(section: ComparedSection) -> list[str]:
+    """At most three sentences: what the data say of the arms, of the cheap ones, and what is left open."""
+    if section.accuracy is None or len(section.arms) < 2:
+        return []
+    if section.one_seed:
+        return [_of_runs(section)]
+    if section.reference is None:
+        return [f"No arm is {section.plan.reference}, the planned reference: no arm gets a verdict."]
+    if not section.verdicts:
+        return [f"{section.arms[section.reference].arm.name}, the reference, has one seed: no arm gets a verdict."]
+    return [_of_arms(section), _of_cheap_arms(section), *_what_is_open(section)]
+
+
+def _of_runs(section: ComparedSection) -> str:
+    best = section.section.arms[0]
+    return (
+        f"These runs only: every trained arm has one seed, so nothing follows for the methods. Most questions were "
+        f"answered right by {best.name}, {_percent(best)} %."
+    )
+
+
+def _percent(arm: Arm) -> str:
+    return _PERCENT.text(float(arm.scores.mean()))
+
+
+def _of_arms(section: ComparedSection) -> str:
+    """How many arms are better, no worse, worse or undecided, and which."""
+    assert section.reference is not None
+    reference = section.section.arms[section.reference]
+    counted = [
+        f"{count(word, len(rows))}{_names(rows) if word in ('better', 'no worse') else ''}"
+        for word in ("better", "no worse", "undecided", "worse")
+        if (rows := _with(section, word))
+    ]
+    listed = f"{', '.join(counted[:-1])} and {counted[-1]}" if len(counted) > 1 else counted[0]
+    total = len(section.verdicts)
+    return (
+        f"Against {reference.name}, which has {_percent(reference)} % right, of {total} arm{'s' * (total != 1)} "
+        f"{listed}, by a margin of {section.plan.margin:g} points."
+    )
+
+
+def count(word: Word, arms: int) -> str:
+    """A verdict with how many arms have it."""
+    return f"{arms} {'are' if arms > 1 else 'is'} {word}"
+
+
+def _with(section: ComparedSection, word: Word) -> list[ComparedArm]:
+    return [section.arms[i] for i, verdict in section.verdicts.items() if verdict.word == word]
+
+
+def _names(rows: Sequence[ComparedArm]) -> str:
+    """The first few, in the order of the table, in brackets."""
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    return f" ({', '.join(row.arm.name for row in rows[:NAMED])}{more})"
+
+
+def _of_cheap_arms(section: ComparedSection) -> str:
+    """The arm of fewest trained parameters that is better or no worse, where it has fewer than the reference."""
+    assert section.reference is not None
+    most = section.section.arms[section.reference].mean("trained_parameters") or 0.0
+    fit = [*_with(section, "better"), *_with(section, "no worse")]
+    priced = [(size, row.index) for row in fit if 0 < (size := row.arm.mean("trained_parameters") or 0.0) < most]
+    if not priced:
+        return "No arm that trains fewer parameters than the reference is shown to be no worse."
+    size, index = min(priced)
+    return (
+        f"Of those that are better or no worse, {section.arms[index].arm.name} trains the fewest parameters: "
+        f"{_PARAMETERS.text(round(size))}, where the reference trains {_PARAMETERS.text(round(most))}."
+    )
+
+
+def _what_is_open(section: ComparedSection) -> list[str]:
+    """Where accuracy and loss disagree; else how large a difference the undecided arms can hide."""
+    opposed = disagreements(section)
+    if opposed:
+        return [f"Accuracy and held-out loss point in opposite directions for {_listed(opposed)}."]
+    undecided = _with(section, "undecided")
+    if not undecided or section.accuracy is None:
+        return []
+    widest = median(max(abs(v.comparison.low), abs(v.comparison.high)) for v in map(_verdict, undecided))
+    return [
+        f"An undecided arm can still differ by {points(widest)}, at the median; `antipasto-bench plan-more` says which "
+        "runs would decide."
+    ]
+
+
+def _verdict(row: ComparedArm) -> Verdict:
+    assert row.verdict is not None
+    return row.verdict
+
+
+def disagreements(section: ComparedSection) -> list[str]:
+    """The arms that differ from the reference by accuracy and by loss, each surely, in opposite directions."""
+    names = []
+    for i, verdict in section.verdicts.items():
+        loss = section.loss_verdicts.get(i)
+        if loss is None or not (verdict.p < LEVEL and loss.p < LEVEL):
+            continue
+        if (verdict.comparison.centre > 0) == (loss.comparison.centre > 0):
+            names.append(section.arms[i].arm.name)
+    return names
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def reading(section: ComparedSection) -> list[str]:
+    """How the columns of a table are to be read: what each number is an error over, and what was corrected."""
+    arms, pairs = section.section.arms, section.accuracy
+    lines = []
+    if pairs is None:
+        differ = unpaired(arms)
+        why = "scores lie between right and wrong" if differ is None else f"questions differ. {differ}"
+        lines.append(f"These rows are not compared: their {why}.")
+    elif section.one_seed:
+        lines.append("test % is accuracy ± one standard error over questions alone: it holds for these runs.")
+    else:
+        lines.append(
+            f"test % is accuracy ± one standard error, and 95 % its interval, over questions{_kinds(section)} and "
+            "seeds. Bold: may be first."
+        )
+        lines += _of_family(section)
+    if any(arm.mean("test_loss") is not None for arm in arms):
+        lines.append("test loss is -log p of the reference solutions, in nats a token: lower is better.")
+    if any(arm.mean("general_loss") is not None for arm in arms if not arm.untuned):
+        lines.append("forgets is the rise of the loss on general text, in nats a token.")
+    return lines
+
+
+def _of_family(section: ComparedSection) -> list[str]:
+    """What the verdicts and ranks are corrected for."""
+    lines = []
+    if section.verdicts:
+        looks = ", and for looking at every new seed" if section.plan.looks == "every seed" else ""
+        lines.append(
+            "verdict: better and worse where the reference's own accuracy is ruled out, no worse where one lower by "
+            f"{section.plan.margin:g} points is; each corrected for {len(section.verdicts)} comparisons (Holm, "
+            f"{LEVEL:g}){looks}."
+        )
+    if section.accuracy is not None and section.accuracy.conclusive:
+        lines.append(
+            f"rank among: from all {len(section.accuracy.conclusive)} pairs, corrected likewise; this is exploration. "
+            f"Over all pairs {points(section.accuracy.smallest or 0.0)} would be found {POWER:.0%} of the time."
+        )
+    return lines
+
+
+def _kinds(section: ComparedSection) -> str:
+    """Names kinds among what varies, with how many independent questions the set is worth for the median arm."""
+    kinds = section.section.arms[0].kinds
+    if kinds is None:
+        return ""
+    effective = median(row.summary.effective for row in section.arms if row.summary is not None)
+    return f" of {len(set(kinds))} kinds ({len(kinds)} questions that say as much of an arm as {effective:.0f} would)"
+
+
+def reference_note(section: ComparedSection) -> str:
+    """Which arm is the reference, where several could be; empty where one."""
+    arms = section.section.arms
+    if section.reference is None or sum(arm.variant == arms[section.reference].variant for arm in arms) < 2:
+        return ""
+    return f"The reference is {arms[section.reference].name}, by the settings of its preset or of the plan."
