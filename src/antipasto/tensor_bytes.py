@@ -4,6 +4,7 @@ without."""
 from __future__ import annotations
 
 import ctypes
+import json
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -19,7 +20,10 @@ def memory_of(tensor: Tensor) -> ctypes.Array[ctypes.c_char]:
 
 
 def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """A safetensors file that holds tensors, from any device and of any memory layout, and text metadata."""
+    """A safetensors file that holds tensors, from any device and of any memory layout, and text metadata.
+
+    The same content gives the same bytes.
+    """
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}  # alive until the end
     specs = {
         name: TensorSpec(
@@ -30,7 +34,19 @@ def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str] | 
         )
         for name, tensor in on_cpu.items()
     }
-    return bytes(serialize(specs, metadata))
+    return _with_metadata_in_order(bytes(serialize(specs, metadata)), metadata or {})
+
+
+def _with_metadata_in_order(file: bytes, metadata: dict[str, str]) -> bytes:
+    """The file with its metadata in the order given: safetensors writes them in another one each time."""
+    if len(metadata) < 2:
+        return file
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = metadata
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # as safetensors aligns the tensors
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 CHUNK = 2**18  # elements that are copied at one time, where a tensor cannot be read in place

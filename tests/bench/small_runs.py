@@ -19,7 +19,7 @@ from antipasto_bench.store.items import LOSS_FILTER
 from antipasto_bench.store.table import read_table
 
 SMALL: dict[str, object] = {
-    "steps": 12, "batch_size": 4, "checkpoint": 3, "eval.limit": 30, "eval.valid_limit": 10, "eval.batch_size": 8,
+    "steps": 12, "batch_size": 4, "checkpoint": 3, "eval.limit": 16, "eval.valid_limit": 6, "eval.batch_size": 8,
     "eval.general": "none", "costs": False, "data.calibration": 8,
 }  # fmt: skip
 

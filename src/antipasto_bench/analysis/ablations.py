@@ -55,7 +55,7 @@ class Ablation:
     def conclusion(self) -> str:
         """What the data allow to say of this axis, in words."""
         sentences = [self._sentence(series) for series in self.series]
-        n, seeds = self.arms[0].scores.shape[1], sorted({len(arm.scores) for arm in self.arms})
+        n, seeds = self.arms[0].scores.shape[1], sorted({arm.seeds for arm in self.arms})
         sample = f"n = {n}, {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seed{'s' * (seeds[-1] > 1)}"
         count, smallest = len(self.pairs.conclusive), self.pairs.smallest
         limit = ""
@@ -144,8 +144,8 @@ def _rates(section: Section, noise: SeedNoise | None) -> Ablation | None:
     """The learning rates with as many seeds as any of their family has, where there are two or more of them."""
     named = []
     for arms in section.rates:
-        most = max(len(arm.records) for arm in arms)
-        members = [arm for arm in arms if len(arm.records) == most]
+        most = max(arm.seeds for arm in arms)
+        members = [arm for arm in arms if arm.seeds == most]
         if len(members) > 1:
             named.append((arms[0].name, members, [arm.lr for arm in members]))
     return _ablation(LR, sorted(named, key=lambda entry: entry[0]), noise)

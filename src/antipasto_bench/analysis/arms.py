@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,25 @@ from ..store.folders import Store
 from ..store.items import QuestionScores, headline_scores, items_of, token_losses
 from ..store.kinds import kinds_of
 from ..store.record import RunRecord
+
+
+class Runs(NamedTuple):
+    """Recorded runs that differ in their seeds alone."""
+
+    finished: list[RunRecord]
+    diverged: list[RunRecord]
+    chosen_on: int | None = None  # the seed on which validation chose their learning rate among others
+
+
+def by_arm(finished: Sequence[RunRecord], diverged: Sequence[RunRecord]) -> list[Runs]:
+    """The runs of each arm of which one finished, in the order of the first of them."""
+    arms: dict[str, Runs] = {}
+    for record in finished:
+        arms.setdefault(record.arm, Runs([], [])).finished.append(record)
+    for record in diverged:
+        if record.arm in arms:
+            arms[record.arm].diverged.append(record)
+    return list(arms.values())
 
 
 @dataclass(frozen=True)
@@ -35,13 +54,14 @@ class Arm:
     """The seeds of one setting."""
 
     label: str  # the variant, with those of its settings that tell it from its neighbours
-    records: list[RunRecord]  # in the order of their seeds
+    records: list[RunRecord]  # of the runs that finished, in the order of their seeds
     questions: tuple[str, ...]  # sha1 of each test question, sorted
-    scores: NDArray[np.float64]  # (seeds, questions): the headline score of each test question
-    valid: NDArray[np.float64] | None  # (seeds, validation questions); None where there were none
+    scores: NDArray[np.float64]  # (seeds, questions): the headline score of each test question, as `records` and then 0
+    valid: NDArray[np.float64] | None  # (seeds, validation questions) likewise; None where there were none
     losses: ArmLosses | None = None  # on the test questions; None where not every seed has them
-    diverged: int = 0  # how many rows of `scores` are runs that ended non-finite: nothing of theirs is right
+    diverged: int = 0  # how many rows, the last ones, are of runs that ended non-finite: nothing of theirs is right
     kinds: tuple[str, ...] | None = None  # of each question; None where the test set has none
+    chosen_on: int | None = None  # the seed on which validation chose its learning rate among others
 
     @property
     def name(self) -> str:
@@ -52,6 +72,16 @@ class Arm:
     def first(self) -> RunRecord:
         """The record of the lowest seed."""
         return self.records[0]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds it has, with those that diverged."""
+        return len(self.scores)
+
+    @property
+    def scored_where_chosen(self) -> bool:
+        """Whether its learning rate was chosen on a seed that it is scored on, for want of others: this flatters."""
+        return self.chosen_on is not None and any(record.seed == self.chosen_on for record in self.records)
 
     @property
     def lr(self) -> float | None:
@@ -74,7 +104,7 @@ class Arm:
     @property
     def conclusive(self) -> bool:
         """Whether conclusions may be drawn on it: one seed says nothing of others."""
-        return not self.trained_on_seeds or len(self.scores) > 1
+        return not self.trained_on_seeds or self.seeds > 1
 
     @property
     def binary(self) -> bool:
@@ -82,22 +112,26 @@ class Arm:
         return bool(np.isin(self.scores, (0.0, 1.0)).all())
 
     def mean(self, field: str) -> float | None:
-        """The mean of a record's field over the seeds that have a value; None where none has."""
+        """The mean of a record's field over the finished runs that have a value; None where none has."""
         values = [value for record in self.records if (value := getattr(record, field)) is not None]
         return sum(values) / len(values) if values else None
 
 
-def arm_of(members: Sequence[RunRecord], peers: Sequence[RunRecord], store: Store) -> Arm:
-    """The arm of some records; its label tells it from the peers.
+def arm_of(runs: Runs, peers: Sequence[RunRecord], store: Store) -> Arm:
+    """The arm of some runs; its label tells it from the peers.
 
-    Scores are paired by the questions' hashes: the order in which a run was asked them does not matter.
+    Scores are paired by the questions' hashes: the order in which a run was asked them does not matter. A run that
+    diverged has none right.
+
+    Args:
+        runs: at least one of them finished.
 
     Raises:
         UserError: the questions of a run are missing or not those its record was made from, or seeds differ in
             questions.
     """
-    members = sorted(members, key=lambda record: record.seed or 0)
-    label = label_of(members[0], peers)
+    members = sorted(runs.finished, key=lambda record: record.seed or 0)
+    label, diverged = label_of(members[0], peers), len(runs.diverged)
     items_of_test = [items_of(record, store, "test") for record in members]
     test = [headline_scores(items) for items in items_of_test]
     valid = [headline_scores(items) for record in members if (items := items_of(record, store, "valid"))]
@@ -106,14 +140,23 @@ def arm_of(members: Sequence[RunRecord], peers: Sequence[RunRecord], store: Stor
         problem = different_questions(members[0].run_id, test[0].questions, record.run_id, split.questions)
         if problem is not None:
             raise UserError(f"seeds of {label} cannot be paired: {problem}")
-    losses = _arm_losses([token_losses(items) for items in items_of_test])
-    questions = test[0].questions
-    kinds = kinds_of(members, questions, store)
-    return Arm(label, members, questions, _stacked(test), _stacked(valid) if validated else None, losses, kinds=kinds)
+    return Arm(
+        label,
+        members,
+        test[0].questions,
+        _stacked(test, diverged),
+        _stacked(valid, diverged) if validated else None,
+        None if diverged else _arm_losses([token_losses(items) for items in items_of_test]),
+        diverged,
+        kinds_of(members, test[0].questions, store),
+        chosen_on=runs.chosen_on,
+    )
 
 
-def _stacked(splits: Sequence[QuestionScores]) -> NDArray[np.float64]:
-    return np.stack([split.scores for split in splits])
+def _stacked(splits: Sequence[QuestionScores], diverged: int) -> NDArray[np.float64]:
+    """(seeds, questions): the scores of finished runs, then a row of zeros for each that diverged."""
+    finished = np.stack([split.scores for split in splits])
+    return np.concatenate([finished, np.zeros((diverged, finished.shape[1]))])
 
 
 def _arm_losses(of_seeds: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]] | None]) -> ArmLosses | None:

@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ..core.places import shown_text
-from ..spec.config import SCORING_VERSION, content_of
+from ..spec.config import SCORING_VERSION
 from ..store.folders import Store
 from ..store.items import headline_of, headline_task
+from ..store.outcomes import not_done
 from ..store.table import read_records
 from .ablations import Ablation, ablations
 from .arms import Arm
@@ -171,7 +172,5 @@ class FailedRun(NamedTuple):
 
 def failures(store: Store) -> list[FailedRun]:
     """Runs that failed, and why."""
-    records = read_records(store.table)
-    done = {content_of(record.run_id) for record in records if record.status == "ok"}  # under any name of the model
-    failed = [record for record in records if record.status == "failed" and content_of(record.run_id) not in done]
+    failed = not_done(read_records(store.table))
     return sorted(FailedRun(record.run_id, shown_text(str(record.error))) for record in failed)

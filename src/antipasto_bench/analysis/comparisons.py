@@ -106,7 +106,7 @@ class Pairs:
         margin = plan.margin / 100 if self.sign > 0 else plan.loss_margin
         shares = None
         if plan.looks == "every seed":
-            seeds = [len(arm.scores) if arm.trained_on_seeds else 2 for arm in self.arms]
+            seeds = [arm.seeds if arm.trained_on_seeds else 2 for arm in self.arms]
             shares = {i: share_of_level(seeds[i], seeds[reference]) for i in members}
         return judge({i: self[i, reference] for i in members}, margin, self.sign, shares)
 

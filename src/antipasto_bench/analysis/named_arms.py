@@ -23,10 +23,12 @@ from ..spec.presets import number_given
 from ..spec.references import PLACES
 from ..store.evidence import backed
 from ..store.folders import Store
+from ..store.outcomes import diverged_runs
 from ..store.record import RunRecord
 from ..store.run_names import run_named
 from ..store.settings import has_settings, settings_of
-from .arms import Arm, arm_of, compact
+from ..store.table import read_records
+from .arms import Arm, Runs, arm_of, by_arm, compact
 from .copies import distinct
 
 WORDS = {name: word for word, name in ADAPTER_WORDS.items()}  # what users type for an adapter's own fields
@@ -37,14 +39,12 @@ class NamedArm(NamedTuple):
     chosen: str | None  # a line that says why it was taken, where the words fit others too
 
 
-def arm_named(
-    text: str, records: Sequence[RunRecord], shown: Callable[[], Sequence[RunRecord]], store: Store
-) -> NamedArm:
+def arm_named(text: str, records: Sequence[RunRecord], shown: Callable[[], Sequence[Runs]], store: Store) -> NamedArm:
     """The arm or run that a text names.
 
     Args:
         records: every run with a result.
-        shown: gives those of them that the report's tables show.
+        shown: gives the arms that the report's tables show.
         text: a run's name (`store/run_names.py`), or a variant with settings, one value each.
 
     Raises:
@@ -52,27 +52,60 @@ def arm_named(
     """
     by_id = [record for record in records if record.run_id == text]
     if by_id:
-        return NamedArm(arm_of(_backed(by_id, text, store), records, store), None)
+        return NamedArm(arm_of(Runs(_backed(by_id, text, store), []), records, store), None)
     variants, axes = parse_words(text.split())
     if len(variants) == 1 and not axes and not _is_variant(variants[0], records):
         one = [run_named(text.strip(), records, store.table)]
-        return NamedArm(arm_of(_backed(one, text, store), records, store), None)
-    records, _ = distinct(records)
+        return NamedArm(arm_of(Runs(_backed(one, text, store), []), records, store), None)
     if len(variants) != 1 or any(len(values) != 1 for values in axes.values()):
         raise UserError(f"cannot read {text!r}; write a run id, or one variant with settings, such as 'lora lr=1e-2'")
     wanted = {ADAPTER_WORDS.get(key, key): _as_recorded(key, values[0]) for key, values in axes.items()}
     variant = ALIASES.get(variants[0], variants[0])
-    matching = [record for record in records if record.variant == variant and has_settings(record, wanted)]
-    if "lr" not in wanted:  # the one that the report shows
-        chosen = {record.run_id for record in shown()}
-        matching = [record for record in matching if record.run_id in chosen]
-    by_arm: dict[str, list[RunRecord]] = {}
-    for record in _backed(matching, text, store) if matching else []:
-        by_arm.setdefault(record.arm, []).append(record)
-    if not by_arm:
+    own = [runs for runs in _arms(wanted, records, shown, store) if runs.finished[0].variant == variant]
+    matching = _whole([_matching(runs, wanted) for runs in own], text, store)
+    if not matching:
         raise UserError(f"no finished run is {text!r}; `antipasto-bench list` shows them all")
-    arms = [arm_of(members, matching, store) for members in by_arm.values()]
+    peers = [record for runs in matching for record in runs.finished]
+    arms = [arm_of(runs, peers, store) for runs in matching]
     return NamedArm(arms[0], None) if len(arms) == 1 else _of_several(text, arms)
+
+
+def _arms(
+    wanted: Mapping[str, Any], records: Sequence[RunRecord], shown: Callable[[], Sequence[Runs]], store: Store
+) -> list[Runs]:
+    """The arms among which settings look.
+
+    Where they name no learning rate, those that the report shows, of the runs that it averages; of all their runs where
+    they name a seed.
+    """
+    counted, _ = distinct(records)
+    every = by_arm(counted, diverged_runs(read_records(store.table)))
+    if "lr" in wanted:
+        return every
+    tables = {runs.finished[0].arm: runs for runs in shown()}
+    if "seed" not in wanted:
+        return list(tables.values())
+    return [runs for runs in every if runs.finished[0].arm in tables]
+
+
+def _matching(runs: Runs, wanted: Mapping[str, Any]) -> Runs:
+    """The runs of an arm that have some settings."""
+    finished, diverged = (
+        [record for record in members if has_settings(record, wanted)] for members in (runs.finished, runs.diverged)
+    )
+    return runs._replace(finished=finished, diverged=diverged)
+
+
+def _whole(arms: Sequence[Runs], text: str, store: Store) -> list[Runs]:
+    """The arms with those of their finished runs whose questions are whole, where they have one.
+
+    Raises:
+        UserError: there are finished runs, and none is.
+    """
+    finished = [record for runs in arms for record in runs.finished]
+    whole = {record.run_id for record in _backed(finished, text, store)} if finished else set()
+    kept = [runs._replace(finished=[record for record in runs.finished if record.run_id in whole]) for runs in arms]
+    return [runs for runs in kept if runs.finished]
 
 
 def _is_variant(word: str, records: Sequence[RunRecord]) -> bool:

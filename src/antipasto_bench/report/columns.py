@@ -61,7 +61,7 @@ def _seeds(row: ComparedArm) -> Cell:
     arm = row.arm
     if not arm.trained_on_seeds:
         return Cell("", len(arm.records))
-    runs = len(arm.scores)
+    runs = arm.seeds
     return Cell(f"{runs} ({arm.diverged} diverged)" if arm.diverged else str(runs), runs)
 
 

@@ -78,7 +78,7 @@ def _point(row: ComparedArm, cost: str, value: float, frontier: bool) -> ParetoP
         arm=row.arm.name.replace("rotate_basis=", "").replace("road_variant=", ""),
         kind=UNTUNED if row.arm.untuned else FROZEN if frozen else OTHERS,
         test=100 * float(row.arm.scores.mean()),
-        seeds=len(row.arm.scores),
+        seeds=row.arm.seeds,
         cost=cost,
         value=value,
         frontier=frontier,

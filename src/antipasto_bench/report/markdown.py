@@ -17,6 +17,7 @@ from urllib.parse import quote
 import polars as pl
 
 from ..analysis.arms import Arm
+from ..analysis.choosing_notes import choosing_notes, diverged_notes
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
 from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
@@ -190,6 +191,7 @@ def conclusions(section: ComparedSection) -> list[str]:
     paragraphs = [
         " ".join(answer(section)),
         " ".join([*reading(section), *filter(None, [reference_note(section), batches_note(section.section.arms)])]),
+        " ".join([*diverged_notes(section.section), *choosing_notes(section.section)]),
         section.section.copies,
         " ".join(contamination(section.section.arms)),
         mixed_conditions(section.section.arms),

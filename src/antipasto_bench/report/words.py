@@ -98,7 +98,7 @@ def _what_is_open(section: ComparedSection) -> list[str]:
         return []
     widest = median(max(abs(v.comparison.low), abs(v.comparison.high)) for v in map(_verdict, undecided))
     return [
-        f"An undecided arm can still differ by {points(widest)}, at the median; `antipasto-bench plan-more` says which "
+        f"An undecided arm can still differ by {points(widest)}, at the median; antipasto-bench plan-more says which "
         "runs would decide."
     ]
 
@@ -125,8 +125,12 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def reading(section: ComparedSection) -> list[str]:
-    """How the columns of a table are to be read: what each number is an error over, and what was corrected."""
+def reading(section: ComparedSection, *, ranks: bool = True) -> list[str]:
+    """How the columns of a table are to be read: what each number is an error over, and what was corrected.
+
+    Args:
+        ranks: whether the table has the column of ranks.
+    """
     arms, pairs = section.section.arms, section.accuracy
     lines = []
     if pairs is None:
@@ -141,6 +145,7 @@ def reading(section: ComparedSection) -> list[str]:
             "seeds. Bold: may be first."
         )
         lines += _of_family(section)
+        lines += _of_ranks(section) if ranks else []
     if any(arm.mean("test_loss") is not None for arm in arms):
         lines.append("test loss is -log p of the reference solutions, in nats a token: lower is better.")
     if any(arm.mean("general_loss") is not None for arm in arms if not arm.untuned):
@@ -149,21 +154,26 @@ def reading(section: ComparedSection) -> list[str]:
 
 
 def _of_family(section: ComparedSection) -> list[str]:
-    """What the verdicts and ranks are corrected for."""
-    lines = []
-    if section.verdicts:
-        looks = ", and for looking at every new seed" if section.plan.looks == "every seed" else ""
-        lines.append(
-            "verdict: better and worse where the reference's own accuracy is ruled out, no worse where one lower by "
-            f"{section.plan.margin:g} points is; each corrected for {len(section.verdicts)} comparisons (Holm, "
-            f"{LEVEL:g}){looks}."
-        )
-    if section.accuracy is not None and section.accuracy.conclusive:
-        lines.append(
-            f"rank among: from all {len(section.accuracy.conclusive)} pairs, corrected likewise; this is exploration. "
-            f"Over all pairs {points(section.accuracy.smallest or 0.0)} would be found {POWER:.0%} of the time."
-        )
-    return lines
+    """What the verdicts are corrected for."""
+    if not section.verdicts:
+        return []
+    looks = ", and for looking at every new seed" if section.plan.looks == "every seed" else ""
+    return [
+        "verdict: better and worse where the reference's own accuracy is ruled out, no worse where one lower by "
+        f"{section.plan.margin:g} points is; each corrected for {len(section.verdicts)} comparisons (Holm, "
+        f"{LEVEL:g}){looks}."
+    ]
+
+
+def _of_ranks(section: ComparedSection) -> list[str]:
+    """What the ranks are corrected for, and what the median pair would have shown."""
+    if section.accuracy is None or not section.accuracy.conclusive:
+        return []
+    smallest = section.accuracy.smallest
+    found = (
+        "" if smallest is None else f" Of the median pair {points(smallest)} would be found {POWER:.0%} of the time."
+    )
+    return [f"rank among: exploration, from all {len(section.accuracy.conclusive)} pairs, corrected likewise.{found}"]
 
 
 def _kinds(section: ComparedSection) -> str:

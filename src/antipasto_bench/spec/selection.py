@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from math import inf
+from typing import NamedTuple
 
 import antipasto
 from antipasto.config import AdapterError
@@ -45,18 +47,51 @@ def calibration_of(config: RunConfig) -> int | None:
     return config.data.calibration if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None
 
 
-def choose_rate(scores: Mapping[float, Mapping[int, float | None]]) -> float | None:
-    """The learning rate of best mean validation accuracy over the seeds that every rate was tried on.
+class Validation(NamedTuple):
+    """What the validation questions say of a run."""
 
-    The lower rate wins a tie. None where no seed was tried, and validated, on every rate.
+    accuracy: float | None  # share of right answers; None where it was not validated
+    loss: float | None = None  # of the reference solutions, nats a token; None where it was not measured
 
-    Args:
-        scores: validation accuracy by learning rate and seed; None for a run that failed.
+
+DIVERGED = Validation(0.0, inf)  # of a run that ended non-finite: it answers nothing right
+
+Tried = Mapping[float, Mapping[int, Validation]]  # by learning rate and seed
+
+
+class Choice(NamedTuple):
+    """A learning rate, and the seed on which it was chosen: its luck there made the choice, so it is not averaged."""
+
+    lr: float
+    seed: int
+
+
+def choose_rate(tried: Tried) -> Choice | None:
+    """The learning rate of best validation accuracy on the choosing seed.
+
+    Of rates that tie, the one of least validation loss where all of them have one, else the lowest. A run that diverged
+    has nothing right, and is not chosen. None where no run of the seed was validated, or there is no such seed.
     """
-    shared = set.intersection(*(set(by_seed) for by_seed in scores.values())) if scores else set()
-    means: dict[float, float] = {}
-    for lr, by_seed in scores.items():
-        values = [value for seed in shared if (value := by_seed[seed]) is not None]
-        if values and len(values) == len(shared):
-            means[lr] = sum(values) / len(values)
-    return min(means, key=lambda lr: (-means[lr], lr)) if means else None
+    seed = choosing_seed(tried)
+    if seed is None:
+        return None
+    of_seed = {lr: by_seed[seed] for lr, by_seed in tried.items() if seed in by_seed}
+    accuracy = {lr: v.accuracy for lr, v in of_seed.items() if v != DIVERGED and v.accuracy is not None}
+    best = max(accuracy.values(), default=None)
+    loss = {lr: of_seed[lr].loss for lr in accuracy if accuracy[lr] == best}
+    measured = None not in loss.values()
+    lr = min(loss, key=lambda lr: (loss[lr] if measured else 0.0, lr), default=None)
+    return None if lr is None else Choice(lr, seed)
+
+
+def choosing_seed(tried: Tried) -> int | None:
+    """The lowest seed that every rate was tried on.
+
+    Rates of which every run diverged are not asked, and seeds on which every rate diverged are left out: neither says
+    which rate is best. One seed chooses even where several could: which one then depends on no result, and stays the
+    same when more seeds are made at the best rate, so all others can be averaged without bias. A choice on all shared
+    seeds would leave none where every rate was tried on each.
+    """
+    rates = [by_seed for by_seed in tried.values() if any(v != DIVERGED for v in by_seed.values())]
+    shared = set.intersection(*map(set, rates)) if rates else set()
+    return min((seed for seed in shared if any(by_seed[seed] != DIVERGED for by_seed in rates)), default=None)

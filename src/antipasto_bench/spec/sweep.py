@@ -31,8 +31,8 @@ FIELDS = ("preset", "choose", "runs")
 class Sweep:
     """Runs, and whether learning rates are chosen among them on the way.
 
-    Where they are, every rate is tried on the first seed, and the other seeds are spent on the one of best validation
-    accuracy alone.
+    Where they are, every rate is tried on the first seed, and the other seeds are spent on the one that `choose_rate`
+    gives alone: these are what the report averages.
     """
 
     runs: list[RunConfig]

@@ -10,10 +10,11 @@ from typing import Literal
 
 from ..core.places import recorded_name
 from ..spec.config import RunConfig
-from ..spec.selection import choose_rate, rate_family
+from ..spec.selection import Validation, choose_rate, rate_family
 from ..spec.sweep import Sweep
 from ..store.folders import Store
 from ..store.leases import Lease, live_lease
+from ..store.outcomes import validation_of
 from ..store.record import RunRecord
 from ..store.table import read_records, same_run
 
@@ -128,7 +129,7 @@ def _apply_choice(planned: list[Planned], records: Mapping[str, RunRecord]) -> l
 
 
 def _chosen_rate(members: list[Planned], trials: list[Planned], records: Mapping[str, RunRecord]) -> float | None:
-    """The learning rate of a family's other seeds.
+    """The learning rate of a family's other seeds: the one that a report of the same runs would choose.
 
     None while its trials, all of one seed, are not all made. A trial that the machine failed is still to be made: its
     rate may be the best.
@@ -138,8 +139,12 @@ def _chosen_rate(members: list[Planned], trials: list[Planned], records: Mapping
         return next(iter(rates))
     if any(p.withholds_choice or p.state not in ("done", "failed") for p in trials):
         return None
-    scores = {p.run.lr: records[p.run_id].valid_accuracy for p in trials if p.state == "done"}
-    return choose_rate({lr: {trials[0].run.seed: score} for lr, score in scores.items() if score is not None})
+    tried: dict[float, dict[int, Validation]] = {}
+    for p in members:
+        if p.state in ("done", "failed") and (validation := validation_of(records[p.run_id])) is not None:
+            tried.setdefault(p.run.lr, {})[p.run.seed] = validation
+    choice = choose_rate(tried)
+    return None if choice is None else choice.lr
 
 
 def _failed_by_machine(p: Planned, records: Mapping[str, RunRecord]) -> bool:

@@ -8,12 +8,12 @@ import signal
 import socket
 import uuid
 from contextlib import chdir
-from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError, first_line
 from ..core.install import install_hint
 from ..core.signals import SIGNALS
+from ..nano import MODEL_DIR
 from ..run.workspace import versions
 from ..store.folders import Store
 from .engine import Engine
@@ -117,7 +117,8 @@ def _connect(ray: Any, address: str) -> None:
         elif address != "auto":
             raise UserError(f"address={address}: write address=HOST:PORT, or address=auto on a node of the cluster")
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        with chdir(Path(__file__).parents[2]):  # Ray puts the current folder first on the path of its workers
+        # Ray puts the current folder first on the path of its workers: one without modules, so each has its own code
+        with chdir(MODEL_DIR):
             ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
         for number, handler in handlers.items():  # Ray has replaced them
             signal.signal(number, handler)

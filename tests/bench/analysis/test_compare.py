@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 from command import bench
-from recorded import record
+from recorded import failed, record
 
 from antipasto_bench.analysis.compare import answers, compare_two
 from antipasto_bench.analysis.named_arms import arm_named
-from antipasto_bench.analysis.sections import at_chosen_rates, finished
+from antipasto_bench.analysis.sections import at_chosen_rates, finished, sections
 from antipasto_bench.cli.comparison_output import comparison_json, comparison_text
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.store.folders import Store
@@ -49,12 +49,27 @@ def test_questions_that_flip_are_counted_each_way(store):
 
 
 def test_an_arm_is_named_by_its_settings_and_a_run_by_its_id(store):
-    assert len(select("lora", store).records) == 3, "the learning rate that the report shows"
+    assert [r.seed for r in select("lora", store).records] == [1, 2], "at the rate that the report shows, chosen on 0"
+    assert len(select("lora lr=1e-2", store).records) == 3, "a rate that is named was not chosen"
+    assert [r.seed for r in select("lora seed=0", store).records] == [0]
     assert len(select("lora lr=1e-3", store).records) == 1
     assert len(select("antipasto rotate_basis=U rank=64", store).records) == 3
     (one,) = select("antipasto rotate_basis=U seed=1", store).records
     assert one.seed == 1
     assert select(one.run_id, store).records == [one]
+
+
+def test_an_arm_has_the_runs_that_diverged_as_it_has_in_the_table(store):
+    for given in ({"lr": 1e-2}, {"lr": 1e-3}):
+        lost = failed(store, "lora", "the loss is nan", seed=3, **given)
+        append(store.table, lost.model_copy(update={"failed_by": "run"}))
+    (section,) = sections(store)
+    shown = next(arm for arm in section.arms if arm.variant == "lora")
+    for text, seeds in (("lora", 3), ("lora lr=1e-2", 4), ("lora lr=1e-3", 2), ("lora seed=1", 1)):
+        arm = select(text, store)
+        assert (arm.seeds, arm.diverged) == (seeds, int(seeds > 1)), text
+    assert (select("lora", store).scores == shown.scores).all()
+    assert (select("lora", store).chosen_on, select("lora lr=1e-2", store).chosen_on) == (0, None)
 
 
 def test_an_error_about_several_arms_names_the_settings_that_tell_them_apart(store):
@@ -75,7 +90,7 @@ def test_of_several_arms_that_of_the_presets_defaults_is_taken_and_said(store):
     append(store.table, record(store, "lora", [0], rank=4, **{"eval.general_limit": 8}))
     append(store.table, record(store, "antipasto", [0], rank=32, lr=7e-3))
     lora, antipasto = named("lora", store), named("antipasto", store)
-    assert (lora.arm.name, len(lora.arm.records)) == ("lora r=16", 3)
+    assert (lora.arm.name, len(lora.arm.records)) == ("lora r=16", 2)
     assert lora.chosen == (
         "'lora' fits 2 arms; taken: lora r=16, with the defaults of preset nano. For another add rank=4"
     )

@@ -82,7 +82,7 @@ def test_seeds_of_one_arm_on_a_gpu_may_have_any_threads(store):
 def test_the_page_and_a_comparison_of_two_arms_say_it_too(store, tmp_path):
     said = "threads 2 (3 runs) and 1 (1 run: ia3)"
     assert said in sentence(store, {}, {}, {}, {"threads": 1})
-    write_report(store, tmp_path / "README.md")
+    write_report(store, tmp_path / "README.md", store.results / "results.md")
     assert said in (store.results / HTML).read_text()
     assert said in (tmp_path / "README.md").read_text()
     assert said in comparison_text(compare_two("lora", "ia3", store), {"only_a": [], "only_b": []})

@@ -108,6 +108,6 @@ def test_headings_tell_two_models_of_one_name_apart_and_show_no_path(store):
         append(store.table, record(store, "lora", [0, 1], fields=fields, **{"data.limit": limit}))
     titles = [section.title for section in compared_sections(store)]
     assert sorted(title.partition(":")[0] for title in titles) == ["tuned (sha256 aaaaaaaa)", "tuned (sha256 bbbbbbbb)"]
-    write_report(store, store.results / "README.md")
+    write_report(store, store.results / "README.md", store.results / "results.md")
     for name in ("README.md", "report.html"):
         assert "home/alice" not in (store.results / name).read_text()

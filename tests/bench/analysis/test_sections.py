@@ -1,9 +1,14 @@
-"""Claims about the learning rates that a table shows: those that validation chose, and what was tried."""
+"""Claims about the arms that a table shows: at the rates that validation chose, on other seeds, with what diverged."""
+
+import shutil
 
 import pytest
 from recorded import failed, record
 
+from antipasto_bench.analysis.arms import Arm
+from antipasto_bench.analysis.compared_sections import compared_sections
 from antipasto_bench.analysis.sections import sections
+from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.report.markdown import tried_line
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import RunRecord
@@ -26,14 +31,30 @@ def third_rate(store: Store, by: str) -> RunRecord:
     return lost
 
 
+def diverged(store: Store, variant: str = "lora", **given: object) -> RunRecord:
+    lost = failed(store, variant, "the loss is nan at step 3 of 300 (lr 1)", **given)
+    lost.failed_by = "run"
+    return lost
+
+
+def only_arm(store: Store) -> Arm:
+    (section,) = sections(store)
+    (arm,) = section.arms
+    return arm
+
+
+def seeds_of(arm: Arm) -> list[int | None]:
+    return [record.seed for record in arm.records]
+
+
 def shown_rates(store: Store) -> tuple[list[float | None], list[str]]:
     (section,) = sections(store)
     return sorted(arm.lr for arm in section.arms), [tried_line(rates) for rates in section.tried]
 
 
-def test_a_rate_whose_run_diverged_drops_out(store):
+def test_a_rate_whose_run_diverged_is_not_chosen_and_is_listed(store):
     append(store.table, third_rate(store, "run"))
-    assert shown_rates(store) == ([1e-2], ["- lora r=16, seed 0: 0.001: 40.0, **0.01: 60.0**"])
+    assert shown_rates(store) == ([1e-2], ["- lora r=16, seed 0: 0.001: 40.0, **0.01: 60.0**, 0.1: diverged"])
 
 
 def test_no_rate_is_chosen_while_the_machine_owes_one_a_result_and_the_report_says_so(store):
@@ -54,3 +75,107 @@ def test_a_rate_that_was_made_again_is_chosen_among_the_others(store):
     rates, (line,) = shown_rates(store)
     assert rates == [1e-1]
     assert line.endswith("**0.1: 70.0**")
+
+
+def test_the_seed_that_chose_a_rate_is_not_averaged_at_it(store):
+    for seed, right in ((1, [0]), (2, [0, 1, 2, 3])):
+        append(store.table, record(store, "lora", right, lr=1e-2, seed=seed))
+    arm = only_arm(store)
+    assert (seeds_of(arm), arm.chosen_on, arm.scored_where_chosen) == ([1, 2], 0, False)
+    assert arm.scores.mean() == pytest.approx((1 + 4) / 16)
+    (section,) = sections(store)
+    assert len(section.records) == 4, "all of them are the table's runs"
+
+
+def test_where_every_rate_has_every_seed_the_lowest_chooses_and_the_others_are_averaged(store):
+    for seed, values in ((1, (0.9, 0.1)), (2, (0.9, 0.1))):
+        for lr, valid in zip(RATES, values, strict=True):
+            append(store.table, record(store, "lora", [0], fields={"valid_accuracy": valid}, lr=lr, seed=seed))
+    arm = only_arm(store)
+    assert (arm.lr, seeds_of(arm), arm.chosen_on) == (1e-2, [1, 2], 0), "by the mean over all seeds it were 0.001"
+
+
+def test_an_arm_without_another_seed_keeps_the_one_that_chose_it_and_is_marked(store):
+    arm = only_arm(store)
+    assert (seeds_of(arm), arm.chosen_on, arm.scored_where_chosen) == ([0], 0, True)
+
+
+def test_an_arm_of_one_rate_chose_nothing_and_has_all_its_seeds(tmp_path):
+    store = Store(tmp_path / "single", tmp_path / "outputs")
+    for seed in range(3):
+        append(store.table, record(store, "lora", [0], seed=seed))
+    arm = only_arm(store)
+    assert (seeds_of(arm), arm.chosen_on, arm.scored_where_chosen) == ([0, 1, 2], None, False)
+
+
+def test_learning_rates_as_an_axis_have_all_their_seeds(store):
+    """Among them nothing is chosen."""
+    for seed in (1, 2):
+        for lr in RATES:
+            append(store.table, record(store, "lora", [seed], lr=lr, seed=seed))
+    (section,) = compared_sections(store)
+    (rates,) = section.section.rates
+    assert [(arm.lr, seeds_of(arm), arm.chosen_on) for arm in rates] == [(lr, [0, 1, 2], None) for lr in RATES]
+    (axis,) = section.ablations
+    assert "(n = 8, 3 seeds." in axis.conclusion()
+
+
+def test_a_run_that_diverged_is_a_row_of_an_arm_with_nothing_right(tmp_path):
+    store = Store(tmp_path / "one", tmp_path / "outputs")
+    nats = [1.0] * 8
+    append(store.table, record(store, "lora", [0, 1, 2, 3], nats=nats, fields={"forward_ms": 2.0}, seed=0))
+    assert only_arm(store).losses is not None
+    for seed in (1, 2):
+        append(store.table, diverged(store, seed=seed))
+    arm = only_arm(store)
+    assert (arm.seeds, arm.diverged, seeds_of(arm)) == (3, 2, [0])
+    assert arm.scores.tolist() == [[1, 1, 1, 1, 0, 0, 0, 0], [0] * 8, [0] * 8]
+    assert arm.valid.shape == (3, 8)
+    assert arm.valid[1:].sum() == 0
+    assert arm.losses is None, "a run that is not finite has no loss to average"
+    assert arm.mean("forward_ms") == 2.0, "costs are those of the runs that have them"
+
+
+def test_a_run_that_the_machine_failed_is_no_row(tmp_path):
+    store = Store(tmp_path / "one", tmp_path / "outputs")
+    append(store.table, record(store, "lora", [0], seed=0))
+    lost = failed(store, "lora", "out of memory", seed=1)
+    lost.failed_by = "machine"
+    append(store.table, lost)
+    assert (only_arm(store).seeds, only_arm(store).diverged) == (1, 0)
+
+
+def test_a_diverged_run_that_was_made_later_is_done_under_any_name_of_its_models_folder(tmp_path):
+    store = Store(tmp_path / "one", tmp_path / "outputs")
+    append(store.table, record(store, "lora", [0], seed=0))
+    append(store.table, diverged(store, seed=1))
+    assert only_arm(store).diverged == 1
+    append(store.table, diverged(store, seed=1, model=str(shutil.copytree(MODEL_DIR, tmp_path / "zwei"))))
+    assert only_arm(store).diverged == 1, "one run, whose model lies in two folders"
+    again = record(store, "lora", [1], seed=1, model=str(shutil.copytree(MODEL_DIR, tmp_path / "drei")))
+    append(store.table, again)
+    assert (only_arm(store).diverged, seeds_of(only_arm(store))) == (0, [0, 1])
+
+
+def test_what_diverged_at_a_chosen_rate_counts_but_for_the_seed_that_chose(store):
+    append(store.table, record(store, "lora", [0, 1], lr=1e-2, seed=1))
+    append(store.table, diverged(store, lr=1e-2, seed=2))
+    append(store.table, diverged(store, lr=1e-3, seed=1))
+    arm = only_arm(store)
+    assert (arm.lr, seeds_of(arm), arm.diverged, arm.chosen_on) == (1e-2, [1], 1, 0)
+    assert arm.scores.mean() == pytest.approx(2 / 16)
+
+
+def test_an_arm_whose_other_seeds_all_diverged_keeps_the_seed_that_chose_beside_them(store):
+    append(store.table, diverged(store, lr=1e-2, seed=1))
+    arm = only_arm(store)
+    assert (seeds_of(arm), arm.diverged, arm.scored_where_chosen) == ([0], 1, True)
+
+
+def test_a_protocol_of_which_every_run_diverged_has_a_table_where_the_untuned_model_has_one(tmp_path):
+    store = Store(tmp_path / "one", tmp_path / "outputs")
+    append(store.table, record(store, "base", [0]))
+    append(store.table, diverged(store))
+    (section,) = sections(store)
+    assert [arm.variant for arm in section.arms] == ["base"]
+    assert [run.variant for run in section.diverged] == ["lora"]

@@ -1,5 +1,6 @@
 """Claims about damaged files: random faults of all evidence are noticed, or change nothing."""
 
+import os
 import random
 
 import pytest
@@ -8,8 +9,8 @@ from faults import KINDS, WEIGHTS, Fault, Reader, Subject, draw_fault, inject
 
 from antipasto_bench.core.errors import UserError
 
-SEEDS = range(8)
-FAULTS = 250  # of each seed: 2,000 in all
+SEEDS = range(8 if os.environ.get("ANTIPASTO_FAULTS") == "all" else 4)
+FAULTS = 250  # of each seed: 1,000 in all, or 2,000 with ANTIPASTO_FAULTS=all
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,8 @@ def subjects(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
-def test_two_thousand_faults_are_noticed_or_harmless(subjects, seed):
-    assert len(SEEDS) * FAULTS == 2000
+def test_a_thousand_faults_are_noticed_or_harmless(subjects, seed):
+    assert len(SEEDS) * FAULTS >= 1000
     summary = inject(subjects, SHARES, FAULTS, seed)
     print(summary)
     assert summary.count == FAULTS

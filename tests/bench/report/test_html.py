@@ -45,7 +45,7 @@ def store(tmp_path_factory) -> Store:
             curve = [CurvePoint(step=s, loss=1 / s, grad_norm=1.0) for s in range(1, 30)]
             write_json(store.excerpts(run.run_id), Excerpts(curve=curve, answers=answers).model_dump())
     append(store.table, failed(store, "lora", HOSTILE, lr=1e9))
-    write_report(store, home / "README.md")
+    write_report(store, home / "README.md", store.results / "results.md")
     return store
 
 
@@ -230,7 +230,7 @@ def test_a_second_report_changes_no_byte_and_takes_what_is_stale_away(store):
     stale.write_text(next(figures.glob("*-pareto.svg")).read_text())
     foreign.write_text("<svg/>")
     before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and path != stale}
-    _, changed = write_report(store, home / "README.md")
+    _, changed = write_report(store, home / "README.md", store.results / "results.md")
     assert changed == [stale]
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
     drawn = {str(path.relative_to(home)) for path in before if path.suffix == ".svg" and path != foreign}
@@ -241,6 +241,6 @@ def test_a_second_report_changes_no_byte_and_takes_what_is_stale_away(store):
 def test_the_readme_names_drawings_from_where_it_lies(store, tmp_path):
     page = tmp_path / "elsewhere" / "table.md"
     page.parent.mkdir()
-    write_report(store, page)
+    write_report(store, page, store.results / "results.md")
     (first, *_) = re.findall(r'src="([^"]+)"', page.read_text())
     assert (page.parent / Path(first)).resolve().is_file()

@@ -23,7 +23,7 @@ def test_a_link_that_leads_out_of_results_is_named_and_nothing_is_written(tmp_pa
     (store.results / name).symlink_to(outside / "page" if name == "report.html" else outside)
     readme = tmp_path / "README.md"
     with pytest.raises(UserError, match=f"{name} is a link that leads out"):
-        write_report(store, readme)
+        write_report(store, readme, store.results / "results.md")
     assert [path.name for path in outside.iterdir()] == ["page"]
     assert (outside / "page").read_text() == "not yours"
     assert not readme.exists()

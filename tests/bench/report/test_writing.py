@@ -58,13 +58,13 @@ def test_a_linked_readme_stays_a_link(store, tmp_path):
     real, link = tmp_path / "real" / "page.md", tmp_path / "README.md"
     real.write_text(f"mine\n{BEGIN}\n{END}\n")
     link.symlink_to(real)
-    write_report(store, link)
+    write_report(store, link, store.results / "results.md")
     assert link.is_symlink()
     assert "lora" in real.read_text()
 
 
 def test_only_drawings_of_a_report_are_removed(store, tmp_path):
-    write_report(store, tmp_path / "README.md")
+    write_report(store, tmp_path / "README.md", store.results / "results.md")
     figures = store.results / "figures"
     drawn = next(figures.glob("*-pareto.svg"))
     stale = figures / "model-01234567-lr.svg"
@@ -73,7 +73,7 @@ def test_only_drawings_of_a_report_are_removed(store, tmp_path):
     for name, text in mine.items():
         (figures / name).write_text(text)
     (figures / "model-76543210-lr.svg").symlink_to(drawn)
-    write_report(store, tmp_path / "README.md")
+    write_report(store, tmp_path / "README.md", store.results / "results.md")
     assert not stale.exists()
     assert {name: (figures / name).read_text() for name in mine} == mine
     assert (figures / "model-76543210-lr.svg").is_symlink()
@@ -86,7 +86,7 @@ def test_a_readme_without_a_place_for_tables_stays_as_it_is(store, tmp_path, con
     readme = tmp_path / "README.md"
     readme.write_bytes(content)
     with pytest.raises(UserError) as error:
-        write_report(store, readme)
+        write_report(store, readme, store.results / "results.md")
     assert "\n" not in printable(str(error.value), keep="")
     assert readme.read_bytes() == content
 

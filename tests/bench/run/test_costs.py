@@ -129,16 +129,20 @@ def test_a_run_records_its_costs_and_they_can_be_measured_again_without_its_file
 @pytest.mark.slow
 @pytest.mark.long
 def test_the_command_measures_where_it_is_asked(tmp_path):
-    words = ["base,ia3", "data.calibration=4"]
-    base, ia3 = (json.loads(line) for line in bench("cost", *words, "--json", cwd=tmp_path).stdout.splitlines())
-    assert base["base_forward_ms"] > 0
-    assert ia3["forward_ms"] > 0
-    assert ia3["trainable_params"] == 512
+    said = bench("cost", "lora,antipasto", "--preset", "nano", "--json", cwd=tmp_path).stdout
+    lora, ours = map(json.loads, said.splitlines())
+    assert lora["forward_ms"] > 0
+    assert ours["forward_ms"] > 0
+    assert ours["trainable_params"] > 0
     assert "layers" in bench("cost", "lora", "rank=2000", "--preset", "nano", cwd=tmp_path, expect=2).stderr
-    text = card_of(ia3)
-    assert f"({ia3['forward_ms'] / ia3['base_forward_ms']:.2f}x) ms, backward" in text
+    text = card_of(ours)
+    assert f"({ours['forward_ms'] / ours['base_forward_ms']:.2f}x) ms, backward" in text
     assert "x) MB for backward" in text
-    assert "x)" not in card_of(base)
+    of_base = {name: lora[name] for name in Costs.model_fields if name.startswith("base_")}
+    assert of_base["base_forward_ms"] > 0
+    assert "x)" not in card_of(
+        dict.fromkeys(Costs.model_fields) | {n: lora[n] for n in ShapeCosts.model_fields} | of_base
+    )
 
 
 def card_of(line: dict) -> str:

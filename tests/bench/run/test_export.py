@@ -25,14 +25,14 @@ from antipasto_bench.spec.config import EvalConfig
 from antipasto_bench.store.table import find
 
 TASKS = Path(__file__).parents[3] / "benchmark" / "tasks"
-SHORT = ["steps=40", "eval.limit=50", "eval.valid=none", "eval.batch_size=50", "costs=false"]
+SHORT = ["steps=40", "eval.limit=30", "eval.valid=none", "eval.batch_size=30", "costs=false"]
 
 pytestmark = pytest.mark.slow
 
 
 def stock_lm_eval(model: Path, task: str, limit: int, out: Path) -> dict[str, dict[int, float]]:
     """Scores by filter and question from the `lm_eval` command, which knows nothing of this project."""
-    arguments = ["--model", "hf", "--model_args", f"pretrained={model}", "--device", "cpu", "--batch_size", "50"]
+    arguments = ["--model", "hf", "--model_args", f"pretrained={model}", "--device", "cpu", "--batch_size", "30"]
     arguments += ["--include_path", str(TASKS), "--tasks", task, "--limit", str(limit)]
     arguments += ["--log_samples", "--output_path", str(out)]
     command = [sys.executable, "-m", "lm_eval", "run", *arguments]
@@ -52,7 +52,7 @@ def test_the_stock_command_gives_the_same_verdict_on_every_question(tmp_path):
     assert 0 < row["test_accuracy"] < 1
     bench("export", row["run_id"], "--merged", tmp_path / "model", cwd=tmp_path)
     (tmp_path / "eval").mkdir()
-    theirs = stock_lm_eval(tmp_path / "model", "nano_metamath", 50, tmp_path / "eval")
+    theirs = stock_lm_eval(tmp_path / "model", "nano_metamath", 30, tmp_path / "eval")
     items = pl.read_parquet(tmp_path / "results/items" / f"{row['run_id']}.parquet")
     assert set(theirs) == {"given-answer", "strict-match", "flexible-extract"}
     for name in theirs:
@@ -62,14 +62,14 @@ def test_the_stock_command_gives_the_same_verdict_on_every_question(tmp_path):
 
 @pytest.mark.long
 def test_the_stock_command_on_the_embedded_model_gives_the_verdicts_of_an_evaluation(tmp_path, model, tokenizer):
-    theirs = stock_lm_eval(MODEL_DIR, "nano_metamath", 60, tmp_path)
-    config = EvalConfig(tasks=("nano_metamath",), limit=60, batch_size=50)
+    theirs = stock_lm_eval(MODEL_DIR, "nano_metamath", 30, tmp_path)
+    config = EvalConfig(tasks=("nano_metamath",), limit=30, batch_size=30)
     scores = Evaluation(config, None).run(model, tokenizer, "test")
     assert scores is not None
     for name in ("given-answer", "strict-match", "flexible-extract"):
         assert {item.doc_id: item.score for item in scores.items if item.filter == name} == theirs[name]
-    assert 0 < sum(theirs["given-answer"].values()) < 60
-    assert scores.headline()[0] == pytest.approx(sum(theirs["given-answer"].values()) / 60)
+    assert 0 < sum(theirs["given-answer"].values()) < 30
+    assert scores.headline()[0] == pytest.approx(sum(theirs["given-answer"].values()) / 30)
 
 
 def test_an_export_is_a_plain_model_folder_and_overwrites_nothing(tmp_path):

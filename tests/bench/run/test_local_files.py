@@ -58,7 +58,7 @@ def made(tmp_path_factory) -> tuple[Path, Store, list[RunRecord]]:
         error = RuntimeError(f"{HOST}: cannot open {data}/train.parquet of {USER}, nor '{Path.home()}/.cache/x/y.bin'")
         failure = record_dead_run(runs[2], error, store)
     assert [outcome.status for outcome in outcomes] == ["ok", "failed"]
-    write_report(store, store.results / "README.md")
+    write_report(store, store.results / "README.md", store.results / "results.md")
     return here, store, [*(outcome.record for outcome in outcomes), failure]
 
 

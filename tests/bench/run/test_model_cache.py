@@ -22,7 +22,7 @@ def test_a_second_run_on_the_same_base_model_gives_the_bits_of_a_fresh_one(tmp_p
 
 @pytest.mark.long
 def test_a_base_model_that_served_other_runs_gives_the_bits_of_a_fresh_one(tmp_path):
-    runs = [small(name) for name in ("lora", "pissa", "antipasto", "base")]
+    runs = [small(name, steps=6, **{"eval.limit": 8}) for name in ("lora", "pissa", "antipasto", "base")]
     fresh, reused, models = store_in(tmp_path / "fresh"), store_in(tmp_path / "reused"), ModelCache()
     for run in [*runs, runs[0]]:
         make(run, fresh)

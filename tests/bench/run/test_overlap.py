@@ -321,7 +321,7 @@ def test_what_was_allowed_is_said_under_the_table_on_the_page_and_in_compare(tmp
     given = {"data.train": contaminated, "data.overlap": "allow", "eval.valid": "holdout"}
     for variant in ("lora", "ia3", "base"):
         make(small(variant, **given), store)
-    write_report(store, tmp_path / "README.md")
+    write_report(store, tmp_path / "README.md", store.results / "results.md")
     copies = "Trained on copies of test questions, which their test % therefore overstates: 2 in every run."
     for text in ((tmp_path / "README.md").read_text(), (store.results / HTML).read_text()):
         assert copies in text

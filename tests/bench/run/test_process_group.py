@@ -80,16 +80,16 @@ def assert_the_same_run(run, alone, parted):
 )
 def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
     """Of five rows one takes three; of a batch of one row a process has none at all."""
-    run = small(variant, **given | {"eval.limit": 31})
+    run = small(variant, **given | {"eval.limit": 15})
     alone, parted = store_in(tmp_path / "alone"), store_in(tmp_path / "parted")
     make(run, alone)
-    process = together(variant, SMALL | given | {"eval.limit": 31}, parted)
+    process = together(variant, SMALL | given | {"eval.limit": 15}, parted)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert out.count("done:") == 1, "one of them speaks"
     assert err.count("load ...") == 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SMALL, "eval.limit", 31)
+        patch.setitem(SMALL, "eval.limit", 15)
         assert_the_same_run(run, alone, parted)
     assert not list((parted.outputs / ".workspaces").iterdir())
     assert not [path.name for path in parted.run_folder(run.run_id).path.iterdir() if "answers" in path.name]
@@ -97,7 +97,7 @@ def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
 
 @pytest.mark.long
 def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_path):
-    given = {"steps": 40, "lr": 1e-3}
+    given = {"steps": 24, "lr": 1e-3}
     run = small("lora", **given)
     alone, parted = store_in(tmp_path / "alone"), store_in(tmp_path / "parted")
     make(run, alone)
@@ -123,7 +123,7 @@ def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_pat
 @pytest.mark.long
 def test_a_run_that_fails_in_two_processes_is_recorded_once_with_its_reason(tmp_path):
     store = store_in(tmp_path)
-    process = together("lora", SMALL | {"lr": 1e30}, store)
+    process = together("lora", SMALL | {"lr": 1e30, "eval.limit": 4}, store)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 1, err
     assert out.count("failed:") == 1

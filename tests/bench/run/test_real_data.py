@@ -23,20 +23,20 @@ needs_gsm8k = pytest.mark.skipif(not TEST.exists(), reason=f"real GSM8K is not b
 @needs_gsm8k
 @pytest.mark.long
 def test_real_gsm8k_trains_and_scores_on_the_embedded_model(tmp_path):
-    words = [f"data.train={TRAIN}", f"eval.data={TEST}", "eval.limit=64", "eval.valid_limit=32", "steps=20"]
-    words += ["eval.tasks=gsm8k_metamath", "batch_size=4", "eval.batch_size=32", "costs=false"]
+    words = [f"data.train={TRAIN}", f"eval.data={TEST}", "eval.limit=24", "eval.valid_limit=8", "steps=16"]
+    words += ["eval.tasks=gsm8k_metamath", "batch_size=4", "eval.batch_size=24", "costs=false"]
     row = row_of(bench("run", "lora", "preset=nano", *words, "--json", cwd=tmp_path))
     assert row["status"] == "ok"
-    assert (row["test_n"], row["valid_n"]) == (64, 32)
+    assert (row["test_n"], row["valid_n"]) == (24, 8)
     assert row["last_loss"] < row["first_loss"]
-    assert row["provenance"]["data"]["train"]["rows"] == 7473 - 32
+    assert row["provenance"]["data"]["train"]["rows"] == 7473 - 8
     assert row["provenance"]["data"]["test:gsm8k_metamath"]["rows"] == 1319
-    questions = [json.loads(line)["question"] for line in TEST.read_text().splitlines()[:64]]
+    questions = [json.loads(line)["question"] for line in TEST.read_text().splitlines()[:24]]
     samples = (tmp_path / "outputs" / row["run_id"] / "samples.jsonl").read_text().splitlines()
     asked = {s["doc_id"]: s["prompt"] for s in map(json.loads, samples) if s["split"] == "test"}
     assert asked == {i: f"Question: {q} Think step by step.\nAnswer:" for i, q in enumerate(questions)}
     held = {s["sha1"] for s in map(json.loads, samples) if s["split"] == "valid"}
-    assert len(held) == 32
+    assert len(held) == 8
 
 
 def tiny_text_settings(vocabulary: int) -> dict:
@@ -89,7 +89,7 @@ def hub_like(tmp_path_factory):
     return home
 
 
-QUICK = ["steps=3", "batch_size=2", "rank=8", "eval.valid_limit=4"]
+QUICK = ["steps=3", "batch_size=2", "rank=8", "eval.valid_limit=4", "costs=false"]
 
 
 @pytest.mark.long

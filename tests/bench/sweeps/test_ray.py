@@ -29,7 +29,7 @@ HERE = {
     "RAY_TMPDIR": "/tmp",  # the paths of its sockets must be short, whatever TMPDIR is
 }
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
-TIMED = re.compile(r".*_(s|ms)$|.*_per_s$|finished_at|provenance")
+TIMED = re.compile(r".*_(s|ms)$|.*_per_s$|finished_at|provenance|file_sha256")  # the last: the log holds times
 LONG = ["steps=100", *QUICK[1:], "eval.general=none", "checkpoint=2"]  # enough to meet three of them at once
 
 
@@ -41,8 +41,8 @@ def cluster():
         nodes = cluster_utils.Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
         for _ in range(2):
             nodes.add_node(**NODE)
-        yield nodes
-        nodes.shutdown()
+    yield nodes
+    nodes.shutdown()
 
 
 def on(cluster, *words, cwd, store):
@@ -64,7 +64,7 @@ def until(happens, process):
 
 @pytest.mark.long
 def test_a_sweep_that_loses_a_node_makes_the_table_of_one_process_alone(cluster, tmp_path):
-    words = ["lora", "lr=1e-3,1e30", "seed=0,1,2,3", *LONG]
+    words = ["lora", "lr=1e-3,1e30", "seed=0,1,2", *LONG]
     sweep = sweep_of(words, None)
     there, here = store_in(tmp_path / "there"), store_in(tmp_path / "here")
     process = on(cluster, *words, cwd=tmp_path, store=there)
@@ -75,16 +75,16 @@ def test_a_sweep_that_loses_a_node_makes_the_table_of_one_process_alone(cluster,
     _, err = process.communicate(timeout=280)
     assert process.returncode == 1, err
     assert "its node was lost; it goes on from what is kept" in err, err
-    assert "8 runs: 3 running" in said
+    assert "6 runs: 3 running" in said
     assert re.search(r"step \d+ of 100, \d+ s, \S+ for process \d+", said), said
-    assert there.table.read_bytes().count(b"\n") == 8
+    assert there.table.read_bytes().count(b"\n") == 6
 
     make_locally(sweep, here)
     columns = [name for name in SCHEMA if not TIMED.match(name)]
     tables = [read_table(store.table).sort("run_id").select(columns) for store in (there, here)]
-    assert tables[0].equals(tables[1], null_equal=True)
+    assert [name for name in columns if not tables[0][name].eq_missing(tables[1][name]).all()] == []
     failed = set(read_table(there.table).filter(status="failed")["run_id"])
-    assert 2 <= len(failed) < 8
+    assert 2 <= len(failed) < 6
     for run in (run for run in sweep.runs if run.run_id not in failed):
         assert result_of(run, there) == result_of(run, here)
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 from command import QUICK, bench
-from hypothesis import given
-from hypothesis import strategies as st
+from recorded import record as finished
 
+from antipasto_bench.analysis.sections import sections
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.spec.config import RunConfig
-from antipasto_bench.spec.selection import choose_rate
 from antipasto_bench.spec.sweep import find_sweep, read_sweep, sweep_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import RunRecord
@@ -103,6 +102,30 @@ def test_a_failed_run_chooses_no_rate_even_where_its_row_says_a_score(sweep_path
     assert [n for n in names(due(plan(sweep, store))) if n[0] == "lora"] == [("lora", 5e-3, 1), ("lora", 5e-3, 2)]
 
 
+def test_a_sweep_goes_on_with_the_rate_that_the_report_shows(tmp_path):
+    """Whichever runs others have made already: here every rate on two seeds, whose means and seeds disagree."""
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    valid = {(1e-2, 0): 0.6, (1e-1, 0): 0.5, (1e-2, 1): 0.1, (1e-1, 1): 0.9}
+    for (lr, seed), value in valid.items():
+        append(store.table, finished(store, "lora", [0, 1], fields={"valid_accuracy": value}, lr=lr, seed=seed))
+    path = write(tmp_path, {"preset": "nano", "choose": "lr", "runs": ["lora lr=1e-2,1e-1 seed=0,1,2"]})
+    for seeds in ([1], [1, 2]):
+        (arm,) = sections(store)[0].arms
+        assert (arm.lr, [record.seed for record in arm.records]) == (1e-2, seeds)
+        for p in due(plan(read_sweep(path), store)):
+            assert (p.run.lr, p.run.seed) == (1e-2, 2)
+            append(store.table, finished(store, "lora", [0], lr=p.run.lr, seed=p.run.seed))
+
+
+def test_a_tie_of_a_sweep_is_decided_by_the_loss_as_in_the_report(sweep_path, tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for p, loss in zip(due(plan(read_sweep(sweep_path), store))[:3], (0.7, 0.5, 0.6), strict=True):
+        done = RunRecord.of(p.run, p.run_id)
+        done.status, done.valid_accuracy, done.valid_loss = "ok", 0.4, loss
+        append(store.table, done)
+    assert {n[1] for n in names(due(plan(read_sweep(sweep_path), store))) if n[0] == "lora"} == {1e-2}
+
+
 def test_what_has_one_rate_waits_for_no_choice(tmp_path):
     store = Store(tmp_path / "results", tmp_path / "outputs")
     path = write(tmp_path, {"preset": "nano", "choose": "lr", "runs": ["sspace seed=0,1", "lora lr=1e-2 seed=0,1"]})
@@ -115,20 +138,6 @@ def test_a_rate_added_later_reopens_the_choice_and_remakes_nothing(sweep_path, t
         record(store, p.run, valid)
     wider = read_sweep(write(tmp_path, {"preset": "nano", "choose": "lr", "runs": ["lora lr=1e-2,2e-2,4e-2 seed=0,1"]}))
     assert names(due(plan(wider, store))) == [("lora", 4e-2, 0)]
-
-
-@given(st.dictionaries(st.floats(1e-5, 1), st.floats(0, 1), min_size=1, max_size=6))
-def test_the_chosen_rate_is_the_best_one_and_the_lowest_of_equals(valid):
-    lr = choose_rate({rate: {0: value} for rate, value in valid.items()})
-    assert valid[lr] == max(valid.values())
-    assert all(other >= lr for other in valid if valid[other] == valid[lr])
-
-
-def test_a_choice_looks_only_at_seeds_that_every_rate_has():
-    assert choose_rate({1e-2: {0: 0.5, 1: 0.9, 2: 0.9}, 1e-1: {0: 0.6}}) == 1e-1
-    assert choose_rate({1e-2: {0: 0.5}, 1e-1: {1: 0.6}}) is None
-    assert choose_rate({1e-2: {0: None}, 1e-1: {0: 0.1}}) == 1e-1
-    assert choose_rate({}) is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,19 +37,22 @@ def without_flock(tmp_path) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
 
 
-def holders(store: Store, process: subprocess.Popen[str]) -> set[int]:
-    """The two processes that each make a run which has written a checkpoint."""
+def holders(store: Store) -> dict[str, int]:
+    """The process that makes each run, by the run's id, of runs that have a checkpoint."""
+    pids = {}
+    for note in store.locks.glob("*.json"):
+        with suppress(OSError, ValueError):
+            if list(store.workspace(note.stem).checkpoints.glob("step-*")):
+                pids[note.stem] = int(json.loads(note.read_text())["pid"])
+    return pids
+
+
+def until(happens: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and process.poll() is None:
-        pids = set()
-        for note in store.locks.glob("*.json"):
-            with suppress(OSError, ValueError):
-                if list(store.workspace(note.stem).checkpoints.glob("step-*")):
-                    pids.add(int(json.loads(note.read_text())["pid"]))
-        if len(pids) == 2:
-            return pids
+    while not happens():
+        assert process.poll() is None, process.communicate(timeout=60)
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    raise AssertionError(f"no two runs began to train: {process.communicate(timeout=60)}")
 
 
 def claims_of(store: Store) -> list[Path]:
@@ -59,16 +63,17 @@ def test_two_workers_share_a_sweep_one_is_killed_then_all_are_and_the_same_comma
     store = Store(tmp_path / "results", tmp_path / "outputs")
     words = ["sweep", "lora", "seed=0,1", *FAST, "--workers", "2"]
     first = start(*words, cwd=tmp_path, **without_flock)
-    victim = min(holders(store, first))
+    until(lambda: len(set(holders(store).values())) == 2, first)
+    run_id, victim = min(holders(store).items())
     os.kill(victim, signal.SIGKILL)
-    while victim in (pids := holders(store, first)):  # until another worker has taken its run over
-        time.sleep(0.01)
+    until(lambda: holders(store).get(run_id, victim) != victim, first)  # another process has taken its run over
     first.kill()
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    for pid in holders(store).values():  # two, or one where the other run was finished in the meantime
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     _, err = first.communicate(timeout=60)
     assert "died of SIGKILL while making" in err
-    assert not store.table.exists()
+    assert run_id not in read_table(store.table)["run_id"]
 
     second = start(*words, cwd=tmp_path, **without_flock)
     _, err = second.communicate(timeout=280)

@@ -1,0 +1,119 @@
+"""Which learning rate validation chose for each adapter, on which seed, and what that leaves to be averaged.
+
+The seed that chooses is lucky for the rate that it chooses: of several equal rates, the best of one seed each is better
+there than it is elsewhere. So it is left out of the arm's mean wherever another seed has a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from ..spec.selection import (
+    DIVERGED,
+    CalibrationOf,
+    Choice,
+    Validation,
+    calibration_among,
+    choose_rate,
+    choosing_seed,
+    rate_family,
+)
+from ..store.outcomes import validation_of
+from ..store.record import RunRecord
+from .arms import Runs, by_arm
+
+Family = tuple[Hashable, ...]  # what runs share that differ in learning rate and seed alone
+
+
+@dataclass(frozen=True)
+class RateFamily:
+    """Runs that differ in learning rate and seed alone; at least one of them finished."""
+
+    finished: list[RunRecord]
+    diverged: list[RunRecord]
+    lost: dict[float, RunRecord]  # by rate, those of which the machine failed a run and none has an outcome
+
+    @property
+    def tried(self) -> dict[float, dict[int, Validation]]:
+        """What validation says, by learning rate and seed; empty where nothing is trained."""
+        tried: dict[float, dict[int, Validation]] = {}
+        for record in [*self.finished, *self.diverged]:
+            validation = validation_of(record)
+            if record.lr is not None and record.seed is not None and validation is not None:
+                tried.setdefault(record.lr, {})[record.seed] = validation
+        return tried
+
+    @property
+    def choice(self) -> Choice | None:
+        """None where there was a single rate, and where one is without a result: it may be the best."""
+        return choose_rate(self.tried) if len(self.tried) > 1 and not self.lost else None
+
+    @property
+    def chosen(self) -> list[Runs]:
+        """The arm at the chosen rate, without the seed that chose it where another has a result.
+
+        Every arm, of all its seeds, where no rate was chosen.
+        """
+        choice = self.choice
+        if choice is None:
+            return self.arms
+        return [_without_choosing(runs, choice) for runs in self.arms if runs.finished[0].lr == choice.lr]
+
+    @property
+    def arms(self) -> list[Runs]:
+        """The arm of each rate that a run finished at, of all its seeds."""
+        return by_arm(self.finished, self.diverged)
+
+    def cells(self) -> tuple[int | None, list[tuple[str, bool]]]:
+        """The seed that chooses; and each rate with its validation accuracy on it, True for the chosen one."""
+        choice, tried = self.choice, self.tried
+        seed = choosing_seed(tried)
+        return seed, [
+            (f"{lr:g}: {_said(by_seed, seed)}", choice is not None and lr == choice.lr)
+            for lr, by_seed in sorted(tried.items())
+        ]
+
+
+def rate_families(
+    finished: Sequence[RunRecord], diverged: Sequence[RunRecord], lost: Sequence[RunRecord]
+) -> list[RateFamily]:
+    """The families of some runs, in the order of their first finished ones.
+
+    Args:
+        diverged, lost: runs that ended non-finite, and that the machine failed; those of other families are left out.
+    """
+    calibration = calibration_among(record.config for record in [*finished, *diverged, *lost])
+    diverged_of, lost_of = _by_family(diverged, calibration), _by_family(lost, calibration)
+    families = []
+    for key, members in _by_family(finished, calibration).items():
+        others = diverged_of.get(key, [])
+        have_outcome = {record.lr for record in [*members, *others]}
+        without = {record.lr: record for record in lost_of.get(key, ()) if record.lr is not None}
+        owed = {lr: record for lr, record in without.items() if lr not in have_outcome}
+        families.append(RateFamily(members, others, owed))
+    return families
+
+
+def _by_family(records: Sequence[RunRecord], calibration: CalibrationOf) -> dict[Family, list[RunRecord]]:
+    families: dict[Family, list[RunRecord]] = {}
+    for record in records:
+        families.setdefault(rate_family(record.protocol, record.config, calibration), []).append(record)
+    return families
+
+
+def _without_choosing(runs: Runs, choice: Choice) -> Runs:
+    finished, diverged = (
+        [record for record in records if record.seed != choice.seed] for records in (runs.finished, runs.diverged)
+    )
+    return Runs(finished, diverged, choice.seed) if finished else runs._replace(chosen_on=choice.seed)
+
+
+def _said(by_seed: dict[int, Validation], seed: int | None) -> str:
+    """The validation accuracy of a rate on a seed, in percent; or why it has none."""
+    validation = by_seed.get(seed) if seed is not None else None
+    if all(each == DIVERGED for each in ([validation] if validation is not None else by_seed.values())):
+        return "diverged"
+    if validation is None:
+        return "not validated on a shared seed"
+    return "not validated" if validation.accuracy is None else f"{100 * validation.accuracy:.1f}"

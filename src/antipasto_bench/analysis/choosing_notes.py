@@ -1,0 +1,80 @@
+"""What a table's readers must know of the learning rates that were chosen, and of the runs that diverged, in sentences.
+
+Each function gives a list of sentences, which is empty where there is nothing to say.
+"""
+
+from __future__ import annotations
+
+from .arms import label_of, name_of
+from .sections import Section, TriedRates
+
+NAMED = 3  # arms in a sentence
+
+
+def choosing_notes(section: Section) -> list[str]:
+    """Where the choice of learning rates favours some arms, or may not be at its end."""
+    return [*_unequal_tries(section), *_scored_where_chosen(section), *_edges(section)]
+
+
+def diverged_notes(section: Section) -> list[str]:
+    """The arms of which every run ended non-finite: they have no row, as `dora r=16 lr=1: 3 of 3 runs diverged`."""
+    finished = {record.arm for record in section.records}
+    peers = [*section.records, *section.diverged]
+    names: dict[str, str] = {}
+    count: dict[str, int] = {}
+    for record in section.diverged:
+        if record.arm not in finished:
+            rate = "" if record.lr is None else f" lr={record.lr:g}"
+            names[record.arm] = name_of(label_of(record, peers), record) + rate
+            count[record.arm] = count.get(record.arm, 0) + 1
+    return sorted(f"{names[arm]}: {n} of {n} run{'s' * (n != 1)} diverged" for arm, n in count.items())
+
+
+def _unequal_tries(section: Section) -> list[str]:
+    by_count: dict[int, list[str]] = {}
+    for name, tries in sorted(_tries(section).items()):
+        by_count.setdefault(tries, []).append(name)
+    if len(by_count) < 2:
+        return []
+    parts = [f"{tries} ({_listed(names)})" for tries, names in sorted(by_count.items())]
+    return [f"The arms were tried at different numbers of learning rates, and more tries flatter: {'; '.join(parts)}."]
+
+
+def _tries(section: Section) -> dict[str, int]:
+    """How many learning rates each arm was chosen among; 1 for an arm that was trained at a single one."""
+    chosen = {tried.arm: len(tried.rates) for tried in section.tried if tried.chosen is not None}
+    undecided = {tried.arm for tried in section.tried if tried.chosen is None}
+    several = {arm.first.arm for arms in section.rates for arm in arms}
+    single = {
+        arm.name: 1
+        for arm in section.arms
+        if arm.lr is not None and arm.first.arm not in several and arm.name not in undecided
+    }
+    return single | chosen
+
+
+def _scored_where_chosen(section: Section) -> list[str]:
+    names = [arm.name for arm in section.arms if arm.scored_where_chosen]
+    if not names:
+        return []
+    their = "Its learning rate was" if len(names) == 1 else "Their learning rates were"
+    return [f"{their} chosen on the very seed that is scored, for want of others, which flatters: {_listed(names)}."]
+
+
+def _edges(section: Section) -> list[str]:
+    return [note for tried in section.tried if (note := _edge(tried))]
+
+
+def _edge(tried: TriedRates) -> str:
+    """Where the chosen rate is the lowest or highest of several."""
+    if tried.chosen is None or len(tried.rates) < 2 or tried.chosen not in (tried.rates[0], tried.rates[-1]):
+        return ""
+    end, other = ("lowest", "lower") if tried.chosen == tried.rates[0] else ("highest", "higher")
+    return (
+        f"The best learning rate of {tried.arm}, {tried.chosen:g}, is the {end} that was tried: "
+        f"a {other} one may be better."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
