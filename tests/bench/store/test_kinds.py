@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from recorded import record
-from small_runs import make, small, store_in
+from small_runs import SMALL, make, small, store_in
 
 from antipasto_bench.analysis.compared_sections import compared_sections
 from antipasto_bench.analysis.kinds import accuracy_by_kind
@@ -116,7 +116,7 @@ def test_lost_kinds_are_said_where_a_row_knows_of_them_and_damaged_ones_always(s
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> tuple[Store, list[str]]:
-    """Two runs on thirty of nano's questions."""
+    """Two runs on the same few of the questions of nano."""
     store = store_in(tmp_path_factory.mktemp("kinds"))
     runs = [small("base"), small("ia3")]
     for run in runs:
@@ -147,7 +147,7 @@ def test_a_run_records_the_kinds_of_its_questions_once_and_its_arm_has_them(made
     assert len(section.section.arms) == len(run_ids)
     table = accuracy_by_kind(section.section.arms)
     assert table is not None
-    assert sum(table.counts) == 30
+    assert sum(table.counts) == SMALL["eval.limit"]
     assert TITLE in page([section], [], store)
     assert verify(store) == []
 
