@@ -72,9 +72,7 @@ def test_a_clone_rebuilds_readme_drawings_and_page_byte_for_byte_from_results_al
     page = (ROOT / "README.md").read_text()
     head, tail = page.partition(BEGIN)[0], page.partition(END)[2]
     (tmp_path / "README.md").write_text(f"{head}{BEGIN}\n{END}{tail}")
-    write_report(
-        Store(tmp_path / "results", tmp_path / "outputs"), tmp_path / "README.md", store.results / "results.md"
-    )
+    write_report(Store(tmp_path / "results", tmp_path / "outputs"), tmp_path / "README.md", store.results / "results.md")
     for path in [*rendered, ROOT / "README.md"]:
         copy = tmp_path / path.relative_to(ROOT)
         assert copy.read_bytes() == path.read_bytes(), f"{path.name} is not what results/ say; run: just report"
