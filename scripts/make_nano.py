@@ -1,6 +1,6 @@
 """Make the embedded `nano` world from nothing: tokenizer, data sets, pretrained model.
 
-    python scripts/make_nano.py data     # benchmark/data/nano/, benchmark/tasks/nano_metamath/test.jsonl
+    python scripts/make_nano.py data     # benchmark/: data/nano/, tasks/nano_metamath/test.jsonl, kinds/
     python scripts/make_nano.py model    # src/antipasto_bench/nano/model/, about 20 minutes on two cores
 
 Everything follows from SEED. The sha256 of the model's files is written to made.json beside them. The data
@@ -27,6 +27,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.nano.problems import Problem, generate, pretraining_text
+from antipasto_bench.run.data import question_hash
 
 SEED = 20261120
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmark"
@@ -35,6 +36,7 @@ FILES = {
     "valid": BENCHMARK / "data/nano/valid.jsonl",
     "test": BENCHMARK / "tasks/nano_metamath/test.jsonl",
     "general": BENCHMARK / "data/nano/general.jsonl",
+    "kinds": BENCHMARK / "kinds/nano_metamath.csv",
 }
 SIZES = {"train": 8000, "valid": 200, "test": 600}
 GENERAL = 300  # texts like those of pretraining, none of which was in it
@@ -66,7 +68,8 @@ def general_texts() -> list[str]:
 
 
 def make_data() -> None:
-    """Train in MetaMathQA's schema; valid and test in GSM8K's; general as plain texts."""
+    """Train in MetaMathQA's schema; valid and test in GSM8K's, with the kinds of test by its questions' hashes; general
+    as plain texts."""
     splits = problems()
     pl.DataFrame(
         [
@@ -78,6 +81,8 @@ def make_data() -> None:
         lines = [json.dumps({"question": p.question, "answer": p.solution}) for p in splits[split]]
         FILES[split].write_text("\n".join(lines) + "\n")
     FILES["general"].write_text("".join(json.dumps({"text": text}) + "\n" for text in general_texts()))
+    kinds = [f"{question_hash(p.question)},{p.kind}\n" for p in splits["test"]]
+    FILES["kinds"].write_text("".join(["sha1,type\n", *kinds]))
     for path in FILES.values():
         print(f"{sha256(path)}  {path.name}")
 

@@ -46,9 +46,9 @@ OLDER = (  # committed rows of an older schema, of two arms
     "nano__hra__r16__lr0.005__s300__seed0__", "nano__antipasto__rotnone__r64__lr0.1__s300__seed0__",
 )  # fmt: skip
 SHARES = {  # how often a file of each kind is drawn
-    "table": 24, "items": 16, "excerpts": 8, "record": 10, "run items": 4, "samples": 6, "log": 4, "config": 2,
-    "adapter": 6, "checkpoint": 8, "workspace": 8, "answers": 6, "lease": 3, "SVD cache": 6, "GGUF cache": 1,
-    "speed": 4,
+    "table": 24, "items": 16, "excerpts": 8, "kinds": 4, "record": 10, "run items": 4, "run kinds": 4, "samples": 6,
+    "log": 4, "config": 2, "adapter": 6, "checkpoint": 8, "workspace": 8, "answers": 6, "lease": 3, "SVD cache": 6,
+    "GGUF cache": 1, "speed": 4,
 }  # fmt: skip
 
 
@@ -113,6 +113,8 @@ def _results(store: Store, finished: list[RunConfig]) -> Iterator[Subject]:
     verified = Reader("verify", problems, speaks=True)
     records = read_records(store.table)
     of_table = ("line ", *(record.run_id for record in records))
+    (kinds,) = (store.results / "kinds").iterdir()  # of the questions of all finished runs
+    yield Subject(kinds, "kinds", [reported, compared, verified])
     yield Subject(store.table, "table", [reported, listed, compared, verified], of_table)
     for record in records:
         readers = [reported, verified, *([compared] if record.run_id in (a, b) else [])]
@@ -175,6 +177,7 @@ def _outputs(store: Store, finished: list[RunConfig], trained: list[RunConfig], 
         yield Subject(folder.record, "record", [of_run], (name,))
         yield Subject(folder.items, "run items", [of_run], (name,))
         yield Subject(folder.samples, "samples", [of_run], (name,))
+        yield Subject(folder.kinds, "run kinds", [of_run], (name,))
         yield Subject(folder.config, "config", [of_run], (name,))
         if run in trained:
             yield Subject(folder.log, "log", [of_run], (name,))

@@ -14,6 +14,7 @@ from ..core.errors import UserError
 from ..spec.selection import calibration_of
 from ..store.folders import Store
 from ..store.items import QuestionScores, headline_scores, items_of, token_losses
+from ..store.kinds import kinds_of
 from ..store.record import RunRecord
 
 
@@ -147,6 +148,7 @@ def arm_of(runs: Runs, peers: Sequence[RunRecord], store: Store) -> Arm:
         _stacked(valid, diverged) if validated else None,
         None if diverged else _arm_losses([token_losses(items) for items in items_of_test]),
         diverged,
+        kinds_of(members, test[0].questions, store),
         chosen_on=runs.chosen_on,
     )
 

@@ -23,7 +23,7 @@ from .ending import ended, print_error
 from .export import export
 from .noise import noise
 from .report import compare, demo, report
-from .results import digests, list_runs, rebuild, show, verify
+from .results import digests, kinds, list_runs, rebuild, show, verify
 from .run import run
 from .sweep import status, sweep
 
@@ -63,6 +63,7 @@ for name, command in COMMANDS.items():
 results_app.command("verify")(verify)
 results_app.command("rebuild")(rebuild)
 results_app.command("add-digests")(digests)
+results_app.command("add-kinds")(kinds)
 app.add_typer(results_app, name="results")
 
 DISTRIBUTIONS = ("antipasto-bench", "antipasto-adapters", "torch")  # the second one is the library `antipasto`

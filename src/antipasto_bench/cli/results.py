@@ -1,4 +1,4 @@
-"""`list`, `show`, `results verify` and `results rebuild`: what is recorded."""
+"""`list`, `show` and the commands of `results`: what is recorded."""
 
 from __future__ import annotations
 
@@ -101,3 +101,13 @@ def digests(results: options.Results = None) -> None:
 
     run_ids = add_digests(Store.of(results, reads=True))
     echo(f"{len(run_ids)} rows were given digests")
+
+
+def kinds(results: options.Results = None) -> None:
+    """Record the kinds of test questions for runs that were made before kinds were, from benchmark/kinds/TASK.csv."""
+    from ..run.kinds import add_kinds
+
+    lines = add_kinds(Store.of(results, reads=True))
+    for line in lines:
+        echo(line)
+    echo(f"{len(lines)} files of kinds were written")

@@ -23,6 +23,7 @@ from ..store.excerpts import Answer, CurvePoint, Excerpts, read_excerpts
 from ..store.folders import Store
 from ..store.quantities import QUANTITIES, Quantity
 from ..store.record import RunRecord
+from .by_kind import KindTable, kind_table
 from .columns import COLUMNS, Cell, Column
 from .figures import ablation_explorer, learning_curves, pareto_explorer
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
@@ -69,6 +70,7 @@ class PagePart:
     curves: str
     ablations: list[SweptAxis]
     matrix: list[MatrixRow]
+    by_kind: KindTable | None
     tried: list[str]
 
 
@@ -179,6 +181,7 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
             for swept in section.ablations
         ],
         matrix=_matrix(section),
+        by_kind=kind_table(arms),
         tried=[rates.text for rates in section.section.tried],
     )
 

@@ -16,9 +16,9 @@ from ..spec.config import DataConfig, EvalConfig
 from .arrow_rows import read_dataset
 from .hub_sets import load_hub_set
 from .question_text import copy_key, normal_form, words_of
+from .row_columns import QUESTION_FIELDS
 from .rows import TRAIN_FIELDS, Origin, Rows, read_rows, read_source
 
-QUESTION_FIELDS = ("question", "answer")
 NAMED_PLACES = 4  # of rows that are wrong in the same way
 _ANSWER = re.compile(r"The answer is:?\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$")
 
@@ -50,12 +50,12 @@ def others_like_it(places: Sequence[str], count: int) -> str:
 
 
 def read_questions(reference: str, split: str) -> pl.DataFrame:
-    """Questions of GSM8K's schema, as `question_source` reads them."""
-    return question_source(reference, split).frame
+    """Questions of GSM8K's schema, as `question_source` reads them, without their kinds."""
+    return question_source(reference, split).frame.select(QUESTION_FIELDS)
 
 
 def question_source(reference: str, split: str, revision: str | None = None) -> Rows:
-    """Questions of GSM8K's schema, each answer ending `#### N`.
+    """Questions of GSM8K's schema, each answer ending `#### N`; with their `type` where there is such a column.
 
     Args:
         revision: `eval.revision`.
@@ -65,7 +65,7 @@ def question_source(reference: str, split: str, revision: str | None = None) -> 
             set, which its user cannot mend, may have one twice.
     """
     source = read_source(reference, QUESTION_FIELDS, split, revision, "eval.revision")
-    questions = source.frame.select(QUESTION_FIELDS)
+    questions = source.frame
     ends = [answer.rpartition("#### ") for answer in questions["answer"]]
     unmarked = [index for index, (_, mark, _) in enumerate(ends) if not mark]
     unnumbered = [index for index, (_, mark, end) in enumerate(ends) if mark and not any(map(str.isnumeric, end))]
@@ -81,7 +81,7 @@ def question_source(reference: str, split: str, revision: str | None = None) -> 
     if pair is not None and locate(reference) is not None:
         first, second = (source.origin.place(index) for index in pair)
         raise UserError(f"{reference}: {first} and {second} ask the same question, which would count twice; remove one")
-    return Rows(questions, source.origin)
+    return source
 
 
 def read_texts(reference: str, limit: int) -> list[str]:
@@ -146,7 +146,8 @@ def load_splits(data: DataConfig, scoring: EvalConfig) -> Splits:
     elif scoring.valid != "none":
         questions = question_source(scoring.valid, "test")
         once, _ = first_of_each(questions.frame["question"])
-        valid, valid_commit = questions.frame[once].head(scoring.valid_limit), questions.origin.commit
+        valid = questions.frame.select(QUESTION_FIELDS)[once].head(scoring.valid_limit)
+        valid_commit = questions.origin.commit
     places = list(range(len(rows)))
     if valid is not None:
         derived = _copies_among([rows["query"], rows["original_question"]], valid["question"])

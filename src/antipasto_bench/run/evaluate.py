@@ -25,13 +25,16 @@ from ..core.install import install_hint
 from ..core.json_types import Json
 from ..spec.config import BASE, EvalConfig, RunConfig
 from ..store.items import Item, headline_of
+from ..store.kinds import Kinds
 from ..store.record import Metrics, Score
 from .answer_log import AnswerLog
 from .batch_size import sizes_text
-from .data import QUESTION_FIELDS, question_hash, question_source
+from .data import question_hash, question_source
 from .hub_sets import commit_of
+from .kinds import kinds_among, kinds_in, kinds_of_task
 from .process_group import ALONE, ProcessGroup
 from .progress import ScoringProgress
+from .row_columns import QUESTION_FIELDS
 from .tasks import (
     check_references,
     drop_repeated_questions,
@@ -56,6 +59,7 @@ class SplitScores:
     batch_size: int | str  # questions at once, in the end; all sizes in words where processes differ
     loss: Score = (None, None)  # of the first task's reference solutions, nats a completion token
     batch_sizes: tuple[int | str, ...] = ()  # by process
+    kinds: Kinds | None = None  # of the first task's test questions, by sha1; None where these have none
 
     @property
     def count(self) -> int:
@@ -112,7 +116,7 @@ class Evaluation:
             if test is None:
                 headline = load_tasks(manager, first, config.revision, first=True)
             else:
-                headline = [task_with_questions(manager, first, test.frame)]
+                headline = [task_with_questions(manager, first, test.frame.select(QUESTION_FIELDS))]
             self.test = headline + [task for name in others for task in load_tasks(manager, name)]
             for task in self.test:
                 if test is None or task not in headline:
@@ -123,6 +127,7 @@ class Evaluation:
             with templates_compiled_once():
                 self.repeated = {task.task_name: drop_repeated_questions(task) for task in self.test}
         self._manager = manager
+        self._kinds = kinds_of_task(first) if test is None else kinds_in(test.frame)
         self.commits = {task.task_name: commit_of(task.dataset) for task in self.test}  # of hub sets
         if test is not None:
             self.commits[headline[0].task_name] = test.origin.commit
@@ -261,9 +266,14 @@ class Evaluation:
                     items.append(Item(**question, filter=sample["filter"], metric=metric, score=score))
                 samples.append(_sample(question, sample))
             metrics[task] = _by_filter(results["results"][task])
+        asked = (
+            (question_hash(_question(sample)), sample["doc"]) for sample in next(iter(results["samples"].values()))
+        )
+        kinds = kinds_among(asked, self._kinds) if split == "test" else None
         counts = {task: len({item.doc_id for item in items if item.task == task}) for task in metrics}
+        seconds = time.perf_counter() - start
         return SplitScores(
-            metrics, items, samples, counts, time.perf_counter() - start, sizes_text(sizes), batch_sizes=tuple(sizes)
+            metrics, items, samples, counts, seconds, sizes_text(sizes), (None, None), tuple(sizes), kinds
         )
 
 

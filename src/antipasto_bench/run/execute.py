@@ -30,6 +30,7 @@ from ..core.signals import Interrupted
 from ..spec.config import BASE, RunConfig
 from ..store.file_digests import file_digests
 from ..store.items import items_digest, items_frame, write_items
+from ..store.kinds import write_kinds
 from ..store.leases import leased
 from ..store.record import DataDigest, ModelSource, Provenance, RunRecord
 from ..store.recording import is_unstored, store_result, write_record
@@ -37,7 +38,7 @@ from ..store.table import find_same, recorded_id
 from .active_run import ActiveRun
 from .adapt import adapt
 from .context import RunContext
-from .data import QUESTION_FIELDS, Splits, read_texts
+from .data import Splits, read_texts
 from .evaluate import Evaluation, SplitScores, check_backend
 from .failures import record_failure
 from .forgetting import measure_general_loss, texts_digest
@@ -45,6 +46,7 @@ from .heldout_loss import measure_heldout_losses, with_losses
 from .measured_costs import set_costs
 from .models import has_linear_attention, loading_packages, model_commit, remote_code
 from .overlap import validation_in_words, validation_without_test_questions
+from .row_columns import QUESTION_FIELDS
 from .score import score, set_scores
 from .workspace import Workspace
 
@@ -219,13 +221,15 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
 
 
 def _write_answers(active: ActiveRun, scores: dict[str, SplitScores]) -> None:
-    """Write the items and the samples of all splits into the workspace."""
+    """Write the items and the samples of all splits, and the kinds of the test questions, into the workspace."""
     workspace, record = active.workspace, active.record
     items = items_frame(item for split in scores.values() for item in split.items)
     record.items_sha256 = items_digest(items)
     samples = "".join(json.dumps(sample) + "\n" for split in scores.values() for sample in split.samples)
     write_bytes(workspace.folder.samples, samples.encode())
     write_items(workspace.folder.items, items)
+    if (kinds := scores["test"].kinds) is not None:
+        write_kinds(workspace.folder.kinds, kinds)
     record.file_sha256 = file_digests(workspace.folder)
 
 

@@ -2,7 +2,7 @@
 
     query, response, question, answer, text: text that is not blank. A number is refused: 007 and 7 are one number.
     original_question: text, or a whole number as its text. null, NaN and blank text stand for none.
-    type: likewise, and any other value stands for none.
+    type: likewise, and any other value stands for none. Of training rows and of questions.
 
 Other columns are not looked at.
 """
@@ -19,9 +19,11 @@ import polars as pl
 from antipasto.config import did_you_mean
 
 TRAIN_FIELDS = ("query", "response")
-OPTIONAL_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
-    TRAIN_FIELDS: ("original_question", "type")
-}  # of rows with such columns
+QUESTION_FIELDS = ("question", "answer")
+OPTIONAL_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {  # of rows with such columns
+    TRAIN_FIELDS: ("original_question", "type"),
+    QUESTION_FIELDS: ("type",),
+}
 ANY_VALUE = ("type",)  # a value that is no text counts as none
 _JSON_NAMES = {
     bool: "true or false",
@@ -68,6 +70,11 @@ class RowColumns:
 
     def frame(self) -> pl.DataFrame:
         return pl.DataFrame(self._values, schema=dict.fromkeys(self._values, pl.String))
+
+
+def kind_name(value: Any) -> str | None:
+    """The kind that a value of `type` names; None where it names none."""
+    return _optional(value, "type")
 
 
 def _required(row: Mapping[str, Any], field: str, expected: str) -> str | None:

@@ -14,7 +14,8 @@ from .run_folder import RunFolder
 
 ITEMS = "items.parquet"  # in results/items, too
 SAMPLES, LOG, CONFIG = "samples.jsonl", "log.jsonl", "config.yaml"
-FILES = (ITEMS, SAMPLES, LOG, CONFIG)  # of a run's folder in outputs/
+KINDS = "kinds.json"  # of a run whose test questions have kinds; in results/kinds, too
+FILES = (ITEMS, SAMPLES, LOG, CONFIG, KINDS)  # of a run's folder in outputs/
 EXCERPTS = "excerpts.json"  # in results/runs
 
 

@@ -52,6 +52,10 @@ class Store:
         """How messages name that file: relative to results/."""
         return f"items/{run_id}.parquet"
 
+    def kinds(self, questions: str) -> Path:
+        """The kinds of the test questions of that digest."""
+        return self.results / "kinds" / f"{questions}.json"
+
     def excerpts(self, run_id: str) -> Path:
         return self.results / "runs" / f"{checked_run_id(run_id)}.json"
 

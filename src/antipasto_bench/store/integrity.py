@@ -14,6 +14,7 @@ from .evidence import rowless
 from .excerpts import read_excerpts
 from .folders import Store
 from .items import read_items
+from .kinds import damaged_kinds, kinds_problems
 from .recomputed import disagreements, incoherent
 from .record import SCHEMA_VERSION, NewerSchema, RunRecord, record_of
 from .recording import check_finished, record_in
@@ -25,7 +26,8 @@ def verify(store: Store) -> list[str]:
 
     Every line of the table is a whole row of a known schema, and what was written; no run has two results; every result
     has its questions, and all that its row says of them is what they give; ids, columns and digests are those of the
-    config; no questions lie about without a row. Where outputs/ have the run, its files are what its row names.
+    config; no questions lie about without a row. The kinds of questions are what was written. Where outputs/ have the
+    run, its files are what its row names.
     """
     problems: list[str] = []
     records: list[RunRecord] = []
@@ -57,9 +59,12 @@ def verify(store: Store) -> list[str]:
         results[record.run_id] += is_whole and record.status == "ok"
     problems += [f"{run_id}: {count} results; one is expected" for run_id, count in results.items() if count > 1]
     if not newer:
-        for record in that_count(records):
+        counted = that_count(records)
+        for record in counted:
             found = _problems(record, store, as_written=record.run_id not in undigested)
             problems += [f"{record.run_id}: {problem}" for problem in found]
+        of_kinds = [line for record in counted if record.status == "ok" for line in kinds_problems(record, store)]
+        problems += dict.fromkeys([*of_kinds, *damaged_kinds(store)])  # many runs share a file
     known = newer | {run_id for run_id, count in results.items() if count}
     return problems + [
         f"{run_id}: questions without a row; `antipasto-bench results rebuild` may know it"

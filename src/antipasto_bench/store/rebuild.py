@@ -12,6 +12,7 @@ from ..core.files import read_regular
 from .folders import Store
 from .integrity import excerpts_problems, items_problems
 from .items import grouped, items_digest, parse_items
+from .kinds import kinds_problems
 from .recomputed import disagreements, incoherent
 from .record import RunRecord
 from .recording import check_finished, record_in, store_result
@@ -115,7 +116,7 @@ def _lacking(record: RunRecord, store: Store) -> list[str]:
     """What is missing or damaged of a result."""
     if record.status != "ok":
         return []
-    return [*items_problems(record, store), *excerpts_problems(record, store)]
+    return [*items_problems(record, store), *excerpts_problems(record, store), *kinds_problems(record, store)]
 
 
 def _whole(row: RunRecord | None, items: pl.DataFrame) -> RunRecord | None:

@@ -1,4 +1,4 @@
-"""From a run's folder in outputs/ to results/: its items, its excerpts and its record.
+"""From a run's folder in outputs/ to results/: its items, the kinds of its questions, its excerpts and its record.
 
 Every record is written here: into the run's folder first, whole or not at all, then into the table.
 """
@@ -13,6 +13,7 @@ from .excerpts import json_lines, write_excerpts
 from .file_digests import FILES, ITEMS, SAMPLES, read_checked
 from .folders import Store
 from .items import parse_items
+from .kinds import store_kinds
 from .record import NewerSchema, RunRecord, read_record, record_json
 from .run_folder import RunFolder
 from .table import put
@@ -70,7 +71,7 @@ def check_finished(folder: RunFolder, record: RunRecord) -> None:
 
 
 def store_result(run_id: str, store: Store, row: RunRecord | None = None) -> RunRecord:
-    """Bring a finished run from its folder in outputs/ into results/: items, excerpts and row, in this order.
+    """Bring a finished run from its folder in outputs/ into results/: items, kinds, excerpts and row, in this order.
 
     Args:
         row: what the table is to say of it; the folder's record where None.
@@ -82,6 +83,7 @@ def store_result(run_id: str, store: Store, row: RunRecord | None = None) -> Run
     record = record_in(folder)
     check_finished(folder, record)
     write_bytes(store.items(run_id), read_regular(folder.items))
+    store_kinds(folder, store)
     row = row or record
     write_excerpts(folder, store, row)
     with suppress(OSError):  # its disk may be full; the table's may not

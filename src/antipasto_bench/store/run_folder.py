@@ -45,6 +45,11 @@ class RunFolder:
         return self.path / "samples.jsonl"
 
     @property
+    def kinds(self) -> Path:
+        """The kind of each test question, as results/kinds has it; not there where they have none."""
+        return self.path / "kinds.json"
+
+    @property
     def record(self) -> Path:
         return self.path / "record.json"
 

@@ -14,6 +14,9 @@ from attacks.gate import Attack, Place
 from attacks.hostile_bytes import DEEP, MARKUP, SAFETENSORS, SEQUENCES, pickle_that_writes, safetensors, tensor
 from safetensors import safe_open
 
+from antipasto_bench.store.checked_json import with_digest
+from antipasto_bench.store.kinds import questions_digest
+
 Bytes = Callable[[bytes], bytes]
 ITEMS = ("list", "compare lora hra", "results verify")
 
@@ -102,6 +105,32 @@ def _excerpts(name: str, text: str) -> Attack:
         path.write_bytes(text.encode(errors="surrogateescape"))
 
     return Attack(f"excerpts {name}", prepare, ("report",), results="rows")
+
+
+# ------------------------------------------------------------------ kinds of questions
+
+_KINDS = {
+    "of no byte": b"",
+    "of brackets": b"[" * DEEP,
+    "that are bytes": b"\xff\xfe\0",
+    "that are numbers": b'{"kinds": {"a": [1, 2]}}',
+    "without a digest": json.dumps({"kinds": {MARKUP: ["0" * 40], SEQUENCES: ["1" * 40]}}).encode(),
+    "of no question": json.dumps(with_digest({"kinds": {MARKUP: []}})).encode(),
+}
+
+
+def _kinds(name: str, content: bytes) -> Attack:
+    """A file of kinds under the digest of the questions of the runs."""
+
+    def prepare(place: Place) -> None:
+        questions = pl.read_parquet(_of(place, _LORA)).filter(pl.col("split") == "test")["sha1"]
+        path = place.work / "results/kinds" / f"{questions_digest(questions)}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+    return Attack(
+        f"kinds {name}", prepare, ("report", "compare lora hra", "results verify"), codes=(1,), results="rows"
+    )
 
 
 # ------------------------------------------------------------------ a finished run in outputs/
@@ -243,6 +272,7 @@ ATTACKS = [
     *(_changed("items", _LORA, name, change, ITEMS) for name, change in _ITEMS.items()),
     *(_is("items", _LORA, kind, ITEMS) for kind in ("pipe", "folder", "loop", "outside")),
     *(_excerpts(name, text) for name, text in _EXCERPTS.items()),
+    *(_kinds(name, content) for name, content in _KINDS.items()),
     *(_exported(name, change) for name, change in _ADAPTERS.items()),
     *(_is("adapter", f"{_RUN}adapter.safetensors", kind, LOADING[:1], "run") for kind in ("pipe", "folder", "loop")),
     _pickled_adapter(),

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.nano.problems import PRETRAINING_KINDS, SPLITS, TUNING_KINDS, generate, pretraining_text, split_of
+from antipasto_bench.run.data import question_hash
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,6 +37,8 @@ def test_shipped_data_are_what_the_script_generates(script):
     for split in ("valid", "test"):
         lines = [json.loads(line) for line in script.FILES[split].read_text().splitlines()]
         assert lines == [{"question": p.question, "answer": p.solution} for p in made[split]]
+    kinds = [line.split(",") for line in script.FILES["kinds"].read_text().splitlines()]
+    assert kinds == [["sha1", "type"], *([question_hash(p.question), p.kind] for p in made["test"])]
     assert len(made["test"]) >= 500
 
 

@@ -31,8 +31,10 @@ def test_a_run_leaves_a_row_its_questions_and_all_that_rebuilds_them(made):
         "results/table.ndjson",
         f"results/items/{run_id}.parquet",
         f"results/runs/{run_id}.json",
+        *(f"results/kinds/{path.name}" for path in (home / "results/kinds").iterdir()),
         *(f"outputs/{run_id}/{name}" for name in
-          ("config.yaml", "log.jsonl", "adapter.safetensors", "samples.jsonl", "items.parquet", "record.json")),
+          ("config.yaml", "log.jsonl", "adapter.safetensors", "samples.jsonl", "items.parquet", "kinds.json",
+           "record.json")),
     }  # fmt: skip
     line = json.loads((home / "results/table.ndjson").read_text())
     record = json.loads((home / "outputs" / run_id / "record.json").read_text())

@@ -20,7 +20,8 @@ from small_runs import make, small, store_in
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.run import csv_rows, json_rows, text_file
-from antipasto_bench.run.data import load_splits, read_questions, read_texts
+from antipasto_bench.run.data import load_splits, question_hash, question_source, read_questions, read_texts
+from antipasto_bench.run.kinds import kinds_in
 from antipasto_bench.run.rows import TRAIN_FIELDS, read_rows, read_source
 from antipasto_bench.spec.config import DataConfig, EvalConfig
 
@@ -165,6 +166,27 @@ def test_a_type_that_is_a_class_counts_by_its_name(tmp_path):
     splits = load_splits(DataConfig(train=str(numbered)), EvalConfig(tasks=("t",), valid_limit=8))
     assert splits.valid is not None
     assert len(splits.valid) == 4, "numbers say nothing of GSM"
+
+
+def test_the_kinds_of_questions_are_read_from_every_form(tmp_path):
+    names = ["sums", "ages", "7"]
+    rows = [{"question": f"What is {i}+1?", "answer": f"#### {i + 1}", "type": names[i % 3]} for i in range(6)]
+    expected = {question_hash(row["question"]): row["type"] for row in rows}
+    for name, content in FORMS.items():
+        (tmp_path / name).write_bytes(content(rows))
+    frame = pl.DataFrame(rows)
+    frame.with_columns(pl.col("type").cast(pl.Categorical)).write_parquet(tmp_path / "categories.parquet")
+    texts = {"question": Value("string"), "answer": Value("string")}
+    classes = Dataset.from_list(
+        [row | {"type": i % 3} for i, row in enumerate(rows)], Features({**texts, "type": ClassLabel(names=names)})
+    )
+    classes.save_to_disk(str(tmp_path / "saved"))
+    for name in (*FORMS, "categories.parquet", "saved"):
+        assert kinds_in(question_source(str(tmp_path / name), "test").frame) == expected, name
+        assert read_questions(str(tmp_path / name), "test").columns == ["question", "answer"]
+    frame.with_columns(type=pl.arange(0, 6) // 2).write_parquet(tmp_path / "numbers.parquet")
+    numbered = kinds_in(question_source(str(tmp_path / "numbers.parquet"), "test").frame)
+    assert list(numbered.values()) == ["0", "0", "1", "1", "2", "2"]
 
 
 def test_a_folder_of_data_files_is_read_by_its_splits(tmp_path):

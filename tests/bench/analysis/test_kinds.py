@@ -1,0 +1,90 @@
+"""Claims about accuracy by kind: it shows at which kind a run fails, and stands in the page where there are kinds."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from recorded import record
+
+from antipasto_bench.analysis.compared_sections import compared_sections
+from antipasto_bench.analysis.kinds import accuracy_by_kind
+from antipasto_bench.analysis.sections import sections
+from antipasto_bench.report import html
+from antipasto_bench.report.by_kind import LONGEST_NAME, MOST_KINDS, kind_table
+from antipasto_bench.report.html import page
+from antipasto_bench.run.data import question_hash
+from antipasto_bench.store.folders import Store
+from antipasto_bench.store.kinds import questions_digest, write_kinds
+from antipasto_bench.store.table import append
+
+N = 100
+QUESTIONS = [question_hash(str(i)) for i in range(N)]
+KINDS = ["sums"] * 50 + ["ages <b>"] * 30 + ["shares"] * 20
+
+
+def with_kinds(store: Store, kinds: list[str]) -> None:
+    write_kinds(store.kinds(questions_digest(QUESTIONS)), dict(zip(QUESTIONS, kinds, strict=True)))
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A run that fails at one kind beside two that do not; and the base."""
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for seed, right in enumerate((range(95), range(50), range(90))):
+        append(store.table, record(store, "lora", list(right), n=N, questions=QUESTIONS, seed=seed))
+    append(store.table, record(store, "base", list(range(5)), n=N, questions=QUESTIONS))
+    return store
+
+
+def test_each_run_of_each_arm_is_counted_by_kind(store):
+    with_kinds(store, KINDS)
+    (section,) = sections(store)
+    table = accuracy_by_kind(section.arms)
+    assert table is not None
+    assert (table.kinds, table.counts) == (("sums", "ages <b>", "shares"), (50, 30, 20))
+    lora, base = table.arms
+    np.testing.assert_allclose(lora.runs, [[1, 1, 0.75], [1, 0, 0], [1, 1, 0.5]], atol=1e-12)
+    np.testing.assert_allclose(lora.means, [1, 2 / 3, 1.25 / 3], atol=1e-12)
+    np.testing.assert_allclose(base.runs, [[0.1, 0, 0]], atol=1e-12)
+    for arm, row in zip(section.arms, table.arms, strict=True):  # the whole is the sum of its parts
+        np.testing.assert_allclose(row.runs @ np.array(table.counts) / N, arm.scores.mean(axis=1))
+
+
+def test_arms_without_kinds_or_with_other_questions_are_no_rows(store):
+    (section,) = sections(store)
+    assert accuracy_by_kind(section.arms) is None
+    with_kinds(store, KINDS)
+    (section,) = sections(store)
+    (without,) = [arm for arm in section.arms if arm.untuned]
+    alone = [arm for arm in section.arms if not arm.untuned]
+    table = accuracy_by_kind([*alone, dataclasses.replace(without, kinds=None)])
+    assert table is not None
+    assert [arm.name for arm in table.arms] == [alone[0].name]
+
+
+def test_the_page_has_the_table_where_there_are_kinds_and_not_a_byte_of_it_elsewhere(store, monkeypatch):
+    assert "by kind" not in page(compared_sections(store), [], store)
+    with_kinds(store, KINDS)
+    compared = compared_sections(store)
+    after = page(compared, [], store)
+    monkeypatch.setattr(html, "kind_table", lambda arms: None)
+    before = page(compared, [], store)
+    part = re.search(r"  <details>\n    <summary>Accuracy by kind of question.*?</details>\n", after, flags=re.DOTALL)
+    assert part is not None
+    assert after.replace(part[0], "") == before
+    assert "<b>" not in part[0]
+    assert "ages &lt;b&gt;<br>" in part[0]
+    assert '<td>66.7<br><span class="quiet">100 0 100</span></td>' in part[0]
+    assert "<td>10.0</td>" in part[0]  # a single run has no second line
+
+
+def test_a_table_of_many_long_kinds_stays_small(store):
+    with_kinds(store, [f"{'long ' * 50}{i % 60}" for i in range(N)])
+    (section,) = sections(store)
+    table = kind_table(section.arms)
+    assert table is not None
+    assert (len(table.columns), table.more) == (MOST_KINDS, 60 - MOST_KINDS)
+    assert all(len(row.cells) == MOST_KINDS for row in table.rows)
+    assert max(len(column.name) for column in table.columns) == LONGEST_NAME
+    assert f"{60 - MOST_KINDS} kinds with fewer questions are not shown" in page(compared_sections(store), [], store)
