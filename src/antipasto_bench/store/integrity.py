@@ -15,7 +15,7 @@ from .excerpts import read_excerpts
 from .folders import Store
 from .items import read_items
 from .recomputed import disagreements, incoherent
-from .record import SCHEMA_VERSION, NewerSchema, RunRecord, record_of
+from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
 from .recording import check_finished, record_in
 from .table import that_count
 
@@ -42,7 +42,7 @@ def verify(store: Store) -> list[str]:
             continue
         try:
             values = parse_object(line)
-            record = record_of(values)
+            record = read_record(values)
         except NewerSchema as error:
             problems.append(f"line {number}: {error.run_id}: schema {error.version}, expected {SCHEMA_VERSION}")
             newer.add(error.run_id)
