@@ -16,7 +16,7 @@ from .folders import Store
 from .items import read_items
 from .kinds import damaged_kinds, kinds_problems
 from .recomputed import disagreements, incoherent
-from .record import SCHEMA_VERSION, NewerSchema, RunRecord, record_of
+from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
 from .recording import check_finished, record_in
 from .table import that_count
 
@@ -44,7 +44,7 @@ def verify(store: Store) -> list[str]:
             continue
         try:
             values = parse_object(line)
-            record = record_of(values)
+            record = read_record(values)
         except NewerSchema as error:
             problems.append(f"line {number}: {error.run_id}: schema {error.version}, expected {SCHEMA_VERSION}")
             newer.add(error.run_id)

@@ -281,23 +281,17 @@ class NewerSchema(Exception):  # noqa: N818  (of the file, not an error of this 
         self.run_id, self.version = run_id, version
 
 
-def read_record(text: str | bytes, *, default_version: int | None = None) -> RunRecord:
-    """A record from JSON; see `record_of`."""
-    return record_of(parse_object(text), default_version=default_version)
-
-
-def record_of(values: Json, *, default_version: int | None = None) -> RunRecord:
-    """A record from the values of a row, older versions migrated.
+def read_record(row: str | bytes | Json, *, default_version: int | None = None) -> RunRecord:
+    """A record from JSON, or from the object that `parse_object` read of it; older versions migrated.
 
     Args:
-        values: with the row's digest where it has one.
         default_version: of a record that does not say.
 
     Raises:
         ValueError: it is not a whole record of a finished or failed run, or not what was written.
         NewerSchema: a newer version of this program wrote it.
     """
-    row = without_digest(values)
+    row = without_digest(row if isinstance(row, dict) else parse_object(row))
     version = row.get("schema", default_version)
     if not isinstance(version, int) or isinstance(version, bool):
         raise ValueError(f"schema {version!r} is not a version")
