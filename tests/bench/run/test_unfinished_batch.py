@@ -161,7 +161,7 @@ def test_a_stop_of_continuous_batching_loses_no_finished_answer(model, tokenizer
 
 
 def test_a_run_stopped_in_the_middle_of_a_batch_ends_with_the_same_items(tmp_path, monkeypatch):
-    run = small("base", **{"eval.valid": "none"})
+    run = small("base", **{"eval.valid": "none", "eval.limit": 30})
     whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
     make(run, whole)
     call, steps = BatchInHand.__call__, []
