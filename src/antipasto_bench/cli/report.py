@@ -13,11 +13,12 @@ from . import options
 from .comparison_output import comparison_json, comparison_notes, comparison_text
 from .output import echo, print_json, print_notice, print_outcome
 
+SEEDS = [0, 1]  # of the demo: one says nothing of a method
 DEMO = ("base", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none")
 
 
 def demo(words: options.Words = None, results: options.Results = None, outputs: options.Outputs = None) -> None:
-    """Compare three adapters and the untuned model on the embedded preset; a few minutes on two cores.
+    """Compare three adapters, two seeds each, and the untuned model on the embedded preset; some minutes on two cores.
 
     Keeps its runs under outputs/demo, apart from the project's own results.
 
@@ -36,6 +37,7 @@ def demo(words: options.Words = None, results: options.Results = None, outputs: 
     named: list[str] = []
     for arm in DEMO:
         variants, axes = parse_words([*arm.split(), *(words or [])])
+        axes.setdefault("seed", SEEDS)
         if len(variants) > 1:
             raise UserError(f"demo has variants of its own; write `antipasto-bench sweep {variants[-1]}` for another")
         runs += expand(variants, axes, "nano")

@@ -153,11 +153,20 @@ def test_every_variant_was_tried_at_three_rates_or_more_and_has_three_seeds_at_t
         assert {record.seed for record in chosen_records(rates)} == {0, 1, 2}, name
 
 
-def test_the_preset_has_the_learning_rates_that_were_chosen(families):
+def best_on_average(rates: Rates) -> float | None:
+    """The rate of best mean validation accuracy over the seeds that all have: a default is averaged over nothing."""
+    shared = set.intersection(*({record.seed for record in records} for records in rates.values()))
+    means = {
+        lr: sum(record.valid_accuracy for record in records if record.seed in shared) for lr, records in rates.items()
+    }
+    return min(means, key=lambda lr: (-means[lr], lr))
+
+
+def test_the_preset_has_the_learning_rates_of_best_validation(families):
     for name in antipasto.CONFIGS:
         if antipasto.REGISTRY[name].trains:
             run = compose(name, {}, "nano")
-            assert run.lr == chosen_records(families[method(run)])[0].lr, name
+            assert run.lr == best_on_average(families[method(run)]), name
 
 
 def test_no_variant_that_trains_is_worse_than_the_untuned_model(families, records):
