@@ -7,14 +7,16 @@ from functools import cached_property
 from itertools import combinations
 from statistics import median
 
+import numpy as np
+
 from .arms import Arm, different_questions
 from .losses import compare_losses, loss_noise, loss_table
 from .multiplicity import holm
 from .plan import Plan
 from .power import detectable
-from .seed_noise import seed_noise
-from .stats import Comparison, compare
-from .variance import Array, SeedNoise
+from .seed_noise import pooled
+from .stats import Comparison, compare_means
+from .variance import Array, SeedNoise, score_means, score_table
 from .verdicts import LEVEL, Verdict, judge, share_of_level
 
 POWER = 0.8
@@ -134,11 +136,12 @@ def accuracy_pairs(
     Raises:
         ValueError: a score is neither right nor wrong.
     """
-    pool = noise or seed_noise([arm.scores for arm in arms if arm.trained_on_seeds])
+    means = [score_means(score_table(arm.scores)) for arm in arms]
+    pool = noise or pooled(own for arm, own in zip(arms, means, strict=True) if arm.trained_on_seeds)
+    kinds = None if arms[0].kinds is None else np.asarray(arms[0].kinds)
 
     def compared(i: int, j: int) -> Comparison:
-        varies = arms[i].trained_on_seeds, arms[j].trained_on_seeds
-        return compare(arms[i].scores, arms[j].scores, pool, varies, arms[i].kinds)
+        return compare_means((means[i], means[j]), pool, (arms[i].trained_on_seeds, arms[j].trained_on_seeds), kinds)
 
     return Pairs(arms, compared, pool, sign=1, concluded=concluded)
 

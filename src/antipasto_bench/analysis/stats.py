@@ -16,6 +16,7 @@ from scipy import special  # type: ignore[import-untyped]
 from .error import Error
 from .seed_noise import SeedError, seed_error
 from .variance import (
+    ArmMeans,
     Array,
     Kinds,
     SeedNoise,
@@ -195,7 +196,13 @@ def compare(
     if not both.any():
         raise ValueError("no question has a score in both arms; at least one is needed")
     kinds = _present(kinds, np.where(both, 0.0, nan)[None])
-    arms = [score_means(A[:, both]), score_means(B[:, both])]
+    return compare_means((score_means(A[:, both]), score_means(B[:, both])), pool, varies, kinds)
+
+
+def compare_means(
+    arms: tuple[ArmMeans, ArmMeans], pool: SeedNoise | None, varies: tuple[bool, bool], kinds: Kinds = None
+) -> Comparison:
+    """`compare` of two arms that have a score of every question."""
     d = arms[0].questions - arms[1].questions
     n, scale = len(d), 1 / arms[0].seeds + 1 / arms[1].seeds
     total = fsum(d.tolist())

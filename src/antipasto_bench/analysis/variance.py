@@ -36,7 +36,7 @@ NO_SCORES = "no scores: at least one seed and one question are needed"
 ROOM = 0.09  # p (1 - p) at an accuracy of 10 or 90 %
 
 Array = NDArray[np.float64]
-Kinds = Sequence[str] | None  # the kind of each question
+Kinds = Sequence[str] | NDArray[np.str_] | None  # the kind of each question
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,7 @@ def question_variance(values: Array, kinds: Kinds = None) -> tuple[float, float]
     n = len(values)
     if kinds is None:
         return sample_variance(values) / n, inf
-    mean = fsum(values.tolist()) / n
-    totals: dict[str, list[float]] = {}
-    for kind, value in zip(kinds, (values - mean).tolist(), strict=True):
-        totals.setdefault(kind, []).append(value)
+    from_mean, kinds = values - fsum(values.tolist()) / n, np.asarray(kinds)
+    totals = [fsum(from_mean[kinds == kind].tolist()) for kind in dict.fromkeys(kinds.tolist())]
     c = len(totals)
-    return c / (c - 1) * fsum(fsum(of_kind) ** 2 for of_kind in totals.values()) / n**2, c - 1.0
+    return c / (c - 1) * fsum(total**2 for total in totals) / n**2, c - 1.0
