@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from .error import Error
 from .seed_noise import SeedError, pooled, seed_error
 from .stats import Comparison
-from .variance import Array, Kinds, SeedNoise, arm_means, question_variance, sample_variance
+from .variance import Array, Kinds, SeedNoise, arm_means, question_variance, sample_variance, several
 
 
 def loss_table(nats: ArrayLike, tokens: ArrayLike) -> Array:
@@ -65,7 +65,7 @@ def loss_over_seeds(
     arm = arm_means(table)
     if len(arm.questions) < 2:
         return arm.mean, None
-    V, _ = question_variance(arm.questions, kinds)
+    V, _ = question_variance(arm.questions, several(kinds))
     return arm.mean, Error(V, seed_error([arm], pool) if varies else SeedError(())).stderr
 
 
@@ -92,7 +92,7 @@ def compare_losses(
         raise ValueError(f"tables of {a.shape[1]} and {b.shape[1]} questions; expected the same questions, two or more")
     arms = [arm_means(a), arm_means(b)]
     d = arms[0].questions - arms[1].questions
-    V, question_df = question_variance(d, kinds)
+    V, question_df = question_variance(d, several(kinds))
     seeds = seed_error([arm for arm, trained in zip(arms, varies, strict=True) if trained], pool)
     error = Error(V, seeds, min(question_df, len(d) - 1.0))
     difference = arms[0].mean - arms[1].mean

@@ -9,9 +9,10 @@ enough, if they vary alike. Some vary more, so:
 - Where the own B of an arm, or of a pair together, exceeds the pool's, it counts in the pool's place, with its own
   degrees of freedom (k - 1; of a pair Welch's and Satterthwaite's).
 - An arm that varies far more than the others can hide: of two seeds with a variance 30 times the pool's, one pair in
-  seven differs by no more than the pool's. With a probability of w = share x P(chi^2_f / f <= 1 / 30), an arm that has
-  the pool's B has 30 times that. (1 + the arms that show it) / arms is the share. For five seeds w is nothing; for two
-  it keeps the family-wise rate of tables that hold loud arms below 5 %.
+  seven differs by no more than the pool's. So an arm that has the pool's B has, with a probability of
+  w = share x P(chi^2_f / f <= 1 / r), r times that. (1 + the arms that show it) / arms is the share; r is the variance
+  ratio at which 3 % of arms hide, 30 at most: 30 with three seeds, 8 with five. A single seed has the pool's B alone:
+  it shows nothing that could be luck, and nothing is concluded on it.
 - An arm near 0 or 100 % has less room to vary: the pool's B is multiplied by p (1 - p) / 0.09 where that is below 1.
 - An arm whose seeds answered every question alike does not vary.
 
@@ -34,7 +35,8 @@ from .variance import ArmMeans, SeedNoise, score_means, score_table
 FEWEST = 4  # arms with two seeds or more, for a robust estimate
 CLIPPED = 0.2  # of arms that vary alike
 EXCEEDS = 1.3
-LOUD = 30.0  # times the pool's variance: 5.5 times its standard deviation
+LUCK = 0.03  # the share of loud arms that vary no more than the pool's
+LOUDEST = 30.0  # times the pool's variance: 5.5 times its standard deviation
 SHOWN = 0.01  # of arms that vary alike would be called loud
 
 
@@ -77,7 +79,9 @@ def pooled(arms: Iterable[ArmMeans]) -> SeedNoise:
     B = np.array([arm.noise.variance / arm.room for arm in known])
     chance = fsum((df * [arm.noise.chance / arm.room for arm in known]).tolist()) / fsum(df.tolist())
     if len(known) < FEWEST or not B.any():
-        return SeedNoise(fsum((df * B).tolist()) / fsum(df.tolist()), chance, fsum(df.tolist()), 1 / len(known))
+        alone = len(known) == 1  # there is nothing to be louder than
+        hidden = 0.0 if alone else 1 / len(known)
+        return SeedNoise(fsum((df * B).tolist()) / fsum(df.tolist()), chance, fsum(df.tolist()), hidden)
     variance, pool_df = _huber(B, df)
     loud = int((special.fdtrc(df, pool_df, B / variance) < SHOWN).sum())
     return SeedNoise(variance, chance, pool_df, (1 + loud) / len(known))
@@ -123,8 +127,10 @@ def seed_error(arms: Sequence[ArmMeans], pool: SeedNoise | None) -> SeedError:
     scale = fsum(arm.room / arm.seeds for arm in borrowed)
     if borrowed:
         parts.append(SeedPart(scale * pool_part, pool.df))
-    hidden = fsum(pool.hidden * _quiet_by_luck(arm.noise.df) for arm in borrowed)
-    return SeedError(tuple(parts), min(1.0, hidden), LOUD * scale * pool.variance)
+    hiding = [(arm, _loudness(arm.noise.df)) for arm in borrowed if arm.noise.df]
+    hidden = fsum(pool.hidden * _quiet(arm.noise.df, ratio) for arm, ratio in hiding)
+    loud = fsum(ratio * arm.room / arm.seeds for arm, ratio in hiding)
+    return SeedError(tuple(parts), min(1.0, hidden), loud * pool.variance)
 
 
 def _excess(noise: SeedNoise) -> float:
@@ -140,6 +146,11 @@ def _own(arms: Sequence[ArmMeans], weights: Sequence[float]) -> SeedPart:
     return SeedPart(max(0.0, fsum(squares) - chance / (1 + 1 / df)), df)
 
 
-def _quiet_by_luck(df: float) -> float:
-    """The probability that seeds of a variance LOUD times the pool's vary no more than the pool's; 1 of one seed."""
-    return float(special.chdtr(df, df / LOUD)) if df else 1.0
+def _loudness(df: float) -> float:
+    """The r of an arm that hides: one with more seeds hides less easily."""
+    return min(LOUDEST, df / float(special.chdtri(df, 1 - LUCK)))
+
+
+def _quiet(df: float, ratio: float) -> float:
+    """The probability that seeds of `ratio` times the pool's variance vary no more than the pool's."""
+    return float(special.chdtr(df, df / ratio))

@@ -24,6 +24,7 @@ from .variance import (
     sample_variance,
     score_means,
     score_table,
+    several,
     smoothed_variance,
 )
 
@@ -153,11 +154,8 @@ def summarise(correct: ArrayLike, pool: SeedNoise | None = None, varies: bool = 
 
 
 def _present(kinds: Kinds, table: Array) -> Kinds:
-    """The kinds of the questions that a table has scores of; None where those are of fewer than two kinds."""
-    if kinds is None:
-        return None
-    present = np.asarray(kinds)[~np.isnan(table).all(0)].tolist()
-    return present if len(set(present)) > 1 else None
+    """The kinds of the questions that a table has scores of."""
+    return None if kinds is None else several(np.asarray(kinds)[~np.isnan(table).all(0)].tolist())
 
 
 def compare(

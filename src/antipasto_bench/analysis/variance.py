@@ -131,6 +131,11 @@ def smoothed_variance(squares: float, n: int, scale: float, centre: float) -> fl
     return ((squares + scale) / (n + 2) - centre**2) / (n + 2)
 
 
+def several(kinds: Kinds) -> Kinds:
+    """The kinds; None where all questions are of one, which says nothing of others."""
+    return kinds if kinds is not None and len(set(kinds)) > 1 else None
+
+
 def question_variance(values: Array, kinds: Kinds = None) -> tuple[float, float]:
     """(V, its degrees of freedom) of the mean of some values, one a question.
 

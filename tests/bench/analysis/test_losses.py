@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from antipasto_bench.analysis.error import Error
 from antipasto_bench.analysis.losses import compare_losses, loss_noise, loss_over_seeds, loss_table
-from antipasto_bench.analysis.variance import arm_means, p_value
+from antipasto_bench.analysis.seed_noise import SeedError
+from antipasto_bench.analysis.variance import arm_means
 from antipasto_bench.store.items import weighted_token_loss
 
 SIMULATIONS = 1000
@@ -68,7 +70,7 @@ def test_a_model_and_itself_do_not_differ():
     same = compare_losses(table, table)
     assert (same.difference, same.p) == (0.0, 1.0)
     assert same.low < 0 < same.high
-    assert p_value(0.1, 0.0, 0.0, math.inf) < 1e-30, "a difference without any variance"
+    assert Error(0.0, SeedError(())).p(0.1) < 1e-30, "a difference without any variance"
 
 
 def test_tables_of_other_questions_are_refused():
@@ -83,7 +85,10 @@ def test_tables_of_other_questions_are_refused():
 )
 @pytest.mark.parametrize("losses", [(0.5, 0.5), (0.5, 0.3)])
 def test_the_interval_holds_the_true_difference_95_times_in_100(seeds, seed_sd, in_family, losses):
-    """Over questions and seeds; more often where S is the larger of the family's and the pair's own."""
+    """Over questions and seeds; more often where S is the larger of the family's and the pair's own.
+
+    In a family of six 98.7% where nearly all variance is the seeds', as here; of 14, test_simulated_tables.py has 97%.
+    """
     rng = np.random.default_rng(4)
     covered = rejected = 0
     for _ in range(SIMULATIONS):
@@ -93,9 +98,9 @@ def test_the_interval_holds_the_true_difference_95_times_in_100(seeds, seed_sd, 
         found = compare_losses(tables[0], tables[1], loss_noise(tables) if in_family else None)
         covered += found.low <= losses[0] - losses[1] <= found.high
         rejected += found.p < 0.05
-    assert 0.93 <= covered / SIMULATIONS <= 0.985
+    assert 0.93 <= covered / SIMULATIONS <= 0.99
     if losses[0] == losses[1]:
-        assert 0.015 <= rejected / SIMULATIONS <= 0.07
+        assert 0.01 <= rejected / SIMULATIONS <= 0.07
     else:
         assert rejected > 0.99 * SIMULATIONS
 

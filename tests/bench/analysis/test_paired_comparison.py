@@ -12,7 +12,8 @@ from scipy.stats import norm, t
 from simulated import benchmark, rates
 from statsmodels.stats.contingency_tables import mcnemar
 
-from antipasto_bench.analysis.stats import compare, seed_noise, summarise
+from antipasto_bench.analysis.seed_noise import seed_noise
+from antipasto_bench.analysis.stats import compare, summarise
 from antipasto_bench.analysis.variance import SeedNoise
 
 
@@ -94,20 +95,22 @@ with_gaps = st.integers(1, 10).flatmap(
 )
 
 
-@given(with_gaps, st.integers(0, 2**32 - 1), st.booleans())
-def test_swapping_arms_flips_the_sign_and_no_order_matters(pair, seed, in_family):
+@given(with_gaps, st.integers(0, 2**32 - 1), st.sampled_from([None, 0.0, 0.3]), st.booleans())
+def test_swapping_arms_flips_the_sign_and_no_order_matters(pair, seed, hidden, of_kinds):
     a, b = pair
     if not (~np.isnan(a).all(0) & ~np.isnan(b).all(0)).any():
         with pytest.raises(ValueError, match=r"both arms|no scores"):
             compare(a, b)
         return
-    family = SeedNoise(0.002, 0.001, 14) if in_family else None
-    found, swapped = compare(a, b, family), compare(b, a, family)
+    family = None if hidden is None else SeedNoise(0.002, 0.001, 14, hidden)
+    kinds = np.array([str(i % 3) for i in range(a.shape[1])]) if of_kinds else None
+    found, swapped = compare(a, b, family, kinds=kinds), compare(b, a, family, kinds=kinds)
     assert swapped.p == found.p
     assert (swapped.difference, swapped.low, swapped.high) == (-found.difference, -found.high, -found.low)
     rng = np.random.default_rng(seed)
     order = rng.permutation(a.shape[1])
-    shuffled = compare(rng.permutation(a)[:, order], rng.permutation(b)[:, order], family)
+    kinds = None if kinds is None else kinds[order]
+    shuffled = compare(rng.permutation(a)[:, order], rng.permutation(b)[:, order], family, kinds=kinds)
     assert (shuffled.p, shuffled.difference, shuffled.low) == (found.p, found.difference, found.low)
 
 
@@ -115,7 +118,7 @@ def test_swapping_arms_flips_the_sign_and_no_order_matters(pair, seed, in_family
 def test_p_is_below_five_percent_exactly_where_the_interval_leaves_zero(seed, seeds_of_b, seed_sd, questions):
     rng = np.random.default_rng(seed)
     a, b = benchmark(rng, [0.65, 0.35], [3, seeds_of_b], questions, [seed_sd] * 2)
-    for family in (None, SeedNoise(0.003, 0.001, 10)):
+    for family in (None, SeedNoise(0.003, 0.001, 10), SeedNoise(0.003, 0.001, 10, hidden=0.3)):
         found = compare(a, b, family)
         assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
         assert 0 < found.p <= 1
@@ -138,18 +141,27 @@ def test_two_arms_by_themselves_reject_at_most_one_in_twenty(seeds, seed_sd):
     assert covered == pytest.approx(1 - rejected)
 
 
+@pytest.mark.parametrize("in_family", [False, True])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_two_arms_of_which_one_is_loud_reject_a_little_too_often(seeds, in_family):
+    """In 6 to 8 of 100: Welch's and Satterthwaite's degrees of freedom are estimated from the same few seeds."""
+    rng = np.random.default_rng(28)
+    rejected, _ = rates([0.73, 0.73], [seeds] * 2, [0.06, 0.01], 300, in_family, rng, 1000)
+    assert 0.04 <= rejected <= 0.09
+
+
 @pytest.mark.parametrize("seed_sd", [0, 0.02, 0.04])
 def test_two_arms_of_a_family_reject_as_they_say(seed_sd):
     rng = np.random.default_rng(22)
     rejected, _ = rates([0.6] * 6, [3] * 6, [seed_sd] * 6, 200, True, rng)
-    assert 0.02 <= rejected <= 0.055
+    assert 0.015 <= rejected <= 0.055
 
 
 @pytest.mark.parametrize("seed_sd", [0, 0.02, 0.04])
 def test_two_arms_of_a_family_cover_the_difference_and_find_it(seed_sd):
     rng = np.random.default_rng(23)
     rejected, covered = rates([0.72, 0.6] + [0.5] * 4, [3] * 6, [seed_sd] * 6, 200, True, rng)
-    assert 0.93 <= covered <= 0.975
+    assert 0.93 <= covered <= 0.985
     assert rejected > 0.4
 
 

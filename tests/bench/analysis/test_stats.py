@@ -15,49 +15,9 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.proportion import proportion_confint
 
-from antipasto_bench.analysis.stats import accuracy_over_seeds, gap, seed_noise, summarise, wilson
+from antipasto_bench.analysis.seed_noise import seed_noise
+from antipasto_bench.analysis.stats import summarise, wilson
 from antipasto_bench.analysis.variance import SeedNoise
-
-# one standard error
-
-
-def test_one_seed_is_lm_evals_own_stderr():
-    scores = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
-    mean, stderr = accuracy_over_seeds([scores])
-    assert mean == pytest.approx(3 / 7)
-    assert stderr == pytest.approx(mean_stderr(scores))
-    assert (summarise(scores).mean, summarise(scores).stderr) == pytest.approx((mean, stderr))
-
-
-def test_identical_seeds_are_no_more_certain_than_one():
-    one = np.array([1, 0, 0, 1, 1, 0.0])
-    assert accuracy_over_seeds([one, one, one]) == pytest.approx(accuracy_over_seeds([one]))
-    several, single = summarise([one, one, one]), summarise(one)
-    assert (several.stderr, several.low, several.high) == pytest.approx((single.stderr, single.low, single.high))
-
-
-def test_stderr_covers_questions_and_seeds():
-    """Simulated benchmarks with a spread between seeds: the truth lies within two stderr about 95 times in 100."""
-    rng = np.random.default_rng(0)
-    inside = 0
-    trials = 400
-    for _ in range(trials):
-        difficulty = rng.normal(0.0, 1.0, size=200)
-        skill = rng.normal(0.3, 0.15, size=(5, 1))
-        correct = rng.random((5, 200)) < 1 / (1 + np.exp(-(skill - difficulty)))
-        mean, stderr = accuracy_over_seeds(correct)
-        inside += abs(mean - 0.5615) < 2 * stderr  # E sigmoid(N(0.3, 1 + 0.15^2)), by quadrature
-    assert 0.91 < inside / trials < 0.99
-
-
-def test_edges_are_defined():
-    assert accuracy_over_seeds([[1.0, 1.0, 1.0]]) == (1.0, 0.0)
-    mean, stderr = accuracy_over_seeds([[1.0]])
-    assert mean == 1.0
-    assert math.isnan(stderr)
-    with pytest.raises(ValueError, match="no scores"):
-        accuracy_over_seeds(np.zeros((1, 0)))
-
 
 # one run
 
@@ -93,9 +53,25 @@ def test_summary_of_a_single_run_is_wilsons():
     scores = np.r_[np.ones(61), np.zeros(39)]
     arm = summarise(scores)
     assert (arm.low, arm.high) == pytest.approx(wilson(61, 100))
-    assert arm.binomial_sd == pytest.approx(math.sqrt(0.61 * 0.39 / 100))
     assert math.isnan(arm.seed_sd)
-    assert (arm.seeds, arm.questions) == (1, 100)
+    assert (arm.seeds, arm.questions, arm.effective) == (1, 100, 100)
+
+
+def test_stderr_of_a_single_run_is_lm_evals():
+    scores = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    arm = summarise(scores)
+    assert (arm.mean, arm.stderr) == pytest.approx((3 / 7, mean_stderr(scores)))
+
+
+def test_identical_seeds_are_no_more_certain_than_one():
+    one = np.array([1, 0, 0, 1, 1, 0.0])
+    several, single = summarise([one, one, one]), summarise(one)
+    assert (several.mean, several.stderr, several.low, several.high) == pytest.approx(
+        (single.mean, single.stderr, single.low, single.high)
+    )
+    pool = SeedNoise(0.01, 0.001, 20)
+    assert summarise([one, one, one], pool).stderr == pytest.approx(single.stderr), "no other seed differs either"
+    assert summarise(one, pool).stderr > single.stderr
 
 
 def test_variance_is_the_two_way_analysis_of_variance():
@@ -113,7 +89,6 @@ def test_variance_is_the_two_way_analysis_of_variance():
     arm = summarise(table)
     assert arm.stderr**2 == pytest.approx((of_questions + of_seeds - left * 2 / 3) / (seeds * n))
     assert arm.seed_sd == pytest.approx(table.mean(1).std(ddof=1))
-    assert arm.binomial_sd == pytest.approx(math.sqrt(arm.mean * (1 - arm.mean) / n))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +156,7 @@ def test_summary_uses_what_is_there():
 
 def test_summary_at_the_edges():
     right = summarise(np.ones((3, 50)))
+    assert right.stderr == 0
     assert (right.mean, right.low, right.high) == (1, pytest.approx(wilson(50, 50)[0]), 1)
     wrong = summarise(np.zeros((3, 50)))
     assert (wrong.mean, wrong.low, wrong.high) == (0, 0, pytest.approx(wilson(0, 50)[1]))
@@ -192,44 +168,3 @@ def test_summary_at_the_edges():
             summarise(nothing)
     with pytest.raises(ValueError, match="neither 0 nor 1"):
         summarise([[1, 0.5]])
-
-
-# validation and test
-
-
-def test_gap_adds_the_questions_and_cancels_what_seeds_do_to_both():
-    valid = np.array([[1, 1, 0, 1], [1, 0, 0, 0.0]])
-    test = np.array([[1, 0, 1, 0, 1], [0, 0, 1, 0, 0.0]])
-    found, stderr = gap(valid, test)
-    assert found == pytest.approx(4 / 8 - 4 / 10)
-    means = [valid.mean(0), test.mean(0)]
-    questions = means[0].var(ddof=1) / 4 + means[1].var(ddof=1) / 5
-    of_seeds = np.var([0.75 - 0.6, 0.25 - 0.2], ddof=1)
-    noise = [seed_noise([split]).chance for split in (valid, test)]
-    assert stderr**2 == pytest.approx(questions + max(0, of_seeds - sum(noise) / 2) / 2)
-    one, _ = gap(valid[:1], test[:1])
-    assert one == pytest.approx(0.75 - 0.6)
-    assert gap(valid[:1], test[:1])[1] ** 2 == pytest.approx(mean_stderr(valid[0]) ** 2 + mean_stderr(test[0]) ** 2)
-
-
-def test_gap_stderr_is_the_spread_of_gaps():
-    """Seeds that differ by 4 points move both splits; the gap's stderr is that of questions, not of seeds."""
-    rng = np.random.default_rng(50)
-    gaps, variances = [], []
-    for _ in range(BENCHMARKS):
-        (table,) = benchmark(rng, [0.6], [3], 500, [0.04])
-        found, stderr = gap(table[:, :200], table[:, 200:])
-        gaps.append(found)
-        variances.append(stderr**2)
-    assert abs(np.mean(gaps)) < 3 * np.std(gaps) / math.sqrt(BENCHMARKS)
-    assert 1.0 <= math.sqrt(np.mean(variances)) / np.std(gaps) <= 1.15
-    inside = np.abs(gaps) < 1.96 * np.sqrt(variances)
-    assert 0.93 <= inside.mean() <= 0.98
-
-
-def test_gap_wants_the_same_seeds():
-    for valid, test in ((np.ones((2, 3)), np.ones((3, 3))), ([[1, 0], [nan, nan]], [[1, 0], [0, 1]])):
-        with pytest.raises(ValueError, match="the same seeds in validation and test"):
-            gap(valid, test)
-    with pytest.raises(ValueError, match="no scores"):
-        gap([], [])

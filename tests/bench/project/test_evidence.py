@@ -11,7 +11,7 @@ import pytest
 
 import antipasto
 from antipasto_bench.analysis.compared_sections import compared_sections
-from antipasto_bench.analysis.stats import accuracy_over_seeds
+from antipasto_bench.analysis.stats import summarise
 from antipasto_bench.report.markdown import BEGIN, END
 from antipasto_bench.report.write import write_report
 from antipasto_bench.spec.compose import compose
@@ -118,10 +118,10 @@ def test_the_embedded_benchmark_tells_adapters_apart(records):
             items = pl.read_parquet(STORE.items(run_id))
             flexible = items.filter((pl.col("split") == "test") & (pl.col("filter") == "flexible-extract"))
             columns.append(flexible.sort("doc_id")["score"].to_numpy())
-        accuracy[variant] = accuracy_over_seeds(columns)
+        accuracy[variant] = summarise(columns)
     for better, worse in (("lora", "antipasto"), ("antipasto", "base")):
-        difference = accuracy[better][0] - accuracy[worse][0]
-        assert difference > 2 * (accuracy[better][1] ** 2 + accuracy[worse][1] ** 2) ** 0.5, accuracy
+        difference = accuracy[better].mean - accuracy[worse].mean
+        assert difference > 2 * (accuracy[better].stderr ** 2 + accuracy[worse].stderr ** 2) ** 0.5, accuracy
 
 
 Rates = dict[float | None, list[RunRecord]]  # by learning rate
