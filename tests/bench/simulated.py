@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # type: ignore[import-untyped]
 
-from antipasto_bench.analysis.stats import compare, seed_noise
+from antipasto_bench.analysis.seed_noise import seed_noise
+from antipasto_bench.analysis.stats import compare
 
 BENCHMARKS = 2000
 

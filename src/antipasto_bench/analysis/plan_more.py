@@ -4,7 +4,7 @@ The error of a comparison is projected from its measured parts, V and S of varia
 place of n questions:
 
     V(k, n') = V_kinds + (V_questions + sum over both arms of E / k) n / n'
-    S(k)     = sum over both arms of (B - E) / k, its degrees of freedom growing with the seeds (seed_noise.py)
+    S(k)     = sum over both arms of (B - E) / k, and its degrees of freedom grow with the seeds (seed_noise.py)
 
 V_kinds is what V has beyond the variance of independent questions: more questions of the same kinds leave it as it is.
 E / k is the noise that averaging over k seeds leaves in the mean of each question.
@@ -17,7 +17,8 @@ probability of POWER at least, if the true difference d is the one now estimated
 
 z is that of POWER (power.py), and level that of the first step of Holm's correction: the family's over its size, and
 where a plan looks after every seed, the share of that look. Later steps are easier, so this asks for rather too much.
-The estimated difference is uncertain itself: where the truth is nearer to 0, more is needed.
+An arm that seems to vary more than the others, by chance of its few seeds, is projected to go on so. The estimated
+difference is uncertain itself: where the truth is nearer to 0, more is needed.
 """
 
 from __future__ import annotations
@@ -81,15 +82,27 @@ def projected(pair: Measured, seeds: Seeds, questions: float) -> Error:
     )
     noise = min(independent, now)
     settled = independent - noise + (noise * then / now if now else 0.0)
-    arms = [_with_seeds(arm, k) for arm, k, varies in zip(pair.arms, seeds, pair.varies, strict=True) if varies]
-    pool = pair.pool
-    if pool.df:
-        pool = replace(pool, df=pool.df + sum(seeds) - sum(pair.seeds))
-    return Error(of_kinds + settled * n / questions, seed_error(arms, pool), error.question_df)
+    share, more = n / questions, sum(seeds) - sum(pair.seeds)
+    arms = [
+        replace(arm, deviations=np.zeros(k), noise=_projected_noise(arm.noise, k - arm.seeds, share))
+        for arm, k, varies in zip(pair.arms, seeds, pair.varies, strict=True)
+        if varies
+    ]
+    seed_part = seed_error(arms, _projected_noise(pair.pool, more, share))
+    return Error(of_kinds + settled * share, seed_part, error.question_df)
 
 
-def _with_seeds(arm: ArmMeans, k: int) -> ArmMeans:
-    return replace(arm, deviations=np.zeros(k), noise=replace(arm.noise, df=k - 1.0 if arm.noise.df else 0.0))
+def _projected_noise(noise: SeedNoise, more_seeds: int, share: float) -> SeedNoise:
+    """What a table of more seeds would say of B and E; nothing where this one says nothing.
+
+    Args:
+        share: of the questions now among those then, on which E depends.
+    """
+    if not noise.df:
+        return noise
+    share = max(share, 1e-9)  # without any noise an arm would count as one that seeds do not change
+    variance = max(0.0, noise.variance - (1 - share) * noise.chance)
+    return replace(noise, variance=variance, chance=share * noise.chance, df=noise.df + more_seeds)
 
 
 def decides(difference: float, error: Error, level: float, margin: float) -> bool:

@@ -50,6 +50,8 @@ def sweep(
     Processes share a sweep: neither makes a run that another is making, be they `--workers` or started by hand. One
     that is stopped or dies loses nothing: its run goes on from the last checkpoint.
 
+    With `--until decided` it begins with two seeds, and goes on seed by seed with each arm that is undecided.
+
     Example: `antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2`, or
     `antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2`, or on a Ray cluster (docs/cluster.md)
     `antipasto-bench sweep benchmark/sweeps/nano.yaml engine=ray address=auto`

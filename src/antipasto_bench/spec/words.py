@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ..core.scalars import NULLS, read_scalar
@@ -46,28 +47,38 @@ def _flat(config: RunConfig) -> dict[str, Any]:
 
 
 def _value(value: Any, *, is_text: bool = False) -> str:
-    """A value so that the grammar reads it back."""
+    """A value so that the grammar reads it back.
+
+    Args:
+        is_text: whether the grammar takes all values of the setting for text.
+    """
     if isinstance(value, list):
-        return "[" + ",".join(_quoted(entry) for entry in value) + "]"
+        return "[" + ",".join(map(_value, value)) + "]"
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str):
         return repr(value)
-    return f"'{value}'" if is_text and value in NULLS else value if is_text else _quoted(value)
+    plain = _is_plain_text(value) if is_text else _is_plain_word(value)
+    return value if plain else _quoted(value)
 
 
-def _quoted(entry: Any) -> str:
-    """A value, as an entry of a list or alone; in quotes where it is text that would be read as something else."""
-    if not isinstance(entry, str):
-        return _value(entry)
-    plain = all(c.isalnum() or c in "_-./" for c in entry) and not entry.startswith("-")
-    return entry if plain and _reads_as_text(entry) else "'" + entry.replace("'", "''") + "'"
+def _is_plain_text(text: str) -> bool:
+    return text not in NULLS and "," not in text and not text.startswith(("'", '"', "["))
 
 
-def _reads_as_text(text: str) -> bool:
+def _is_plain_word(text: str) -> bool:
     try:
-        return isinstance(read_scalar(text), str)
+        is_text = isinstance(read_scalar(text), str)
     except ValueError:
         return False
+    return is_text and text[0].isalpha() and all(c.isalnum() or c in "_-./" for c in text)
+
+
+def _quoted(text: str) -> str:
+    """A text in YAML's double quotes; the characters at which the grammar splits a word are written as escapes."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    for character in ",[]":
+        quoted = quoted.replace(character, f"\\x{ord(character):02X}")
+    return quoted

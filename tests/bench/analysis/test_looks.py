@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulated import benchmark
 
-from antipasto_bench.analysis.stats import compare, seed_noise
+from antipasto_bench.analysis.seed_noise import seed_noise
+from antipasto_bench.analysis.stats import compare
 from antipasto_bench.analysis.verdicts import judge, share_of_level
 
 TABLES = 400
