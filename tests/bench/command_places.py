@@ -60,6 +60,9 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench report --full": Run("evidence", "| pissa "),
     "antipasto-bench report --reference benchmark/reference/FILE.csv": Run("evidence", "Published elsewhere"),
     'antipasto-bench compare lora "antipasto rotate_basis=V"': Run("evidence", "A - B  +14.0 points"),
+    "antipasto-bench plan-more": Run("evidence", "undecided against lora r=16, margin 2 points"),
+    "antipasto-bench plan-more --margin 2": Run("evidence", "undecided against lora r=16, margin 2 points"),
+    "antipasto-bench plan-more dora,hra": Run("evidence", "dora r=16"),
     "antipasto-bench list lora seed=0 --sort -test_accuracy": Run("evidence", "nano__lora__r64__lr0.01__s300__seed0"),
     "antipasto-bench list variant=lora lr=1e-2 seed=0 --sort -test_accuracy": Run("evidence", "__r64__lr0.01__"),
     "antipasto-bench results verify": Run("evidence", "results: whole"),
@@ -122,6 +125,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "torchrun --standalone --nproc-per-node 4 -m antipasto_bench run antipasto --preset qwen3-0.6b": Plan(1),
     "torchrun --nproc-per-node 4 -m antipasto_bench run antipasto --preset qwen3-0.6b": Plan(1),
     "antipasto-bench status benchmark/sweeps/nano.yaml --watch": Plan(271),
+    "antipasto-bench sweep lora,dora,pissa seed=0,1,2,3,4,5,6,7 --until decided --budget 3h": Plan(24),
     # words that stand for others, and what takes minutes on a quiet machine
     "torchrun --nproc-per-node 4 -m antipasto_bench run ...": Parse("which run, the reader says"),
     "antipasto-bench sweep ...": Parse("which sweep, the reader says"),

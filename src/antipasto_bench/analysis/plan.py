@@ -8,8 +8,8 @@ looks: one                  # or `every seed`, where a sweep goes on until it is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,9 +20,11 @@ from antipasto.config import ALIASES, did_you_mean
 from ..core.errors import UserError
 from ..core.files import atomically
 from ..core.yaml_files import read_mapping
+from ..spec.compose import expand
 from ..spec.config import ADAPTER_WORDS
 from ..spec.grammar import parse_words
 from ..store.folders import Store
+from ..store.record import RunRecord
 from ..store.settings import has_settings
 from .arms import Arm
 from .named_arms import default_among
@@ -103,6 +105,34 @@ def write_plan(plan: Plan, store: Store) -> None:
         partial.write_text(yaml.safe_dump(vars(plan), sort_keys=False), encoding="utf-8")
 
 
+def settle(store: Store, given: Mapping[str, Any], place: str, looks: Looks | None = None) -> Plan:
+    """Settle the plan of a sweep before its first run: what is settled already or by default, but for what is given.
+
+    Args:
+        given: values of `Plan`'s fields, as a user wrote them.
+        place: where, for messages.
+        looks: None for those of the plan that is there, else one.
+
+    Raises:
+        UserError: a value is none, the reference names no variant or setting, or another plan is settled already.
+    """
+    plan = checked_plan({**vars(read_plan(store)), **given}, place)
+    try:
+        expand(*parse_words(plan.reference.split()))
+    except UserError as error:
+        raise UserError(f"{place}: reference={plan.reference!r}: {error}") from error
+    plan = plan if looks is None else replace(plan, looks=looks)
+    write_plan(plan, store)
+    return plan
+
+
+def is_reference(record: RunRecord, plan: Plan) -> bool:
+    """Whether a run is what the plan's words name."""
+    variants, axes = parse_words(plan.reference.split())
+    wanted = {ADAPTER_WORDS.get(key, key): values[0] for key, values in axes.items()}
+    return record.variant == ALIASES.get(variants[0], variants[0]) and has_settings(record, wanted)
+
+
 def _is_arm(text: str) -> bool:
     try:
         variants, axes = parse_words(text.split())
@@ -117,10 +147,7 @@ def reference_of(arms: Sequence[Arm], plan: Plan) -> int | None:
     Of several that the plan's words fit, the one with its preset's defaults; where there is none, the one of lowest
     rank. Neither looks at a score: a reference that was chosen for its scores would flatter itself.
     """
-    variants, axes = parse_words(plan.reference.split())
-    wanted = {ADAPTER_WORDS.get(key, key): values[0] for key, values in axes.items()}
-    variant = ALIASES.get(variants[0], variants[0])
-    fitting = [i for i, arm in enumerate(arms) if arm.variant == variant and has_settings(arm.first, wanted)]
+    fitting = [i for i, arm in enumerate(arms) if is_reference(arm.first, plan)]
     if len(fitting) <= 1:
         return fitting[0] if fitting else None
     default = default_among([arms[i] for i in fitting])

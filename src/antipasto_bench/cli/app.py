@@ -21,6 +21,7 @@ from .catalogue import presets, variants
 from .costs import cache, cost, measure, speed
 from .ending import ended, print_error
 from .export import export
+from .more import plan_more
 from .noise import noise
 from .report import compare, demo, report
 from .results import digests, kinds, list_runs, rebuild, show, verify
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "noise": noise,
     "variants": variants,
     "compare": compare,
+    "plan-more": plan_more,
     "speed": speed,
     "measure": measure,
     "cost": cost,
@@ -97,7 +99,15 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
-READERS = ("status", "report", "list", "show", "compare", "measure")  # they fail where evidence was left out
+READERS = (
+    "status",
+    "report",
+    "list",
+    "show",
+    "compare",
+    "plan-more",
+    "measure",
+)  # they fail where evidence was left out
 
 
 def main() -> None:

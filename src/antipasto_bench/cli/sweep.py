@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -27,6 +28,19 @@ def sweep(
     workers_per_gpu: Annotated[
         int | None, typer.Option("--workers-per-gpu", help="Processes that share a GPU [1].")
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="decided", help="Seed by seed, until every arm is."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Begin no run that would end later: 90s, 30m, 3h from now.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="The arm that others are set against [lora]; a plan is settled.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Points below it that do not matter [2]; a plan is settled.")
+    ] = None,
     as_json: options.AsJson = False,
     results: options.Results = None,
     outputs: options.Outputs = None,
@@ -36,15 +50,22 @@ def sweep(
     Processes share a sweep: neither makes a run that another is making, be they `--workers` or started by hand. One
     that is stopped or dies loses nothing: its run goes on from the last checkpoint.
 
+    With `--until decided` it begins with two seeds, and goes on seed by seed with each arm that is undecided.
+
     Example: `antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2`, or
     `antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2`, or on a Ray cluster (docs/cluster.md)
     `antipasto-bench sweep benchmark/sweeps/nano.yaml engine=ray address=auto`
     """
+    from datetime import UTC, datetime
+
     from ..run.process_group import launched
     from ..spec.sweep import sweep_of
+    from ..sweeps.budget import parse_budget
     from ..sweeps.engine import parse_engine
     from ..sweeps.plan import overview, plan
-    from ..sweeps.sweep import SweepCommand, run_sweep
+    from ..sweeps.sweep import SweepCommand, is_worker, run_sweep
+    from ..sweeps.until import refuse_with_until, run_until_decided
+    from .settling import settle_plan
 
     if launched():
         raise UserError(
@@ -53,14 +74,28 @@ def sweep(
     store = Store.of(results, outputs)
     options_of_engine = {"workers": workers, "workers_per_gpu": workers_per_gpu}
     engine, words = parse_engine([*words, *(f"{k}={v}" for k, v in options_of_engine.items() if v is not None)])
+    if until not in (None, "decided"):
+        raise UserError(f"--until {until}: expected decided")
+    ends = None if budget is None else datetime.now(UTC) + parse_budget(budget)
     runs = sweep_of(words, preset)
+    runs = replace(runs, until_decided=(runs.until_decided or until is not None) and not is_worker())
+    command = SweepCommand(words, preset, retry_failed, limit, shuffle, as_json, ends)
+    if runs.until_decided:
+        refuse_with_until(command, engine)
     if dry_run:
         planned = plan(runs, store)
         print_plan(planned, overview(planned, store), as_json)
         return
-    next_command = command_line("report", results=results)
-    command = SweepCommand(words, preset, retry_failed, limit, shuffle, as_json)
-    raise typer.Exit(run_sweep(runs, store, engine, command, SweepPrinter(as_json, next_command)))
+    if not is_worker():
+        settle_plan(runs, store, words[0] if runs.plan else "the plan", reference, margin)
+    printer = SweepPrinter(as_json, command_line("report", results=results))
+    if not runs.until_decided:
+        raise typer.Exit(run_sweep(runs, store, engine, command, printer))
+    from ..analysis.undecided import undecided_arms
+
+    arms = {run.arm for run in runs.runs}
+    code = run_until_decided(runs, store, engine, command, printer, lambda: [*undecided_arms(store, arms)])
+    raise typer.Exit(code)
 
 
 def status(

@@ -68,7 +68,7 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
         flat["eval.valid"] = "holdout"  # the preset's validation questions belong to its own training data
     flat |= {ADAPTER_WORDS.get(key, key): value for key, value in given.items()}
 
-    run: dict[str, Any] = {"preset": Path(preset).stem, "variant": variant, "adapter": {}}
+    run: dict[str, Any] = {"preset": _preset_name(preset), "variant": variant, "adapter": {}}
     for key, value in flat.items():
         section, dot, name = key.partition(".")
         if dot:
@@ -95,6 +95,11 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
         old = config_of_run.eval.version
         raise UserError(f"eval.version={old}: its rules are for reading old rows; write eval.version={SCORING_VERSION}")
     return config_of_run
+
+
+def _preset_name(preset: str) -> str:
+    """A preset's name, without the folder and the ending of its file: `qwen3-0.6b` has none."""
+    return Path(preset).stem if preset.endswith((".yaml", ".yml")) else preset
 
 
 def _place(key: str, given: Mapping[str, Any], flat: Mapping[str, Any], preset: str) -> str:

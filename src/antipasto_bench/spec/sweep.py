@@ -2,6 +2,9 @@
 
 preset: nano
 choose: lr                     # optional: see `choose_rate`
+reference: lora                # optional, with margin: the plan of comparisons that is settled before the first run
+margin: 2
+until: decided                 # optional: seed by seed, see sweeps/until.py
 runs:
   - base
   - lora lr=5e-3,1e-2 seed=0,1,2
@@ -9,7 +12,8 @@ runs:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,8 @@ from .config import RunConfig
 from .grammar import parse_words
 from .selection import rate_family
 
-FIELDS = ("preset", "choose", "runs")
+FIELDS = ("preset", "choose", "reference", "margin", "until", "runs")
+OF_PLAN = ("reference", "margin")
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Sweep:
 
     runs: list[RunConfig]
     choose: bool = False
+    plan: Mapping[str, Any] = field(default_factory=dict)  # what its file says of the plan of comparisons: OF_PLAN
+    until_decided: bool = False
 
 
 def sweep_of(words: list[str], preset: str | None) -> Sweep:
@@ -88,6 +95,8 @@ def read_sweep(path: Path, preset: str | None = None) -> Sweep:
             raise UserError(f"{path}: unknown key {key!r}{did_you_mean(key, FIELDS)}")
     if values.get("choose") not in (None, "lr"):
         raise UserError(f"{path}: choose={shown(values['choose'])}: only lr can be chosen")
+    if values.get("until") not in (None, "decided"):
+        raise UserError(f"{path}: until={shown(values['until'])}: expected decided")
     if not isinstance(values.get("preset"), str | None):
         raise UserError(f"{path}: preset: expected one name")
     if not values["runs"]:
@@ -103,7 +112,8 @@ def read_sweep(path: Path, preset: str | None = None) -> Sweep:
                 other = lines[rate_family(run.protocol, run)]
                 raise UserError(f"{path}: {other!r} and {line!r} differ in lr or seed alone; make one line of them")
             runs.setdefault(run.content, run)  # copies of a model are one model
-    return Sweep(list(runs.values()), choose)
+    plan = {key: values[key] for key in OF_PLAN if values.get(key) is not None}
+    return Sweep(list(runs.values()), choose, plan, values.get("until") == "decided")
 
 
 def _runs_of(line: str, path: Path, preset: str | None) -> list[RunConfig]:

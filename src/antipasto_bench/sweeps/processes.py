@@ -136,7 +136,7 @@ def run_workers(
                         raise UserError(
                             f"worker {number} died {MOST_IDLE_DEATHS} times before it had begun a run; see above"
                         )
-                    if order.select(plan(sweep, store)):
+                    if order.select(plan(sweep, store), store):
                         workers.append(_start(number, commands[number], environments[number], worker_line))
     finally:
         for worker in workers:

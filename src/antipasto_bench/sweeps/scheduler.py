@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from random import Random
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from ..spec.config import RunConfig
 from ..spec.sweep import Sweep
 from ..store.folders import Store
 from ..store.record import RunRecord
+from .budget import in_time
 from .plan import Planned, due, plan
 
 WAIT_S = 2.0  # before the plan is read again, where other processes have the runs that the rest waits for
@@ -60,13 +62,14 @@ class Order:
     retry_before: str | None = None  # failures recorded before this time (UTC, ISO 8601) are made again
     limit: int | None = None  # runs
     shuffle: int | None = None  # the seed of a random order
+    ends: datetime | None = None  # no run is begun that would last longer, by what those of its arm took
 
-    def select(self, planned: list[Planned]) -> list[Planned]:
+    def select(self, planned: list[Planned], store: Store) -> list[Planned]:
         """The runs of a plan that are to be made now."""
         selected = due(planned, self.retry_before)
         if self.shuffle is not None:
             Random(self.shuffle).shuffle(selected)
-        return selected
+        return selected if self.ends is None else in_time(selected, self.ends, store)
 
 
 def make_all(sweep: Sweep, store: Store, make_run: MakeRun, print_line: PrintLine, order: Order) -> Tally:
@@ -109,7 +112,7 @@ def owed(sweep: Sweep, store: Store, order: Order, attempted: set[str]) -> tuple
         the runs, and whether more may be owed later: some wait for a learning rate that other processes are trying.
     """
     planned = plan(sweep, store)
-    pending = [p for p in order.select(planned) if p.run_id not in attempted]
+    pending = [p for p in order.select(planned, store) if p.run_id not in attempted]
     return pending, {"waiting", "running"} <= {p.state for p in planned}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -21,7 +21,9 @@ from .plan import Planned, overview, plan
 from .processes import run_workers, visible_gpus
 from .scheduler import DEAD_DEVICE, Order, Tally, make_all
 
-SWEEP_BEGAN = "ANTIPASTO_SWEEP_BEGAN"  # set for workers: when their sweep began (UTC, ISO 8601)
+# Set for workers: when their sweep began and when it is to end (UTC, ISO 8601), and the ids of the runs in hand where
+# these are not all of it, by their last eight digits.
+SWEEP_BEGAN, SWEEP_ENDS, SWEEP_RUNS = "ANTIPASTO_SWEEP_BEGAN", "ANTIPASTO_SWEEP_ENDS", "ANTIPASTO_SWEEP_RUNS"
 SHUFFLE_SEED = 0
 
 
@@ -34,6 +36,8 @@ class SweepCommand:
         retry_failed: make runs again that failed before the sweep began.
         limit: make no more than so many runs.
         as_json: print outcomes as JSON.
+        ends: begin no run that would last longer.
+        began: when it was given (UTC, ISO 8601).
     """
 
     words: list[str]
@@ -42,6 +46,13 @@ class SweepCommand:
     limit: int | None = None
     shuffle: bool = False
     as_json: bool = False
+    ends: datetime | None = None
+    began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def retry_before(self) -> str | None:
+        """Failures recorded before this time (UTC, ISO 8601) are made again."""
+        return self.began if self.retry_failed else None
 
 
 class SweepOutput(Protocol):
@@ -74,35 +85,59 @@ def run_sweep(sweep: Sweep, store: Store, engine: Engine, command: SweepCommand,
         UserError: runs that could not be made, more workers than GPUs, or no cluster.
         Interrupted: SIGINT or SIGTERM came; what was trained and answered is kept for the next try.
     """
-    began = os.environ.get(SWEEP_BEGAN)
-    is_worker = began is not None
-    began = began or datetime.now(UTC).isoformat(timespec="seconds")
-    order = Order(began if command.retry_failed else None, command.limit, SHUFFLE_SEED if command.shuffle else None)
-    if not is_worker:  # the process that started the workers has printed it
+    if not is_worker():  # the process that started the workers has printed it
         output.log(overview(plan(sweep, store), store))
-    count = 1 if is_worker or engine.engine == "ray" else worker_count(sweep, engine, command.limit)
+    code = make_runs(sweep, store, engine, command, output)
+    return code if is_worker() or code > 128 else max(code, say_how_it_ended(sweep, store, output))
+
+
+def is_worker() -> bool:
+    """Whether this process was started by another one of the same sweep."""
+    return SWEEP_BEGAN in os.environ
+
+
+def make_runs(
+    sweep: Sweep, store: Store, engine: Engine, command: SweepCommand, output: SweepOutput, *, is_part: bool = False
+) -> int:
+    """Make every run that is owed and that no other process makes, without a word on the sweep as a whole.
+
+    Args:
+        is_part: whether `sweep` is a part of what `command` says.
+
+    Returns:
+        the exit code, as `run_sweep` has it.
+
+    Raises:
+        UserError, Interrupted: as `run_sweep` raises them.
+    """
+    command = replace(command, began=os.environ.get(SWEEP_BEGAN, command.began))
+    ends = datetime.fromisoformat(os.environ[SWEEP_ENDS]) if SWEEP_ENDS in os.environ else command.ends
+    shuffle = SHUFFLE_SEED if command.shuffle else None
+    order = Order(command.retry_before, command.limit, shuffle, ends)
+    if is_worker() and SWEEP_RUNS in os.environ:
+        in_hand = set(os.environ[SWEEP_RUNS].split(","))
+        sweep = replace(sweep, runs=[run for run in sweep.runs if _digits(run) in in_hand])
+    count = 1 if is_worker() or engine.engine == "ray" else worker_count(sweep, engine, command.limit)
     if count > 1:
+        told = {SWEEP_BEGAN: command.began} | ({} if ends is None else {SWEEP_ENDS: ends.isoformat()})
+        told |= {SWEEP_RUNS: ",".join(map(_digits, sweep.runs))} if is_part else {}
         commands = worker_commands(command, store, count)
         try:
             ended = run_workers(
-                commands,
-                sweep,
-                store,
-                order,
-                {SWEEP_BEGAN: began},
-                output.log,
-                output.worker_line,
-                engine.workers_per_gpu,
+                commands, sweep, store, order, told, output.log, output.worker_line, engine.workers_per_gpu
             )
         except Interrupted as error:
             output.log("interrupted; the workers have stopped, and the same command goes on from what is kept")
             return error.exit_code
-        return max(ended.exit_code, _say_how_it_ended(sweep, store, output))
+        return ended.exit_code
     tally = _make_runs(sweep, store, engine, order, output)
-    if tally.device_is_dead and is_worker:
+    if tally.device_is_dead and is_worker():
         return DEAD_DEVICE  # the process that started this one starts another
-    code = _exit_code(tally, sweep, store, output)
-    return code if is_worker else max(code, _say_how_it_ended(sweep, store, output))
+    return _exit_code(tally, sweep, store, output)
+
+
+def _digits(run: RunConfig) -> str:
+    return run.run_id.rpartition("__")[2]
 
 
 def worker_count(sweep: Sweep, engine: Engine, limit: int | None) -> int:
@@ -168,7 +203,7 @@ def _exit_code(tally: Tally, sweep: Sweep, store: Store, output: SweepOutput) ->
     return 1 if tally.failed else 0
 
 
-def _say_how_it_ended(sweep: Sweep, store: Store, output: SweepOutput) -> int:
+def say_how_it_ended(sweep: Sweep, store: Store, output: SweepOutput) -> int:
     """Print the last line of a sweep: how many of its runs have failed, by whichever process and whenever.
 
     Returns:

@@ -162,3 +162,15 @@ def test_mistakes_about_a_cluster_are_told_in_one_line(tmp_path):
     said = bench("sweep", "lora", *QUICK, "engine=ray", "address=127.0.0.1:1", cwd=tmp_path, expect=2, **HERE).stderr
     assert "error: address=127.0.0.1:1: no Ray cluster answers (" in said.splitlines()[-1]
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.long
+def test_a_sweep_until_it_is_decided_makes_one_round_after_another_on_the_cluster(cluster, tmp_path):
+    store = store_in(tmp_path)
+    words = ["lora,pissa", "seed=0,1,2", *QUICK, "eval.general=none", "--until", "decided"]
+    process = on(cluster, *words, cwd=tmp_path, store=store)
+    _, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    assert store.table.read_bytes().count(b"\n") == 6
+    assert "undecided: pissa r=16; with one seed more" in err
+    assert "undecided: pissa r=16; all seeds that were given are used up" in err
