@@ -47,6 +47,7 @@ class SeedNoise:
     chance: float  # E
     df: float  # f; 0 where no arm had two seeds, and nothing is known
     hidden: float = 0.0  # of a pool: the share of arms that may vary far more than it, see seed_noise.py
+    loudest: float = inf  # of a pool: the largest B that such an arm can have
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from small_runs import make, result_of, small, store_in
+from small_runs import SMALL, make, result_of, small, store_in
 
 import antipasto
 from antipasto_bench.core.signals import Interrupted
@@ -244,7 +244,7 @@ def test_a_run_records_the_loss_that_its_items_give_and_training_lowers_it(tmp_p
     assert verify(store) == []
     for record in records.values():
         items = pl.read_parquet(store.items(record.run_id))
-        for split, count in (("test", 30), ("valid", 10)):
+        for split, count in (("test", SMALL["eval.limit"]), ("valid", SMALL["eval.valid_limit"])):
             nats, tokens = token_losses(grouped(items.filter(split=split)))
             assert len(nats) == count
             loss = getattr(record, f"{split}_loss"), getattr(record, f"{split}_loss_stderr")

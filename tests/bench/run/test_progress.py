@@ -153,7 +153,7 @@ def test_what_is_measured_beside_training_and_scoring_has_a_line_of_its_own(tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["hf", "continuous"])
 def test_a_run_without_a_terminal_tells_of_both_splits(tmp_path, capsys, backend):
-    run = small("base", **{"eval.backend": backend})
+    run = small("base", **{"eval.backend": backend, "eval.limit": 30, "eval.valid_limit": 10})
     execute(run, RunContext(store_in(tmp_path), Progress()))
     lines = capsys.readouterr().err.splitlines()
     for split, count in (("test", 30), ("valid", 10)):
