@@ -14,7 +14,7 @@ from .losses import compare_losses, loss_noise, loss_table
 from .multiplicity import holm
 from .plan import Plan
 from .power import detectable
-from .seed_noise import pooled
+from .seed_noise import LOUDEST_ACCURACY, pooled
 from .stats import Comparison, compare_means
 from .variance import Array, SeedNoise, score_means, score_table
 from .verdicts import LEVEL, Verdict, judge, share_of_level
@@ -137,7 +137,8 @@ def accuracy_pairs(
         ValueError: a score is neither right nor wrong.
     """
     means = [score_means(score_table(arm.scores)) for arm in arms]
-    pool = noise or pooled(own for arm, own in zip(arms, means, strict=True) if arm.trained_on_seeds)
+    trained = (own for arm, own in zip(arms, means, strict=True) if arm.trained_on_seeds)
+    pool = noise or pooled(trained, LOUDEST_ACCURACY**2)
     kinds = None if arms[0].kinds is None else np.asarray(arms[0].kinds)
 
     def compared(i: int, j: int) -> Comparison:

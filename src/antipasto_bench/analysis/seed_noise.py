@@ -11,7 +11,8 @@ enough, if they vary alike. Some vary more, so:
 - An arm that varies far more than the others can hide: of two seeds with a variance 30 times the pool's, one pair in
   seven differs by no more than the pool's. So an arm that has the pool's B has, with a probability of
   w = share x P(chi^2_f / f <= 1 / r), r times that. (1 + the arms that show it) / arms is the share; r is the variance
-  ratio at which 3 % of arms hide, 30 at most: 30 with three seeds, 8 with five. A single seed has the pool's B alone:
+  ratio at which 3 % of arms hide, 30 at most: 30 with three seeds, 8 with five. It stops at an arm whose accuracy has a
+  standard deviation of 8 points, or at the loudest arm that is there. A single seed has the pool's B alone:
   it shows nothing that could be luck, and nothing is concluded on it.
 - An arm near 0 or 100 % has less room to vary: the pool's B is multiplied by p (1 - p) / 0.09 where that is below 1.
 - An arm whose seeds answered every question alike does not vary.
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, inf
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,6 +38,7 @@ CLIPPED = 0.2  # of arms that vary alike
 EXCEEDS = 1.3
 LUCK = 0.03  # the share of loud arms that vary no more than the pool's
 LOUDEST = 30.0  # times the pool's variance: 5.5 times its standard deviation
+LOUDEST_ACCURACY = 0.08  # standard deviation over seeds, where no arm of a table shows a larger one
 SHOWN = 0.01  # of arms that vary alike would be called loud
 
 
@@ -67,24 +69,29 @@ def seed_noise(tables: Iterable[ArrayLike]) -> SeedNoise:
     Raises:
         ValueError: an arm has no score, or one is not 0, 1 or nan.
     """
-    return pooled(score_means(score_table(table)) for table in tables)
+    return pooled((score_means(score_table(table)) for table in tables), LOUDEST_ACCURACY**2)
 
 
-def pooled(arms: Iterable[ArmMeans]) -> SeedNoise:
-    """The noise of many arms; one with a single seed, or whose seeds answered alike, says nothing."""
+def pooled(arms: Iterable[ArmMeans], loudest: float = inf) -> SeedNoise:
+    """The noise of many arms; one with a single seed, or whose seeds answered alike, says nothing.
+
+    Args:
+        loudest: the largest variance of seeds that is thought of before any is measured, noise left out.
+    """
     known = [arm for arm in arms if arm.noise.df and not arm.settled]
     if not known:
         return SeedNoise(0.0, 0.0, 0.0)
     df = np.array([arm.noise.df for arm in known])
     B = np.array([arm.noise.variance / arm.room for arm in known])
     chance = fsum((df * [arm.noise.chance / arm.room for arm in known]).tolist()) / fsum(df.tolist())
+    loudest = max(loudest + chance, float(B.max()))
     if len(known) < FEWEST or not B.any():
         alone = len(known) == 1  # there is nothing to be louder than
         hidden = 0.0 if alone else 1 / len(known)
-        return SeedNoise(fsum((df * B).tolist()) / fsum(df.tolist()), chance, fsum(df.tolist()), hidden)
+        return SeedNoise(fsum((df * B).tolist()) / fsum(df.tolist()), chance, fsum(df.tolist()), hidden, loudest)
     variance, pool_df = _huber(B, df)
     loud = int((special.fdtrc(df, pool_df, B / variance) < SHOWN).sum())
-    return SeedNoise(variance, chance, pool_df, (1 + loud) / len(known))
+    return SeedNoise(variance, chance, pool_df, (1 + loud) / len(known), loudest)
 
 
 def _huber(B: np.ndarray, df: np.ndarray) -> tuple[float, float]:
@@ -127,7 +134,7 @@ def seed_error(arms: Sequence[ArmMeans], pool: SeedNoise | None) -> SeedError:
     scale = fsum(arm.room / arm.seeds for arm in borrowed)
     if borrowed:
         parts.append(SeedPart(scale * pool_part, pool.df))
-    hiding = [(arm, _loudness(arm.noise.df)) for arm in borrowed if arm.noise.df]
+    hiding = [(arm, _loudness(arm.noise.df, pool)) for arm in borrowed if arm.noise.df]
     hidden = fsum(pool.hidden * _quiet(arm.noise.df, ratio) for arm, ratio in hiding)
     loud = fsum(ratio * arm.room / arm.seeds for arm, ratio in hiding)
     return SeedError(tuple(parts), min(1.0, hidden), loud * pool.variance)
@@ -146,9 +153,10 @@ def _own(arms: Sequence[ArmMeans], weights: Sequence[float]) -> SeedPart:
     return SeedPart(max(0.0, fsum(squares) - chance / (1 + 1 / df)), df)
 
 
-def _loudness(df: float) -> float:
+def _loudness(df: float, pool: SeedNoise) -> float:
     """The r of an arm that hides: one with more seeds hides less easily."""
-    return min(LOUDEST, df / float(special.chdtri(df, 1 - LUCK)))
+    most = max(1.0, pool.loudest / pool.variance) if pool.variance else LOUDEST
+    return min(LOUDEST, most, df / float(special.chdtri(df, 1 - LUCK)))
 
 
 def _quiet(df: float, ratio: float) -> float:

@@ -84,7 +84,7 @@ def test_questions_shrink_neither_what_seeds_nor_what_kinds_add():
     assert at_most.questions == pytest.approx(pair.comparison.error.questions - pair.comparison.spread / 300)
     assert at_most.questions > 0.5 * pair.comparison.error.questions
     of_seeds = [sum(part.variance for part in error.seeds.parts) for error in (at_most, pair.comparison.error)]
-    assert 0.7 < of_seeds[0] / of_seeds[1] < 1, "all but what the noise of single answers had added"
+    assert 0.7 < of_seeds[0] / of_seeds[1] < 1.1, "questions take off no more than the noise of single answers"
     alone = pair_of(tables)
     assert projected(alone, alone.seeds, inf).questions == 0
     assert projected(alone, alone.seeds, 600).questions == pytest.approx(alone.comparison.error.questions / 2)
@@ -116,9 +116,10 @@ def test_as_many_seeds_as_it_says_decide_four_times_in_five():
 
 def test_the_fewest_are_named_and_one_fewer_does_not_decide():
     pair = pair_of(drawn(5, sd=0.005))
+    pair = replace(pair, comparison=replace(pair.comparison, centre=0.035))
     k, n = seeds_that_decide(pair, RULE), questions_that_decide(pair, RULE)
     assert k is not None
-    assert k > 3
+    assert k > 4
     assert RULE.decided_by(pair, (k, k), 300)
     assert not RULE.decided_by(pair, (k - 1, k - 1), 300)
     assert n is not None
@@ -129,6 +130,7 @@ def test_the_fewest_are_named_and_one_fewer_does_not_decide():
 
 def test_no_number_of_questions_decides_what_seeds_alone_exceed():
     pair = pair_of(drawn(1, accuracies=(0.7, 0.69, 0.7, 0.7, 0.7, 0.7), sd=0.05))
+    pair = replace(pair, comparison=replace(pair.comparison, centre=-0.001))
     assert questions_that_decide(pair, RULE) is None
     assert seeds_that_decide(pair, RULE) is None, f"{MOST_SEEDS} seeds are not enough"
 

@@ -15,7 +15,7 @@ from antipasto_bench.analysis.stats import compare
 
 @pytest.mark.parametrize(
     ("questions", "seeds", "seed_sd", "least", "most"),
-    [(300, 3, 0.02, 0.75, 0.85), (300, 5, 0.03, 0.75, 0.85), (1319, 2, 0.02, 0.64, 0.75)],
+    [(300, 3, 0.02, 0.72, 0.85), (300, 5, 0.03, 0.75, 0.85), (1319, 2, 0.02, 0.64, 0.75)],
 )
 def test_a_detectable_difference_is_detected_four_times_in_five(questions, seeds, seed_sd, least, most):
     """The difference is that of the median comparison of equal arms, as a table would have measured it.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import record
 
-from antipasto_bench.analysis.arms import Arm, arm_of
+from antipasto_bench.analysis.arms import Arm, Runs, arm_of
 from antipasto_bench.analysis.comparisons import accuracy_pairs, loss_pairs
 from antipasto_bench.analysis.error import Error
 from antipasto_bench.analysis.multiplicity import holm
@@ -134,7 +134,7 @@ def arm(store, variant, rights, **given) -> Arm:
         answered = [(i + 7 * seed) % N for i in range(right)]
         nats = [(3.0 if i in set(answered) else 5.0) + 0.01 * (i * (seed + 3) % 11) for i in range(N)]
         records.append(record(store, variant, answered, n=N, nats=nats, **own, **given))
-    return arm_of(records, records, store)
+    return arm_of(Runs(records, []), records, store)
 
 
 def test_nothing_is_concluded_on_tables_of_one_seed(store):
