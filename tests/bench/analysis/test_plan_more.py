@@ -116,7 +116,7 @@ def test_as_many_seeds_as_it_says_decide_four_times_in_five():
 
 def test_the_fewest_are_named_and_one_fewer_does_not_decide():
     pair = pair_of(drawn(5, sd=0.005))
-    pair = replace(pair, comparison=replace(pair.comparison, centre=0.035))
+    pair = replace(pair, comparison=replace(pair.comparison, centre=0.03))
     k, n = seeds_that_decide(pair, RULE), questions_that_decide(pair, RULE)
     assert k is not None
     assert k > 4
