@@ -122,7 +122,7 @@ def kind_noise(table: Array, kinds: Sequence[str] | None) -> float:
         parts / (parts - 1) * fsum((values**2).ravel().tolist()) / (n**2 * (k - 1))
         for values, parts in ((totals, len(names)), (residuals, n))
     )
-    return max(0.0, over_kinds - over_questions)
+    return max(0.0, float(over_kinds - over_questions))
 
 
 def _projected_noise(noise: SeedNoise, more_seeds: int, share: float) -> SeedNoise:
