@@ -48,7 +48,7 @@ def _undecided(section: ComparedSection, among: Collection[str]) -> Iterable[Und
     for i in asked:
         verdict, arm = section.verdicts.get(i), arms[i]
         if verdict is None or verdict.word == "undecided":
-            behind = not arm.trained_on_seeds or len(reference.scores) <= len(arm.scores)
+            behind = not arm.trained_on_seeds or reference.seeds <= arm.seeds
             yield UndecidedArm(arm.name, (arm.first.arm, *([reference.first.arm] if behind else [])))
 
 

@@ -103,7 +103,8 @@ def _why_none(more: More) -> str:
 
 
 def _row(each: Undecided) -> list[str]:
-    from ..analysis.plan_more import MOST_SEEDS, loss_says
+    from ..analysis.plan_more import loss_says
+    from ..analysis.projection import MOST_SEEDS
     from ..sweeps.plan import format_duration
 
     c, (own, of_reference) = each.verdict.comparison, each.runs

@@ -58,7 +58,7 @@ def test_its_commands_make_further_seeds_of_the_undecided_arms_and_the_reference
         if each["arm"] == "lora r=16":
             assert each["seeds"][0] == 4, "what diverged is an outcome"
     dora = next(each for each in section["undecided"] if each["arm"] == "dora r=8")
-    assert dora["runs"] == [dora["seeds"] - 3, dora["seeds"] - 3]
+    assert dora["runs"] == [dora["seeds"] - 3, dora["seeds"] - 4], "the run that diverged is a seed of lora"
     assert dora["seconds"] == 63.0 * sum(dora["runs"])
 
 
