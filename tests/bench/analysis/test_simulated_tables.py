@@ -1,18 +1,22 @@
 """Claims about whole tables, by simulation: intervals hold the truth, and equal arms are not called different.
 
 Every factor that a table may have is varied: arms, seeds, questions, accuracy, and how much the seeds of each arm vary.
-The reference is an arm drawn at random, so that a loud arm (one whose seeds vary far more than the others') is the
-reference as often as it would be in a table that is read without knowing. The ordinary tests draw TABLES of each of
-SETTINGS, the long one PRODUCT_TABLES of each setting of the whole product.
+The reference is an arm drawn at random. The ordinary tests draw TABLES of each of SETTINGS, the long ones
+PRODUCT_TABLES of each setting of the whole product.
 
-What no rule gives, measured with 1,000 to 2,000 tables a setting, 14 arms, 600 questions, 73%:
+Measured with 800 to 1,500 tables a setting, 14 arms, 600 questions, 73%, beyond what is asserted here:
 
 - 95% is held by the average of the arms' intervals, and not by each arm's. Those of one loud arm (sd 8 points among 1)
-  hold the truth in 93% with three seeds and in 94% with five, but in 91% with two: one pair of loud seeds in seven
+  hold the truth in 93 to 94% with three seeds and with five, but in 88 to 92% with two: one pair of loud seeds in seven
   differs by no more than the others', and looks quiet. Intervals wide enough for that would be too wide for the 13
   others.
 - Two seeds are cautious, 97 to 98% where arms vary little: an arm whose own two differ by more than the pool's has the
   interval of one degree of freedom.
+- Where the loud arm is the reference, equal arms are called different in 2% of tables with two seeds or five, and in
+  4% with three.
+- At 3%, seeds with an sd of 4.6 points, most near 0 and a few far above, are beyond what three or five of them show:
+  the loud arm's interval holds the truth in 76 and 79%, and 11 to 13% of tables call arms different. `room_for` keeps
+  the sd to half the distance to the edge.
 """
 
 from dataclasses import dataclass
@@ -145,7 +149,7 @@ def test_equal_arms_are_called_different_in_at_most_5_of_100_tables():
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_a_loud_arm_is_covered_by_its_own_seeds(seeds):
-    """Of 150 tables, 89% is two standard errors below the 93 and 94% that 1,000 gave."""
+    """89% of 150 tables is two standard errors below the 93 to 94% that 1,000 gave."""
     outcome = drawn(Setting(14, seeds, 200, 0.73, "one loud"), 150, np.random.default_rng(40))
     assert np.mean(outcome.loudest) >= 0.89
 
