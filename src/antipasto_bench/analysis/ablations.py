@@ -86,7 +86,7 @@ class Ablation:
 
 def points(value: float) -> str:
     """A difference of accuracies, in words."""
-    return f"{100 * value:.1f} points" if value <= 1 else "no size"
+    return f"{100 * value:.1f} points" if value <= 1 else "no difference"
 
 
 def ablations(section: Section, noise: SeedNoise | None = None) -> list[Ablation]:

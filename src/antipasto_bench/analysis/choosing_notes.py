@@ -13,7 +13,7 @@ NAMED = 3  # arms in a sentence
 
 def choosing_notes(section: Section) -> list[str]:
     """Where the choice of learning rates favours some arms, or may not be at its end."""
-    return [*_unequal_tries(section), *_scored_where_chosen(section), *_edges(section)]
+    return [*_unequal_tries(section), *scored_where_chosen(section), *_edges(section)]
 
 
 def diverged_notes(section: Section) -> list[str]:
@@ -53,7 +53,8 @@ def _tries(section: Section) -> dict[str, int]:
     return single | chosen
 
 
-def _scored_where_chosen(section: Section) -> list[str]:
+def scored_where_chosen(section: Section) -> list[str]:
+    """The arms whose rate was chosen on a seed that is scored."""
     names = [arm.name for arm in section.arms if arm.scored_where_chosen]
     if not names:
         return []

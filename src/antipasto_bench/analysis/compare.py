@@ -65,7 +65,7 @@ class PlannedVerdict:
     reference: str
     margin: float  # points
     comparisons: int  # of the family
-    accuracy: Verdict | None
+    accuracy: Verdict
     loss: Verdict | None
 
 
@@ -144,8 +144,9 @@ def _pair(a: Arm, b: Arm, store: Store) -> _Pair:
 
 def _place(arm: Arm, arms: Sequence[Arm]) -> int | None:
     """The arm of a table that has the same runs."""
-    runs = {record.run_id for record in arm.records}
-    return next((i for i, other in enumerate(arms) if {record.run_id for record in other.records} == runs), None)
+    runs = {record.run_id for record in arm.records}, arm.diverged
+    of_arms = (({record.run_id for record in other.records}, other.diverged) for other in arms)
+    return next((i for i, own in enumerate(of_arms) if own == runs), None)
 
 
 def _planned(section: ComparedSection, i: int, j: int) -> PlannedVerdict | None:

@@ -16,7 +16,7 @@ from .ablations import Ablation, ablations
 from .arms import Arm
 from .comparisons import Pairs, accuracy_pairs, comparable, loss_pairs
 from .losses import loss_over_seeds, loss_table
-from .plan import Plan, read_plan, reference_of
+from .plan import Plan, Reference, read_plan, reference_of
 from .sections import Section, sections, slug
 from .stats import Summary, summarise
 from .variance import SeedNoise
@@ -95,6 +95,11 @@ class ComparedSection:
     @cached_property
     def reference(self) -> int | None:
         """The arm that every other is planned to be set against."""
+        return None if self.chosen_reference is None else self.chosen_reference.place
+
+    @cached_property
+    def chosen_reference(self) -> Reference | None:
+        """The same, with why it was taken."""
         return reference_of(self.section.arms, self.plan)
 
     @cached_property

@@ -137,7 +137,8 @@ def accuracy_pairs(
         ValueError: a score is neither right nor wrong.
     """
     means = [score_means(score_table(arm.scores)) for arm in arms]
-    trained = (own for arm, own in zip(arms, means, strict=True) if arm.trained_on_seeds)
+    # A run that diverged makes an arm louder than seeds make any: it says nothing of the others' noise.
+    trained = (own for arm, own in zip(arms, means, strict=True) if arm.trained_on_seeds and not arm.diverged)
     pool = noise or pooled(trained, LOUDEST_ACCURACY**2)
     kinds = None if arms[0].kinds is None else np.asarray(arms[0].kinds)
 

@@ -75,17 +75,15 @@ def _arms(
 ) -> list[Runs]:
     """The arms among which settings look.
 
-    Where they name no learning rate, those that the report shows, of the runs that it averages; of all their runs where
-    they name a seed.
+    Those that the report shows are of the runs that it averages, or of all their runs where the settings name a seed.
+    Others are there where the settings name a learning rate.
     """
     counted, _ = distinct(records)
     every = by_arm(counted, diverged_runs(read_records(store.table)))
-    if "lr" in wanted:
-        return every
     tables = {runs.finished[0].arm: runs for runs in shown()}
-    if "seed" not in wanted:
-        return list(tables.values())
-    return [runs for runs in every if runs.finished[0].arm in tables]
+    if "lr" not in wanted:
+        every = [runs for runs in every if runs.finished[0].arm in tables]
+    return every if "seed" in wanted else [tables.get(runs.finished[0].arm, runs) for runs in every]
 
 
 def _matching(runs: Runs, wanted: Mapping[str, Any]) -> Runs:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
@@ -141,14 +141,25 @@ def _is_arm(text: str) -> bool:
     return len(variants) == 1 and all(len(values) == 1 for values in axes.values())
 
 
-def reference_of(arms: Sequence[Arm], plan: Plan) -> int | None:
-    """The arm that the others are set against; None where the table has none, or several and no rule to choose.
+class Reference(NamedTuple):
+    """The arm that the others are set against."""
+
+    place: int  # in the table
+    why: str  # it was taken, where the plan's words fit several; empty where one
+
+
+def reference_of(arms: Sequence[Arm], plan: Plan) -> Reference | None:
+    """The arm that the others are set against; None where the table has none.
 
     Of several that the plan's words fit, the one with its preset's defaults; where there is none, the one of lowest
-    rank. Neither looks at a score: a reference that was chosen for its scores would flatter itself.
+    rank, then learning rate, then run id. None of these is a score: a reference that was chosen for its scores would
+    flatter itself.
     """
     fitting = [i for i, arm in enumerate(arms) if is_reference(arm.first, plan)]
     if len(fitting) <= 1:
-        return fitting[0] if fitting else None
+        return Reference(fitting[0], "") if fitting else None
     default = default_among([arms[i] for i in fitting])
-    return fitting[default] if default is not None else min(fitting, key=lambda i: (arms[i].first.rank or 0, i))
+    if default is not None:
+        return Reference(fitting[default], "with its preset's defaults")
+    lowest = min(fitting, key=lambda i: (arms[i].first.rank or 0, arms[i].lr or 0.0, arms[i].first.run_id))
+    return Reference(lowest, "of the lowest rank, then learning rate")

@@ -137,7 +137,7 @@ def seed_error(arms: Sequence[ArmMeans], pool: SeedNoise | None) -> SeedError:
     hiding = [(arm, _loudness(arm.noise.df, pool)) for arm in borrowed if arm.noise.df]
     hidden = fsum(pool.hidden * _quiet(arm.noise.df, ratio) for arm, ratio in hiding)
     loud = fsum(ratio * arm.room / arm.seeds for arm, ratio in hiding)
-    return SeedError(tuple(parts), min(1.0, hidden), loud * pool.variance)
+    return SeedError(tuple(parts), min(1.0, hidden), loud * max(pool.variance, pool.chance))
 
 
 def _excess(noise: SeedNoise) -> float:
@@ -155,7 +155,8 @@ def _own(arms: Sequence[ArmMeans], weights: Sequence[float]) -> SeedPart:
 
 def _loudness(df: float, pool: SeedNoise) -> float:
     """The r of an arm that hides: one with more seeds hides less easily."""
-    most = max(1.0, pool.loudest / pool.variance) if pool.variance else LOUDEST
+    quiet = max(pool.variance, pool.chance)  # seeds that chance to agree differ by the noise of answers all the same
+    most = max(1.0, pool.loudest / quiet) if quiet else LOUDEST
     return min(LOUDEST, most, df / float(special.chdtri(df, 1 - LUCK)))
 
 

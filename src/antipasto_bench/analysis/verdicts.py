@@ -27,6 +27,11 @@ class Verdict:
         """Whether it is both: surely worse, and surely by less than the margin."""
         return self.word == "no worse" and self.p < LEVEL
 
+    @property
+    def shown(self) -> str:
+        """The word as people see it."""
+        return "worse, not by the margin" if self.slightly_worse else self.word
+
 
 def share_of_level(seeds: int, other: int) -> float:
     """The share of the level that is spent on a look at a pair, when every new seed is looked at.

@@ -51,7 +51,7 @@ def _planned_json(planned: PlannedVerdict | None) -> Json | None:
         "margin": planned.margin,
         "comparisons": planned.comparisons,
         **{
-            name: None if verdict is None else {"verdict": verdict.word, "p": verdict.p}
+            name: None if verdict is None else {"verdict": verdict.shown, "p": verdict.p}
             for name, verdict in verdicts.items()
         },
     }
@@ -86,11 +86,10 @@ def comparison_text(compared: ArmComparison, shown: Mapping[str, Sequence[TwoAns
 
 
 def _planned_line(planned: PlannedVerdict) -> str:
-    by_loss = "" if planned.loss is None else f"; by held-out loss: {planned.loss.word}"
-    word = "undecided" if planned.accuracy is None else planned.accuracy.word
+    by_loss = "" if planned.loss is None else f"; by held-out loss: {planned.loss.shown}"
     return (
-        f"as planned: {planned.arm} against {planned.reference}: {word}, by a margin of {planned.margin:g} points and "
-        f"corrected for {planned.comparisons} comparison{'s' * (planned.comparisons != 1)}{by_loss}"
+        f"as planned: {planned.arm} against {planned.reference}: {planned.accuracy.shown}; margin {planned.margin:g} "
+        f"points, corrected for {planned.comparisons} comparison{'s' * (planned.comparisons != 1)}{by_loss}"
     )
 
 

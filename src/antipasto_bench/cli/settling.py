@@ -17,7 +17,7 @@ def settle_plan(sweep: Sweep, store: Store, place: str, reference: str | None, m
     Raises:
         UserError: a value is none, or another plan is settled already, or nothing could be decided by it.
     """
-    from ..analysis.plan import checked_plan, plan_file, settle
+    from ..analysis.plan import checked_plan, plan_file, read_plan, settle
     from ..analysis.undecided import require_reference
     from ..sweeps.plan import plan
 
@@ -26,7 +26,7 @@ def settle_plan(sweep: Sweep, store: Store, place: str, reference: str | None, m
     if not (sweep.plan or given or sweep.until_decided):
         return
     if sweep.until_decided:
-        require_reference(sweep.runs, checked_plan({**sweep.plan, **given}, place))
+        require_reference(sweep.runs, checked_plan({**vars(read_plan(store)), **sweep.plan, **given}, place))
     is_new = not plan_file(store).exists()
     done = sum(p.state == "done" for p in plan(sweep, store)) if is_new else 0
     store.check_writable()

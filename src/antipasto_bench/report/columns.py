@@ -133,11 +133,13 @@ _ORDER = {"better": 0, "no worse": 1, "undecided": 2, "worse": 3}
 
 
 def _word(row: ComparedArm, verdict: Verdict | None) -> Cell:
+    if row.section.accuracy is None:
+        return Cell("")
     if row.is_reference:
         return Cell("reference", 1.5)
     if verdict is None:
         return Cell("" if row.arm.conclusive else "one seed")
-    return Cell("worse, not by the margin" if verdict.slightly_worse else verdict.word, _ORDER[verdict.word])
+    return Cell(verdict.shown, _ORDER[verdict.word])
 
 
 def _verdict(row: ComparedArm) -> Cell:
@@ -149,7 +151,7 @@ def _loss_verdict(row: ComparedArm) -> Cell:
 
 
 def _test_loss(row: ComparedArm) -> Cell:
-    mean = row.arm.mean("test_loss")
+    mean = None if row.arm.diverged else row.arm.mean("test_loss")
     if row.loss is None:  # of some of its seeds alone, or of none
         return Cell("") if mean is None else Cell(LOSS.text(mean), mean)
     mean, stderr = row.loss
@@ -209,6 +211,8 @@ def _cell_of(entry: Quantity, column: TableColumn) -> CellOf:
 
     def mean(row: ComparedArm) -> Cell:
         value = row.arm.mean(entry.own(row.arm.untuned))
+        if row.arm.diverged and value is not None and column.table != "costs":  # of those runs nothing is right
+            value = value * len(row.arm.records) / row.arm.seeds if entry.unit == "share of questions" else None
         base = None if entry.base is None or row.arm.untuned else row.arm.mean(entry.base)
         return Cell("") if value is None else Cell(entry.text(value, column, base) + column.suffix, value)
 

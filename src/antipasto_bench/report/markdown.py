@@ -17,7 +17,7 @@ from urllib.parse import quote
 import polars as pl
 
 from ..analysis.arms import Arm
-from ..analysis.choosing_notes import choosing_notes, diverged_notes
+from ..analysis.choosing_notes import choosing_notes, diverged_notes, scored_where_chosen
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
 from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
@@ -76,11 +76,14 @@ def _short(section: ComparedSection, whole: str, figures: str | None) -> str:
     parts += [_markdown(list(dict.fromkeys(shown)), rows), ""]
     left = len(section.arms) - len(rows)
     more = f"{left} more arm{'s' * (left != 1)}, " if left else ""
-    parts += [
-        f"{' '.join(map(escaped, reading(section)))}",
-        "",
-        f"[{more}every column, sweep and cost]({quote(whole)})",
+    notes = [
+        *reading(section, ranks=False),
+        *diverged_notes(section.section),
+        *scored_where_chosen(section.section),
+        *contamination(section.section.arms),
+        mixed_conditions([row.arm for row in rows]),
     ]
+    parts += [" ".join(map(escaped, filter(None, notes))), "", f"[{more}every column, sweep and cost]({quote(whole)})"]
     return "\n".join(parts)
 
 
@@ -94,8 +97,8 @@ MOST_ROWS = 12
 def best_settings(section: ComparedSection) -> list[ComparedArm]:
     """The arms of a short table: of each variant the one of best validation accuracy, the reference and the base.
 
-    Which setting is best is not judged by the test questions, which would flatter it. Where an arm was not validated,
-    the first of its variant in the table is taken.
+    Which setting is best, and which variants have a row where there are too many, is not judged by the test questions,
+    which would flatter it. Where no arm was validated, the first in the table are taken.
     """
     best: dict[str, ComparedArm] = {}
     for row in section.arms:
@@ -103,12 +106,13 @@ def best_settings(section: ComparedSection) -> list[ComparedArm]:
         if known is None or _validated(row) > _validated(known):
             best[row.arm.variant] = row
     kept = [row for row in section.arms if row.is_reference or row.arm.untuned]
-    others = [row for row in best.values() if row not in kept]
+    others = sorted((row for row in best.values() if row not in kept), key=lambda row: -_validated(row))
     return sorted([*kept, *others[: max(0, MOST_ROWS - len(kept))]], key=lambda row: row.index)
 
 
 def _validated(row: ComparedArm) -> float:
-    return row.arm.mean("valid_accuracy") or 0.0
+    """The validation accuracy; of a run that diverged 0."""
+    return (row.arm.mean("valid_accuracy") or 0.0) * len(row.arm.records) / row.arm.seeds
 
 
 def _published(path: Path) -> str:

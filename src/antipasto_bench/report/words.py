@@ -9,6 +9,7 @@ from ..analysis.ablations import points
 from ..analysis.arms import Arm
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..analysis.comparisons import POWER, unpaired
+from ..analysis.plan import is_reference
 from ..analysis.verdicts import LEVEL, Verdict, Word
 from ..store.quantities import quantity
 
@@ -23,9 +24,17 @@ def answer(section: ComparedSection) -> list[str]:
     if section.one_seed:
         return [_of_runs(section)]
     if section.reference is None:
-        return [f"No arm is {section.plan.reference}, the planned reference: no arm gets a verdict."]
+        lost = any(is_reference(record, section.plan) for record in section.section.diverged)
+        why = f"Every run of {section.plan.reference}" if lost else f"No arm is {section.plan.reference}"
+        return [f"{why}, the planned reference{', diverged' if lost else ''}: no arm gets a verdict."]
     if not section.verdicts:
-        return [f"{section.arms[section.reference].arm.name}, the reference, has one seed: no arm gets a verdict."]
+        reference = section.section.arms[section.reference]
+        why = "no arm beside it has two" if reference.conclusive else "it has one"
+        return [
+            f"{reference.name} is the reference, and {why} seeds: no arm gets a verdict.".replace(
+                "one seeds", "one seed"
+            )
+        ]
     return [_of_arms(section), _of_cheap_arms(section), *_what_is_open(section)]
 
 
@@ -46,7 +55,7 @@ def _of_arms(section: ComparedSection) -> str:
     assert section.reference is not None
     reference = section.section.arms[section.reference]
     counted = [
-        f"{count(word, len(rows))}{_names(rows) if word in ('better', 'no worse') else ''}"
+        f"{count(word, len(rows), section.plan.margin)}{_names(rows) if word in ('better', 'no worse') else ''}"
         for word in ("better", "no worse", "undecided", "worse")
         if (rows := _with(section, word))
     ]
@@ -54,13 +63,18 @@ def _of_arms(section: ComparedSection) -> str:
     total = len(section.verdicts)
     return (
         f"Against {reference.name}, which has {_percent(reference)} % right, of {total} arm{'s' * (total != 1)} "
-        f"{listed}, by a margin of {section.plan.margin:g} points."
+        f"{listed}."
     )
 
 
-def count(word: Word, arms: int) -> str:
-    """A verdict with how many arms have it."""
-    return f"{arms} {'are' if arms > 1 else 'is'} {word}"
+def count(word: Word, arms: int, margin: float) -> str:
+    """A verdict with how many arms have it.
+
+    Args:
+        margin: points, of `no worse`.
+    """
+    by = f" by {margin:g} points" if word == "no worse" else ""
+    return f"{arms} {'are' if arms > 1 else 'is'} {word}{by}"
 
 
 def _with(section: ComparedSection, word: Word) -> list[ComparedArm]:
@@ -80,7 +94,7 @@ def _of_cheap_arms(section: ComparedSection) -> str:
     fit = [*_with(section, "better"), *_with(section, "no worse")]
     priced = [(size, row.index) for row in fit if 0 < (size := row.arm.mean("trained_parameters") or 0.0) < most]
     if not priced:
-        return "No arm that trains fewer parameters than the reference is shown to be no worse."
+        return "No trained arm with fewer parameters than the reference is shown to be no worse."
     size, index = min(priced)
     return (
         f"Of those that are better or no worse, {section.arms[index].arm.name} trains the fewest parameters: "
@@ -138,7 +152,9 @@ def reading(section: ComparedSection, *, ranks: bool = True) -> list[str]:
         why = "scores lie between right and wrong" if differ is None else f"questions differ. {differ}"
         lines.append(f"These rows are not compared: their {why}.")
     elif section.one_seed:
-        lines.append("test % is accuracy ± one standard error over questions alone: it holds for these runs.")
+        lines.append(
+            f"test % is accuracy ± one standard error over questions{_kinds(section)} alone: it holds for these runs."
+        )
     else:
         lines.append(
             f"test % is accuracy ± one standard error, and 95 % its interval, over questions{_kinds(section)} and "
@@ -158,10 +174,16 @@ def _of_family(section: ComparedSection) -> list[str]:
     if not section.verdicts:
         return []
     looks = ", and for looking at every new seed" if section.plan.looks == "every seed" else ""
+    of_loss = len(section.loss_verdicts)
+    by_loss = [
+        f"verdict by loss: likewise, by a margin of {section.plan.loss_margin:g} nats a token, corrected for {of_loss} "
+        f"comparison{'s' * (of_loss != 1)}."
+    ]
     return [
         "verdict: better and worse where the reference's own accuracy is ruled out, no worse where one lower by "
         f"{section.plan.margin:g} points is; each corrected for {len(section.verdicts)} "
-        f"comparison{'s' * (len(section.verdicts) != 1)} (Holm, {LEVEL:g}){looks}."
+        f"comparison{'s' * (len(section.verdicts) != 1)} (Holm, {LEVEL:g}){looks}.",
+        *(by_loss if of_loss else []),
     ]
 
 
@@ -169,11 +191,10 @@ def _of_ranks(section: ComparedSection) -> list[str]:
     """What the ranks are corrected for, and what the median pair would have shown."""
     if section.accuracy is None or not section.accuracy.conclusive:
         return []
-    smallest = section.accuracy.smallest
-    found = (
-        "" if smallest is None else f" Of the median pair {points(smallest)} would be found {POWER:.0%} of the time."
-    )
-    return [f"rank among: exploration, from all {len(section.accuracy.conclusive)} pairs, corrected likewise.{found}"]
+    smallest, pairs = section.accuracy.smallest, len(section.accuracy.conclusive)
+    found = "" if smallest is None else f" The median pair would show {points(smallest)} {POWER:.0%} of the time."
+    corrected = f"from all {pairs} pairs, corrected likewise" if pairs > 1 else "from one pair"
+    return [f"rank among: exploration, {corrected}.{found}"]
 
 
 def _kinds(section: ComparedSection) -> str:
@@ -187,7 +208,7 @@ def _kinds(section: ComparedSection) -> str:
 
 def reference_note(section: ComparedSection) -> str:
     """Which arm is the reference, where several could be; empty where one."""
-    arms = section.section.arms
-    if section.reference is None or sum(arm.variant == arms[section.reference].variant for arm in arms) < 2:
+    chosen = section.chosen_reference
+    if chosen is None or not chosen.why:
         return ""
-    return f"The reference is {arms[section.reference].name}, by the settings of its preset or of the plan."
+    return f"The reference is {section.section.arms[chosen.place].name}, the one {chosen.why}."

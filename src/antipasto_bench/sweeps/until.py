@@ -102,7 +102,7 @@ def run_until_decided(
         unmade = any(p.state in ("owed", "running") for p in plan(part, store))
         undecided = judge()
         if not undecided:
-            output.log("every arm of the sweep is decided")
+            output.log("every arm of the sweep that has a result is decided")
             break
         names = ", ".join(name for name, _ in undecided)
         if unmade:

@@ -50,7 +50,9 @@ def test_questions_that_flip_are_counted_each_way(store):
 
 def test_an_arm_is_named_by_its_settings_and_a_run_by_its_id(store):
     assert [r.seed for r in select("lora", store).records] == [1, 2], "at the rate that the report shows, chosen on 0"
-    assert len(select("lora lr=1e-2", store).records) == 3, "a rate that is named was not chosen"
+    assert select("lora lr=1e-2", store).records == select("lora", store).records, (
+        "a row of the table, however it is named"
+    )
     assert [r.seed for r in select("lora seed=0", store).records] == [0]
     assert len(select("lora lr=1e-3", store).records) == 1
     assert len(select("antipasto rotate_basis=U rank=64", store).records) == 3
@@ -65,11 +67,11 @@ def test_an_arm_has_the_runs_that_diverged_as_it_has_in_the_table(store):
         append(store.table, lost.model_copy(update={"failed_by": "run"}))
     (section,) = sections(store)
     shown = next(arm for arm in section.arms if arm.variant == "lora")
-    for text, seeds in (("lora", 3), ("lora lr=1e-2", 4), ("lora lr=1e-3", 2), ("lora seed=1", 1)):
+    for text, seeds in (("lora", 3), ("lora lr=1e-2", 3), ("lora lr=1e-3", 2), ("lora seed=1", 1)):
         arm = select(text, store)
         assert (arm.seeds, arm.diverged) == (seeds, int(seeds > 1)), text
     assert (select("lora", store).scores == shown.scores).all()
-    assert (select("lora", store).chosen_on, select("lora lr=1e-2", store).chosen_on) == (0, None)
+    assert (select("lora", store).chosen_on, select("lora lr=1e-3", store).chosen_on) == (0, None)
 
 
 def test_an_error_about_several_arms_names_the_settings_that_tell_them_apart(store):

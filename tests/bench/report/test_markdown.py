@@ -10,8 +10,9 @@ from antipasto_bench.analysis.compared_sections import compared_sections, failur
 from antipasto_bench.analysis.seed_noise import seed_noise
 from antipasto_bench.analysis.stats import summarise
 from antipasto_bench.core.errors import Damaged, UserError
+from antipasto_bench.report.columns import columns
 from antipasto_bench.report.html import page
-from antipasto_bench.report.markdown import BEGIN, END, markdown, write_into
+from antipasto_bench.report.markdown import BEGIN, END, best_settings, markdown, write_into
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append
@@ -229,7 +230,7 @@ def test_of_several_ranks_of_lora_that_of_the_presets_defaults_is_the_reference(
             fields = {"valid_accuracy": valid}
             append(store.table, record(store, "lora", easy[: count + seed], n=300, fields=fields, rank=rank, seed=seed))
     text = render(store)
-    assert "The reference is lora r=16, by the settings of its preset or of the plan." in text
+    assert "The reference is lora r=16, the one with its preset's defaults." in text
     lines = [[c.strip() for c in x.split("|")] for x in text.splitlines() if x.startswith("| lora ")]
     against = {line[2]: line[6] for line in lines[:3]}
     assert against["16"] == ""
@@ -338,3 +339,27 @@ def test_rows_that_were_scored_in_batches_of_different_sizes_are_named(store):
     note = "batches of different sizes, on which answers can depend: 50 at once: lora r=8; 100 at once: "
     assert note in render(store)
     assert "batches of different sizes" in page(compared_sections(store), failures(store), store, ())
+
+
+def test_a_short_table_shows_of_each_variant_the_setting_that_validation_found_best_with_diverged_runs_as_nothing(
+    store,
+):
+    easy = list(range(300))
+    for rank, count, seeds, valid in ((16, 270, 1, 0.9), (64, 240, 3, 0.7)):
+        for seed in range(seeds):
+            fields = {"valid_accuracy": valid}
+            append(store.table, record(store, "dora", easy[:count], n=300, fields=fields, rank=rank, seed=seed))
+    for seed in (1, 2):
+        lost = failed(store, "dora", "the loss is nan", rank=16, seed=seed)
+        append(store.table, lost.model_copy(update={"failed_by": "run"}))
+    for seed in range(3):
+        append(store.table, record(store, "lora", easy[: 200 + seed], n=300, seed=seed))
+    (section,) = compared_sections(store)
+    shown = {row.arm.name for row in best_settings(section)}
+    assert shown == {"lora r=16", "dora r=64"}, "the survivor of three runs is no better setting"
+    diverged = next(row for row in section.arms if row.arm.diverged)
+    cells = {column.name: column.cell(row).text for row in [diverged] for column in columns("scores")}
+    assert cells["seeds"] == "3 (2 diverged)"
+    assert cells["test %"].startswith("30.0"), "a third of what the survivor has"
+    assert cells["valid %"] == "30.0"
+    assert cells["test loss"] == ""

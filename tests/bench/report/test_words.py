@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from recorded import record
+from recorded import failed, record
 
 from antipasto_bench.analysis.compared_sections import ComparedSection, compared_sections
 from antipasto_bench.report.words import answer, disagreements, reading, reference_note
@@ -36,10 +36,10 @@ def test_the_answer_counts_the_verdicts_and_names_what_is_better_or_no_worse(sto
     add(store, "ia3", 100)
     first, cheap, *rest = answer(only(store))
     assert first == (
-        "Against lora r=16, which has 67.0 % right, of 3 arms 1 is better (dora r=16), 1 is no worse (hra r=16) and "
-        "1 is worse, by a margin of 2 points."
+        "Against lora r=16, which has 67.0 % right, of 3 arms 1 is better (dora r=16), 1 is no worse by 2 points "
+        "(hra r=16) and 1 is worse."
     )
-    assert cheap == "No arm that trains fewer parameters than the reference is shown to be no worse."
+    assert cheap == "No trained arm with fewer parameters than the reference is shown to be no worse."
     assert not rest, "nothing is open"
 
 
@@ -56,7 +56,7 @@ def test_what_is_undecided_is_said_with_what_it_can_hide_and_is_no_sign_of_equal
     add(store, "lora", 200, spread=10)
     add(store, "dora", 190, spread=10)
     first, _, last = answer(only(store))
-    assert "of 1 arm 1 is undecided, by" in first
+    assert first.endswith("of 1 arm 1 is undecided.")
     assert last.startswith("An undecided arm can still differ by ")
     assert "equal" not in " ".join(answer(only(store)))
 
@@ -91,7 +91,7 @@ def test_a_reference_that_the_table_lacks_is_said(store):
     add(store, "hra", 100)
     assert answer(only(store)) == ["No arm is lora, the planned reference: no arm gets a verdict."]
     add(store, "lora", 150, seeds=1)
-    assert answer(only(store)) == ["lora r=16, the reference, has one seed: no arm gets a verdict."]
+    assert answer(only(store)) == ["lora r=16 is the reference, and it has one seed: no arm gets a verdict."]
 
 
 def test_a_plan_names_another_reference_margin_and_looks(store):
@@ -100,7 +100,7 @@ def test_a_plan_names_another_reference_margin_and_looks(store):
     (store.results / "plan.yaml").write_text(yaml.safe_dump({"reference": "dora", "margin": 5, "looks": "every seed"}))
     section = only(store)
     assert answer(section)[0].startswith("Against dora r=16, ")
-    assert answer(section)[0].endswith("by a margin of 5 points.")
+    assert answer(section)[0].endswith("1 is no worse by 5 points (hra r=16).")
     assert any("and for looking at every new seed" in line for line in reading(section))
 
 
@@ -118,10 +118,47 @@ def test_the_reference_is_explained_where_its_variant_has_several_settings(store
     add(store, "dora", 150)
     assert reference_note(only(store)) == ""
     add(store, "lora", 250, rank=64)
-    assert reference_note(only(store)) == "The reference is lora r=16, by the settings of its preset or of the plan."
+    assert reference_note(only(store)) == "The reference is lora r=16, the one with its preset's defaults."
 
 
 def test_errors_are_over_kinds_only_where_there_are_kinds(store):
     add(store, "lora", 200)
     add(store, "dora", 150)
     assert "over questions and seeds" in reading(only(store))[0]
+
+
+def test_a_reference_with_seeds_beside_arms_of_one_is_not_said_to_lack_them(store):
+    add(store, "lora", 200)
+    add(store, "dora", 150, seeds=1)
+    said = ["lora r=16 is the reference, and no arm beside it has two seeds: no arm gets a verdict."]
+    assert answer(only(store)) == said
+
+
+def test_a_reference_of_which_every_run_diverged_is_said_to_have(store):
+    add(store, "dora", 200)
+    add(store, "hra", 100)
+    for seed in range(2):
+        lost = failed(store, "lora", "the loss is nan", seed=seed)
+        append(store.table, lost.model_copy(update={"failed_by": "run"}))
+    assert answer(only(store)) == ["Every run of lora, the planned reference, diverged: no arm gets a verdict."]
+
+
+def test_of_several_references_without_defaults_none_is_taken_for_its_scores(store):
+    for rank, count in ((64, 280), (8, 100), (4, 200)):
+        add(store, "lora", count, rank=rank)
+    assert reference_note(only(store)) == "The reference is lora r=4, the one of the lowest rank, then learning rate."
+
+
+def test_a_margin_is_of_the_word_no_worse_alone(store):
+    add(store, "lora", 200)
+    add(store, "dora", 280)
+    assert "by 2 points" not in answer(only(store))[0], "better is better than equal, by whatever"
+
+
+def test_verdicts_by_loss_have_their_own_margin_and_number(store):
+    add(store, "lora", 200, nats=5.0)
+    add(store, "dora", 201, nats=5.0)
+    add(store, "hra", 150)
+    said = " ".join(reading(only(store)))
+    assert "corrected for 2 comparisons (Holm" in said
+    assert "verdict by loss: likewise, by a margin of 0.01 nats a token, corrected for 1 comparison." in said
