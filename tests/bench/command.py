@@ -108,7 +108,7 @@ def bench(
     process = start(*words, cwd=cwd, module=module, **environment)
     out, err = process.communicate(timeout=280)
     assert process.returncode == expect, f"exit {process.returncode}\n{out}\n{err}"
-    return subprocess.CompletedProcess(words, expect, out, err)
+    return subprocess.CompletedProcess(list(map(str, words)), expect, out, err)
 
 
 def fork(work: Callable[..., None], *arguments: object) -> ForkServerProcess:
