@@ -26,7 +26,8 @@ from antipasto_bench.store.record import Costs, RunRecord
 from antipasto_bench.store.table import find, read_records
 from simulated_gpu import gpu
 
-QUICK: dict[str, object] = {"steps": 3, "checkpoint": 2, "eval.limit": 4, "eval.valid_limit": 2}
+QUICK: dict[str, object] = {"steps": 3, "checkpoint": 2, "eval.limit": 4, "eval.valid": "none"}
+BOTH_SPLITS = {"eval.valid": "benchmark/data/nano/valid.jsonl", "eval.valid_limit": 2}
 MIB = 2**20
 
 
@@ -46,7 +47,7 @@ def record_of(name: str, folder: Any, **given: object) -> RunRecord:
 
 @pytest.mark.parametrize("name", ["lora", "antipasto", "pissa", "sspace"])
 def test_a_run_gives_the_scores_of_the_cpu(name, tmp_path):
-    given = {"eval.general": "benchmark/data/nano/general.jsonl", "eval.general_limit": 4}
+    given = BOTH_SPLITS | {"eval.general": "benchmark/data/nano/general.jsonl", "eval.general_limit": 4}
     with sdpa_kernel(SDPBackend.MATH):  # attention as the simulation computes it
         expected = record_of(name, tmp_path / "cpu", **given)
     with gpu() as device:
@@ -110,9 +111,9 @@ def test_runs_of_a_sweep_share_one_base_and_give_the_bits_of_runs_alone(tmp_path
 @pytest.mark.parametrize("backend", ["hf", "static"])  # continuous captures CUDA graphs, vllm brings kernels
 def test_a_backend_gives_the_answers_of_the_cpu(backend, tmp_path):
     with sdpa_kernel(SDPBackend.MATH):
-        expected = record_of("lora", tmp_path / "cpu")
+        expected = record_of("lora", tmp_path / "cpu", **BOTH_SPLITS)
     with gpu(), torch._dynamo.config.patch(disable=True):  # compiled code is not simulated
-        record = record_of("lora", tmp_path / "cuda", **{"eval.backend": backend})
+        record = record_of("lora", tmp_path / "cuda", **BOTH_SPLITS, **{"eval.backend": backend})
     assert answers_of(record.run_id, store_in(tmp_path / "cuda")) == answers_of(
         expected.run_id, store_in(tmp_path / "cpu")
     )
@@ -121,7 +122,7 @@ def test_a_backend_gives_the_answers_of_the_cpu(backend, tmp_path):
 
 
 def test_questions_that_do_not_fit_are_answered_in_smaller_batches(tmp_path):
-    given = {"eval.limit": 60, "eval.batch_size": 100, "eval.valid": "none"}
+    given = {"eval.limit": 60, "eval.batch_size": 100}
     with gpu(limit=24 * MIB) as device:
         record = record_of("lora", tmp_path, **given)
         assert device.peak <= 24 * MIB
