@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -83,15 +84,11 @@ def workspaces(store: Store, training: RunConfig, scoring: RunConfig) -> Iterato
         adapter = Workspace(scored, scoring).trained()
         return {} if adapter is None else {"trained": adapter.model_dump_json(exclude_unset=True)}
 
-    def answers() -> Parts:
+    def answers(split: str) -> Parts:
         workspace = Workspace(scored, scoring)
         if workspace.trained() is None:
             return {}
-        logs = {path.name: path for path in scored.answer_logs()}
-        splits = {name.removeprefix("answers-").removesuffix(".jsonl") for name in logs} & {"test", "valid"}
-        if not splits:
-            return {}
-        log = workspace.answers(splits.pop(), merged=merged)
+        log = workspace.answers(split, merged=merged)
         return dict(log._answers) | {"unfinished": log.unfinished, "batch size": log.batch_size}
 
     first = next(scored.answer_logs()).read_text(encoding="utf-8").splitlines()[0]
@@ -104,10 +101,11 @@ def workspaces(store: Store, training: RunConfig, scoring: RunConfig) -> Iterato
     taken = Reader("go on with what was trained", _restoring(store, trained), may_lack=True)
     curve = Reader("go on with the log of what was trained", _restoring(store, log_of_trained))
     yield Subject(scored.log, "workspace", [curve], (scoring.run_id,))
-    answered = Reader("go on scoring", _restoring(store, answers), may_lack=True)
     for path in (scored.training, scored.adapter):
         yield Subject(path, "workspace", [taken], (scoring.run_id,))
     for path in scored.answer_logs():
+        split = path.stem.removeprefix("answers-")
+        answered = Reader("go on scoring", _restoring(store, partial(answers, split)), may_lack=True)
         yield Subject(path, "answers", [answered], (scoring.run_id,))
     HeldLease(scoring.run_id, store).write()
 

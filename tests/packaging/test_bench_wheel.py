@@ -50,7 +50,7 @@ def test_an_extra_that_is_missing_is_installed_by_the_name_of_the_package(bench_
 
 @pytest.mark.timeout(900)
 def test_the_demo_of_the_wheels_writes_where_it_was_told_to_and_nowhere_else(bench_python, outside, tmp_path):
-    """Four short runs, their report, and the same once more."""
+    """Seven short runs, their report, and the same once more."""
     bench, site = bench_python.parent / "antipasto-bench", bench_python.parents[1]
     places = [tmp_path / name for name in ("work", "home", "tmp")]
     before = files_below(site, *places)
@@ -58,7 +58,7 @@ def test_the_demo_of_the_wheels_writes_where_it_was_told_to_and_nowhere_else(ben
     short = ["steps=8", "batch_size=4", "eval.limit=40", "eval.valid_limit=10", "eval.general_limit=8", "costs=false"]
     demo = [bench, "demo", *short, *folders]
     said = outside(*demo).stdout
-    assert said.count("done: ") == 4
+    assert said.count("done: ") == 7, "the base, and two seeds of three arms"
     assert "| antipasto rotate_basis=V" in said
     assert files_below(site, *places) == before
     results = tmp_path / "told/results"
@@ -66,7 +66,7 @@ def test_the_demo_of_the_wheels_writes_where_it_was_told_to_and_nowhere_else(ben
     there = {path.name for path in results.iterdir()}
     assert {"table.ndjson", "README.md", "report.html", "items", "runs", "figures"} <= there
     made = files_below(results)
-    assert outside(*demo).stdout.count("done already: ") == 4
+    assert outside(*demo).stdout.count("done already: ") == 7
     outside(bench, "report", "--results", results)
     assert files_below(results) == made
     assert files_below(site, *places) == before

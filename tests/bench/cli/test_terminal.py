@@ -54,7 +54,7 @@ def test_a_terminal_shows_a_short_report_a_row_an_arm_and_a_pipe_gets_the_whole(
     assert [row.split()[0] for row in rows] == ["lora", "antipasto"]
     assert "50.0 ±" in rows[0]
     assert "1,234" in rows[0]
-    assert "(p " in rows[1], "the difference to lora"
+    assert "undecided" in rows[1], "the verdict against lora"
     assert max(map(len, short.splitlines())) <= 80
     assert "1 run failed: antipasto-bench list status=failed" in short
     assert "|" not in short
@@ -64,7 +64,7 @@ def test_a_terminal_shows_a_short_report_a_row_an_arm_and_a_pipe_gets_the_whole(
     full = in_terminal("report", "--full", cwd=home)
     assert "\x1b" not in full
     assert full == whole
-    page = (home / "results/README.md").read_text()
+    page = (home / "results/results.md").read_text()
     assert whole.strip() in page, "the file has the whole whatever is printed"
 
 

@@ -58,7 +58,8 @@ def test_memory_that_does_not_hold_a_batch_divides_it_evenly(model, tokenizer, l
 
 @pytest.mark.slow
 def test_the_size_in_the_end_is_recorded_and_both_splits_have_it(tmp_path, little_memory):
-    record = make(small("base"), store_in(tmp_path)).record  # 8 at once, of 30 and 10 questions
+    run = small("base", **{"eval.limit": 30, "eval.valid_limit": 10})
+    record = make(run, store_in(tmp_path)).record  # 8 at once, of 30 and 10 questions
     assert record.provenance.eval_batch_size == 4
     assert little_memory.tried == [8, *[4] * 7, 2, *[4] * 2, 2], "validation begins with what test came to"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from command import SHARED
-from small_runs import make, small, store_in
+from small_runs import SMALL, make, small, store_in
 
 from antipasto_bench.analysis.compare import compare_two
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
@@ -237,7 +237,8 @@ def test_a_run_refuses_drops_or_counts_test_questions_and_records_how_many(tmp_p
         overlap = record.provenance.test_overlap
         assert overlap["copies"] == 2
         assert overlap["validation"] == 0
-        assert record.provenance.data["train"].rows == 202 - 10 - sum(overlap.values()), "ten are held out"
+        held_out = SMALL["eval.valid_limit"]
+        assert record.provenance.data["train"].rows == 202 - held_out - sum(overlap.values())
         counted.append(overlap)
     assert counted[0] == counted[1], "the second run of a process counts what the first dropped"
 
@@ -268,7 +269,7 @@ def test_a_run_is_not_validated_on_test_questions_unless_it_is_allowed(tmp_path)
     for variant in ("base", "lora"):
         with pytest.raises(UserError, match=r"eval\.valid=holdout: 3 validation questions are copies"):
             make(small(variant, **given), store)
-        for setting, left in (("drop", 7), ("allow", 10)):
+        for setting, left in (("drop", held.height - 3), ("allow", held.height)):
             record = make(small(variant, **given, **{"data.overlap": setting}), store).record
             assert record is not None
             assert record.provenance is not None
