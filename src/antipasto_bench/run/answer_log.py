@@ -35,13 +35,15 @@ def _with_digest(text: bytes) -> bytes:
 def read_log(path: Path) -> list[Any]:
     """What the lines of a log hold; nothing, with a warning, where one is damaged.
 
-    A last line that a kill cut short is no damage, and is left out.
+    A last line that a kill cut short is no damage, and is left out. No line is written twice: each has other answers, or
+    more of them.
     """
     lines = read_regular(path).splitlines(keepends=True) if path.exists() else []
     values: list[Any] = []
     for number, line in enumerate(lines, start=1):
         text, _, _ = line.rpartition(b"\t")
-        if _with_digest(text) == line and _fits(value := json.loads(text), first=not values):
+        is_new = line not in lines[: number - 1]
+        if _with_digest(text) == line and is_new and _fits(value := json.loads(text), first=not values):
             values.append(value)
         elif number < len(lines) or line.endswith(b"\n") or line.count(b"\t") > 1:
             warnings.warn(f"{path.name}, line {number} is damaged: all is answered again", stacklevel=4)
