@@ -35,8 +35,8 @@ def _with_digest(text: bytes) -> bytes:
 def read_log(path: Path) -> list[Any]:
     """What the lines of a log hold; nothing, with a warning, where one is damaged.
 
-    A last line that a kill cut short is no damage, and is left out. No line is written twice: each has other answers, or
-    more of them.
+    A last line that a kill cut short is no damage, and is left out. No line is written twice: each has other answers,
+    or more of them.
     """
     lines = read_regular(path).splitlines(keepends=True) if path.exists() else []
     values: list[Any] = []

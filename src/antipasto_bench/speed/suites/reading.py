@@ -21,7 +21,7 @@ from ..suite import ArmFigures, SuiteResult
 
 TURNS = 7
 IMPORT = "import torch"
-BOUNDS = {"list": 1.0, "show": 1.0, "status": 1.0, "results verify": 1.25, "compare": 1.25, "report": 2.5, "cost": 3.0}
+BOUNDS = {"list": 1.0, "show": 1.0, "status": 1.0, "results verify": 1.5, "compare": 1.5, "report": 2.5, "cost": 3.0}
 
 
 def measure() -> SuiteResult:
