@@ -77,14 +77,19 @@ def _point(row: ComparedArm, cost: str, value: float, frontier: bool) -> ParetoP
     return ParetoPoint(
         arm=row.arm.name.replace("rotate_basis=", "").replace("road_variant=", ""),
         kind=UNTUNED if row.arm.untuned else FROZEN if frozen else OTHERS,
-        test=100 * float(row.arm.scores.mean()),
+        test=_percent(float(row.arm.scores.mean())),
         seeds=row.arm.seeds,
         cost=cost,
         value=value,
         frontier=frontier,
-        low=100 * row.summary.low if row.summary is not None and row.arm.conclusive else None,
-        high=100 * row.summary.high if row.summary is not None and row.arm.conclusive else None,
+        low=_percent(row.summary.low) if row.summary is not None and row.arm.conclusive else None,
+        high=_percent(row.summary.high) if row.summary is not None and row.arm.conclusive else None,
     )
+
+
+def _percent(share: float) -> float:
+    """What is drawn: no digit that another machine's arithmetic could give otherwise."""
+    return round(100 * share, 4)
 
 
 WIDTH, HEIGHT = 680, 380  # of the drawing in README
@@ -207,8 +212,8 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
         for value, index in zip(series.values, series.members, strict=True):
             summary = summary_of(swept.arms[index], swept.pairs.noise)
             values.append(
-                {"series": series.name, "value": value if swept.numeric else compact(value), "test": 100 * summary.mean,
-                 "low": 100 * summary.low, "high": 100 * summary.high, "seeds": summary.seeds}
+                {"series": series.name, "value": value if swept.numeric else compact(value), "test": _percent(summary.mean),
+                 "low": _percent(summary.low), "high": _percent(summary.high), "seeds": summary.seeds}
             )  # fmt: skip
     distinct = {json.dumps(value): value for series in swept.series for value in series.values}.values()
     ticks: Any = [value if swept.numeric else compact(value) for value in sorted(distinct, key=order_of)]
