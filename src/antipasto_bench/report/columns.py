@@ -100,7 +100,7 @@ def signed(value: float, digits: int) -> str:
 def _interval(row: ComparedArm) -> Cell:
     if row.summary is None or not row.arm.conclusive:
         return Cell("")
-    return Cell(f"{ACCURACY.text(row.summary.low)} - {ACCURACY.text(row.summary.high)}", row.summary.low)
+    return Cell(f"{ACCURACY.text(row.summary.low)} - {ACCURACY.text(row.summary.high)}", round(row.summary.low, 6))
 
 
 def _ranks(row: ComparedArm) -> Cell:

@@ -212,8 +212,9 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
         for value, index in zip(series.values, series.members, strict=True):
             summary = summary_of(swept.arms[index], swept.pairs.noise)
             values.append(
-                {"series": series.name, "value": value if swept.numeric else compact(value), "test": _percent(summary.mean),
-                 "low": _percent(summary.low), "high": _percent(summary.high), "seeds": summary.seeds}
+                {"series": series.name, "value": value if swept.numeric else compact(value),
+                 "test": _percent(summary.mean), "low": _percent(summary.low), "high": _percent(summary.high),
+                 "seeds": summary.seeds}
             )  # fmt: skip
     distinct = {json.dumps(value): value for series in swept.series for value in series.values}.values()
     ticks: Any = [value if swept.numeric else compact(value) for value in sorted(distinct, key=order_of)]
