@@ -18,7 +18,7 @@ DEMO = ("base", "lora", "antipasto rotate_basis=V", "antipasto rotate_basis=none
 
 
 def demo(words: options.Words = None, results: options.Results = None, outputs: options.Outputs = None) -> None:
-    """Compare three adapters, two seeds each, and the untuned model on the embedded preset; some minutes on two cores.
+    """Compare three adapters, two seeds each, and the untuned model on the embedded preset; five to ten minutes.
 
     Keeps its runs under outputs/demo, apart from the project's own results.
 
