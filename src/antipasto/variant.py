@@ -199,6 +199,13 @@ def count_parameters(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
     return sum(spec.numel for spec in specs.values() if spec.trained)
 
 
+def has_factors(variant: str) -> bool:
+    """Whether a variant trains both factors of a product B A, `lora_A` and `lora_B`: LoRA+ gives each its own lr."""
+    cls = type(REGISTRY[variant]).config
+    specs = REGISTRY[variant].param_specs(2**16, 2**16, cls())  # any shape that the default rank fits
+    return all(name in specs and specs[name].trained for name in ("lora_A", "lora_B"))
+
+
 def added_macs(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
     """Added multiply-accumulates per token on one (d_out, d_in) target, from shapes alone."""
     return REGISTRY[cfg.variant].added_macs(d_in, d_out, cfg)
