@@ -54,8 +54,9 @@ class ParamSpec:
         shape: its shape.
         init: fills it in place, drawing from the generator it is given. Frozen tensors are usually filled
             by `Variant.init` instead.
-        trained: a parameter, float32 whatever the base is; otherwise a frozen buffer in the base's dtype, in float32
-            where that is float16.
+        trained: a parameter, in float32 whatever the base is, or in bfloat16 where `attach` is told so: compute with it
+            in the dtype of a wider tensor; otherwise a frozen buffer in the base's dtype, in float32 where that is
+            float16.
         full_precision: keep a frozen buffer in at least float32.
     """
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Generator, nn
 
 import antipasto
@@ -40,7 +41,7 @@ def attach(run: RunConfig, model: nn.Module, tokenizer: Any, examples: list[Exam
     synchronise(model)
     start = time.perf_counter()
     try:
-        antipasto.attach(model, cfg, calibration, generator=init)
+        antipasto.attach(model, cfg, calibration, generator=init, dtype=getattr(torch, run.adapter_dtype))
     except antipasto.AdapterError as error:
         raise UserError(f"{run.variant}: {error}") from error
     synchronise(model)

@@ -69,7 +69,8 @@ def cost_of_shapes(run: RunConfig) -> ShapeCosts:
         d_in, d_out = int(target.in_features), int(target.out_features)
         scratch = nn.Linear(d_in, d_out, bias=bias_of(target) is not None, device="meta", dtype=dtype)
         layer = cast("antipasto.Layer", scratch)
-        antipasto.add_tensors(layer, variant.param_specs(d_in, d_out, cfg), dtype)
+        specs = variant.param_specs(d_in, d_out, cfg)
+        antipasto.add_tensors(layer, specs, dtype, trained=getattr(torch, run.adapter_dtype))
         trained = [p for name, p in scratch.named_parameters() if name.startswith("lora_")]
         frozen = [b for name, b in scratch.named_buffers() if name.startswith("lora_")]
         costs.trainable_params += sum(p.numel() for p in trained)

@@ -57,7 +57,7 @@ class DataConfig(_Strict):
     limit: int | None = Field(None, ge=1, description="use only this many rows")
     max_length: Annotated[int, TRAINING] = Field(512, ge=8, description="longer examples, in tokens, are left out")
     truncate: Annotated[bool, Counts(when="trained", older=False)] = Field(
-        False, description="cut longer examples at data.max_length, and leave out those without a token to learn then"
+        False, description="cut longer examples at data.max_length; left out are those of whose response nothing stays"
     )
     max_characters: Annotated[int | None, Counts(when="trained", older=None)] = Field(
         None, ge=1, description="leave out rows whose query and response, with a space between, have more characters"
