@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from statistics import median
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import antipasto
 from antipasto.quantised import evaluating
 
 from ..core.child_processes import module_command, module_environment
@@ -34,6 +33,8 @@ from ..store.record import Costs
 from .attach import attach
 from .data import Splits
 from .examples import Example, collate, drawn_examples
+from .methods.adapter import Adapter
+from .methods.registry import adapter_on, require_adapter
 from .models import load_model
 from .process_group import LAUNCHER_VARIABLES
 from .step import CompletionLoss
@@ -90,7 +91,8 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
     else:
         model.requires_grad_(False)
     model.train()
-    trained = list(antipasto.trainable_parameters(model).values()) if adapted else []
+    adapter = adapter_on(model)
+    trained = [] if adapter is None else list(adapter.trainable_parameters().values())
     optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True) if trained else None  # its moments take memory too
     loss_of = CompletionLoss(model)
 
@@ -101,21 +103,24 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
         _turn(model, work, from_inputs=not adapted, optimizer=optimizer)
     costs.peak_bytes = peak_bytes(next(model.parameters()).device)
     del optimizer
-    _measure_steps(costs, model, work, adapted, bool(trained))
-    if adapted:
-        antipasto.detach(model)
+    _measure_steps(costs, model, work, adapter, bool(trained))
+    if adapter is not None:
+        adapter.detach()
         costs.attach_warm_s = attach(run, model, tokenizer, examples)
-        if antipasto.merge_refusal(model) is None:
-            costs.merge_s = _seconds(model, lambda: antipasto.merge(model))
-            antipasto.unmerge(model)
-    _measure_generation(costs, model, tokenizer, examples[: run.batch_size], adapted)
+        adapter = require_adapter(model)
+        if adapter.merge_refusal() is None:
+            costs.merge_s = _seconds(model, adapter.merge)
+            adapter.unmerge()
+    _measure_generation(costs, model, tokenizer, examples[: run.batch_size], adapter)
     return costs
 
 
-def _measure_steps(costs: Costs, model: nn.Module, work: Callable[[], Tensor], adapted: bool, trains: bool) -> None:
+def _measure_steps(
+    costs: Costs, model: nn.Module, work: Callable[[], Tensor], adapter: Adapter | None, trains: bool
+) -> None:
     """Forward and backward of the base and, in turns with it, of the adapter."""
     times: dict[str, list[float]] = {}
-    with antipasto.disabled(model) if adapted else nullcontext():
+    with _base_alone(adapter):
         costs.base_saved_bytes = saved_bytes(model, work, from_inputs=True)
     if trains:
         costs.saved_bytes = saved_bytes(model, work)
@@ -123,9 +128,9 @@ def _measure_steps(costs: Costs, model: nn.Module, work: Callable[[], Tensor], a
     for turn in range(MOST_TURNS):
         if turn >= LEAST_TURNS and time.perf_counter() - began > TURNS_S:
             break
-        with antipasto.disabled(model) if adapted else nullcontext():
+        with _base_alone(adapter):
             spent = {"base_": _turn(model, work, from_inputs=True)}
-        if adapted:
+        if adapter is not None:
             spent[""] = _turn(model, work)
         for arm, seconds in spent.items():
             for name, value in zip(("forward_ms", "backward_ms"), seconds, strict=True):
@@ -133,6 +138,10 @@ def _measure_steps(costs: Costs, model: nn.Module, work: Callable[[], Tensor], a
                     times.setdefault(arm + name, []).append(1e3 * value)
     for name, values in times.items():
         setattr(costs, name, median(values[1:] if len(values) > 1 else values))
+
+
+def _base_alone(adapter: Adapter | None) -> AbstractContextManager[Any]:
+    return nullcontext() if adapter is None else adapter.disabled()
 
 
 def _turn(
@@ -201,7 +210,9 @@ def _seconds(model: nn.Module, work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _measure_generation(costs: Costs, model: Any, tokenizer: Any, examples: list[Example], adapted: bool) -> None:
+def _measure_generation(
+    costs: Costs, model: Any, tokenizer: Any, examples: list[Example], adapter: Adapter | None
+) -> None:
     """Tokens a second of greedy answers to the batch's prompts, the adapter unmerged, in turns with the base."""
     longest = max(example.prompt_length for example in examples)
     rows = [[tokenizer.pad_token_id] * (longest - e.prompt_length) + e.ids[: e.prompt_length] for e in examples]
@@ -217,9 +228,9 @@ def _measure_generation(costs: Costs, model: Any, tokenizer: Any, examples: list
     times: dict[str, list[float]] = {}
     with evaluating(model):
         for _ in range(4):
-            with antipasto.disabled(model) if adapted else nullcontext():
+            with _base_alone(adapter):
                 times.setdefault("base_generated_tokens_per_s", []).append(_seconds(model, generate))
-            if adapted:
+            if adapter is not None:
                 times.setdefault("generated_tokens_per_s", []).append(_seconds(model, generate))
     for name, values in times.items():
         setattr(costs, name, len(examples) * NEW_TOKENS / median(values[1:]))

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
 
-from antipasto import trainable_parameters
-
 from ..core.compat import one_sequence_a_row
 from ..core.errors import out_of_memory
 from ..spec.config import RunConfig
 from .examples import IGNORED
+from .methods.registry import require_adapter
 from .model_probes import at_positions, last_mlp, plain_head
 from .process_group import ALONE, ProcessGroup
 
@@ -157,8 +156,9 @@ class AdapterOptimizer:
             model: with an adapter attached.
             group: of processes that take each step together.
         """
-        self.parameters = list(trainable_parameters(model).values())
-        groups = _groups(trainable_parameters(model), run.lr_ratio)
+        trained = require_adapter(model).trainable_parameters()
+        self.parameters = list(trained.values())
+        groups = _groups(trained, run.lr_ratio)
         self.optimizer = torch.optim.AdamW(groups, lr=run.lr, weight_decay=run.weight_decay, fused=True)
         self._means = run.loss_mean
         self._loss = CompletionLoss(model, run.compile)
@@ -233,7 +233,7 @@ def _groups(parameters: dict[str, nn.Parameter], ratio: float) -> list[dict[str,
     """All parameters as one group, or the factors B apart from the rest where their learning rate is another."""
     if ratio == 1:
         return [{"params": list(parameters.values()), RATIO: 1.0}]
-    is_b = {name: name.endswith(".lora_B") for name in parameters}
+    is_b = {name: ".lora_B." in f"{name}." for name in parameters}
     return [
         {"params": [p for name, p in parameters.items() if is_b[name] == of_b], RATIO: ratio if of_b else 1.0}
         for of_b in (False, True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from collections.abc import Iterable, Sequence
 
@@ -11,14 +10,13 @@ from pydantic import BaseModel
 import antipasto
 
 from ..core.errors import UserError
-from .config import ADAPTER_WORDS, BASE, RunConfig
+from .config import ADAPTER_WORDS, RunConfig
+from .methods.registry import method_of
+from .methods.registry import variant_names as variant_names
+from .methods.untuned import BASE
 
 # Settings of training that mean nothing to some variants, and what those have in their place.
 WITHOUT_EFFECT = {"lr": 1.0, "adapter_dtype": "float32", "lr_ratio": 1.0}
-
-
-def variant_names() -> list[str]:
-    return [BASE, *sorted(antipasto.CONFIGS)]
 
 
 def run_keys() -> dict[str, str]:
@@ -33,11 +31,15 @@ def run_keys() -> dict[str, str]:
     return keys
 
 
-def known_keys() -> dict[str, str]:
-    """Every key that can be set, with what it is for."""
+def known_keys(variants: Iterable[str] = ()) -> dict[str, str]:
+    """Every key that can be set, with what it is for.
+
+    Args:
+        variants: known ones, whose keys are among them in any case.
+    """
     keys = run_keys()
-    for cls in antipasto.CONFIGS.values():
-        keys |= {f.name: "" for f in dataclasses.fields(cls) if f.name not in keys}
+    for variant in (*antipasto.CONFIGS, *variants):
+        keys |= {name: "" for name in method_of(variant).fields() if name not in keys}
     return keys | dict.fromkeys(ADAPTER_WORDS, "")
 
 
@@ -45,16 +47,16 @@ def adapter_keys(variant: str) -> set[str]:
     """The keys of a variant's own config, in both spellings; none of base."""
     if variant == BASE:
         return set()
-    names = {field.name for field in dataclasses.fields(antipasto.CONFIGS[variant])}
+    names = set(method_of(variant).fields())
     return names | {word for word, name in ADAPTER_WORDS.items() if name in names}
 
 
 def lacks(variant: str, key: str) -> bool:
     """Whether a known key means nothing to a variant."""
     if key == "lr_ratio":
-        return variant == BASE or not antipasto.has_factors(variant)
+        return not method_of(variant).factors
     if key in WITHOUT_EFFECT:
-        return variant == BASE or not antipasto.REGISTRY[variant].trains
+        return not method_of(variant).trains
     return key not in adapter_keys(variant) and any(key in adapter_keys(each) for each in antipasto.CONFIGS)
 
 
