@@ -119,6 +119,12 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench sweep antipasto,lora rotate_basis=V,U seed=0,1,2 --preset qwen3-0.6b engine=ray address=auto": (
         Plan(9)
     ),
+    "antipasto-bench sweep lora,dora,antipasto adapter_dtype=float32,bfloat16": Plan(6),
+    "antipasto-bench sweep lora lr_ratio=1,4,16 seed=0,1,2": Plan(9),
+    "antipasto-bench sweep lora,dora seed=0,1,2 --preset peft-llama-3.2-3b": Plan(6),
+    "antipasto-bench sweep lora,dora,delora,ia3,road --preset peft-llama-3.2-3b": Plan(5),
+    "antipasto-bench sweep lora,dora,antipasto --preset lora-lite-qwen3.5-0.8b": Plan(3),
+    "antipasto-bench sweep lora,pissa,dora --preset lora-lite-qwen3-0.6b": Plan(3),
     "antipasto-bench run antipasto rotate_basis=V --preset qwen3-0.6b": Plan(1),
     "antipasto-bench run antipasto rotate_basis=V --preset qwen3.5-0.8b": Plan(1),
     "antipasto-bench run antipasto rotate_basis=V --preset smollm2-135m": Plan(1),
