@@ -242,11 +242,12 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
 
 
 @without_schema_checks
-def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
-    """Training loss of each arm as a specification for the page, with a menu that names one; empty where none has any.
+def learning_curves(curves: Mapping[str, Mapping[int, float]], title: str) -> VegaLite:
+    """A loss of each arm as a specification for the page, with a menu that names one; empty where none has any.
 
     Args:
         curves: of each arm, by its name: the mean loss over its seeds, by step.
+        title: of the loss, with its unit.
     """
     values = [
         {"arm": arm, "step": step, "loss": loss} for arm, losses in curves.items() for step, loss in losses.items()
@@ -260,7 +261,7 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
         .mark_line(interpolate="linear")
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False)),
-            y=alt.Y("loss:Q", title="training loss, nats a token", scale=alt.Scale(type="log")),
+            y=alt.Y("loss:Q", title=title, scale=alt.Scale(type="log")),
             detail=alt.Detail("arm:N"),
             color=alt.ColorValue("#8b949e", condition=_where("datum.arm == shown", "#d1242f")),
             opacity=alt.OpacityValue(0.3, condition=_where("datum.arm == shown", 1.0)),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
+import polars as pl
 from torch import Generator, nn
 
 import antipasto
@@ -15,20 +17,25 @@ from ..spec.config import RunConfig
 from ..store.record import Size, Timing, Training
 from .active_run import ActiveRun
 from .attach import attach
+from .checkpointing import check_checkpointing
 from .checkpoints import Checkpoint
 from .examples import Example, bucketed_batches
 from .model_probes import packs
 from .train import Step, TrainingControl, train
 from .training_log import cut_log, leave_out_damaged_steps, log_step
+from .validation import validation_loss
 
 
-def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
+def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any, valid: pl.DataFrame | None = None) -> None:
     """Put the trained adapter onto the model, and what was measured of its training into the record.
 
     An adapter that an earlier try trained is loaded; an interrupted training goes on from its last checkpoint.
 
+    Args:
+        valid: the validation questions, for `valid_every`.
+
     Raises:
-        UserError: the adapter does not fit the model.
+        UserError: the adapter does not fit the model, or a setting of its training does not fit the model or the data.
         RunFailure: training diverged.
         Interrupted: a signal asked to stop; a checkpoint was written.
     """
@@ -42,9 +49,10 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
             leave_out_damaged_steps(workspace.folder.log, run.steps if run.trains else 0)
         antipasto.load(model, workspace.folder.adapter)
     else:
+        held_out = validation_loss(run, model, tokenizer, valid, context.group) if run.trains else None
         examples, attach_s = _attach(active, model, tokenizer, checkpoint)
         with context.stop.deferred():  # until the adapter is saved: a signal behind the last step loses no step
-            training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint)
+            training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint, held_out)
             timing.attach_s = attach_s
             if context.group.is_first:
                 trained = workspace.save_trained(model, _size(run, model), training, timing)
@@ -67,6 +75,8 @@ def _attach(
     run, context, workspace = active.run, active.context, active.workspace
     if run.pack and not packs(model):
         raise UserError(f"pack=true: {run.model} carries one example on into the next of its row; write pack=false")
+    if run.trains:
+        check_checkpointing(run, model)
     context.progress.phase("attach")
     examples = context.models.examples(run, tokenizer)
     if checkpoint is None:
@@ -98,7 +108,12 @@ def _size(run: RunConfig, model: nn.Module) -> Size:
 
 
 def _train(
-    active: ActiveRun, model: nn.Module, pad_id: int, examples: list[Example], checkpoint: Checkpoint | None
+    active: ActiveRun,
+    model: nn.Module,
+    pad_id: int,
+    examples: list[Example],
+    checkpoint: Checkpoint | None,
+    held_out: Callable[[], float | None] | None,
 ) -> tuple[Training, Timing]:
     """Train the adapter where there is anything to train, with a line of log for each step."""
     run, context, workspace = active.run, active.context, active.workspace
@@ -122,6 +137,7 @@ def _train(
         batches = bucketed_batches(examples, run.batch_size, pad_id, order, width=width)
         control = TrainingControl(
             on_step=on_step,
+            valid_loss=held_out,
             checkpoints=workspace.checkpoints if first else None,
             resume_from=checkpoint,
             stop=context.stop,
@@ -135,5 +151,13 @@ def _train(
         train_rows_at_once=result.rows_at_once,
         train_tokens=result.tokens,
         train_tokens_per_s=result.tokens_per_second,
+        completion_tokens=_distinct_completion_tokens(examples),
+        valid_curve=result.valid_curve,
     )
-    return training, Timing(train_s=result.seconds)
+    return training, Timing(train_s=result.seconds, valid_curve_s=result.valid_curve_s)
+
+
+def _distinct_completion_tokens(examples: list[Example]) -> int:
+    """Tokens of the examples' completions, those of an example that is trained on again counted once."""
+    distinct = {(e.prompt_length, tuple(e.ids)) for e in examples}
+    return sum(len(ids) - prompt_length for prompt_length, ids in distinct)

@@ -32,6 +32,7 @@ from ..core.errors import UserError
 from ..spec.config import BASE, RunConfig
 from ..store.record import Costs
 from .attach import attach
+from .checkpointing import checkpointed
 from .data import Splits
 from .examples import Example, collate, drawn_examples
 from .models import load_model
@@ -89,6 +90,20 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
         costs.attach_cold_s = attach(run, model, tokenizer, examples)
     else:
         model.requires_grad_(False)
+    with checkpointed(run, model):
+        _measure_training(costs, model, batch, adapted)
+    if adapted:
+        antipasto.detach(model)
+        costs.attach_warm_s = attach(run, model, tokenizer, examples)
+        if antipasto.merge_refusal(model) is None:
+            costs.merge_s = _seconds(model, lambda: antipasto.merge(model))
+            antipasto.unmerge(model)
+    _measure_generation(costs, model, tokenizer, examples[: run.batch_size], adapted)
+    return costs
+
+
+def _measure_training(costs: Costs, model: nn.Module, batch: dict[str, Tensor], adapted: bool) -> None:
+    """Peak memory, bytes saved for the backward pass, and times."""
     model.train()
     trained = list(antipasto.trainable_parameters(model).values()) if adapted else []
     optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True) if trained else None  # its moments take memory too
@@ -102,14 +117,6 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
     costs.peak_bytes = peak_bytes(next(model.parameters()).device)
     del optimizer
     _measure_steps(costs, model, work, adapted, bool(trained))
-    if adapted:
-        antipasto.detach(model)
-        costs.attach_warm_s = attach(run, model, tokenizer, examples)
-        if antipasto.merge_refusal(model) is None:
-            costs.merge_s = _seconds(model, lambda: antipasto.merge(model))
-            antipasto.unmerge(model)
-    _measure_generation(costs, model, tokenizer, examples[: run.batch_size], adapted)
-    return costs
 
 
 def _measure_steps(costs: Costs, model: nn.Module, work: Callable[[], Tensor], adapted: bool, trains: bool) -> None:

@@ -197,7 +197,7 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
     measured_s = time.perf_counter() - measuring
     evaluation.try_backend(model, tokenizer)
     if run.variant != BASE:
-        adapt(active, model, tokenizer)
+        adapt(active, model, tokenizer, splits.valid)
     workspace.begin()
     context.group.barrier()  # until the folder that answers are written to is there
     measuring = time.perf_counter()

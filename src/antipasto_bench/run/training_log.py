@@ -16,8 +16,11 @@ from .train import Step
 
 
 def log_step(step: Step) -> str:
-    """The line of a step."""
-    return json.dumps(with_digest(asdict(step))) + "\n"
+    """The line of a step; only one after which the held-out loss was measured has it."""
+    values = asdict(step)
+    if step.valid_loss is None:
+        del values["valid_loss"]
+    return json.dumps(with_digest(values)) + "\n"
 
 
 def cut_log(path: Path, state: Mapping[str, Any]) -> None:
