@@ -21,6 +21,7 @@ from .checkpointing import check_checkpointing
 from .checkpoints import Checkpoint
 from .examples import Example, bucketed_batches
 from .model_probes import packs
+from .tracking import tracking
 from .train import Step, TrainingControl, train
 from .training_log import cut_log, leave_out_damaged_steps, log_step
 from .validation import validation_loss
@@ -120,9 +121,10 @@ def _train(
     if not run.trains:
         return Training(), Timing()
     first, log_path = context.group.is_first, workspace.folder.log
-    if first:
-        cut_log(log_path, {} if checkpoint is None else checkpoint.state)
+    logged = cut_log(log_path, {} if checkpoint is None else checkpoint.state) if first else 0
+    watched = run if first else run.model_copy(update={"track": "none"})
     with (
+        tracking(watched, active.record.run_id, workspace.folder, logged) as track,
         open(log_path if first else os.devnull, "a", encoding="utf-8") as log,
         context.progress.training(run.steps) as show,
     ):
@@ -131,6 +133,7 @@ def _train(
             log.write(log_step(step))
             log.flush()
             show(step)
+            track(step)
 
         order = Generator().manual_seed(run.seed)
         width = run.data.max_length if run.pack else None

@@ -48,6 +48,7 @@ from .models import has_linear_attention, loading_packages, model_commit, remote
 from .overlap import validation_in_words, validation_without_test_questions
 from .row_columns import QUESTION_FIELDS
 from .score import score, set_scores
+from .tracking import check_tracker
 from .workspace import Workspace
 
 Status = Literal["ok", "failed", "done", "running"]
@@ -181,6 +182,7 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
     run, context, workspace, record = active.run, active.context, active.workspace, active.record
     context.progress.phase("load")
     check_backend(run, context.group.size)
+    check_tracker(run)
     splits = context.models.splits(run)
     evaluation = Evaluation(run.eval, splits.valid)
     splits, overlap = _without_test_questions(active, splits, evaluation)
