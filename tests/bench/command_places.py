@@ -161,6 +161,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "pip install -c requirements.lock -e ./src -e '.[dev]'": INSTALLS,
     "pip install -c requirements.lock -e ./src -e '.[quant]'": INSTALLS,
     "pip install -c requirements.lock -e ./src -e '.[fla]'": INSTALLS,
+    "pip install -c requirements.lock -e ./src -e '.[tensorboard]'": INSTALLS,
     "pip install -c requirements.lock -e ./src -e '.[ray]'": INSTALLS,
     "pip install -e ./src -e '.[vllm]'": INSTALLS,
     "pip install .": Machine("is named because it ends in an error"),

@@ -18,11 +18,15 @@ from ..spec.config import RunConfig
 
 
 def check_checkpointing(run: RunConfig, model: Any) -> None:
-    """Refuse `checkpointing=true` of a model that has no support for it; the model stays as it is.
+    """Refuse `checkpointing=true` where it cannot be had; the model stays as it is.
 
     Raises:
-        UserError: with the reason of the model's own code.
+        UserError: the model has no support for it, with the reason of its own code; or the run is compiled.
     """
+    if run.checkpointing and run.compile:  # dynamo traces a checkpoint whole, and gives up on adapters in it
+        raise UserError(
+            "checkpointing=true compile=true: torch.compile takes no adapter in a checkpoint; leave one out"
+        )
     with checkpointed(run, model):
         pass
 

@@ -208,7 +208,7 @@ def test_a_command_that_another_test_runs_is_run_there(command):
 def test_the_extras_that_a_page_installs_are_declared():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {name for command in of_kind(Machine) for name in re.findall(r"\.\[(\w+)\]", command)}
-    assert named == {"dev", "quant", "fla", "ray", "vllm"}
+    assert named == {"dev", "quant", "fla", "ray", "tensorboard", "vllm"}
     assert named <= {*extras}
 
 

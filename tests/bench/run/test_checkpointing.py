@@ -107,3 +107,5 @@ def test_the_switch_of_old_models_which_gives_adapters_no_gradient_is_refused(mo
     with pytest.raises(UserError, match="the switch of old versions"):
         check_checkpointing(compose("lora", {"checkpointing": True}, "nano"), model)
     check_checkpointing(compose("lora", {}, "nano"), model)
+    with pytest.raises(UserError, match=r"^checkpointing=true compile=true: "):
+        check_checkpointing(compose("lora", {"checkpointing": True, "compile": True}, "nano"), model)
