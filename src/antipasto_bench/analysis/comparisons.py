@@ -7,8 +7,6 @@ from functools import cached_property
 from itertools import combinations
 from statistics import median
 
-import numpy as np
-
 from .arms import Arm, different_questions
 from .losses import compare_losses, loss_noise, loss_table
 from .multiplicity import holm
@@ -136,14 +134,13 @@ def accuracy_pairs(
     Raises:
         ValueError: a score is neither right nor wrong.
     """
-    means = [score_means(score_table(arm.scores)) for arm in arms]
+    means = [score_means(score_table(arm.scores), arms[0].kinds) for arm in arms]
     # A run that diverged makes an arm louder than seeds make any: it says nothing of the others' noise.
     trained = (own for arm, own in zip(arms, means, strict=True) if arm.trained_on_seeds and not arm.diverged)
     pool = noise or pooled(trained, LOUDEST_ACCURACY**2)
-    kinds = None if arms[0].kinds is None else np.asarray(arms[0].kinds)
 
     def compared(i: int, j: int) -> Comparison:
-        return compare_means((means[i], means[j]), pool, (arms[i].trained_on_seeds, arms[j].trained_on_seeds), kinds)
+        return compare_means((means[i], means[j]), pool, (arms[i].trained_on_seeds, arms[j].trained_on_seeds))
 
     return Pairs(arms, compared, pool, sign=1, concluded=concluded)
 
@@ -164,10 +161,11 @@ def loss_pairs(arms: Sequence[Arm], noise: SeedNoise | None = None) -> Pairs | N
     }
     if len(tables) < 2:
         return None
-    pool = noise or loss_noise(table for i, table in tables.items() if arms[i].trained_on_seeds)
+    kinds = arms[0].kinds
+    pool = noise or loss_noise((table for i, table in tables.items() if arms[i].trained_on_seeds), kinds)
 
     def compared(i: int, j: int) -> Comparison:
         varies = arms[i].trained_on_seeds, arms[j].trained_on_seeds
-        return compare_losses(tables[i], tables[j], pool, varies, arms[i].kinds)
+        return compare_losses(tables[i], tables[j], pool, varies, kinds)
 
     return Pairs(arms, compared, pool, sign=-1, concluded=[*combinations(sorted(tables), 2)])
