@@ -5,9 +5,10 @@ Nothing that a model wrote is taken for markup: the template escapes every value
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from html import unescape
 from pathlib import Path
 
@@ -244,12 +245,23 @@ def _run_page(record: RunRecord, excerpts: Excerpts, listed: Sequence[Quantity])
         id=record.run_id,
         cells=run_cells(record, listed),
         numbers=run_card(record),
-        config=yaml.dump(record.config_as_shown(), Dumper=YAML_DUMPER, sort_keys=False),
+        config="".join(_yaml(json.dumps({key: value})) for key, value in record.config_as_shown().items()),
         trained_on=trained_on([record]),
         curve=_polyline(_losses(excerpts.curve)),
         valid_curve=_polyline(record.valid_curve or []),
         answers=excerpts.answers,
     )
+
+
+@lru_cache(maxsize=4096)  # the runs of a table differ in a few settings
+def _yaml(setting: str) -> str:
+    """A setting as YAML.
+
+    Args:
+        setting: as JSON, an object of one key.
+    """
+    text: str = yaml.dump(json.loads(setting), Dumper=YAML_DUMPER, sort_keys=False)
+    return text
 
 
 def run_card(record: RunRecord, quantities: Sequence[Quantity] = QUANTITIES) -> list[tuple[str, str]]:

@@ -9,8 +9,6 @@ from typing import Any
 import polars as pl
 from torch import Generator, nn
 
-import antipasto
-
 from ..core.errors import UserError
 from ..core.signals import Interrupted
 from ..spec.config import RunConfig
@@ -20,6 +18,7 @@ from .attach import attach
 from .checkpointing import check_checkpointing
 from .checkpoints import Checkpoint
 from .examples import Example, bucketed_batches
+from .methods.registry import adapter_for, require_adapter
 from .model_probes import packs
 from .tracking import tracking
 from .train import Step, TrainingControl, train
@@ -27,13 +26,16 @@ from .training_log import cut_log, leave_out_damaged_steps, log_step
 from .validation import validation_loss
 
 
-def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any, valid: pl.DataFrame | None = None) -> None:
+def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any, valid: pl.DataFrame | None = None) -> Any:
     """Put the trained adapter onto the model, and what was measured of its training into the record.
 
     An adapter that an earlier try trained is loaded; an interrupted training goes on from its last checkpoint.
 
     Args:
         valid: the validation questions, for `valid_every`.
+
+    Returns:
+        what is called in place of the model from here on, see `Adapter.model`.
 
     Raises:
         UserError: the adapter does not fit the model, or a setting of its training does not fit the model or the data.
@@ -48,7 +50,7 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any, valid: pl.DataFra
         context.progress.phase("attach what was trained")
         if context.group.is_first:
             leave_out_damaged_steps(workspace.folder.log, run.steps if run.trains else 0)
-        antipasto.load(model, workspace.folder.adapter)
+        adapter_for(run, model).load(run, workspace.folder.adapter)
     else:
         held_out = validation_loss(run, model, tokenizer, valid, context.group) if run.trains else None
         examples, attach_s = _attach(active, model, tokenizer, checkpoint)
@@ -59,10 +61,10 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any, valid: pl.DataFra
                 trained = workspace.save_trained(model, _size(run, model), training, timing)
         if context.stop.signum is not None:
             raise Interrupted(context.stop.signum, "after training")
-        if trained is None:
-            return
-    for part in (trained.size, trained.training, trained.timing):
-        active.record.take(part)
+    if trained is not None:
+        for part in (trained.size, trained.training, trained.timing):
+            active.record.take(part)
+    return require_adapter(model).model
 
 
 def _attach(
@@ -83,29 +85,20 @@ def _attach(
     if checkpoint is None:
         attach_s = attach(run, model, tokenizer, examples)
     else:
-        antipasto.load(model, checkpoint.adapter)
+        adapter_for(run, model).load(run, checkpoint.adapter)
         attach_s = checkpoint.state["attach_s"]
         context.progress.phase(f"go on from step {checkpoint.state['step']} of {run.steps}")
-    context.progress.note(f"adapt {_adapted(model)}")
-    context.group.broadcast_adapter(model)
+    context.progress.note(f"adapt {require_adapter(model).in_words()}")
+    context.group.broadcast_tensors(require_adapter(model).shared_tensors())
     # All that the user could have got wrong was checked; from here on the run leaves traces.
     workspace.begin()
     workspace.checkpoints.extra_state = {"attach_s": attach_s}
     return examples, attach_s
 
 
-def _adapted(model: nn.Module) -> str:
-    """The kinds of layers that have the adapter, and of matrices that all-linear leaves out."""
-    state = antipasto.attachment(model)
-    left_out = antipasto.kinds_left_out(model, state.cfg)
-    return antipasto.kinds_of(state.targets) + (f"; all-linear leaves out {left_out}" if left_out else "")
-
-
 def _size(run: RunConfig, model: nn.Module) -> Size:
-    cfg, targets = run.adapter_config, antipasto.attachment(model).targets.values()
-    macs = sum(antipasto.added_macs(cfg, int(t.in_features), int(t.out_features)) for t in targets)
-    trained = sum(p.numel() for p in antipasto.trainable_parameters(model).values())
-    return Size(trained_parameters=trained, added_macs_per_token=macs)
+    counts = require_adapter(model).counts(run)
+    return Size(trained_parameters=counts.parameters, added_macs_per_token=counts.macs)
 
 
 def _train(
@@ -146,7 +139,7 @@ def _train(
             stop=context.stop,
             group=context.group,
         )
-        result = train(model, run, batches, control)
+        result = train(require_adapter(model).model, run, batches, control)
     training = Training(
         first_loss=result.first_loss,
         last_loss=result.last_loss,

@@ -18,11 +18,10 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-import antipasto
-
 from ..core.files import folder_atomically, read_regular
 from ..core.fingerprint import sha256_of
 from ..store.checked_json import parse_object, with_digest, without_digest
+from .methods.registry import require_adapter
 
 NEWEST = 2  # stay on the disk
 ADAPTER, TENSORS, STATE = "adapter.safetensors", "optimizer.safetensors", "state.json"
@@ -81,7 +80,7 @@ class Checkpoints:
             OSError: it could not be written; the ones before it are as they were.
         """
         with folder_atomically(self.folder / f"step-{step:08d}") as partial:
-            antipasto.save(model, partial / ADAPTER)
+            require_adapter(model).save(partial / ADAPTER)
             tensors = {"rng.cpu": torch.get_rng_state()}
             if torch.cuda.is_available():
                 tensors["rng.cuda"] = torch.cuda.get_rng_state()

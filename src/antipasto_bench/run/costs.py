@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from statistics import median
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import antipasto
 from antipasto.quantised import evaluating
 
 from ..core.child_processes import module_command, module_environment
@@ -35,6 +34,8 @@ from .attach import attach
 from .checkpointing import checkpointed
 from .data import Splits
 from .examples import Example, collate, drawn_examples
+from .methods.adapter import Adapter
+from .methods.registry import adapter_on, require_adapter
 from .models import load_model
 from .process_group import LAUNCHER_VARIABLES
 from .step import CompletionLoss
@@ -91,21 +92,24 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
     else:
         model.requires_grad_(False)
     with checkpointed(run, model):
-        _measure_training(costs, model, batch, adapted)
-    if adapted:
-        antipasto.detach(model)
+        _measure_training(costs, model, batch)
+    adapter = adapter_on(model)
+    if adapter is not None:
+        adapter.detach()
         costs.attach_warm_s = attach(run, model, tokenizer, examples)
-        if antipasto.merge_refusal(model) is None:
-            costs.merge_s = _seconds(model, lambda: antipasto.merge(model))
-            antipasto.unmerge(model)
-    _measure_generation(costs, model, tokenizer, examples[: run.batch_size], adapted)
+        adapter = require_adapter(model)
+        if adapter.merge_refusal() is None:
+            costs.merge_s = _seconds(model, adapter.merge)
+            adapter.unmerge()
+    _measure_generation(costs, model, tokenizer, examples[: run.batch_size], adapter)
     return costs
 
 
-def _measure_training(costs: Costs, model: nn.Module, batch: dict[str, Tensor], adapted: bool) -> None:
+def _measure_training(costs: Costs, model: nn.Module, batch: dict[str, Tensor]) -> None:
     """Peak memory, bytes saved for the backward pass, and times."""
     model.train()
-    trained = list(antipasto.trainable_parameters(model).values()) if adapted else []
+    adapter = adapter_on(model)
+    trained = [] if adapter is None else list(adapter.trainable_parameters().values())
     optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True) if trained else None  # its moments take memory too
     loss_of = CompletionLoss(model)
 
@@ -113,16 +117,18 @@ def _measure_training(costs: Costs, model: nn.Module, batch: dict[str, Tensor], 
         return loss_of(batch)
 
     for _ in range(WARM_UP):
-        _turn(model, work, from_inputs=not adapted, optimizer=optimizer)
+        _turn(model, work, from_inputs=adapter is None, optimizer=optimizer)
     costs.peak_bytes = peak_bytes(next(model.parameters()).device)
     del optimizer
-    _measure_steps(costs, model, work, adapted, bool(trained))
+    _measure_steps(costs, model, work, adapter, bool(trained))
 
 
-def _measure_steps(costs: Costs, model: nn.Module, work: Callable[[], Tensor], adapted: bool, trains: bool) -> None:
+def _measure_steps(
+    costs: Costs, model: nn.Module, work: Callable[[], Tensor], adapter: Adapter | None, trains: bool
+) -> None:
     """Forward and backward of the base and, in turns with it, of the adapter."""
     times: dict[str, list[float]] = {}
-    with antipasto.disabled(model) if adapted else nullcontext():
+    with _base_alone(adapter):
         costs.base_saved_bytes = saved_bytes(model, work, from_inputs=True)
     if trains:
         costs.saved_bytes = saved_bytes(model, work)
@@ -130,9 +136,9 @@ def _measure_steps(costs: Costs, model: nn.Module, work: Callable[[], Tensor], a
     for turn in range(MOST_TURNS):
         if turn >= LEAST_TURNS and time.perf_counter() - began > TURNS_S:
             break
-        with antipasto.disabled(model) if adapted else nullcontext():
+        with _base_alone(adapter):
             spent = {"base_": _turn(model, work, from_inputs=True)}
-        if adapted:
+        if adapter is not None:
             spent[""] = _turn(model, work)
         for arm, seconds in spent.items():
             for name, value in zip(("forward_ms", "backward_ms"), seconds, strict=True):
@@ -140,6 +146,10 @@ def _measure_steps(costs: Costs, model: nn.Module, work: Callable[[], Tensor], a
                     times.setdefault(arm + name, []).append(1e3 * value)
     for name, values in times.items():
         setattr(costs, name, median(values[1:] if len(values) > 1 else values))
+
+
+def _base_alone(adapter: Adapter | None) -> AbstractContextManager[Any]:
+    return nullcontext() if adapter is None else adapter.disabled()
 
 
 def _turn(
@@ -208,7 +218,9 @@ def _seconds(model: nn.Module, work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _measure_generation(costs: Costs, model: Any, tokenizer: Any, examples: list[Example], adapted: bool) -> None:
+def _measure_generation(
+    costs: Costs, model: Any, tokenizer: Any, examples: list[Example], adapter: Adapter | None
+) -> None:
     """Tokens a second of greedy answers to the batch's prompts, the adapter unmerged, in turns with the base."""
     longest = max(example.prompt_length for example in examples)
     rows = [[tokenizer.pad_token_id] * (longest - e.prompt_length) + e.ids[: e.prompt_length] for e in examples]
@@ -224,9 +236,9 @@ def _measure_generation(costs: Costs, model: Any, tokenizer: Any, examples: list
     times: dict[str, list[float]] = {}
     with evaluating(model):
         for _ in range(4):
-            with antipasto.disabled(model) if adapted else nullcontext():
+            with _base_alone(adapter):
                 times.setdefault("base_generated_tokens_per_s", []).append(_seconds(model, generate))
-            if adapted:
+            if adapter is not None:
                 times.setdefault("generated_tokens_per_s", []).append(_seconds(model, generate))
     for name, values in times.items():
         setattr(costs, name, len(examples) * NEW_TOKENS / median(values[1:]))

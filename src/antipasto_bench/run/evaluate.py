@@ -17,8 +17,6 @@ from typing import Any
 import polars as pl
 import torch
 
-from antipasto import REGISTRY
-
 from ..core.compat import shard_questions, templates_compiled_once
 from ..core.errors import UserError, first_line
 from ..core.install import install_hint
@@ -89,7 +87,7 @@ def check_backend(run: RunConfig, processes: int = 1) -> None:
         raise UserError("eval.backend=vllm needs a GPU; write eval.backend=hf")
     if run.quant != "none":
         raise UserError(f"eval.backend=vllm scores plain weights, not quant={run.quant}; write eval.backend=hf")
-    if run.variant != BASE and not REGISTRY[run.variant].mergeable:
+    if run.variant != BASE and not run.method.mergeable:
         raise UserError(f"eval.backend=vllm scores merged weights, and {run.variant} has none; write eval.backend=hf")
     if processes > 1:
         raise UserError("eval.backend=vllm is for one process; start it without torchrun, or write eval.backend=hf")

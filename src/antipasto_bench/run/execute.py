@@ -198,21 +198,20 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
         record.general_loss_base, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     measured_s = time.perf_counter() - measuring
     evaluation.try_backend(model, tokenizer)
-    if run.variant != BASE:
-        adapt(active, model, tokenizer, splits.valid)
+    adapted = model if run.variant == BASE else adapt(active, model, tokenizer, splits.valid)
     workspace.begin()
     context.group.barrier()  # until the folder that answers are written to is there
     measuring = time.perf_counter()
     if texts:
         context.progress.phase("general loss after training")
-        record.general_loss, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
-    losses = measure_heldout_losses(active, model, tokenizer, evaluation, splits.valid)
+        record.general_loss, record.general_tokens = measure_general_loss(run, adapted, tokenizer, texts)
+    losses = measure_heldout_losses(active, adapted, tokenizer, evaluation, splits.valid)
     measured_s += time.perf_counter() - measuring
-    scores = with_losses(score(active, model, tokenizer, evaluation), losses)
+    scores = with_losses(score(active, adapted, tokenizer, evaluation), losses)
     if not context.group.is_first:
         return {}
     context.models.give_back(run, model)
-    del model
+    del model, adapted
     _finish_timing(record, began)
     measuring = time.perf_counter()
     if run.costs:

@@ -24,6 +24,7 @@ from ..store.record import RunRecord
 from ..store.table import find
 from .generation_settings import dropped_settings, only_needed_settings
 from .local_files import Places, runnable_config
+from .methods.registry import adapter_for, adapter_on, require_adapter
 from .models import load_model, model_source
 from .score import SAMPLE_TEXTS, SAMPLE_TOKENS
 from .text_batches import text_batches
@@ -84,10 +85,11 @@ def export_merged(
             if dtype != run.dtype:
                 model.float()
             rounded_to = getattr(torch, dtype)
-            if run.variant != BASE:
+            if (adapter := adapter_on(model)) is not None:
                 batches = list(text_batches(tokenizer, _texts(record, store), SAMPLE_TOKENS))
-                error = antipasto.merge_error(model, batches, rounded_to) if batches else None
-                antipasto.detach(antipasto.merge(model), keep_merged=True)
+                error = adapter.merge_error(batches, rounded_to) if batches else None
+                adapter.merge()
+                adapter.detach(keep_merged=True)
             if dtype != run.dtype:
                 model.to(rounded_to)
             with only_needed_settings(model):  # others would answer otherwise than was scored
@@ -129,7 +131,7 @@ def export_peft(
     try:
         with pinned_threads(run.threads):
             model, _ = load_adapted(record, run, store)
-            return antipasto.save_peft(model, folder, base_model=model_source(run), revision=run.revision)
+            return require_adapter(model).export_peft(folder, model_source(run), run.revision)
     except antipasto.AdapterError as error:
         raise UserError(str(error)) from error
 
@@ -159,7 +161,7 @@ def attach_trained(model: Any, record: RunRecord, store: Store) -> None:
         UserError: it is not in outputs/, is another one, or does not fit the model.
     """
     try:
-        antipasto.load(model, _adapter_of(record, store))
+        adapter_for(record.config, model).load(record.config, _adapter_of(record, store))
     except antipasto.AdapterError as error:
         raise UserError(str(error)) from error
 
@@ -173,15 +175,9 @@ def _adapter_of(record: RunRecord, store: Store) -> Path:
     if record.adapter_sha256 is not None and sha256_of(adapter) != record.adapter_sha256:
         raise UserError(f"{adapter} is not the file that {record.run_id} trained: its digest is another; {again}")
     try:  # all that can be checked of older rows, which have no digest
-        saved, own = antipasto.read_config(adapter), record.config.adapter_config
-        if saved.canonical() != own.canonical():
-            other = saved.variant if saved.variant != own.variant else _differences(saved, own)
+        other = adapter_for(record.config, None).check_file(record.config, adapter)
+        if other is not None:
             raise UserError(f"{adapter} is not the adapter of {record.run_id}: it is of {other}; {again}")
     except antipasto.AdapterError as error:
         raise UserError(str(error)) from error
     return adapter
-
-
-def _differences(saved: antipasto.AdapterConfig, own: antipasto.AdapterConfig) -> str:
-    values = own.canonical().to_dict()
-    return ", ".join(f"{key}={value}" for key, value in saved.canonical().to_dict().items() if values[key] != value)

@@ -20,10 +20,11 @@ import antipasto
 from antipasto.quantised import quantisation, repacked
 
 from ..core.fingerprint import model_fingerprint
-from ..spec.config import BASE, DataConfig, EvalConfig, RunConfig
+from ..spec.config import DataConfig, EvalConfig, RunConfig
 from ..store.record import Costs, CostsOrigin
 from .data import Splits, load_splits
 from .examples import Example, drawn_examples
+from .methods.registry import adapter_on
 from .models import load_model
 from .overlap import Overlap, without_test_questions
 
@@ -112,8 +113,8 @@ class ModelCache:
         On some CPUs bitsandbytes repacks 4-bit weights when they are evaluated, for good: such a model can be
         trained on no more, and is dropped.
         """
-        if run.variant != BASE:
-            antipasto.detach(model)
+        if (adapter := adapter_on(model)) is not None:
+            adapter.detach()
         self._lent = False
         if any(quantisation(module) == "4-bit" and repacked(module) for module in model.modules()):
             self.drop_model()

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import antipasto
-
 from ..core.device import pinned_threads
 from ..core.errors import UserError
-from ..spec.config import BASE, RunConfig
+from ..spec.config import RunConfig
 from ..store.folders import Store
 from ..store.items import headline_of
 from ..store.record import RunRecord
 from .evaluate import Evaluation, SplitScores
 from .export import finished_record, load_adapted
 from .local_files import Places, require_data, runnable_config
+from .methods.registry import adapter_on
 from .progress import Progress
 
 
@@ -81,12 +80,12 @@ def _measure(
     _require_other_batches(batch_sizes, _question_count(evaluation))
     model, tokenizer = load_adapted(record, run, store)
     merged: bool | None = None
-    if run.variant != BASE:
+    if (adapter := adapter_on(model)) is not None:
         merged = record.scored_merged
         if merged is None:  # scored by the first rules
-            merged = antipasto.merge_refusal(model) is None
+            merged = adapter.merge_refusal() is None
         if merged:
-            antipasto.merge(model)
+            adapter.merge()
     scores: list[SplitScores] = []
     for size in batch_sizes:
         progress.phase(f"answer {size} at once")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,8 +18,6 @@ from typing import NoReturn, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-
-import antipasto
 
 from ..core.errors import RunFailure, UserError
 from ..core.signals import Interrupted
@@ -75,15 +73,13 @@ class ProcessGroup:
             with self.interrupted_by_lost_process():
                 dist.barrier()
 
-    def broadcast_adapter(self, model: nn.Module) -> None:
-        """Make the tensors of the adapter those of the first process, to the last bit."""
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """Make some tensors those of the first process, to the last bit; all give them in one order."""
         if self.size == 1:
             return
         with self.interrupted_by_lost_process():
-            for _, layer in sorted(antipasto.attachment(model).targets.items()):
-                for name, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
-                    if name.startswith("lora_"):
-                        dist.broadcast(tensor.data, src=0)
+            for tensor in tensors:
+                dist.broadcast(tensor.data, src=0)
 
     @contextmanager
     def interrupted_by_lost_process(self) -> Iterator[None]:

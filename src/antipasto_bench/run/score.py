@@ -11,12 +11,13 @@ from torch import nn
 import antipasto
 
 from ..core.errors import RunFailure, UserError
-from ..spec.config import BASE
 from ..store.record import RunRecord
 from .active_run import ActiveRun
 from .context import RunContext
 from .evaluate import Evaluation, SplitScores
 from .generation_settings import dropped_settings
+from .methods.adapter import Adapter
+from .methods.registry import adapter_on
 from .progress import ScoringProgress
 from .text_batches import text_batches
 
@@ -41,10 +42,11 @@ def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evalu
     run, context = active.run, active.context
     splits = ["test", *(["valid"] if evaluation.valid else [])]
     _note_dropped_settings(active, model)
-    merges = run.variant != BASE and _choose_merged(active, model, tokenizer, evaluation)
+    adapter = adapter_on(model)
+    merges = adapter is not None and _choose_merged(active, adapter, tokenizer, evaluation)
     before = antipasto.tensor_checksums(dict(model.named_parameters())) if merges else {}
-    if merges:
-        antipasto.merge(model)
+    if merges and adapter is not None:
+        adapter.merge()
     scores: dict[str, SplitScores] = {}
     batch_size: int | None = None
     for split in splits:
@@ -64,8 +66,8 @@ def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evalu
             if isinstance(run.eval.batch_size, int):  # what the test questions had to fall back to, in any process
                 batch_size = min((size for size in result.batch_sizes if isinstance(size, int)), default=None)
         batch_size = context.group.broadcast(batch_size)
-    if merges:
-        antipasto.unmerge(model)
+    if merges and adapter is not None:
+        adapter.unmerge()
         if antipasto.tensor_checksums(dict(model.named_parameters())) != before:
             raise RunFailure("the weights after scoring are not those before it; unmerging was not exact")
     return scores
@@ -86,15 +88,15 @@ def _note_dropped_settings(active: ActiveRun, model: Any) -> None:
         active.context.progress.note(f"the model's own generation settings are left out of scoring: {listed}")
 
 
-def _choose_merged(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evaluation) -> bool:
+def _choose_merged(active: ActiveRun, adapter: Adapter, tokenizer: Any, evaluation: Evaluation) -> bool:
     """Whether merged weights are scored; the same in all processes of a group."""
     run, context, record = active.run, active.context, active.record
-    if antipasto.merge_refusal(model) is not None:
+    if adapter.merge_refusal() is not None:
         record.scored_merged = False
         return False
     context.progress.phase("measure the error of merging")
     batches = text_batches(tokenizer, evaluation.sample_texts(SAMPLE_TEXTS), SAMPLE_TOKENS)
-    error = context.group.broadcast(antipasto.merge_error(model, batches))
+    error = context.group.broadcast(adapter.merge_error(batches))
     bound = run.eval.merge_bound
     record.merge_error = error if math.isfinite(error) else None
     record.scored_merged = bound is None or error <= bound

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel
 from torch import nn
 
 import antipasto
-from antipasto.layer import bias_of
 
 from ..core.errors import UserError, first_line
 from ..core.files import read_regular
 from ..core.paths import EMBEDDED, benchmark_dir, locate
 from ..spec.config import BASE, RunConfig
+from .methods.registry import adapter_for
 from .models import check_model_kind, checked_source, load_config
 from .outlines import shipped_outline
 
@@ -28,7 +28,7 @@ class ShapeCosts(BaseModel):
     rank: int | Literal["full"] | None
     model: str
     trainable_params: int = 0
-    added_macs_per_token: int = 0  # of the matrix products of one token's forward
+    added_macs_per_token: int | None = 0  # of the matrix products of one token's forward
     adapter_bytes: int = 0  # of the tensors in a saved file
     frozen_bytes: int = 0  # of what is added beside them in memory
     targets: int = 0  # adapted layers
@@ -53,30 +53,12 @@ def cost_of_shapes(run: RunConfig) -> ShapeCosts:
     )
     if run.variant == BASE:
         return costs
-    cfg = run.adapter_config
-    variant = antipasto.REGISTRY[cfg.variant]
     try:
-        targets = antipasto.find_targets(model, cfg)
-        for name, layer in targets.items():
-            try:
-                variant.check(layer.in_features, layer.out_features, cfg)
-            except antipasto.AdapterError as error:
-                raise UserError(f"{run.variant}: {name}: {error}") from error
+        counts = adapter_for(run, model).shape_counts(run)
     except antipasto.AdapterError as error:
         raise UserError(f"{run.variant}: {error}") from error
-    dtype = getattr(torch, run.dtype)
-    for target in targets.values():
-        d_in, d_out = int(target.in_features), int(target.out_features)
-        scratch = nn.Linear(d_in, d_out, bias=bias_of(target) is not None, device="meta", dtype=dtype)
-        layer = cast("antipasto.Layer", scratch)
-        antipasto.add_tensors(layer, variant.param_specs(d_in, d_out, cfg), dtype)
-        trained = [p for name, p in scratch.named_parameters() if name.startswith("lora_")]
-        frozen = [b for name, b in scratch.named_buffers() if name.startswith("lora_")]
-        costs.trainable_params += sum(p.numel() for p in trained)
-        costs.added_macs_per_token += variant.added_macs(d_in, d_out, cfg)
-        costs.adapter_bytes += sum(t.nbytes for t in variant.tensors_to_save(layer, cfg).values())
-        costs.frozen_bytes += sum(b.nbytes for b in frozen)
-    costs.targets = len(targets)
+    costs.trainable_params, costs.added_macs_per_token = counts.parameters, counts.macs
+    costs.adapter_bytes, costs.frozen_bytes, costs.targets = counts.saved_bytes, counts.frozen_bytes, counts.targets
     return costs
 
 

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
 
-from antipasto import trainable_parameters
-
 from ..core.compat import one_sequence_a_row
 from ..core.errors import out_of_memory
 from ..spec.config import RunConfig
 from .examples import IGNORED
+from .methods.registry import require_adapter
 from .model_probes import at_positions, last_mlp, plain_head
 from .process_group import ALONE, ProcessGroup
 
@@ -154,7 +153,7 @@ class AdapterOptimizer:
             model: with an adapter attached.
             group: of processes that take each step together.
         """
-        self.parameters = list(trainable_parameters(model).values())
+        self.parameters = list(require_adapter(model).trainable_parameters().values())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
         self._loss = CompletionLoss(model, run.compile)
         self._max_norm = run.max_grad_norm

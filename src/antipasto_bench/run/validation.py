@@ -13,6 +13,7 @@ from ..core.errors import UserError
 from ..spec.config import RunConfig
 from ..store.items import weighted_token_loss
 from .heldout_loss import encode_references, losses_of_examples, references_of_valid
+from .methods.registry import adapter_on
 from .process_group import ALONE, ProcessGroup
 
 MOST_POINTS = 200  # of a curve: a row of the table holds it
@@ -24,6 +25,7 @@ def validation_loss(
     """What measures the loss of the first `run.valid_every_limit` validation questions with the model as it stands.
 
     Args:
+        model: as it was loaded, whether its adapter is attached now or later.
         valid: the validation questions, with the responses of rows that were held out.
         group: of processes that share the batches out.
 
@@ -53,7 +55,9 @@ def validation_loss(
     def measure() -> float | None:
         gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
         with torch.random.fork_rng(devices=gpus):
-            nats, tokens = losses_of_examples(model, tokenizer, examples, group)
+            adapter = adapter_on(model)
+            called = model if adapter is None else adapter.model
+            nats, tokens = losses_of_examples(called, tokenizer, examples, group)
         return weighted_token_loss(nats, tokens)[0] if np.isfinite(nats).all() else None
 
     return measure

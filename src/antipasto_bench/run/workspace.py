@@ -34,6 +34,7 @@ from ..store.record import Size, Timing, Training
 from ..store.run_folder import RunFolder
 from .answer_log import AnswerLog
 from .checkpoints import Checkpoints
+from .methods.registry import require_adapter
 
 
 class TrainedAdapter(BaseModel):
@@ -92,7 +93,7 @@ class Workspace:
 
     def save_trained(self, model: nn.Module, size: Size, training: Training, timing: Timing) -> TrainedAdapter:
         """Write the adapter, and what was measured while it was trained; `size` is given its file's size and digest."""
-        size.adapter_bytes = antipasto.save(model, self.folder.adapter).stat().st_size
+        size.adapter_bytes = require_adapter(model).save(self.folder.adapter).stat().st_size
         size.adapter_sha256 = self._adapter_digest()
         trained = TrainedAdapter(size=size, training=training, timing=timing)
         write_json(self.folder.training, with_digest(trained.model_dump(exclude_unset=True)))

@@ -5,24 +5,24 @@ What a user types wins over the preset, and the preset over the variant's own de
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-import antipasto
-from antipasto.config import ALIASES, AdapterConfig, AdapterError, did_you_mean
+from antipasto.config import AdapterError, did_you_mean
 
 from ..core.errors import UserError
 from ..core.foreign_code import may_bring_code
+from ..core.json_types import Json
 from .allowed import allowed, key_of, shown
 from .config import ADAPTER_WORDS, BASE, SCORING_VERSION, RunConfig, one_line
 from .keys import known_keys as known_keys
 from .keys import variant_names as variant_names
+from .methods.method import Method
+from .methods.registry import method_of
 from .presets import flatten, for_variant, load_preset, variant_defaults
 from .presets import preset_names as preset_names
 from .references import check_texts
@@ -39,23 +39,25 @@ def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | Non
     runs: dict[str, RunConfig] = {}
     for name, variant in itertools.product(presets, variants):
         for values in itertools.product(*axes.values()):
-            run = compose(variant, dict(zip(axes, values, strict=True)), str(name))
+            run = compose(variant, dict(zip(axes, values, strict=True)), str(name), variants)
             runs.setdefault(run.content, run)  # copies of a model are one model
     return list(runs.values())
 
 
-def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
+def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterable[str] = ()) -> RunConfig:
     """One resolved run from a variant, what the user gave, and a preset.
+
+    Args:
+        beside: other variants that the user named: a key of theirs is known, and means nothing to this one.
 
     Raises:
         UserError: an unknown variant, key or value; the message names the nearest known one.
     """
-    variant = ALIASES.get(variant, variant)
-    if variant not in variant_names():
-        raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, variant_names())}")
+    method = method_of(variant)
+    variant, known = method.variant, known_keys((variant, *beside))
     for key in given:
-        if key not in known_keys():
-            raise UserError(f"unknown key {key!r}{did_you_mean(key, known_keys())}")
+        if key not in known:
+            raise UserError(f"unknown key {key!r}{did_you_mean(key, list(known))}")
         if key in ADAPTER_WORDS and ADAPTER_WORDS[key] in given:
             raise UserError(f"{key} and {ADAPTER_WORDS[key]} are two words for one setting; give one of them")
 
@@ -75,18 +77,16 @@ def compose(variant: str, given: Mapping[str, Any], preset: str) -> RunConfig:
             run.setdefault(section, {})[name] = value
         elif key in RunConfig.model_fields:
             run[key] = value
-    if variant != BASE:
-        config = _adapter_config(variant, flat, given, preset)
-        if config.variant != variant:  # antipasto_gain basis=corda is antipasto_corda, with the settings of that
-            return compose(config.variant, {**given, "basis": getattr(config, "basis", None)}, preset)
-        run["adapter"] = {key: value for key, value in config.to_dict().items() if key != "variant"}
+    own, run["adapter"] = _adapter(method, flat, given, preset)
+    if own != variant:  # antipasto_gain basis=corda is antipasto_corda, with the settings of that
+        return compose(own, {**given, "basis": run["adapter"].get("basis")}, preset, beside)
     run.setdefault("lr", 1.0)
     try:
         config_of_run = RunConfig.model_validate(run, strict=True)
     except ValidationError as error:
         raise UserError(f"{_place(key_of(error, RunConfig), given, flat, preset)}{one_line(error)}") from error
     check_texts(config_of_run)
-    if variant == BASE or not antipasto.REGISTRY[variant].trains:  # nothing is trained: an axis that it lacks collapses
+    if not method.trains:  # nothing is trained: an axis that it lacks collapses
         unused = {"lr": 1.0} | ({"seed": 0} if variant == BASE else {})
         config_of_run = config_of_run.model_copy(update=unused)
     if config_of_run.trust_remote_code and not may_bring_code(config_of_run.model):
@@ -108,31 +108,21 @@ def _place(key: str, given: Mapping[str, Any], flat: Mapping[str, Any], preset: 
     return "" if typed else f"preset {preset}, or benchmark/variants.yaml: "
 
 
-def _adapter_config(variant: str, flat: Mapping[str, Any], given: Mapping[str, Any], preset: str) -> AdapterConfig:
-    """The adapter's own fields, typed and checked by its config class, in their canonical form."""
-    cls = antipasto.CONFIGS[variant]
-    hints = typing.get_type_hints(cls)
+def _adapter(method: Method, flat: Mapping[str, Any], given: Mapping[str, Any], preset: str) -> tuple[str, Json]:
+    """The variant's own settings, typed and checked by itself, in their canonical form, and the variant they are of."""
+    hints, words = method.fields(), {name: word for word, name in ADAPTER_WORDS.items()}
     values: dict[str, Any] = {}
-    words = {name: word for word, name in ADAPTER_WORDS.items()}
-    for name, value in flat.items():
-        if name not in {field.name for field in dataclasses.fields(cls)}:
-            continue  # the axis of another variant
-        if name == "r" and value == "full" and cls.full_rank_allowed:
-            value = None
-        if name in ("target_names", "exclude_names", "layers") and not isinstance(value, list | tuple | None):
-            value = [value]
+    for name, value in method.given(flat).items():
         try:
             typed = TypeAdapter(hints[name], config=ConfigDict(allow_inf_nan=False, strict=True))
             values[name] = typed.validate_python(value)
         except ValidationError as error:
-            key, where = words.get(name, name), _place(name, given, flat, preset)
-            raise UserError(f"{where}{variant}: {key}={shown(value)}: expected {allowed(hints[name])}") from error
+            setting = f"{method.variant}: {words.get(name, name)}={shown(value)}"
+            raise UserError(f"{_place(name, given, flat, preset)}{setting}: expected {allowed(hints[name])}") from error
     try:
-        config = cls(**values)
+        return method.canonical(values)
     except AdapterError as error:
-        raise UserError(f"{variant}: {error}") from error
-    # One computation, one spelling: an unused setting collapses, as an axis does that the variant lacks.
-    return config.canonical()
+        raise UserError(f"{method.variant}: {error}") from error
 
 
 DEFAULT_PRESET = "nano"

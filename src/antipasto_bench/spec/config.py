@@ -16,8 +16,9 @@ from ..core.fingerprint import digest, fingerprint, model_fingerprint, task_fing
 from ..core.paths import locate
 from .allowed import one_line as problem_in_words
 from .identity import NOT_IDENTITY, Counts, cost_settings, identity
-
-BASE = "base"  # the untuned model: a row like any other, without an adapter
+from .methods.method import Method
+from .methods.registry import method_of
+from .methods.untuned import BASE as BASE
 
 # The words of the grammar that are written another way in an adapter's config.
 ADAPTER_WORDS = {"rank": "r", "targets": "target_names", "exclude": "exclude_names"}
@@ -165,24 +166,36 @@ class RunConfig(_Strict):
 
     @property
     def adapter_config(self) -> AdapterConfig:
+        """The settings of an adapter of the library.
+
+        Raises:
+            AdapterError: it is none of its adapters.
+        """
         return antipasto.AdapterConfig.from_dict({"variant": self.variant} | self.adapter)
+
+    @property
+    def method(self) -> Method:
+        """What is known of its variant.
+
+        Raises:
+            UserError: it is not here.
+        """
+        return method_of(self.variant)
 
     @property
     def trains(self) -> bool:
         """Whether a learning rate means anything to it."""
-        return self.variant != BASE and antipasto.REGISTRY[self.variant].trains
+        return self.method.trains
 
     @property
     def calibrates(self) -> bool:
         """Whether its adapter looks at calibration data when it is attached."""
-        return self.variant != BASE and antipasto.REGISTRY[self.variant].needs_data(self.adapter_config)
+        return self.method.calibrates(self.adapter)
 
     @property
     def rank(self) -> int | Literal["full"] | None:
         """`full` is min(d_in, d_out) of each target; None where the variant has no rank."""
-        if self.variant == BASE or "r" in self.adapter_config.unused_fields():
-            return None
-        return self.adapter["r"] or "full"
+        return self.method.rank(self.adapter)
 
     @property
     def protocol(self) -> str:
@@ -213,7 +226,7 @@ class RunConfig(_Strict):
         place = locate(self.model)
         name = place.name if place else self.model.rpartition("/")[2]
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[:48] or "model"
-        parts = [slug, self.variant]
+        parts = [slug, self.variant.replace(":", "-")]
         if self.variant != BASE:
             if "rotate_basis" in self.adapter:
                 parts.append(f"rot{self.adapter['rotate_basis']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from collections.abc import Iterable, Sequence
 
@@ -11,11 +10,10 @@ from pydantic import BaseModel
 import antipasto
 
 from ..core.errors import UserError
-from .config import ADAPTER_WORDS, BASE, RunConfig
-
-
-def variant_names() -> list[str]:
-    return [BASE, *sorted(antipasto.CONFIGS)]
+from .config import ADAPTER_WORDS, RunConfig
+from .methods.registry import method_of
+from .methods.registry import variant_names as variant_names
+from .methods.untuned import BASE
 
 
 def run_keys() -> dict[str, str]:
@@ -30,11 +28,15 @@ def run_keys() -> dict[str, str]:
     return keys
 
 
-def known_keys() -> dict[str, str]:
-    """Every key that can be set, with what it is for."""
+def known_keys(variants: Iterable[str] = ()) -> dict[str, str]:
+    """Every key that can be set, with what it is for.
+
+    Args:
+        variants: known ones, whose keys are among them in any case.
+    """
     keys = run_keys()
-    for cls in antipasto.CONFIGS.values():
-        keys |= {f.name: "" for f in dataclasses.fields(cls) if f.name not in keys}
+    for variant in (*antipasto.CONFIGS, *variants):
+        keys |= {name: "" for name in method_of(variant).fields() if name not in keys}
     return keys | dict.fromkeys(ADAPTER_WORDS, "")
 
 
@@ -42,14 +44,14 @@ def adapter_keys(variant: str) -> set[str]:
     """The keys of a variant's own config, in both spellings; none of base."""
     if variant == BASE:
         return set()
-    names = {field.name for field in dataclasses.fields(antipasto.CONFIGS[variant])}
+    names = set(method_of(variant).fields())
     return names | {word for word, name in ADAPTER_WORDS.items() if name in names}
 
 
 def lacks(variant: str, key: str) -> bool:
     """Whether a known key means nothing to a variant."""
     if key == "lr":
-        return variant == BASE or not antipasto.REGISTRY[variant].trains
+        return not method_of(variant).trains
     return key not in adapter_keys(variant) and any(key in adapter_keys(each) for each in antipasto.CONFIGS)
 
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import antipasto
 from antipasto.config import ALIASES, did_you_mean
 
 from ..core.errors import UserError
 from ..core.json_types import Json
 from ..core.paths import benchmark_dir
 from ..core.yaml_files import read_mapping
-from .config import ADAPTER_WORDS, BASE
+from .config import ADAPTER_WORDS
 from .grammar import TEXT
 from .keys import known_keys, lacks, variant_names
+from .methods.registry import method_of
 
 SECTIONS = ("data", "eval")
 GENERAL_BLOCKS = ("default", "frozen_basis")  # of several variants, most general first
@@ -102,7 +102,7 @@ def for_variant(blocks: Mapping[str, Mapping[str, Any]], variant: str, frozen_ba
     """
     family = frozen_basis
     if family is None:
-        family = variant != BASE and issubclass(antipasto.CONFIGS[variant], antipasto.FrozenBasisConfig)
+        family = method_of(variant).frozen_basis
     merged: Json = {}
     for name in ("default", *(["frozen_basis"] if family else []), variant):
         merged |= blocks.get(name, {})

@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from math import inf
 from typing import NamedTuple
 
-import antipasto
 from antipasto.config import AdapterError
 
+from ..core.errors import UserError
 from .config import RunConfig
 
 CalibrationOf = Callable[[RunConfig], int | None]
@@ -41,10 +41,11 @@ def calibration_of(config: RunConfig) -> int | None:
     None for variants that need no data; `data.calibration` for base, and for variants that this program no longer has.
     """
     try:
-        cfg = antipasto.AdapterConfig.from_dict({"variant": config.variant} | config.adapter)
-    except AdapterError:  # base, or a variant that is no longer there
-        return config.data.calibration
-    return config.data.calibration if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None
+        if config.method.tuned:
+            return config.data.calibration if config.calibrates else None
+    except (AdapterError, UserError):
+        pass
+    return config.data.calibration
 
 
 class Validation(NamedTuple):

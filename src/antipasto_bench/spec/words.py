@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.scalars import NULLS, read_scalar
 from .compose import DEFAULT_PRESET, compose, preset_names
-from .config import ADAPTER_WORDS, BASE, SCORING_VERSION, RunConfig
+from .config import ADAPTER_WORDS, SCORING_VERSION, RunConfig
 from .grammar import TEXT
 
 _WORDS = {name: word for word, name in ADAPTER_WORDS.items()}
@@ -40,8 +40,8 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     """All settings by their whole key, those of the adapter by its config's names."""
     values = config.model_dump(mode="json")
     adapter = values.pop("adapter")
-    if config.variant != BASE:
-        adapter = config.adapter_config.canonical().to_dict()  # older runs can name settings that they do not use
+    if config.method.tuned:
+        _, adapter = config.method.canonical(adapter)  # older runs can name settings that they do not use
     sections = {f"{name}.{key}": value for name in ("data", "eval") for key, value in values.pop(name).items()}
     return {key: value for key, value in {**values, **sections, **adapter}.items() if key not in ("preset", "variant")}
 

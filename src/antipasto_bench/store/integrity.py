@@ -89,7 +89,7 @@ def items_problems(record: RunRecord, store: Store, *, as_written: bool = False)
         as_written: see `incoherent`.
     """
     try:
-        groups = read_items(record, store)
+        groups = read_items(record, store, twice=True)
     except ValueError as error:
         yield f"{store.name_of_items(record.run_id)} {error}"
         yield from incoherent(record, as_written=as_written)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-import antipasto
-
 from ..core.errors import UserError
 from ..spec.config import BASE, RunConfig
+from ..spec.methods.registry import is_known
 from .items import (
     HEADLINE_METRICS,
     LOSS_FILTER,
@@ -28,7 +27,7 @@ from .record import RunRecord, Score
 
 CLOSE = 1e-9  # by which two sums of the same scores may differ
 _ID = re.compile(
-    r"(?P<model>.+?)__(?P<variant>[a-z0-9_]+?)(__rot(?P<basis>[A-Za-z]+))?(__r(?P<rank>\d+|full))?"
+    r"(?P<model>.+?)__(?P<variant>[a-z0-9_-]+?)(__rot(?P<basis>[A-Za-z]+))?(__r(?P<rank>\d+|full))?"
     r"(__lr(?P<lr>[0-9.e+-]+)__s(?P<steps>\d+))?(__seed(?P<seed>\d+))?__[0-9a-f]{8}"
 )
 Value = float | int | str | None
@@ -78,8 +77,7 @@ class Reading(NamedTuple):
 
 def _reading(run: RunConfig) -> Reading | None:
     """By the class of the variant; None where there is no such variant."""
-    known = run.variant == BASE or run.variant in antipasto.REGISTRY
-    return Reading(run.trains, run.rank, run.calibrates) if known else None
+    return Reading(run.trains, run.rank, run.calibrates) if is_known(run.variant) else None
 
 
 def _own_readings(record: RunRecord) -> Iterator[Reading]:
@@ -168,7 +166,7 @@ def _status_problems(record: RunRecord) -> Iterator[str]:
 
 def _unread_adapter(run: RunConfig) -> str | None:
     """Why nothing can be computed of a config: its adapter's settings are none of its variant. None where they are."""
-    if run.variant == BASE or run.variant not in antipasto.REGISTRY:
+    if not is_known(run.variant):
         return None
     try:
         _ = run.trains, run.rank
@@ -211,7 +209,7 @@ def _id_problems(record: RunRecord, reading: Reading | None) -> Iterator[str]:
     run = record.config
     basis = None if run.variant == BASE else run.adapter.get("rotate_basis")
     expected = {
-        "variant": record.variant,
+        "variant": record.variant.replace(":", "-"),
         "basis": basis,
         "rank": None if reading.rank is None else str(reading.rank),
         "lr": None if record.lr is None else f"{record.lr:g}",

@@ -203,7 +203,7 @@ class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
             run_id=run_id,
             model=config.model,
             variant=run.variant,
-            rank=run.adapter["r"] if run.rank else None,
+            rank=run.rank if isinstance(run.rank, int) else None,
             lr=run.lr if run.trains else None,
             seed=None if untuned else run.seed,
             steps=run.steps if run.trains else None,

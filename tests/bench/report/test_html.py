@@ -217,7 +217,7 @@ def test_held_out_losses_are_drawn_by_step_with_what_is_scored_in_words(store):
     assert page.count("What is scored is the last step, never the best.") == 1
     charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)[1])["charts"]
     (chart,) = [chart for name, chart in charts.items() if name.endswith("-valid-curves")]
-    (values,) = chart["datasets"].values()
+    values = chart["data"]["values"]
     assert [(point["step"], point["loss"]) for point in values] == [(10, 0.75), (20, 0.625), (30, 0.625)]
     assert page.count("<figcaption>Held-out loss by step: 0.75 at most, 0.5") == 1
     assert page.count("best 0.5000 at step 20; last 0.6250 at step 30, which is what is scored") == 1

@@ -3,7 +3,7 @@
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 import antipasto
-from antipasto_bench.run.adapt import _adapted
+from antipasto_bench.run.methods.registry import require_adapter
 
 
 def test_a_run_names_the_layers_that_it_adapts_and_the_routers_that_all_linear_leaves_out():
@@ -13,8 +13,8 @@ def test_a_run_names_the_layers_that_it_adapts_and_the_routers_that_all_linear_l
     exclude = ["gate_up_proj", "down_proj"]
     antipasto.attach(model, antipasto.LoRAConfig(r=2, target_names="all-linear", exclude_names=exclude))
     kinds = "8 layers: 2 k_proj, 2 o_proj, 2 q_proj, 2 v_proj"
-    assert _adapted(model) == f"{kinds}; all-linear leaves out 2 gate (Qwen3MoeTopKRouter, 4 x 16)"
+    assert require_adapter(model).in_words() == f"{kinds}; all-linear leaves out 2 gate (Qwen3MoeTopKRouter, 4 x 16)"
     antipasto.detach(model)
     names = ["q_proj", "k_proj", "v_proj", "o_proj"]
     antipasto.attach(model, antipasto.LoRAConfig(r=2, target_names=names))
-    assert _adapted(model) == kinds
+    assert require_adapter(model).in_words() == kinds

@@ -1,0 +1,65 @@
+"""The adapters of the library, each a config class of its own."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import antipasto
+from antipasto.config import AdapterConfig
+
+from ...core.json_types import Json
+from .method import Method, Rank
+
+
+class LibraryMethod(Method):
+    """A variant of `antipasto.CONFIGS`."""
+
+    def __init__(self, variant: str) -> None:
+        self.variant = variant
+
+    @property
+    def trains(self) -> bool:  # type: ignore[override]
+        return antipasto.REGISTRY[self.variant].trains
+
+    @property
+    def mergeable(self) -> bool:  # type: ignore[override]
+        return antipasto.REGISTRY[self.variant].mergeable
+
+    @property
+    def frozen_basis(self) -> bool:  # type: ignore[override]
+        return issubclass(antipasto.CONFIGS[self.variant], antipasto.FrozenBasisConfig)
+
+    def config(self, adapter: Mapping[str, Any]) -> AdapterConfig:
+        """The library's own form of some settings.
+
+        Raises:
+            AdapterError: a value is impossible, or there is no such field.
+        """
+        return AdapterConfig.from_dict({"variant": self.variant} | dict(adapter))
+
+    def fields(self) -> Mapping[str, Any]:
+        cls = antipasto.CONFIGS[self.variant]
+        hints = typing.get_type_hints(cls)
+        return {name: hints[name] for name in cls.__dataclass_fields__}
+
+    def given(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        values = super().given(flat)
+        if values.get("r") == "full" and antipasto.CONFIGS[self.variant].full_rank_allowed:
+            values["r"] = None
+        for name in ("target_names", "exclude_names", "layers"):
+            if name in values and not isinstance(values[name], list | tuple | None):
+                values[name] = [values[name]]
+        return values
+
+    def canonical(self, values: Mapping[str, Any]) -> tuple[str, Json]:
+        # One computation, one spelling: an unused setting collapses, as an axis does that the variant lacks.
+        settings = self.config(values).canonical().to_dict()
+        return settings.pop("variant"), settings
+
+    def calibrates(self, adapter: Mapping[str, Any]) -> bool:
+        return antipasto.REGISTRY[self.variant].needs_data(self.config(adapter))
+
+    def rank(self, adapter: Mapping[str, Any]) -> Rank:
+        return None if "r" in self.config(adapter).unused_fields() else adapter["r"] or "full"
