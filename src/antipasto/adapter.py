@@ -25,7 +25,9 @@ from .layer import Layer, lora_parameters, lora_tensors
 from .quantised import quantisation, weight_of
 from .targets import find_targets
 from .tensor_bytes import tensor_checksums
-from .variant import REGISTRY, ParamSpec, Variant, accumulation_dtype, at_least_float32, compute_dtype
+from .variant import REGISTRY, Factors, ParamSpec, Variant, accumulation_dtype, at_least_float32, compute_dtype
+
+TRAINED_DTYPES = (torch.float32, torch.bfloat16)
 
 
 def attach(
@@ -34,6 +36,7 @@ def attach(
     calibration_data: Any = None,
     *,
     generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float32,
     saved: dict[str, dict[str, Tensor]] | None = None,
 ) -> nn.Module:
     """Add a variant's tensors to every target of a model, freeze the rest, and hook the targets.
@@ -44,7 +47,10 @@ def attach(
         calibration_data: batches for the variants that need data (see `calibrate`); for `sspace` a `Contrast`.
         generator: a CPU generator that the random initialisation is drawn from, whatever the model's device;
             None for torch's own.
-        saved: tensors of a file by layer and name; `load` gives them. No calibration data are needed then.
+        dtype: of the trained parameters, float32 or bfloat16, whatever the base's is. Initial values are computed in
+            float32 and rounded; an optimizer that follows its parameters, as AdamW does, has moments of it too.
+        saved: tensors of a file by layer and name; `load` gives them. No calibration data are needed then, and trained
+            parameters have the dtype that they were saved in.
 
     Returns:
         The same model. Only `lora_*` parameters require gradients now.
@@ -55,6 +61,8 @@ def attach(
     """
     if getattr(model, STATE, None) is not None:
         raise AdapterError("this model already has an adapter; call detach(model) before attaching another")
+    if dtype not in TRAINED_DTYPES:
+        raise AdapterError(f"dtype={dtype}: trained parameters are float32 or bfloat16")
     if generator is not None and generator.device.type != "cpu":
         raise AdapterError(f"generator is on {generator.device}; give a CPU generator, which works for every device")
     variant = REGISTRY[cfg.variant]
@@ -66,11 +74,13 @@ def attach(
         gathered = _gather(model, state, calibration_data) if saved is None else dict.fromkeys(targets)
         for parameter in state.required_grad:
             parameter.requires_grad_(False)
-        dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+        of_model = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         for name, layer in targets.items():
             weight = weight_of(layer)
             specs = variant.param_specs(layer.in_features, layer.out_features, cfg)
-            add_tensors(layer, specs, dtype if quantisation(layer) else layer.weight.dtype, generator)
+            frozen = of_model if quantisation(layer) else layer.weight.dtype
+            trained = dtype if saved is None else _saved_dtype(specs, saved.get(name, {}))
+            add_tensors(layer, specs, frozen, generator, trained=trained)
             with torch.no_grad():
                 if saved is None or not variant.needs_data(cfg):
                     try:
@@ -79,6 +89,7 @@ def attach(
                         raise AdapterError(f"{name}: {error}") from error
                 extracted = variant.extracted_factors(layer, cfg)
                 if extracted is not None:
+                    extracted = Factors(*map(at_least_float32, extracted))
                     state.extracted_factors[name] = extracted
                     residual = at_least_float32(weight) - extracted.B @ extracted.A
                     original = state.put(name, Weights(residual, None))
@@ -96,6 +107,12 @@ def attach(
         detach(model)
         raise
     return model
+
+
+def _saved_dtype(specs: dict[str, ParamSpec], tensors: dict[str, Tensor]) -> torch.dtype:
+    """That of a layer's trained tensors in a file, where it is one of TRAINED_DTYPES."""
+    dtypes = {tensors[name].dtype for name, spec in specs.items() if spec.trained and name in tensors}
+    return torch.bfloat16 if dtypes == {torch.bfloat16} else torch.float32
 
 
 def _require_finite(targets: dict[str, Layer]) -> None:
@@ -149,9 +166,14 @@ def _gather(model: nn.Module, state: Attachment, data: Any) -> dict[str, Any]:
 
 
 def add_tensors(
-    layer: Layer, specs: dict[str, ParamSpec], dtype: torch.dtype, generator: torch.Generator | None = None
+    layer: Layer,
+    specs: dict[str, ParamSpec],
+    dtype: torch.dtype,
+    generator: torch.Generator | None = None,
+    *,
+    trained: torch.dtype = torch.float32,
 ) -> None:
-    """Put a variant's tensors on a layer, on its device; frozen ones in `compute_dtype(dtype)`.
+    """Put a variant's tensors on a layer, on its device: frozen ones in `compute_dtype(dtype)`, others in `trained`.
 
     They are initialised on the CPU in float32, so that a seed gives the same adapter on every device and dtype.
     """
@@ -161,7 +183,7 @@ def add_tensors(
         if not tensor.is_meta:
             tensor = spec.init(tensor, generator or torch.default_generator)
         if spec.trained:
-            layer.register_parameter(name, nn.Parameter(tensor.to(device)))
+            layer.register_parameter(name, nn.Parameter(tensor.to(device, trained)))
         else:
             precision = accumulation_dtype if spec.full_precision else compute_dtype
             layer.register_buffer(name, tensor.to(device, precision(dtype)))
@@ -236,9 +258,10 @@ def recalibrate(
         name: {key: tensor.clone() for key, tensor in lora_tensors(layer).items()}
         for name, layer in state.targets.items()
     }
+    dtype = next((p.dtype for p in trainable_parameters(model).values()), torch.float32)
     detach(model)
     try:
-        return attach(model, state.cfg, calibration_data, generator=generator)
+        return attach(model, state.cfg, calibration_data, generator=generator, dtype=dtype)
     except BaseException:
         attach(model, state.cfg, saved=before)
         attachment(model).initial_checksums = state.initial_checksums

@@ -21,7 +21,17 @@ from .peft_format import change_as_product, save_peft
 from .routing import reference_logprobs, routed, zeroed
 from .targets import find_targets, kinds_left_out, kinds_of
 from .tensor_bytes import tensor_checksums
-from .variant import REGISTRY, Factors, InputVariant, ParamSpec, Variant, added_macs, count_parameters, register
+from .variant import (
+    REGISTRY,
+    Factors,
+    InputVariant,
+    ParamSpec,
+    Variant,
+    added_macs,
+    count_parameters,
+    has_factors,
+    register,
+)
 from .variants.antipasto import AntiPaSTOConfig
 from .variants.antipasto_ablate import AntiPaSTOAblateConfig
 from .variants.antipasto_arrow import AntiPaSTOArrowConfig
@@ -86,6 +96,7 @@ __all__ = [
     "detach",
     "disabled",
     "find_targets",
+    "has_factors",
     "kinds_left_out",
     "kinds_of",
     "load",

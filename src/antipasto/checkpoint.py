@@ -54,6 +54,8 @@ def read_config(path: str | os.PathLike[str]) -> AdapterConfig:
 def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Attach a saved adapter to the base model that it was trained on. No calibration data are needed.
 
+    Trained parameters have the dtype that they were saved in, float32 or bfloat16.
+
     Raises:
         AdapterError: the file is not an adapter, holds NaN or inf, or does not fit this model.
     """

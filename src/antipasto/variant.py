@@ -54,8 +54,9 @@ class ParamSpec:
         shape: its shape.
         init: fills it in place, drawing from the generator it is given. Frozen tensors are usually filled
             by `Variant.init` instead.
-        trained: a parameter, float32 whatever the base is; otherwise a frozen buffer in the base's dtype, in float32
-            where that is float16.
+        trained: a parameter, in float32 whatever the base is, or in bfloat16 where `attach` is told so: compute with it
+            in the dtype of a wider tensor; otherwise a frozen buffer in the base's dtype, in float32 where that is
+            float16.
         full_precision: keep a frozen buffer in at least float32.
     """
 
@@ -197,6 +198,13 @@ def count_parameters(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
     """Trained parameters on one (d_out, d_in) target, from shapes alone."""
     specs = REGISTRY[cfg.variant].param_specs(d_in, d_out, cfg)
     return sum(spec.numel for spec in specs.values() if spec.trained)
+
+
+def has_factors(variant: str) -> bool:
+    """Whether a variant trains both factors of a product B A, `lora_A` and `lora_B`: LoRA+ gives each its own lr."""
+    cls = type(REGISTRY[variant]).config
+    specs = REGISTRY[variant].param_specs(2**16, 2**16, cls())  # any shape that the default rank fits
+    return all(name in specs and specs[name].trained for name in ("lora_A", "lora_B"))
 
 
 def added_macs(cfg: AdapterConfig, d_in: int, d_out: int) -> int:

@@ -70,16 +70,18 @@ def name_of(cfg: antipasto.AdapterConfig) -> str:
     return "-".join([cfg.variant, *map(str, values.values())])
 
 
-def attach(model: nn.Module, cfg: antipasto.AdapterConfig, seed: int = 0) -> nn.Module:
-    """Attach with random calibration data of the kind that the variant needs."""
+def attach(
+    model: nn.Module, cfg: antipasto.AdapterConfig, seed: int = 0, trained: torch.dtype = torch.float32
+) -> nn.Module:
+    """Attach with random calibration data of the kind that the variant needs, and parameters of the dtype `trained`."""
     d_in = next(m.in_features for m in model.modules() if isinstance(m, nn.Linear))
     dtype = next(model.parameters()).dtype
     generator = torch.Generator().manual_seed(seed)
     batches = [torch.randn(4, 16, d_in, generator=generator).to(dtype) for _ in range(2)]
     if antipasto.REGISTRY[cfg.variant].contrastive:
         contrast = antipasto.Contrast(batches, [torch.randn(4, 16, d_in, generator=generator).to(dtype)])
-        return antipasto.attach(model, cfg, contrast, generator=generator)
-    return antipasto.attach(model, cfg, batches, generator=generator)
+        return antipasto.attach(model, cfg, contrast, generator=generator, dtype=trained)
+    return antipasto.attach(model, cfg, batches, generator=generator, dtype=trained)
 
 
 def randomise(model: nn.Module, scale: float = 0.3, seed: int = 1) -> None:

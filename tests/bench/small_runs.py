@@ -73,7 +73,7 @@ def result_of(run: RunConfig, store: Store) -> dict[str, object]:
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return {
         **{name: row[name] for name in SAME},
-        "adapter": {k: v.numpy().tobytes() for k, v in load_file(folder / "adapter.safetensors").items()},
+        "adapter": {k: (v.dtype, v.tolist()) for k, v in load_file(folder / "adapter.safetensors").items()},
         "samples": (folder / "samples.jsonl").read_text(),
         "log": [{name: step[name] for name in ("step", "loss", "grad_norm", "lr", "tokens")} for step in log],
         "files": sorted(path.name for path in folder.iterdir()),

@@ -5,6 +5,7 @@
 
 with the norms taken row by row. ||V|| is a constant to autograd, as section 4.3 of the paper advises. What is
 computed is the difference to y, with c = m / ||V||:  y' = y + (c - 1) * (y - b) + c * (alpha / r) x A^T B^T.
+Where m is bfloat16, so are the norms: they are equal at the start.
 
 Liu et al., 2402.09353. Identity at the start: exact, since c = 1 and B = 0.
 Trained parameters a target: r (d_in + d_out) + d_out.
@@ -49,9 +50,10 @@ class DoRA(LoRA):
     def gain(self, layer: Layer, cfg: AdapterConfig, W: Float[Tensor, "d_out d_in"]) -> Float[Tensor, " d_out"]:
         """c = m / ||V||, in the dtype of W, which is at least float32."""
         with torch.no_grad():
-            norms = self.direction(layer, cfg, W).norm(dim=1).to(layer.lora_m.dtype)
+            # Rounded as m is, so that c = 1 at the start; divided in float32.
+            norms = at_least_float32(self.direction(layer, cfg, W).norm(dim=1).to(layer.lora_m.dtype))
             empty = norms == 0  # a row of zeros has no direction, and keeps its length
-        return torch.where(empty, 1.0, layer.lora_m / torch.where(empty, 1.0, norms)).to(W.dtype)
+        return torch.where(empty, 1.0, at_least_float32(layer.lora_m) / torch.where(empty, 1.0, norms)).to(W.dtype)
 
     def forward(self, layer: Layer, cfg: AdapterConfig, x: Tensor, y: Tensor) -> Tensor:
         c = self.gain(layer, cfg, at_least_float32(weight_of(layer)))

@@ -95,14 +95,14 @@ def ablations(section: Section, noise: SeedNoise | None = None) -> list[Ablation
     Args:
         noise: how much runs vary with their seeds, from all arms of the section.
     """
-    fields = {key for arm in section.arms for key in arm.first.config.adapter}
+    fields = {key for arm in section.arms for key in arm.first.config.arm_settings}
     ordered = sorted(fields, key=lambda field: (field != "rotate_basis", WORDS.get(field, field)))
     axes = [*(_along(field, section, noise) for field in ordered), _rates(section, noise)]
     return [ablation for ablation in axes if ablation is not None]
 
 
 def _along(field: str, section: Section, noise: SeedNoise | None) -> Ablation | None:
-    """Arms of the table, each at its own chosen learning rate, that differ in a field of their adapters alone."""
+    """Arms of the table, each at its own chosen learning rate, that differ in one of their settings alone."""
     swept = _groups(field, section.arms)
     if field == "r":  # where alpha was swept in proportion to the rank
         remaining = [arm for arm in section.arms if not any(arm in members for members in swept)]
@@ -120,13 +120,13 @@ def _groups(field: str, arms: list[Arm], tied: str | None = None) -> list[list[A
     groups: dict[Hashable, list[Arm]] = {}
     calibration = calibration_among(arm.first.config for arm in arms)
     for arm in arms:
-        adapter = arm.first.config.adapter
-        if field in adapter:
-            rest: dict[str, Any] = {key: value for key, value in adapter.items() if key != field}
+        settings = arm.first.config.arm_settings
+        if field in settings:
+            rest: dict[str, Any] = {key: value for key, value in settings.items() if key != field}
             if tied is not None:
-                if not adapter.get(tied) or not adapter[field]:
+                if not settings.get(tied) or not settings[field]:
                     continue
-                rest[tied] = adapter[tied] / adapter[field]
+                rest[tied] = settings[tied] / settings[field]
             key = (arm.variant, calibration(arm.first.config), json.dumps(rest, sort_keys=True))
             groups.setdefault(key, []).append(arm)
     swept = [sorted(members, key=lambda arm: order_of(_value(arm, field))) for members in groups.values()]
@@ -136,7 +136,7 @@ def _groups(field: str, arms: list[Arm], tied: str | None = None) -> list[list[A
 
 
 def _value(arm: Arm, field: str) -> Any:
-    value = arm.first.config.adapter[field]
+    value = arm.first.config.arm_settings[field]
     return "full" if field == "r" and value is None else value
 
 

@@ -200,15 +200,16 @@ def name_of(label: str, record: RunRecord) -> str:
 
 
 def label_of(record: RunRecord, peers: Sequence[RunRecord]) -> str:
-    """The variant of a record, with its basis and the settings in which another record of the variant differs."""
-    adapter = record.config.adapter
+    """The variant of a record, with its basis and the settings in which another arm of the variant differs."""
+    settings = record.config.arm_settings
     same_variant = [peer for peer in peers if peer.variant == record.variant]
+    others = [peer.config.arm_settings for peer in same_variant]
     shown = [
         key
-        for key, value in adapter.items()
-        if key != "r" and (key == "rotate_basis" or any(peer.config.adapter.get(key) != value for peer in same_variant))
+        for key, value in settings.items()
+        if key != "r" and (key == "rotate_basis" or any(other.get(key) != value for other in others))
     ]
-    words = [f"{key}={compact(adapter[key])}" for key in sorted(shown)]
+    words = [f"{key}={compact(settings[key])}" for key in sorted(shown)]
     if len({peer.config.data.calibration for peer in same_variant}) > 1:
         calibration = None if record.untuned else calibration_of(record.config)
         if calibration is not None:

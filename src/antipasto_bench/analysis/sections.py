@@ -191,7 +191,8 @@ def _section(group: _Group, lost: list[RunRecord], store: Store) -> Section:
 
 
 def _best_first(arm: Arm) -> tuple[float, str, list[str]]:
-    return -float(arm.scores.mean()), arm.label, [str(value) for _, value in sorted(arm.first.config.adapter.items())]
+    settings = arm.first.config.arm_settings
+    return -float(arm.scores.mean()), arm.label, [str(value) for _, value in sorted(settings.items())]
 
 
 def _every_rate(

@@ -114,12 +114,18 @@ def _outcome_json(outcome: Outcome) -> Json:
 
 def print_plan(planned: Sequence[Planned], overview: str, as_json: bool) -> None:
     """A line for each run of a sweep, and how many there are in each state."""
+    from ..spec.config import ARM_SETTINGS, RunConfig
+
     for p in planned:
         if as_json:
             print_json({"run_id": p.run_id, "state": p.state} | ({} if p.lease is None else {"by": p.lease.who}))
         else:
             same = "" if p.requested is None else f"  the same run as {p.requested}: its model has the same content"
-            echo(f"{p.state:8}{p.run_id}{same}" + ("" if p.lease is None else f"  {p.lease.who}"))
+            default = {
+                name: RunConfig.model_fields[name].default for name in ARM_SETTINGS
+            }  # no id can be read for them
+            own = "".join(f"  {name}={v}" for name in ARM_SETTINGS if (v := getattr(p.run, name)) != default[name])
+            echo(f"{p.state:8}{p.run_id}{own}{same}" + ("" if p.lease is None else f"  {p.lease.who}"))
     if not as_json:
         echo(overview)
 

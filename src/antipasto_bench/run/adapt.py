@@ -154,6 +154,6 @@ def _train(
 
 
 def _distinct_completion_tokens(examples: list[Example]) -> int:
-    """Tokens of the examples' completions, those of an example that is trained on again counted once."""
+    """Tokens that bear the loss, those of an example that is trained on again counted once."""
     distinct = {(e.prompt_length, tuple(e.ids)) for e in examples}
     return sum(len(ids) - prompt_length for prompt_length, ids in distinct)

@@ -36,6 +36,7 @@ from .row_columns import QUESTION_FIELDS
 from .tasks import (
     check_references,
     drop_repeated_questions,
+    limit_answers,
     load_tasks,
     question_texts,
     quiet,
@@ -116,6 +117,7 @@ class Evaluation:
             else:
                 headline = [task_with_questions(manager, first, test.frame.select(QUESTION_FIELDS))]
             self.test = headline + [task for name in others for task in load_tasks(manager, name)]
+            self._limit_answers(self.test)
             for task in self.test:
                 if test is None or task not in headline:
                     check_references(task, f"eval.tasks={task.task_name}")
@@ -136,7 +138,13 @@ class Evaluation:
             return []
         task = task_with_questions(manager, self.config.tasks[0], valid.select(QUESTION_FIELDS))
         check_references(task, f"eval.valid={self.config.valid}")
+        self._limit_answers([task])
         return [task]
+
+    def _limit_answers(self, tasks: list[Any]) -> None:
+        if (longest := self.config.max_new_tokens) is not None:
+            for task in tasks:
+                limit_answers(task, longest)
 
     def validate_on(self, valid: pl.DataFrame | None) -> None:
         """Score other questions as the validation split; None for no such split.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..core.errors import UserError
-from ..spec.config import RunConfig
+from ..spec.config import DataConfig, RunConfig
 from .data import Splits
 from .rows import TRAIN_FIELDS
 from .tokens import completion_ids, prompt_ids
@@ -26,9 +26,15 @@ _NUMBER = re.compile(r"\d+")
 @dataclass(frozen=True)
 class Example:
     ids: list[int]
-    prompt_length: int  # tokens that bear no loss
+    prompt_length: int
     query: str
     response: str
+    unlabelled: int | None = None  # tokens at its beginning that bear no loss; those of the prompt where None
+
+    @property
+    def first_label(self) -> int:
+        """The place of the first token that bears loss."""
+        return self.prompt_length if self.unlabelled is None else self.unlabelled
 
 
 def encode(tokenizer: Any, rows: pl.DataFrame) -> list[Example]:
@@ -40,9 +46,13 @@ def encode(tokenizer: Any, rows: pl.DataFrame) -> list[Example]:
 
 
 def draw_examples(
-    tokenizer: Any, rows: pl.DataFrame, count: int, max_length: int, generator: Generator
+    tokenizer: Any, rows: pl.DataFrame, count: int, max_length: int, generator: Generator, *, truncate: bool = False
 ) -> list[Example]:
     """`count` examples in random order, without replacement until all were used; only what is drawn is tokenised.
+
+    Args:
+        truncate: cut an example that is longer than max_length, in place of leaving it out; one of whose response
+            nothing would be there is left out still.
 
     Raises:
         UserError: not one row fits into max_length tokens.
@@ -54,7 +64,10 @@ def draw_examples(
         for part in order.split(max(count, 64)):
             if len(examples) >= count:
                 break
-            examples += [e for e in encode(tokenizer, rows[part.tolist()]) if len(e.ids) <= max_length]
+            encoded = encode(tokenizer, rows[part.tolist()])
+            if truncate:
+                encoded = [replace(e, ids=e.ids[:max_length]) for e in encoded if e.prompt_length < max_length]
+            examples += [e for e in encoded if len(e.ids) <= max_length]
         if len(examples) == before:
             raise UserError(f"no training row fits into data.max_length={max_length} tokens; raise it")
     return examples[:count]
@@ -76,7 +89,7 @@ def collate(examples: list[Example], pad_id: int, width: int | None = None) -> d
     for row, size in zip(rows, sizes, strict=True):  # lists become tensors once, for all rows
         padding = longest - size
         ids.append([token for e in row for token in e.ids] + [pad_id] * padding)
-        borne = [[IGNORED] * e.prompt_length + e.ids[e.prompt_length :] for e in row]
+        borne = [[IGNORED] * e.first_label + e.ids[e.first_label :] for e in row]
         labels.append([label for part in borne for label in part] + [IGNORED] * padding)
         positions.append([place for e in row for place in range(len(e.ids))] + [*range(padding)])
     mask = (torch.arange(longest) < torch.tensor(sizes)[:, None]).long()
@@ -137,4 +150,22 @@ def drawn_examples(run: RunConfig, tokenizer: Any, splits: Splits, count: int | 
     """What the run trains on, in order, or the first `count` of it. Under one seed every variant sees the same."""
     wanted = run.steps * run.batch_size * run.grad_accum if count is None else count
     order = Generator().manual_seed(run.seed)
-    return draw_examples(tokenizer, splits.train, wanted, run.data.max_length, order)
+    data, rows = run.data, _short_rows(splits.train, run.data)
+    examples = draw_examples(tokenizer, rows, wanted, data.max_length, order, truncate=data.truncate)
+    if run.loss_on == "all":  # but for the first token, which nothing predicts
+        examples = [replace(e, unlabelled=1) for e in examples]
+    return examples
+
+
+def _short_rows(rows: pl.DataFrame, data: DataConfig) -> pl.DataFrame:
+    """The rows of no more than data.max_characters, query, response and a space between.
+
+    Raises:
+        UserError: there is none.
+    """
+    if data.max_characters is None:
+        return rows
+    short = rows.filter(pl.col("query").str.len_chars() + 1 + pl.col("response").str.len_chars() <= data.max_characters)
+    if short.is_empty():
+        raise UserError(f"no training row has at most data.max_characters={data.max_characters} characters; raise it")
+    return short

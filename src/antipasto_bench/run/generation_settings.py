@@ -25,8 +25,8 @@ NEEDED = (
     "compile_config",
     "disable_compile",
 )
-# What a greedy answer's end depends on, and no token of it; by all names that lm-eval has for them.
-_OF_ENDS = ("until", "max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # lm-eval's names for one setting
+_OF_ENDS = ("until", *LENGTHS)  # what a greedy answer's end depends on, and no token of it
 _NO_SETTING = ("transformers_version", "use_cache", "output_attentions", "output_hidden_states", "output_scores")
 
 

@@ -78,7 +78,7 @@ class ModelCache:
         return self._all_rows(run).first(run.data.limit)
 
     def _all_rows(self, run: RunConfig) -> Splits:
-        settings = (run.data, run.eval)
+        settings = _of_rows(run)
         if self._splits is None or self._splits[0] != settings:
             self._splits = (settings, load_splits(run.data.model_copy(update={"limit": None}), run.eval))
         return self._splits[1]
@@ -88,7 +88,7 @@ class ModelCache:
 
         `examples` are drawn from them then.
         """
-        settings = (run.data, run.eval)
+        settings = _of_rows(run)
         if self._to_train is None or self._to_train[0] != settings:
             self._to_train = (settings, without_test_questions(self._all_rows(run), questions, run.data))
             self._examples = {key: value for key, value in self._examples.items() if key[2:4] != settings}
@@ -96,11 +96,12 @@ class ModelCache:
 
     def examples(self, run: RunConfig, tokenizer: Any) -> list[Example]:
         """The run's training examples as `drawn_examples` gives them, tokenised once for all runs that share them."""
-        key = (run.model, run.revision, run.data, run.eval, run.seed, run.steps * run.batch_size * run.grad_accum)
+        count = run.steps * run.batch_size * run.grad_accum
+        key = (run.model, run.revision, *_of_rows(run), run.seed, count, run.loss_on)
         if key not in self._examples:
             while len(self._examples) >= SEEDS:
                 del self._examples[next(iter(self._examples))]
-            if self._to_train is not None and self._to_train[0] == (run.data, run.eval):
+            if self._to_train is not None and self._to_train[0] == _of_rows(run):
                 splits, _ = self._to_train[1]
             else:
                 splits = self.splits(run)
@@ -138,6 +139,11 @@ class ModelCache:
         if torch.cuda.is_available():
             with suppress(RuntimeError):  # a GPU in an error state says so where it is used next
                 torch.cuda.empty_cache()
+
+
+def _of_rows(run: RunConfig) -> tuple[DataConfig, EvalConfig]:
+    """What the rows of a run depend on: not on how many of them are for calibration, of which variants differ."""
+    return run.data.model_copy(update={"calibration": 1}), run.eval
 
 
 def _checksums(model: nn.Module) -> dict[str, int]:

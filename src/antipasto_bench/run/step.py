@@ -1,4 +1,4 @@
-"""One optimizer step: the loss of a batch's completions, its gradient, AdamW over the adapter's parameters.
+"""One optimizer step: the loss of a batch's labelled tokens, its gradient, AdamW over the adapter's parameters.
 
 Nothing here waits for the device: a step's metrics are read later. (For packed rows transformers itself waits at each
 step, to see where one example ends.)
@@ -25,6 +25,7 @@ from .model_probes import at_positions, last_mlp, plain_head
 from .process_group import ALONE, ProcessGroup
 
 LOGITS_BYTES = 2**27  # of a chunk, in float32; smaller ones spend more time on reading the matrix
+RATIO = "lr_ratio"  # of a group of parameters: its learning rate over that of the step
 
 
 class CompletionLoss:
@@ -140,7 +141,9 @@ class StepMetrics:
 
 
 class AdapterOptimizer:
-    """The adapter's parameters, and AdamW over all of them.
+    """The adapter's parameters, and AdamW over all of them: at one learning rate, or B at `lr_ratio` times that of A.
+
+    The latter is LoRA+ (Hayou et al., 2402.12354).
 
     Attributes:
         rows_at_once: of a micro-batch, in one forward and backward pass, since memory did not hold more; None while
@@ -153,27 +156,35 @@ class AdapterOptimizer:
             model: with an adapter attached.
             group: of processes that take each step together.
         """
-        self.parameters = list(require_adapter(model).trainable_parameters().values())
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+        trained = require_adapter(model).trainable_parameters()
+        self.parameters = list(trained.values())
+        groups = _groups(trained, run.lr_ratio)
+        self.optimizer = torch.optim.AdamW(groups, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+        self._means = run.loss_mean
         self._loss = CompletionLoss(model, run.compile)
         self._max_norm = run.max_grad_norm
         self._group = group
         self.rows_at_once: int | None = None
 
     def step(self, micro_batches: Sequence[dict[str, Tensor]], lr: float, signum: int | None = None) -> StepMetrics:
-        """Step along the mean gradient over the completion tokens of some batches, clipped.
+        """Step along the gradient of the mean loss of some batches, clipped.
+
+        By `loss_mean` it is the mean over all labelled tokens, or the mean of the batches' own means.
 
         A step that memory does not hold is computed again in halves of its micro-batches, down to single rows; this
         one and all later steps are then computed so. Loss and gradient are the same up to the order of their sums.
 
         Args:
+            lr: of this step; a group's is its `lr_ratio` times that.
             signum: of the signal that asked this process to stop, if any did.
         """
-        # Every completion token of the step weighs the same, in whichever micro-batch it stands.
-        scored = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches)
+        scored = [int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in micro_batches]
+        # By tokens each weighs the same, in whichever micro-batch it stands.
+        by_tokens, count = self._means == "tokens", len(micro_batches)
+        divisors = [sum(scored) if by_tokens else labelled * count for labelled in scored]
         shards = [self._group.shard(batch) for batch in micro_batches]
         # No other process has to take smaller pieces because this one does: the gradients are summed after it.
-        while (computed := self._compute_gradients(shards, scored)) is None:
+        while (computed := self._compute_gradients(shards, divisors)) is None:
             self.optimizer.zero_grad(set_to_none=True)
             gc.collect()  # of the graph, whose nodes refer to each other
             if torch.cuda.is_available():
@@ -182,15 +193,15 @@ class AdapterOptimizer:
         total, signum = self._group.sum_gradients(self.parameters, total, problem, signum)
         norm = nn.utils.clip_grad_norm_(self.parameters, self._max_norm)
         for settings in self.optimizer.param_groups:
-            settings["lr"] = lr
+            settings["lr"] = lr * settings[RATIO]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return StepMetrics(total, norm, signum)
 
     def _compute_gradients(
-        self, micro_batches: Sequence[dict[str, Tensor]], scored: int
+        self, micro_batches: Sequence[dict[str, Tensor]], divisors: Sequence[int]
     ) -> tuple[Tensor, Exception | None] | None:
-        """Add the gradient of the mean loss over `scored` tokens to the parameters.
+        """Add the gradient of the mean loss to the parameters: each batch's sum by its divisor, added up.
 
         Returns:
             the mean loss, and the error that ended the computation, if any did; None where it lacked memory and is to
@@ -199,10 +210,10 @@ class AdapterOptimizer:
         device, rows = self.parameters[0].device, 0
         total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         try:
-            for batch in micro_batches:
+            for batch, divisor in zip(micro_batches, divisors, strict=True):
                 for piece in _pieces(batch, self.rows_at_once):
                     rows = len(piece["labels"])
-                    loss = self._loss(piece) / scored
+                    loss = self._loss(piece) / divisor
                     total += loss.detach().to(device)
                     loss.backward()
         except (RuntimeError, MemoryError) as error:
@@ -216,6 +227,17 @@ class AdapterOptimizer:
             stacklevel=3,
         )
         return None
+
+
+def _groups(parameters: dict[str, nn.Parameter], ratio: float) -> list[dict[str, Any]]:
+    """All parameters as one group, or the factors B apart from the rest where their learning rate is another."""
+    if ratio == 1:
+        return [{"params": list(parameters.values()), RATIO: 1.0}]
+    is_b = {name: ".lora_B." in f"{name}." for name in parameters}
+    return [
+        {"params": [p for name, p in parameters.items() if is_b[name] == of_b], RATIO: ratio if of_b else 1.0}
+        for of_b in (False, True)
+    ]
 
 
 def _pieces(batch: dict[str, Tensor], rows: int | None) -> Iterator[dict[str, Tensor]]:

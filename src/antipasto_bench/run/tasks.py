@@ -20,6 +20,7 @@ from ..core.hub import go_offline_if_unreachable
 from ..core.paths import benchmark_dir, locate
 from ..store.items import headline_of
 from .data import NAMED_PLACES, others_like_it
+from .generation_settings import LENGTHS
 from .hub_sets import check_commit, is_hub_id, resolved_commit
 from .question_text import normal_form
 
@@ -229,6 +230,13 @@ def check_references(
             f"{source}, {places[0]}: {end[:40]!r} behind '####' is not one number; expected '#### N'"
             f"{others_like_it(places, len(wrong))}"
         )
+
+
+def limit_answers(task: Any, tokens: int) -> None:
+    """Let the answers to a task that generates be of so many tokens at most, whatever the task itself says."""
+    if getattr(task, "OUTPUT_TYPE", None) == "generate_until":
+        own = {key: value for key, value in (task.config.generation_kwargs or {}).items() if key not in LENGTHS}
+        task.set_config(key="generation_kwargs", value=own | {LENGTHS[0]: tokens})
 
 
 def right_answers(task: Any, docs: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[bool]:

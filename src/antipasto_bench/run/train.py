@@ -27,7 +27,7 @@ class Step:
     """One optimizer step, as it is logged."""
 
     step: int
-    loss: float  # nats a completion token
+    loss: float  # nats a labelled token
     lr: float
     grad_norm: float  # before clipping
     tokens: int  # non-padding tokens seen in this step
@@ -77,11 +77,17 @@ class TrainingControl:
 
 
 def learning_rate(step: int, run: RunConfig) -> float:
-    """Linear warm-up over `warmup` of the steps, then a half cosine to zero. Steps count from 0."""
-    rising = max(1, round(run.warmup * run.steps))
+    """Linear warm-up over `warmup` of the steps, then by `schedule`. Steps count from 0.
+
+    A half cosine or a line to zero, or constant. Of n steps without a warm-up, step s is at s / n of the way.
+    """
+    rising = max(1, round(run.warmup * run.steps)) if run.warmup else 0
     if step < rising:
         return run.lr * (step + 1) / rising
-    return run.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, run.steps - rising)))
+    passed = (step - rising) / max(1, run.steps - rising)
+    if run.schedule == "constant":
+        return run.lr
+    return run.lr * (1 - passed) if run.schedule == "linear" else run.lr * 0.5 * (1 + math.cos(math.pi * passed))
 
 
 @dataclass
@@ -108,7 +114,7 @@ class _State:
 def train(
     model: nn.Module, run: RunConfig, batches: Iterator[dict[str, Tensor]], control: TrainingControl | None = None
 ) -> TrainingResult:
-    """AdamW over the adapter's parameters: cosine with warm-up, clipping, gradient accumulation.
+    """AdamW over the adapter's parameters: warm-up and schedule, clipping, gradient accumulation.
 
     Args:
         model: with an adapter attached, the one of `control.resume_from` where training goes on.

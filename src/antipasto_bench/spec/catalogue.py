@@ -156,5 +156,5 @@ def preset_line(name: str, run: RunConfig) -> str:
     """
     batch = run.batch_size * run.grad_accum
     return (
-        f"{name:14}{run.model}, {run.data.train}, {', '.join(run.eval.tasks)}, {run.steps} steps x {batch}, {run.dtype}"
+        f"{name:24}{run.model}, {run.data.train}, {', '.join(run.eval.tasks)}, {run.steps} steps x {batch}, {run.dtype}"
     )

@@ -19,6 +19,7 @@ from ..core.foreign_code import may_bring_code
 from ..core.json_types import Json
 from .allowed import allowed, key_of, shown
 from .config import ADAPTER_WORDS, BASE, SCORING_VERSION, RunConfig, one_line
+from .keys import WITHOUT_EFFECT, lacks
 from .keys import known_keys as known_keys
 from .keys import variant_names as variant_names
 from .methods.method import Method
@@ -86,9 +87,9 @@ def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterabl
     except ValidationError as error:
         raise UserError(f"{_place(key_of(error, RunConfig), given, flat, preset)}{one_line(error)}") from error
     check_texts(config_of_run)
-    if not method.trains:  # nothing is trained: an axis that it lacks collapses
-        unused = {"lr": 1.0} | ({"seed": 0} if variant == BASE else {})
-        config_of_run = config_of_run.model_copy(update=unused)
+    unused = {key: value for key, value in WITHOUT_EFFECT.items() if lacks(variant, key)}  # such an axis collapses
+    if unused:
+        config_of_run = config_of_run.model_copy(update=unused | ({"seed": 0} if variant == BASE else {}))
     if config_of_run.trust_remote_code and not may_bring_code(config_of_run.model):
         config_of_run = config_of_run.model_copy(update={"trust_remote_code": False})  # one run, one id
     if config_of_run.eval.version != SCORING_VERSION:

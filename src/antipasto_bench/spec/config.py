@@ -15,7 +15,7 @@ from antipasto.config import AdapterConfig
 from ..core.fingerprint import digest, fingerprint, model_fingerprint, task_fingerprint
 from ..core.paths import locate
 from .allowed import one_line as problem_in_words
-from .identity import NOT_IDENTITY, Counts, cost_settings, identity
+from .identity import NOT_IDENTITY, Counts, cost_settings, counts_of, identity
 from .methods.method import Method
 from .methods.registry import method_of
 from .methods.untuned import BASE as BASE
@@ -57,6 +57,12 @@ class DataConfig(_Strict):
     )
     limit: int | None = Field(None, ge=1, description="use only this many rows")
     max_length: Annotated[int, TRAINING] = Field(512, ge=8, description="longer examples, in tokens, are left out")
+    truncate: Annotated[bool, Counts(when="trained", older=False)] = Field(
+        False, description="cut longer examples at data.max_length; left out are those of whose response nothing stays"
+    )
+    max_characters: Annotated[int | None, Counts(when="trained", older=None)] = Field(
+        None, ge=1, description="leave out rows whose query and response, with a space between, have more characters"
+    )
     calibration: Annotated[int, Counts(when="calibrated", protocol=False)] = Field(
         64, ge=1, description="examples shown to the variants that look at data"
     )
@@ -82,6 +88,9 @@ class EvalConfig(_Strict):
     )
     backend: Annotated[Literal["hf", "static", "continuous", "vllm"], Counts(older="hf")] = Field(
         "hf", description="what generates answers"
+    )
+    max_new_tokens: Annotated[int | None, Counts(older=None)] = Field(
+        None, ge=1, description="the longest answer, in tokens, of every task that generates; null for the task's own"
     )
     merge_bound: Annotated[float | None, Counts(older=None)] = Field(
         0.01,
@@ -153,11 +162,26 @@ class RunConfig(_Strict):
     )
     variant: Annotated[str, Counts(protocol=False)]
     adapter: Annotated[dict[str, Any], Counts(protocol=False)]
+    adapter_dtype: Annotated[
+        Literal["float32", "bfloat16"], Counts(when="trained", protocol=False, older="float32")
+    ] = Field("float32", description="of the trained parameters, and so of Adam's moments")
     lr: Annotated[float, Counts(when="trained", protocol=False, costs=False)] = Field(gt=0)
+    lr_ratio: Annotated[float, Counts(when="trained", protocol=False, costs=False, older=1.0)] = Field(
+        1.0, gt=0, description="the learning rate of B over that of A, which is lr: above 1 it is LoRA+"
+    )
     seed: Annotated[int, Counts(when="trained", protocol=False, arm=False, costs=False)] = Field(0, ge=0, lt=2**32)
     steps: Annotated[int, OPTIMISER] = Field(ge=1)
     batch_size: Annotated[int, TRAINING] = Field(ge=1, description="examples in one forward pass")
     grad_accum: Annotated[int, OPTIMISER] = Field(1, ge=1, description="forward passes in one optimizer step")
+    loss_on: Annotated[Literal["completion", "all"], Counts(when="trained", older="completion")] = Field(
+        "completion", description="tokens that are learned: those of the response, or those of the question too"
+    )
+    loss_mean: Annotated[Literal["tokens", "micro-batches"], Counts(when="trained", costs=False, older="tokens")] = (
+        Field("tokens", description="a step's loss: the mean over its tokens, or over its forward passes' own means")
+    )
+    schedule: Annotated[
+        Literal["cosine", "linear", "constant"], Counts(when="trained", costs=False, older="cosine")
+    ] = Field("cosine", description="how lr falls after its warm-up: to zero, or not at all")
     warmup: Annotated[float, OPTIMISER] = Field(0.1, ge=0, lt=1, description="share of the steps in which lr rises")
     weight_decay: Annotated[float, OPTIMISER] = Field(0.0, ge=0)
     max_grad_norm: Annotated[float, OPTIMISER] = Field(1.0, gt=0)
@@ -196,6 +220,11 @@ class RunConfig(_Strict):
     def rank(self) -> int | Literal["full"] | None:
         """`full` is min(d_in, d_out) of each target; None where the variant has no rank."""
         return self.method.rank(self.adapter)
+
+    @property
+    def arm_settings(self) -> dict[str, Any]:
+        """All that tells arms of one variant and one table apart, but for lr: by the names that configs have for it."""
+        return self.adapter | {name: getattr(self, name) for name in ARM_SETTINGS}
 
     @property
     def protocol(self) -> str:
@@ -258,6 +287,18 @@ class RunConfig(_Strict):
     def _digest(self, calibrates: bool, keep: Callable[[Counts], bool] | None = None) -> str:
         # A variant without anything to train still depends on the seed and the data: only `base` is untrained.
         return digest(identity(self, trained=self.variant != BASE, calibrated=calibrates, keep=keep))
+
+
+def _tells_arms_apart(counts: Counts) -> bool:
+    return counts.identity and counts.arm and not counts.protocol
+
+
+# Of training, beside lr, and in no adapter's own config: two arms of one table can differ in them.
+ARM_SETTINGS = tuple(
+    name
+    for name, field in RunConfig.model_fields.items()
+    if _tells_arms_apart(counts_of(field)) and name not in ("variant", "adapter", "lr")
+)
 
 
 def content_of(run_id: str) -> str:

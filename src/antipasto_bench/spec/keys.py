@@ -15,6 +15,9 @@ from .methods.registry import method_of
 from .methods.registry import variant_names as variant_names
 from .methods.untuned import BASE
 
+# Settings of training that mean nothing to some variants, and what those have in their place.
+WITHOUT_EFFECT = {"lr": 1.0, "adapter_dtype": "float32", "lr_ratio": 1.0}
+
 
 def run_keys() -> dict[str, str]:
     """Every key that is no variant's own, with what it is for."""
@@ -50,7 +53,9 @@ def adapter_keys(variant: str) -> set[str]:
 
 def lacks(variant: str, key: str) -> bool:
     """Whether a known key means nothing to a variant."""
-    if key == "lr":
+    if key == "lr_ratio":
+        return not method_of(variant).factors
+    if key in WITHOUT_EFFECT:
         return not method_of(variant).trains
     return key not in adapter_keys(variant) and any(key in adapter_keys(each) for each in antipasto.CONFIGS)
 
@@ -70,4 +75,7 @@ def refuse_keys_without_effect(variants: Sequence[str], keys: Iterable[str]) -> 
         if resolved and all(lacks(variant, key) for variant in resolved):
             names = " and ".join(resolved)
             has = "has" if len(resolved) == 1 else "have"
+            if key == "lr_ratio":
+                factored = ", ".join(name for name in sorted(antipasto.CONFIGS) if not lacks(name, key))
+                raise UserError(f"{names} {has} no factors A and B; leave out {key}=, which is for {factored}")
             raise UserError(f"{names} {has} no setting {key!r}; leave out {key}=")

@@ -21,8 +21,8 @@ def rate_family(protocol: str, config: RunConfig, calibration: CalibrationOf | N
         protocol: of the run, as its record has it or as `config.protocol` digests it anew.
         calibration: `calibration_among` all runs whose families are compared; `calibration_of` where None.
     """
-    adapter = tuple((key, str(value)) for key, value in sorted(config.adapter.items()))
-    return protocol, config.variant, (calibration or calibration_of)(config), adapter
+    settings = tuple((key, str(value)) for key, value in sorted(config.arm_settings.items()))
+    return protocol, config.variant, (calibration or calibration_of)(config), settings
 
 
 def calibration_among(configs: Iterable[RunConfig]) -> CalibrationOf:

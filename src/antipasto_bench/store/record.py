@@ -160,7 +160,7 @@ class Training(_Part):
     train_tokens: int | None = None  # without padding
     train_tokens_per_s: float | None = None
     train_rows_at_once: int | None = None  # of a micro-batch in one pass; None where memory held whole ones
-    completion_tokens: int | None = None  # of the completions trained on, a repeated example's once
+    completion_tokens: int | None = None  # that bore the loss (all with loss_on=all), a repeated example's once
     valid_curve: ValidCurve | None = None  # held-out loss while it trained, nats a completion token, by step
 
 

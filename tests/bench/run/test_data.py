@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run.data import load_splits, read_questions
+from antipasto_bench.run.data import Splits, load_splits, read_questions
 from antipasto_bench.run.evaluate import Evaluation
 from antipasto_bench.run.examples import (
     IGNORED,
@@ -24,11 +24,12 @@ from antipasto_bench.run.examples import (
     bucketed_batches,
     collate,
     draw_examples,
+    drawn_examples,
     encode,
     with_wrong_numbers,
 )
 from antipasto_bench.run.question_text import normal_form
-from antipasto_bench.run.rows import TRAIN_FIELDS, read_rows
+from antipasto_bench.run.rows import TRAIN_FIELDS, Origin, read_rows
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import DataConfig, EvalConfig
 
@@ -209,6 +210,30 @@ def test_examples_are_drawn_without_replacement_until_all_were_used(tokenizer):
     assert [tuple(e.ids) for e in again] == keys
     with pytest.raises(UserError, match="max_length=8"):
         draw_examples(tokenizer, rows, 5, 8, torch.Generator())
+
+
+def test_a_longer_example_is_cut_where_something_of_its_response_stays(tokenizer):
+    rows = pl.DataFrame([{"query": f"What is 1{'+1' * i}?", "response": "1" * (20 - i)} for i in range(20)])
+    whole = encode(tokenizer, rows)
+    limit = sorted(e.prompt_length for e in whole)[12]
+    run = compose("lora", {"steps": 5, "batch_size": 4, "data.max_length": limit, "data.truncate": True}, "nano")
+    drawn = drawn_examples(run, tokenizer, Splits(rows, None, Origin(), [*range(20)]))
+    fitting = {tuple(e.ids[:limit]) for e in whole if e.prompt_length < limit}
+    assert {tuple(e.ids) for e in drawn} == fitting
+    assert 0 < len(fitting) < 20
+    assert max(len(e.ids) for e in drawn) == limit < max(len(e.ids) for e in whole)
+
+
+def test_rows_of_too_many_characters_are_left_out(tokenizer):
+    rows = pl.DataFrame(ROWS)
+    lengths = [len(f"{row['query']} {row['response']}") for row in ROWS]
+    limit = sorted(lengths)[len(lengths) // 2]
+    splits = Splits(rows, None, Origin(), [*range(len(rows))])
+    run = compose("lora", {"steps": 5, "batch_size": 4, "data.max_characters": limit}, "nano")
+    drawn = {e.query for e in drawn_examples(run, tokenizer, splits)}
+    assert drawn == {row["query"] for row, n in zip(ROWS, lengths, strict=True) if n <= limit}
+    with pytest.raises(UserError, match=r"data\.max_characters=3 characters; raise it"):
+        drawn_examples(compose("lora", {"data.max_characters": 3}, "nano"), tokenizer, splits)
 
 
 def test_buckets_show_every_example_once_with_little_padding():

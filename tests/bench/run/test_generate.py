@@ -63,6 +63,19 @@ def test_every_way_to_generate_gives_the_answers_of_lm_evals_own_model(model, to
     assert len(set(expected)) > 10
 
 
+def test_the_longest_answer_can_be_given_whatever_the_task_says(model, tokenizer):
+    answers = {}
+    for longest in (None, 6):
+        given = {"eval.max_new_tokens": longest, "eval.limit": 6, "eval.valid_limit": 3}
+        run = compose("base", given, "nano")
+        evaluation = Evaluation(run.eval, read_questions(run.eval.valid, "test")[:3])
+        scores = [evaluation.run(model, tokenizer, split) for split in ("test", "valid")]
+        answers[longest] = [sample["response"] for split in scores for sample in split.samples]
+    for whole, cut in zip(answers[None], answers[6], strict=True):
+        assert whole.startswith(cut)
+        assert len(tokenizer(cut)["input_ids"]) <= 6 < len(tokenizer(whole)["input_ids"])
+
+
 def test_a_batch_ends_with_its_last_answer(model, tokenizer, prompts):
     """lm-eval's own goes on with a row that has met its stop string until every row has met it."""
     whole = lm_evals_own(model, tokenizer).generate_until(asked(prompts, max_gen_toks=60), disable_tqdm=True)

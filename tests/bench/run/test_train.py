@@ -9,14 +9,14 @@ import torch
 from tiny_model import name_of, trained_configs
 from torch import Generator
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, get_scheduler
 
 import antipasto
 from antipasto_bench.core.errors import RunFailure
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.run import step
 from antipasto_bench.run.data import load_splits
-from antipasto_bench.run.examples import IGNORED, bucketed_batches, collate, draw_examples
+from antipasto_bench.run.examples import IGNORED, bucketed_batches, collate, draw_examples, drawn_examples
 from antipasto_bench.run.model_probes import last_mlp, packs, plain_head
 from antipasto_bench.run.step import AdapterOptimizer, CompletionLoss
 from antipasto_bench.run.train import Step, TrainingControl, learning_rate, train
@@ -252,6 +252,77 @@ def test_accumulated_micro_batches_are_the_large_batch(tokenizer):
         _, steps = trained(model, tokenizer, steps=1, **given)
         norms.append((steps[0].loss, steps[0].grad_norm))
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def test_the_mean_of_micro_batches_is_of_their_own_means(model, tokenizer):
+    """Padding and the lengths of answers differ, so that both means differ; each is that of the model's own losses."""
+    run, examples = prepare(model, tokenizer, "lora", steps=1, batch_size=2, grad_accum=3, loss_mean="micro-batches")
+    micro_batches = list(batches(run, examples, tokenizer))
+    own = [model(**batch).loss for batch in micro_batches]
+    parameters = antipasto.trainable_parameters(model).values()
+    norm = torch.nn.utils.get_total_norm(torch.autograd.grad(sum(own) / 3, parameters))
+    losses, counts = [loss.item() for loss in own], [labelled(batch) for batch in micro_batches]
+    by_tokens = compose("lora", {"loss_mean": "tokens"}, "nano")
+    loss, grad_norm = AdapterOptimizer(model, run).step(micro_batches, 0.0).read()
+    assert (loss, grad_norm) == pytest.approx((sum(losses) / 3, norm.item()), rel=1e-4)
+    mean = sum(loss * n for loss, n in zip(losses, counts, strict=True)) / sum(counts)
+    assert AdapterOptimizer(model, by_tokens).step(micro_batches, 0.0).read()[0] == pytest.approx(mean, rel=1e-5)
+    assert abs(mean - loss) > 1e-3, "the two differ here"
+
+
+def labelled(batch) -> int:
+    return int((batch["labels"][:, 1:] != IGNORED).sum())
+
+
+@pytest.mark.parametrize("width", [None, 512])
+def test_a_loss_on_all_tokens_is_the_models_own_loss_of_whole_texts(model, tokenizer, width):
+    run = compose("lora", {"steps": 1, "batch_size": 6, "loss_on": "all"}, "nano")
+    examples = drawn_examples(run, tokenizer, load_splits(run.data, run.eval))
+    batch = collate(examples, tokenizer.pad_token_id, width)
+    texts = [torch.tensor([e.ids]) for e in examples]
+    alone = sum(model(input_ids=ids, labels=ids).loss.item() * (ids.shape[1] - 1) for ids in texts)
+    assert labelled(batch) == sum(ids.shape[1] - 1 for ids in texts)
+    assert CompletionLoss(model)(batch).item() == pytest.approx(alone, rel=1e-4)
+
+
+def test_b_learns_at_its_own_rate_and_all_else_at_the_runs(model, tokenizer):
+    """The first step of Adam is the learning rate, whatever the gradient is."""
+    run, examples = prepare(model, tokenizer, "dora", steps=1, lr_ratio=16.0)
+    torch.nn.init.normal_(antipasto.trainable_parameters(model)["model.layers.0.self_attn.v_proj.lora_B"])
+    before = {name: p.detach().clone() for name, p in antipasto.trainable_parameters(model).items()}
+    optimizer = AdapterOptimizer(model, run)
+    optimizer.step(list(batches(run, examples, tokenizer)), 1e-3)
+    for part, rate in (("lora_A", 1e-3), ("lora_m", 1e-3), ("lora_B", 1.6e-2)):
+        name = f"model.layers.0.self_attn.v_proj.{part}"
+        moved = antipasto.trainable_parameters(model)[name].detach() - before[name]
+        assert moved.abs().max().item() == pytest.approx(rate, rel=1e-2)
+    assert len(optimizer.parameters) == sum(len(group["params"]) for group in optimizer.optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"warmup": 0}, "cosine"),
+        ({"schedule": "linear", "warmup": 0}, "linear"),
+        ({"schedule": "linear"}, "linear"),
+        ({"schedule": "constant"}, "constant_with_warmup"),
+        ({}, "cosine"),
+    ],
+)
+def test_a_schedule_is_that_of_transformers(given, name):
+    """But for the warm-up, whose first step is of rate 0 there, and whose last one is of the full rate here."""
+    run = compose("lora", {"steps": 40, "lr": 2.0} | given, "nano")
+    rising = round(run.warmup * run.steps)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    theirs = get_scheduler(name, optimizer, rising, run.steps)
+    rates = []
+    for _ in range(run.steps):
+        rates += theirs.get_last_lr()
+        optimizer.step()
+        theirs.step()
+    ours = [learning_rate(step, run) for step in range(run.steps)]
+    assert ours[rising:] == pytest.approx(rates[rising:])
+    assert ours[:rising] == pytest.approx(rates[1 : rising + 1])
 
 
 def test_learning_rate_rises_then_falls_to_nothing():

@@ -14,6 +14,7 @@ from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import DataConfig, EvalConfig, RunConfig
 from antipasto_bench.spec.identity import Counts, counts_of
 from antipasto_bench.spec.references import PLACES
+from antipasto_bench.spec.selection import rate_family
 from antipasto_bench.store.record import read_record
 
 ROOT = Path(__file__).parents[3]
@@ -66,6 +67,14 @@ def test_every_committed_row_has_the_digests_that_its_config_gives(monkeypatch):
         ({"data.revision": "main"}, {"run_id", "arm", "protocol", "scoring", "cost_key"}),
         ({"threads": 2}, {"run_id", "arm", "protocol", "scoring", "cost_key"}),
         ({"data.calibration": 8}, {"cost_key"}),
+        ({"adapter_dtype": "bfloat16"}, {"run_id", "arm", "cost_key"}),
+        ({"lr_ratio": 16.0}, {"run_id", "arm"}),
+        ({"loss_on": "all"}, {"run_id", "arm", "protocol", "cost_key"}),
+        ({"loss_mean": "micro-batches"}, {"run_id", "arm", "protocol"}),
+        ({"schedule": "linear"}, {"run_id", "arm", "protocol"}),
+        ({"data.truncate": True}, {"run_id", "arm", "protocol", "cost_key"}),
+        ({"data.max_characters": 1300}, {"run_id", "arm", "protocol", "cost_key"}),
+        ({"eval.max_new_tokens": 300}, {"run_id", "arm", "protocol", "scoring"}),
     ],
 )
 def test_a_setting_changes_the_digests_that_it_can_matter_to_and_no_other(setting, expected):
@@ -80,6 +89,24 @@ def test_results_of_older_scoring_rules_are_read_and_made_no_more():
 def test_calibration_counts_where_an_adapter_looks_at_data_and_splits_no_protocol():
     before, after = (compose("eva", {"data.calibration": n}, "nano") for n in (8, 16))
     assert changed(before, after) == {"run_id", "arm", "cost_key"}
+
+
+@pytest.mark.parametrize(
+    ("variant", "setting"),
+    [
+        ("base", {"adapter_dtype": "bfloat16", "lr_ratio": 4.0, "loss_on": "all", "schedule": "constant"}),
+        ("sspace", {"adapter_dtype": "bfloat16", "lr_ratio": 4.0}),
+        ("ia3", {"lr_ratio": 4.0}),
+    ],
+)
+def test_a_setting_of_training_that_a_variant_lacks_makes_no_other_run_of_it(variant, setting):
+    assert compose(variant, setting, "nano").run_id == compose(variant, {}, "nano").run_id
+
+
+def test_arms_of_one_variant_that_differ_in_the_dtype_of_their_parameters_choose_their_rates_apart():
+    one, other, faster = (compose("lora", given, "nano") for given in ({}, {"adapter_dtype": "bfloat16"}, {"lr": 0.5}))
+    assert rate_family(one.protocol, one) == rate_family(faster.protocol, faster)
+    assert rate_family(one.protocol, one) != rate_family(other.protocol, other)
 
 
 def test_the_untuned_model_is_one_run_however_others_are_trained():

@@ -175,6 +175,13 @@ def test_what_may_stand_there_is_said_in_words(key, value, said):
         (["lora", "dora"], "block_size", "lora and dora have no setting 'block_size'"),
         (["base"], "rank", "base has no setting 'rank'"),
         (["base"], "lr", "base has no setting 'lr'"),
+        (["sspace"], "adapter_dtype", "sspace has no setting 'adapter_dtype'"),
+        (
+            ["ia3", "road"],
+            "lr_ratio",
+            "ia3 and road have no factors A and B; leave out lr_ratio=, which is for "
+            "antipasto_dplr, delora, dora, eva, lora, pissa",
+        ),
     ],
 )
 def test_a_key_that_no_named_variant_has_is_refused(variants, key, said):

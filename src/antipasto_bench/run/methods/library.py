@@ -33,7 +33,7 @@ class LibraryAdapter(Adapter):
             if variant.contrastive:
                 wrong = with_wrong_numbers(calibration_examples, tokenizer, run.seed)
                 calibration = antipasto.Contrast(calibration, self._batches(run, wrong, tokenizer))
-        antipasto.attach(self.base, cfg, calibration, generator=init)
+        antipasto.attach(self.base, cfg, calibration, generator=init, dtype=getattr(torch, run.adapter_dtype))
 
     def _batches(self, run: RunConfig, examples: list[Example], tokenizer: Any) -> Iterator[dict[str, Any]]:
         options: dict[str, Any] = {"use_cache": False}  # nothing is generated
@@ -109,7 +109,8 @@ class LibraryAdapter(Adapter):
             d_in, d_out = int(target.in_features), int(target.out_features)
             scratch = nn.Linear(d_in, d_out, bias=bias_of(target) is not None, device="meta", dtype=dtype)
             layer = cast("antipasto.Layer", scratch)
-            antipasto.add_tensors(layer, variant.param_specs(d_in, d_out, cfg), dtype)
+            specs = variant.param_specs(d_in, d_out, cfg)
+            antipasto.add_tensors(layer, specs, dtype, trained=getattr(torch, run.adapter_dtype))
             trained = [p for name, p in scratch.named_parameters() if name.startswith("lora_")]
             frozen = [b for name, b in scratch.named_buffers() if name.startswith("lora_")]
             counts.parameters += sum(p.numel() for p in trained)

@@ -24,6 +24,10 @@ class LibraryMethod(Method):
         return antipasto.REGISTRY[self.variant].trains
 
     @property
+    def factors(self) -> bool:  # type: ignore[override]
+        return antipasto.has_factors(self.variant)
+
+    @property
     def mergeable(self) -> bool:  # type: ignore[override]
         return antipasto.REGISTRY[self.variant].mergeable
 

@@ -18,6 +18,7 @@ class Method(ABC):
         variant: its name, as `RunConfig.variant` has it.
         tuned: whether anything is done to the model; False of the untuned model alone.
         trains: whether a learning rate means anything to it.
+        factors: whether it trains both factors of a product B A, which `lr_ratio` tells apart.
         mergeable: whether it can be merged into the weights at all.
         frozen_basis: whether it is of that family, which presets have a block for.
     """
@@ -25,6 +26,7 @@ class Method(ABC):
     variant: str
     tuned: bool = True
     trains: bool = True
+    factors: bool = False
     mergeable: bool = True
     frozen_basis: bool = False
 
