@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Generator, nn
@@ -22,10 +24,21 @@ from .train import Step, TrainingControl, train
 from .training_log import cut_log, leave_out_damaged_steps, log_step
 
 
-def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
+@dataclass(frozen=True)
+class Pauses:
+    """Steps behind which something is done with the model; it may end the training by raising."""
+
+    steps: Collection[int]
+    on_pause: Callable[[int], None]
+
+
+def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any, pauses: Pauses | None = None) -> None:
     """Put the trained adapter onto the model, and what was measured of its training into the record.
 
     An adapter that an earlier try trained is loaded; an interrupted training goes on from its last checkpoint.
+
+    Args:
+        pauses: of the training, see `TrainingControl`.
 
     Raises:
         UserError: the adapter does not fit the model.
@@ -44,7 +57,7 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> None:
     else:
         examples, attach_s = _attach(active, model, tokenizer, checkpoint)
         with context.stop.deferred():  # until the adapter is saved: a signal behind the last step loses no step
-            training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint)
+            training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint, pauses)
             timing.attach_s = attach_s
             if context.group.is_first:
                 trained = workspace.save_trained(model, _size(run, model), training, timing)
@@ -98,7 +111,12 @@ def _size(run: RunConfig, model: nn.Module) -> Size:
 
 
 def _train(
-    active: ActiveRun, model: nn.Module, pad_id: int, examples: list[Example], checkpoint: Checkpoint | None
+    active: ActiveRun,
+    model: nn.Module,
+    pad_id: int,
+    examples: list[Example],
+    checkpoint: Checkpoint | None,
+    pauses: Pauses | None,
 ) -> tuple[Training, Timing]:
     """Train the adapter where there is anything to train, with a line of log for each step."""
     run, context, workspace = active.run, active.context, active.workspace
@@ -126,6 +144,8 @@ def _train(
             resume_from=checkpoint,
             stop=context.stop,
             group=context.group,
+            pauses=() if pauses is None else pauses.steps,
+            on_pause=(lambda step: None) if pauses is None else pauses.on_pause,
         )
         result = train(model, run, batches, control)
     training = Training(

@@ -82,7 +82,7 @@ def measure_heldout_losses(
     task = evaluation.test[0]  # the validation questions are put to the same task
     references = {
         "test": _references_of_task(task, evaluation.config.limit),
-        "valid": _references_of_valid(valid),
+        "valid": references_of_valid(valid),
     }
     losses = {}
     for split, rows in references.items():
@@ -142,7 +142,7 @@ def _references_of_task(task: Any, limit: int | None) -> pl.DataFrame | None:
     return pl.DataFrame(rows)
 
 
-def _references_of_valid(valid: pl.DataFrame | None) -> pl.DataFrame | None:
+def references_of_valid(valid: pl.DataFrame | None) -> pl.DataFrame | None:
     """Query and response of the validation questions."""
     if valid is None:
         return None

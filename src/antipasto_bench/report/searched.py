@@ -1,0 +1,151 @@
+"""How settings were searched: the budgets of all arms, what each search found, and its drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+
+from ..analysis.searched import Found, SearchedArm, SearchedSection, found, losses
+from .figures import without_schema_checks
+from .markdown import markdown_table, picture
+from .markup import escaped
+from .rendering import svg
+from .svg import HUES, THEMES, Drawing, Theme, VegaLite, plain, theme_config
+
+HEADING = "### How settings were searched"
+WHAT = (
+    "The learning rate of each arm was searched by short runs (trials), judged by the held-out loss of the validation "
+    "questions alone, on seeds that no result has. next is how far the loss of the second best rate is above the best. "
+    "Stopped trials were behind at a quarter or half of their steps. Beyond a best rate at an edge a better one may be."
+)
+DIGITS = 4  # of a loss in nats a token: no more than another machine's arithmetic would give, too
+WIDTH, HEIGHT, CELL = 560, 240, 34
+
+
+def searches_markdown(sections: Sequence[SearchedSection], figures: str | None) -> str:
+    """The section of the page; empty where nothing was searched.
+
+    Args:
+        figures: the folder of the drawings as the page names it; no drawing is shown where None.
+    """
+    if not sections:
+        return ""
+    return "\n\n".join([HEADING, WHAT, *(_section(section, figures) for section in sections)])
+
+
+def _section(section: SearchedSection, figures: str | None) -> str:
+    parts = [f"#### {escaped(section.title)}", "", escaped(budgets_line(section)), ""]
+    if figures:
+        parts += [picture(figures, f"{section.slug}-search", "Held-out loss by learning rate"), ""]
+    rows = [row for arm in section.arms for row in found(arm)]
+    header = ("arm", "trials", "stopped", "diverged", "best lr", "valid loss", "next", "where")
+    lines = [tuple(map(escaped, _cells(row))) for row in rows]
+    return "\n".join([*parts, markdown_table(header, lines, left=("arm", "where"))])
+
+
+def budgets_line(section: SearchedSection) -> str:
+    """Whether all arms had as many trials, and how many."""
+    budgets = section.budgets()
+    if len(set(budgets.values())) == 1:
+        count = next(iter(budgets.values()))
+        arms = f"each of {len(budgets)} arms" if len(budgets) > 1 else "one arm"
+        return f"Equal budgets: {count} trials of {arms}."
+    listed = ", ".join(f"{name} {count}" for name, count in budgets.items())
+    return f"Budgets differ, so the arm with more trials has the better chance of a good rate: {listed} trials."
+
+
+def _cells(row: Found) -> list[str]:
+    lr, loss = ("" if row.lr is None else f"{row.lr:g}"), ("" if row.loss is None else f"{row.loss:.{DIGITS}f}")
+    lead = "" if row.lead is None else f"+{row.lead:.{DIGITS}f}"
+    return [row.name, *map(str, (row.trials, row.stopped, row.diverged)), lr, loss, lead, row.where]
+
+
+# ------------------------------------------------------------------ drawings
+
+
+@without_schema_checks
+def search_drawings(section: SearchedSection) -> dict[str, VegaLite]:
+    """What the SVG files of a section are drawn from, by file name; none where no trial reached its end."""
+    if not any(losses(arm, value) for arm in section.arms for value in range(len(arm.values))):
+        return {}
+    ends: dict[Theme, str] = {theme: "" if theme == "light" else f"-{theme}" for theme in THEMES}
+    return {f"{section.slug}-search{ends[theme]}.svg": _specification(section.arms, theme) for theme in THEMES}
+
+
+@without_schema_checks
+def drawing_of_search(arms: Sequence[SearchedArm], path: Path) -> str:
+    """The drawing of some arms as SVG.
+
+    Args:
+        path: where an earlier one may lie.
+    """
+    return svg(_specification(arms, "light") | {"background": "white"}, path)
+
+
+def _specification(arms: Sequence[SearchedArm], theme: Theme) -> VegaLite:
+    """Losses by learning rate, a line an arm; and of each arm with an axis a heat map."""
+    lines = [arm for arm in arms if arm.axis is None]
+    charts = [*([_lines(lines, theme)] if lines else []), *(_heat_map(arm) for arm in arms if arm.axis is not None)]
+    chart: VegaLite = plain(alt.vconcat(*charts).to_dict(validate=False))
+    return chart | {"config": theme_config(theme)}
+
+
+def _lines(arms: Sequence[SearchedArm], theme: Theme) -> Drawing:
+    values = [
+        {"arm": arm.name, "lr": lr, "loss": round(loss, DIGITS), "best": loss == min(losses(arm, 0).values())}
+        for arm in arms
+        for lr, loss in losses(arm, 0).items()
+    ]
+    base = alt.Chart().encode(
+        x=alt.X(
+            "lr:Q",
+            title="learning rate",
+            scale=alt.Scale(type="log", padding=20),
+            axis=alt.Axis(grid=False, format="~g"),
+        ),
+        y=alt.Y("loss:Q", title="held-out loss, nats a token", scale=alt.Scale(type="log", zero=False)),
+        color=alt.Color(
+            "arm:N",
+            title=None,
+            sort=[arm.name for arm in arms],
+            scale=alt.Scale(range=HUES[theme]),
+            legend=alt.Legend(orient="top", columns=3, symbolOpacity=1),
+        ),
+    )
+    layers = [
+        base.mark_line(opacity=0.8),
+        base.mark_point(filled=True, size=40, opacity=1),
+        base.transform_filter("datum.best").mark_point(filled=False, size=160, opacity=1),
+    ]
+    return alt.layer(*layers, data=alt.InlineData(values=values), width=WIDTH, height=HEIGHT)
+
+
+def _heat_map(arm: SearchedArm) -> Drawing:
+    """Loss by learning rate and value; the best rate of each value is framed, which shows the ridge of the optimum."""
+    values: list[dict[str, Any]] = []
+    for index, value in enumerate(arm.values):
+        own = losses(arm, index)
+        values += [
+            {"value": str(value), "lr": lr, "loss": round(loss, DIGITS), "best": loss == min(own.values())}
+            for lr, loss in own.items()
+        ]
+    rates = sorted({cell["lr"] for cell in values})
+    base = alt.Chart().encode(
+        x=alt.X("lr:O", title="learning rate", sort=rates, axis=alt.Axis(labelAngle=0, format="~g")),
+        y=alt.Y("value:O", title=f"{arm.name}: {arm.axis}", sort=[str(value) for value in arm.values]),
+    )
+    hue = alt.Color("loss:Q", title="loss", scale=alt.Scale(type="log", scheme="viridis", reverse=True))
+    bright = alt.condition("datum.loss < 1.3 * datum.least", alt.value("white"), alt.value("black"))
+    least = min((cell["loss"] for cell in values), default=0.0)
+    values = [cell | {"least": least} for cell in values]
+    layers = [
+        base.mark_rect().encode(color=hue),
+        base.transform_filter("datum.best").mark_rect(fill=None, stroke="#d1242f", strokeWidth=3),
+        base.mark_text(fontSize=11).encode(text=alt.Text("loss:Q", format=".3f"), color=bright),
+    ]
+    size = {"width": max(CELL * 2 * len(rates), CELL), "height": CELL * len(arm.values)}
+    chart: Drawing = alt.layer(*layers, data=alt.InlineData(values=values), **size).resolve_scale(color="independent")
+    return chart
