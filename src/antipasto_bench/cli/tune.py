@@ -49,9 +49,12 @@ def tune(
     Example: `antipasto-bench tune lora,antipasto rotate_basis=V --budget 8`, or
     `antipasto-bench tune lora rank=4,16,64 --budget 18 --dry-run`
     """
+    from ..run.process_group import launched
     from ..spec.tune import tune_of
     from ..sweeps.tune import run_tune, searches
 
+    if launched():
+        raise UserError("torchrun makes one run: `torchrun ... -m antipasto_bench run`; tune makes its trials itself")
     store = Store.of(results, outputs)
     wanted = tune_of(words, preset, budget=budget, steps=steps, seeds=_seeds(seed))
     if dry_run:

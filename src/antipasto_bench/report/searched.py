@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import altair as alt
 
 from ..analysis.searched import Found, SearchedArm, SearchedSection, found, losses
+from ..spec.search import rate_at
 from .figures import without_schema_checks
 from .markdown import markdown_table, picture
 from .markup import escaped
@@ -103,10 +103,10 @@ def _lines(arms: Sequence[SearchedArm], theme: Theme) -> Drawing:
         x=alt.X(
             "lr:Q",
             title="learning rate",
-            scale=alt.Scale(type="log", padding=20),
+            scale=alt.Scale(type="log", nice=False, padding=20),
             axis=alt.Axis(grid=False, format="~g"),
         ),
-        y=alt.Y("loss:Q", title="held-out loss, nats a token", scale=alt.Scale(type="log", zero=False)),
+        y=alt.Y("loss:Q", title="held-out loss, nats a token", scale=alt.Scale(type="log", nice=False, padding=10)),
         color=alt.Color(
             "arm:N",
             title=None,
@@ -125,27 +125,36 @@ def _lines(arms: Sequence[SearchedArm], theme: Theme) -> Drawing:
 
 def _heat_map(arm: SearchedArm) -> Drawing:
     """Loss by learning rate and value; the best rate of each value is framed, which shows the ridge of the optimum."""
-    values: list[dict[str, Any]] = []
-    for index, value in enumerate(arm.values):
-        own = losses(arm, index)
-        values += [
-            {"value": str(value), "lr": lr, "loss": round(loss, DIGITS), "best": loss == min(own.values())}
-            for lr, loss in own.items()
-        ]
-    rates = sorted({cell["lr"] for cell in values})
+    cells = [cell for index in range(len(arm.values)) for cell in _cells_of(arm, index)]
+    known = [cell["loss"] for cell in cells if "loss" in cell]
+    middle = (min(known) * max(known)) ** 0.5 if known else 0.0  # of the colours, which are logarithmic
+    cells = [cell | {"dark": cell.get("loss", 0.0) > middle} for cell in cells]
+    rates = sorted({cell["lr"] for cell in cells})
     base = alt.Chart().encode(
         x=alt.X("lr:O", title="learning rate", sort=rates, axis=alt.Axis(labelAngle=0, format="~g")),
         y=alt.Y("value:O", title=f"{arm.name}: {arm.axis}", sort=[str(value) for value in arm.values]),
     )
+    done = base.transform_filter("isValid(datum.loss)")
     hue = alt.Color("loss:Q", title="loss", scale=alt.Scale(type="log", scheme="viridis", reverse=True))
-    bright = alt.condition("datum.loss < 1.3 * datum.least", alt.value("white"), alt.value("black"))
-    least = min((cell["loss"] for cell in values), default=0.0)
-    values = [cell | {"least": least} for cell in values]
+    ink = alt.ColorValue("black", condition={"test": "datum.dark", "value": "white"})
     layers = [
-        base.mark_rect().encode(color=hue),
+        done.mark_rect().encode(color=hue),
         base.transform_filter("datum.best").mark_rect(fill=None, stroke="#d1242f", strokeWidth=3),
-        base.mark_text(fontSize=11).encode(text=alt.Text("loss:Q", format=".3f"), color=bright),
+        done.mark_text(fontSize=11).encode(text=alt.Text("loss:Q", format=".3f"), color=ink),
+        base.transform_filter("!isValid(datum.loss)").mark_text(fontSize=10, color="#8b949e").encode(text="state:N"),
     ]
-    size = {"width": max(CELL * 2 * len(rates), CELL), "height": CELL * len(arm.values)}
-    chart: Drawing = alt.layer(*layers, data=alt.InlineData(values=values), **size).resolve_scale(color="independent")
+    size = {"width": CELL * 2 * len(rates), "height": CELL * len(arm.values)}
+    chart: Drawing = alt.layer(*layers, data=alt.InlineData(values=cells), **size).resolve_scale(color="independent")
     return chart
+
+
+def _cells_of(arm: SearchedArm, index: int) -> list[VegaLite]:
+    """A cell for each rate of a value: its loss, or how its trial ended where none reached its end."""
+    own = losses(arm, index)
+    least = min(own.values(), default=None)
+    ended = {rate_at(t.point.place): t.state for t in arm.tried if t.point.value == index}
+    return [
+        {"value": str(arm.values[index]), "lr": lr, "best": lr in own and own[lr] == least}
+        | ({"loss": round(own[lr], DIGITS)} if lr in own else {"state": state})
+        for lr, state in sorted(ended.items())
+    ]

@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from ..core.device import pinned_threads
-from ..core.errors import RunFailure
+from ..core.errors import RunFailure, UserError, first_line
 from ..core.files import read_regular, write_json
 from ..core.locks import locked
 from ..spec.config import RunConfig
@@ -114,11 +115,14 @@ def _make(active: ActiveRun, goes_on: GoesOn) -> TrialRecord:
     origin = provenance_of(run, model, splits)
     rows = references_of_valid(splits.valid)
     if rows is None:
-        raise RunFailure(f"eval.valid={run.eval.valid}: not every validation question has a reference solution")
+        raise UserError(f"eval.valid={run.eval.valid}: not every validation question has a reference solution")
     measured = _Measured(active.workspace)
     untuned, *rungs, end = rung_steps(run.steps)
     measured.read()
-    measured.losses[untuned] = context.models.untuned_loss(run, lambda: _loss(model, tokenizer, rows, measured))
+    try:
+        measured.losses[untuned] = context.models.untuned_loss(run, lambda: _loss(model, tokenizer, rows, measured))
+    except RunFailure as failure:
+        raise UserError(f"{run.model}, before it is tuned: {failure}") from failure
 
     def measure(step: int) -> None:
         if step not in measured.losses:
@@ -134,8 +138,8 @@ def _make(active: ActiveRun, goes_on: GoesOn) -> TrialRecord:
         measure(end)
     except _Stopped:
         state = "stopped"
-    except RunFailure as failure:
-        state, error = "diverged", str(failure)
+    except (RunFailure, LinAlgError) as failure:
+        state, error = "diverged", first_line(failure)
     context.models.give_back(run, model)
     record, losses = active.record, sorted(measured.losses.items())
     return TrialRecord(  # type: ignore[call-arg]  # `schema` has a default under its other name
