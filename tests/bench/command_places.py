@@ -71,6 +71,8 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench status": Run("evidence", ""),
     "antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2 --dry-run": Run("evidence", "15 runs"),
     "antipasto-bench sweep benchmark/sweeps/nano.yaml --dry-run": Run("evidence", " runs: "),
+    "antipasto-bench tune lora,antipasto,hra --budget 8 --dry-run": Run("evidence", "3 arms x 8 trials: "),
+    "antipasto-bench tune lora rank=4,16,64 --budget 18 --dry-run": Run("evidence", "rank=4,16,64"),
     # what reads nothing
     "antipasto-bench --version": Run("evidence", "torch"),
     "antipasto-bench variants": Run("evidence", "params 128x384"),
@@ -126,6 +128,14 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "torchrun --nproc-per-node 4 -m antipasto_bench run antipasto --preset qwen3-0.6b": Plan(1),
     "antipasto-bench status benchmark/sweeps/nano.yaml --watch": Plan(271),
     "antipasto-bench sweep lora,dora,pissa seed=0,1,2,3,4,5,6,7 --until decided --budget 3h": Plan(24),
+    "antipasto-bench tune lora,antipasto rotate_basis=V --budget 8": Parse(
+        "minutes; tests/bench/cli/test_tune.py tunes"
+    ),
+    "antipasto-bench tune lora,antipasto,hra rotate_basis=V --budget 8": Parse("minutes; see above"),
+    "antipasto-bench tune lora rank=4,16,64 --budget 18": Parse("minutes; see above"),
+    "antipasto-bench sweep outputs/tune/nano-lora-antipasto-hra.yaml": Parse(
+        "a file that the command before it writes"
+    ),
     # words that stand for others, and what takes minutes on a quiet machine
     "torchrun --nproc-per-node 4 -m antipasto_bench run ...": Parse("which run, the reader says"),
     "antipasto-bench sweep ...": Parse("which sweep, the reader says"),

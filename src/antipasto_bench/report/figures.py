@@ -21,24 +21,29 @@ from .svg import COLOURS, FROZEN, HUES, OTHERS, THEMES, UNTUNED, Theme, VegaLite
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 
-def _specification(data: Sequence[Mapping[str, Any]], **parts: Any) -> VegaLite:
-    """A whole drawing of some rows, its texts plain characters."""
-    specification: VegaLite = plain({"$schema": SCHEMA, "data": {"values": list(data)}} | parts)
-    return specification
+def specification(data: Sequence[Mapping[str, Any]] | None, **parts: Any) -> VegaLite:
+    """A whole drawing, its texts plain characters.
+
+    Args:
+        data: its rows; None where its parts have rows of their own.
+    """
+    rows = {} if data is None else {"data": {"values": list(data)}}
+    whole: VegaLite = plain({"$schema": SCHEMA} | rows | parts)
+    return whole
 
 
-def _layer(mark: VegaLite, *filters: str, **encoding: VegaLite | list[VegaLite]) -> VegaLite:
+def layer_of(mark: VegaLite, *filters: str, **encoding: VegaLite | list[VegaLite]) -> VegaLite:
     """One layer: a mark at each row that passes the filters, expressions of Vega."""
     layer: VegaLite = {"mark": mark, "encoding": encoding}
     return layer | {"transform": [{"filter": each} for each in filters]} if filters else layer
 
 
-def _number(field: str, **rest: Any) -> VegaLite:
+def numbers(field: str, **rest: Any) -> VegaLite:
     """A channel that shows a field's numbers."""
     return {"field": field, "type": "quantitative"} | rest
 
 
-def _name(field: str, **rest: Any) -> VegaLite:
+def names(field: str, **rest: Any) -> VegaLite:
     """A channel that shows a field's words."""
     return {"field": field, "type": "nominal"} | rest
 
@@ -124,8 +129,8 @@ def pareto(section: ComparedSection, theme: Theme, cost: Quantity | None = None)
     points = points_of(section, [cost])
     scale = {"type": "log", "domain": _name_some(points), "nice": False}
     axis = {"grid": False, "format": "~s", "labelOverlap": True}
-    layers = _pareto_layers(theme, x=_number("value", scale=scale, title=cost.axis_title, axis=axis))
-    return _specification([point.data() for point in points], layer=layers, width=WIDTH, height=HEIGHT)
+    layers = _pareto_layers(theme, x=numbers("value", scale=scale, title=cost.axis_title, axis=axis))
+    return specification([point.data() for point in points], layer=layers, width=WIDTH, height=HEIGHT)
 
 
 def _name_some(points: list[ParetoPoint]) -> list[float]:
@@ -150,31 +155,31 @@ def _name_some(points: list[ParetoPoint]) -> list[float]:
 def pareto_explorer(section: ComparedSection) -> VegaLite:
     """The same with a menu of costs, as a specification for the page; empty where no arm has a cost."""
     points = points_of(section, axes())
-    names = list(dict.fromkeys(point.cost for point in points))
-    if not names:
+    costs = list(dict.fromkeys(point.cost for point in points))
+    if not costs:
         return {}
-    for name in names:
-        _name_some([point for point in points if point.cost == name])
+    for cost in costs:
+        _name_some([point for point in points if point.cost == cost])
     tooltip = [
-        _name("arm"),
-        _number("value", title="cost", format=",.4~g"),
-        _number("test", title="test %", format=".1f"),
-        _number("low", title="from", format=".1f"),
-        _number("high", title="to", format=".1f"),
-        _number("seeds"),
+        names("arm"),
+        numbers("value", title="cost", format=",.4~g"),
+        numbers("test", title="test %", format=".1f"),
+        numbers("low", title="from", format=".1f"),
+        numbers("high", title="to", format=".1f"),
+        numbers("seeds"),
     ]
-    x = _number("value", scale={"type": "log"}, title="cost", axis={"grid": False, "format": "~s"})
-    return _specification(
+    x = numbers("value", scale={"type": "log"}, title="cost", axis={"grid": False, "format": "~s"})
+    return specification(
         [point.data() for point in points],
         layer=_pareto_layers(None, "datum.cost == cost", x=x, tooltip=tooltip),
-        params=[_menu("cost", "Cost ", names)],
+        params=[_menu("cost", "Cost ", costs)],
         width="container",
         height=420,
     )
 
 
-_TEST = _number("test", title="test %", scale={"domain": [0, 100]})
-_INTERVAL: VegaLite = {"y": _number("low"), "y2": {"field": "high"}}
+_TEST = numbers("test", title="test %", scale={"domain": [0, 100]})
+_INTERVAL: VegaLite = {"y": numbers("low"), "y2": {"field": "high"}}
 _POINT: VegaLite = {"type": "point", "filled": True, "size": 60, "opacity": 1}
 _FRONTIER = {"type": "line", "interpolate": "step-after", "strokeDash": [4, 3], "opacity": 0.7, "stroke": "#8b949e"}
 _LABEL = {"type": "text", "dx": -5, "dy": -6, "fontSize": 11, "align": "right", "baseline": "bottom"}
@@ -189,13 +194,13 @@ def _pareto_layers(theme: Theme | None, *filters: str, **base: VegaLite | list[V
     """
     kinds = [FROZEN, OTHERS, UNTUNED]
     hues: VegaLite = {"domain": kinds} | ({"range": [COLOURS[theme][kind] for kind in kinds]} if theme else {})
-    colour = _name("kind", scale=hues, title=None, legend={"orient": "top", "symbolOpacity": 1})
+    colour = names("kind", scale=hues, title=None, legend={"orient": "top", "symbolOpacity": 1})
     room = {"value": 0, "condition": _where("width > 500", 1)}
     return [
-        _layer({"type": "rule", "opacity": 0.45}, *filters, **base, **_INTERVAL, color=colour),
-        _layer(_FRONTIER, *filters, "datum.frontier", **base, y=_TEST),
-        _layer(_POINT, *filters, **base, y=_TEST, color=colour, shape=_name("kind", legend=None)),
-        _layer(_LABEL, *filters, "isValid(datum.name)", **base, y=_TEST, text=_name("name"), opacity=room),
+        layer_of({"type": "rule", "opacity": 0.45}, *filters, **base, **_INTERVAL, color=colour),
+        layer_of(_FRONTIER, *filters, "datum.frontier", **base, y=_TEST),
+        layer_of(_POINT, *filters, **base, y=_TEST, color=colour, shape=names("kind", legend=None)),
+        layer_of(_LABEL, *filters, "isValid(datum.name)", **base, y=_TEST, text=names("name"), opacity=room),
     ]
 
 
@@ -224,24 +229,24 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> VegaLite:
                  "test": _percent(summary.mean), "low": _percent(summary.low), "high": _percent(summary.high),
                  "seeds": summary.seeds}
             )  # fmt: skip
-    colour = _name("series", title=None, legend={"orient": "top", "columns": 3, "symbolOpacity": 1})
+    colour = names("series", title=None, legend={"orient": "top", "columns": 3, "symbolOpacity": 1})
     if theme:
         colour["scale"] = {"range": HUES[theme]}
     base: VegaLite = {
         "x": _swept_axis(swept),
         "color": colour,
         "tooltip": [
-            _name("series"),
-            _name("value", title=swept.axis),
-            *(_number(field, format=".1f") for field in ("test", "low", "high")),
-            _number("seeds"),
+            names("series"),
+            names("value", title=swept.axis),
+            *(numbers(field, format=".1f") for field in ("test", "low", "high")),
+            numbers("seeds"),
         ],
     }
-    layers = [_layer({"type": "rule", "opacity": 0.6}, **base, **_INTERVAL)]
+    layers = [layer_of({"type": "rule", "opacity": 0.6}, **base, **_INTERVAL)]
     if swept.numeric:
-        layers.append(_layer({"type": "line", "opacity": 0.8}, **base, y=_TEST))
-    layers.append(_layer(_POINT, **base, y=_TEST, shape=_name("series", legend=None)))
-    return _specification(values, layer=layers, width=560 if theme else "container", height=240)
+        layers.append(layer_of({"type": "line", "opacity": 0.8}, **base, y=_TEST))
+    layers.append(layer_of(_POINT, **base, y=_TEST, shape=names("series", legend=None)))
+    return specification(values, layer=layers, width=560 if theme else "container", height=240)
 
 
 def _swept_axis(swept: Ablation) -> VegaLite:
@@ -250,10 +255,10 @@ def _swept_axis(swept: Ablation) -> VegaLite:
     ordered = sorted(distinct, key=order_of)
     if swept.numeric:
         axis = {"values": ordered, "grid": False, "format": "~g"}
-        return _number("value", title=swept.axis, scale={"type": "log", "nice": False, "padding": 20}, axis=axis)
+        return numbers("value", title=swept.axis, scale={"type": "log", "nice": False, "padding": 20}, axis=axis)
     ticks = [compact(value) for value in ordered]
     axis = {"labelAngle": 0, "grid": False}
-    return _name("value", title=swept.axis, sort=ticks, axis=axis, scale={"padding": 0.5})
+    return names("value", title=swept.axis, sort=ticks, axis=axis, scale={"padding": 0.5})
 
 
 def learning_curves(curves: Mapping[str, Mapping[int, float]], title: str) -> VegaLite:
@@ -269,18 +274,18 @@ def learning_curves(curves: Mapping[str, Mapping[int, float]], title: str) -> Ve
     if not values:
         return {}
     shown = "datum.arm == shown"
-    layer = _layer(
+    layer = layer_of(
         {"type": "line", "interpolate": "linear"},
-        x=_number("step", title="step", axis={"grid": False}),
-        y=_number("loss", title=title, scale={"type": "log"}),
-        detail=_name("arm"),
+        x=numbers("step", title="step", axis={"grid": False}),
+        y=numbers("loss", title=title, scale={"type": "log"}),
+        detail=names("arm"),
         color={"value": "#8b949e", "condition": _where(shown, "#d1242f")},
         opacity={"value": 0.3, "condition": _where(shown, 1.0)},
         strokeWidth={"value": 1.0, "condition": _where(shown, 2.5)},
-        tooltip=[_name("arm"), _number("step"), _number("loss", format=".3f")],
+        tooltip=[names("arm"), numbers("step"), numbers("loss", format=".3f")],
     )
     menu = _menu("shown", "Highlight ", list(curves))
-    return _specification(values, **layer, params=[menu], width="container", height=320)
+    return specification(values, **layer, params=[menu], width="container", height=320)
 
 
 def drawings(section: ComparedSection) -> dict[str, VegaLite]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -26,13 +27,28 @@ from .training_log import cut_log, leave_out_damaged_steps, log_step
 from .validation import validation_loss
 
 
-def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any, valid: pl.DataFrame | None = None) -> Any:
+@dataclass(frozen=True)
+class Pauses:
+    """Steps behind which something is done with the model; it may end the training by raising."""
+
+    steps: Collection[int]
+    on_pause: Callable[[int], None]
+
+
+def adapt(
+    active: ActiveRun,
+    model: nn.Module,
+    tokenizer: Any,
+    valid: pl.DataFrame | None = None,
+    pauses: Pauses | None = None,
+) -> Any:
     """Put the trained adapter onto the model, and what was measured of its training into the record.
 
     An adapter that an earlier try trained is loaded; an interrupted training goes on from its last checkpoint.
 
     Args:
         valid: the validation questions, for `valid_every`.
+        pauses: of the training, see `TrainingControl`.
 
     Returns:
         what is called in place of the model from here on, see `Adapter.model`.
@@ -55,7 +71,7 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any, valid: pl.DataFra
         held_out = validation_loss(run, model, tokenizer, valid, context.group) if run.trains else None
         examples, attach_s = _attach(active, model, tokenizer, checkpoint)
         with context.stop.deferred():  # until the adapter is saved: a signal behind the last step loses no step
-            training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint, held_out)
+            training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint, held_out, pauses)
             timing.attach_s = attach_s
             if context.group.is_first:
                 trained = workspace.save_trained(model, _size(run, model), training, timing)
@@ -108,6 +124,7 @@ def _train(
     examples: list[Example],
     checkpoint: Checkpoint | None,
     held_out: Callable[[], float | None] | None,
+    pauses: Pauses | None,
 ) -> tuple[Training, Timing]:
     """Train the adapter where there is anything to train, with a line of log for each step."""
     run, context, workspace = active.run, active.context, active.workspace
@@ -138,6 +155,8 @@ def _train(
             resume_from=checkpoint,
             stop=context.stop,
             group=context.group,
+            pauses=() if pauses is None else pauses.steps,
+            on_pause=(lambda step: None) if pauses is None else pauses.on_pause,
         )
         result = train(require_adapter(model).model, run, batches, control)
     training = Training(

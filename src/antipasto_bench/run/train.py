@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +66,9 @@ class TrainingControl:
             interruption.
         stop: read after every step.
         group: of processes that take each step together; all are given the same batches.
+        pauses: steps behind which `on_pause` is called.
+        on_pause: called with the model as it is behind that step, whose log line is written. Its time is no part of
+            the training's. It may end the training by raising.
     """
 
     on_step: Callable[[Step], None] = lambda step: None
@@ -74,6 +77,8 @@ class TrainingControl:
     resume_from: Checkpoint | None = None
     stop: StopRequest | None = None
     group: ProcessGroup = ALONE
+    pauses: Collection[int] = ()
+    on_pause: Callable[[int], None] = lambda step: None
 
 
 def learning_rate(step: int, run: RunConfig) -> float:
@@ -190,8 +195,8 @@ def _take_steps(
         last, signum = step + 1 == run.steps, metrics.signum
         due = signum is not None or (step + 1) % run.checkpoint == 0
         writes = control.checkpoints is not None and due and not last
-        measures = _measures(control, run, step + 1)
-        while len(unread) > (0 if last or writes or measures or signum is not None else lag):
+        measures, pauses = _measures(control, run, step + 1), step + 1 in control.pauses
+        while len(unread) > (0 if last or writes or measures or pauses or signum is not None else lag):
             metrics, tokens = unread.popleft()
             loss, norm = _finite(metrics, len(state.losses), run)
             state.losses.append(loss)
@@ -202,6 +207,10 @@ def _take_steps(
             valid = _held_out(control, state) if measures and not unread else None
             control.on_step(Step(len(state.losses), loss, lr, norm, tokens, state.seconds, valid))
             start = time.perf_counter() - state.seconds
+        if pauses:  # before a checkpoint: training that goes on from it does not come by here again
+            paused = time.perf_counter()
+            control.on_pause(step + 1)
+            start += time.perf_counter() - paused
         if writes and control.checkpoints is not None:
             more = {"step": step + 1, "rows_at_once": optimizer.rows_at_once}
             control.checkpoints.write(step + 1, model, optimizer.optimizer, more | vars(state))

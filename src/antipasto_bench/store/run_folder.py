@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "tracking.json"
 
     @property
+    def rungs(self) -> Path:
+        """The held-out losses of a trial so far."""
+        return self.path / "rungs.json"
+
+    @property
     def versions(self) -> Path:
         """The code and the packages that the work under way comes from."""
         return self.path / "made_by.json"

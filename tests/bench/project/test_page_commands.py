@@ -25,6 +25,7 @@ from recorded import record
 from antipasto_bench.cli.app import app
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.spec.sweep import sweep_of
+from antipasto_bench.spec.tune import tune_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append, read_records
 from antipasto_bench.sweeps.engine import parse_engine
@@ -163,11 +164,13 @@ def test_a_command_that_is_not_run_here_has_options_that_exist(command, monkeypa
         assert (ROOT / read.include_path / "gsm8k_metamath").is_dir()
         return
     name, values = parsed(of_the_bench(shlex.join([program, *words])))
-    assert name in ("run", "sweep", "status", "speed")
+    assert name in ("run", "sweep", "status", "speed", "tune")
     if name == "speed":
         from antipasto_bench.speed.running import SUITES
 
         assert {*(values["suite"] or [])} <= {*SUITES}
+    elif name == "tune":
+        assert tune_of(values["words"], values["preset"], budget=values["budget"]).arms
     else:
         parse_engine(list(values["words"] or []))
 
