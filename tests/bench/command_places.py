@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from command import QUICK
+from small_runs import one_layer
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Machine:
 INSTALLS = Machine("installs packages from an index; the extra that it names is compared with pyproject.toml")
 CLUSTER = Machine("needs a Ray cluster; tests/bench/sweeps/test_ray.py starts one by the same engine")
 WORKED_EXAMPLE = "tests/bench/project/test_docs.py::test_the_worked_example_"
-SMALL = tuple(QUICK)
+SMALL = (*QUICK, f"model={one_layer()}")
 
 PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     # what reads the committed results
@@ -85,27 +86,24 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     ),
     "antipasto-bench cache": Run("evidence", "SVDs"),
     # what trains, made small, and what reads the runs of that
+    "antipasto-bench measure --all --costs": Run("trained", " ms"),  # first: of each run in a process of its own
     "antipasto-bench run antipasto rotate_basis=V --preset nano": Run("trained", "done", SMALL),
     "antipasto-bench run antipasto rotate_basis=V rank=64 --preset nano": Run("trained", "done", SMALL),
     'antipasto-bench compare lora "antipasto rotate_basis=V" --show 5': Run("trained", "A - B  "),
     "antipasto-bench show RUN_ID": Run("trained", "variant: lora"),
     "antipasto-bench measure RUN_ID": Run("trained", " nats a token"),
     "antipasto-bench measure --all --general texts.jsonl": Run("trained", " nats a token"),
-    "antipasto-bench measure --all --costs": Run("trained", " ms"),
     "antipasto-bench noise RUN_ID": Run("trained", "verdicts that differ"),
     "antipasto-bench noise RUN_ID --batch-sizes 8,48": Run("trained", "8 and 48 at once"),
     "antipasto-bench noise RUN_ID --batch-sizes 8,48 --limit 96": Run("trained", "8 and 48 at once"),
     "antipasto-bench demo": Run("trained", "| base ", SMALL),
     "antipasto-bench demo steps=40 eval.limit=60 costs=false": Run(
-        "trained", "| base ", ("batch_size=4", "eval.valid_limit=6", "eval.general_limit=8")
+        "trained", "| base ", ("batch_size=4", "eval.valid_limit=6", "eval.general_limit=8", SMALL[-1])
     ),
     "antipasto-bench export RUN_ID --merged DIR": Run("trained", "new"),
     "antipasto-bench export RUN_ID --peft DIR": Run("trained", "new"),
     "lm_eval run --model hf --model_args pretrained=DIR --include_path benchmark/tasks --tasks nano_metamath "
     "--batch_size 100": Run("trained", "given-answer", ("--limit", "4")),
-    "lm_eval --include_path benchmark/tasks --tasks nano_metamath --model hf --model_args pretrained=DIR": Run(
-        "trained", "given-answer", ("--limit", "4")
-    ),
     'antipasto-bench compare "lora model=smollm2-135m" "antipasto model=smollm2-135m"': Run("recorded", "A - B  +25.0"),
     # sweeps of hours, models of a hub, clusters
     "antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2": Plan(15),
@@ -145,7 +143,10 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench speed": Parse("half an hour on a quiet machine; tests/bench/speed runs the suites small"),
     "antipasto-bench speed --suite step": Parse("minutes on a quiet machine; tests/bench/speed runs it small"),
     "lm_eval run --model hf --model_args pretrained=DIR,dtype=float32 --include_path benchmark/tasks --tasks "
-    "gsm8k_metamath --limit 64 --batch_size 16": Parse("GSM8K of a hub; tests/bench/run/test_smollm2.py runs it"),
+    "gsm8k_metamath --limit 64 --batch_size 16": Parse("GSM8K of a hub; tests/bench/run/test_smollm2.py asks lm-eval"),
+    "lm_eval --include_path benchmark/tasks --tasks nano_metamath --model hf --model_args pretrained=DIR": Parse(
+        "it is another form of the command above that is run"
+    ),
     # the worked example, on a copy of the project with its file
     "antipasto-bench variants bounded": Elsewhere(f"{WORKED_EXAMPLE}is_in_the_catalogue_and_the_sweeps"),
     "antipasto-bench run bounded bound=0.3 basis=wanda --preset nano": Elsewhere(
