@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--questions", type=int, default=200, help="of each half, for the accuracy")
+    parser.add_argument("--rows", type=int, default=HELD_OUT, help="of each half at most, for the loss")
     args = parser.parse_args()
 
     run = compose("delta_s", {"steps": args.steps, "lr": args.lr, "seed": args.seed}, "nano")
@@ -140,7 +141,9 @@ def main() -> None:
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for name, (model, how) in cells.items():
         with how:
-            scores[name] = {half: score(model, tokenizer, part, args.questions) for half, part in tests.items()}
+            scores[name] = {
+                half: score(model, tokenizer, part.head(args.rows), args.questions) for half, part in tests.items()
+            }
 
     print(f"\n{'':28}{'wanted stories':^26}{'unwanted stories':^26}")
     print(f"{'':28}" + 2 * f"{'loss':>8}{'right %':>16}  ")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from command import QUICK
+from small_runs import one_layer
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Machine:
 INSTALLS = Machine("installs packages from an index; the extra that it names is compared with pyproject.toml")
 CLUSTER = Machine("needs a Ray cluster; tests/bench/sweeps/test_ray.py starts one by the same engine")
 WORKED_EXAMPLE = "tests/bench/project/test_docs.py::test_the_worked_example_"
-SMALL = tuple(QUICK)
+SMALL = (*QUICK, f"model={one_layer()}")
 
 PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     # what reads the committed results
@@ -71,6 +72,8 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench status": Run("evidence", ""),
     "antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2 --dry-run": Run("evidence", "15 runs"),
     "antipasto-bench sweep benchmark/sweeps/nano.yaml --dry-run": Run("evidence", " runs: "),
+    "antipasto-bench tune lora,antipasto,hra --budget 8 --dry-run": Run("evidence", "3 arms x 8 trials: "),
+    "antipasto-bench tune lora rank=4,16,64 --budget 18 --dry-run": Run("evidence", "rank=4,16,64"),
     # what reads nothing
     "antipasto-bench --version": Run("evidence", "torch"),
     "antipasto-bench variants": Run("evidence", "params 128x384"),
@@ -83,27 +86,24 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     ),
     "antipasto-bench cache": Run("evidence", "SVDs"),
     # what trains, made small, and what reads the runs of that
+    "antipasto-bench measure --all --costs": Run("trained", " ms"),  # first: of each run in a process of its own
     "antipasto-bench run antipasto rotate_basis=V --preset nano": Run("trained", "done", SMALL),
     "antipasto-bench run antipasto rotate_basis=V rank=64 --preset nano": Run("trained", "done", SMALL),
     'antipasto-bench compare lora "antipasto rotate_basis=V" --show 5': Run("trained", "A - B  "),
     "antipasto-bench show RUN_ID": Run("trained", "variant: lora"),
     "antipasto-bench measure RUN_ID": Run("trained", " nats a token"),
     "antipasto-bench measure --all --general texts.jsonl": Run("trained", " nats a token"),
-    "antipasto-bench measure --all --costs": Run("trained", " ms"),
     "antipasto-bench noise RUN_ID": Run("trained", "verdicts that differ"),
     "antipasto-bench noise RUN_ID --batch-sizes 8,48": Run("trained", "8 and 48 at once"),
     "antipasto-bench noise RUN_ID --batch-sizes 8,48 --limit 96": Run("trained", "8 and 48 at once"),
     "antipasto-bench demo": Run("trained", "| base ", SMALL),
     "antipasto-bench demo steps=40 eval.limit=60 costs=false": Run(
-        "trained", "| base ", ("batch_size=4", "eval.valid_limit=6", "eval.general_limit=8")
+        "trained", "| base ", ("batch_size=4", "eval.valid_limit=6", "eval.general_limit=8", SMALL[-1])
     ),
     "antipasto-bench export RUN_ID --merged DIR": Run("trained", "new"),
     "antipasto-bench export RUN_ID --peft DIR": Run("trained", "new"),
     "lm_eval run --model hf --model_args pretrained=DIR --include_path benchmark/tasks --tasks nano_metamath "
     "--batch_size 100": Run("trained", "given-answer", ("--limit", "4")),
-    "lm_eval --include_path benchmark/tasks --tasks nano_metamath --model hf --model_args pretrained=DIR": Run(
-        "trained", "given-answer", ("--limit", "4")
-    ),
     'antipasto-bench compare "lora model=smollm2-135m" "antipasto model=smollm2-135m"': Run("recorded", "A - B  +25.0"),
     # sweeps of hours, models of a hub, clusters
     "antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2": Plan(15),
@@ -132,6 +132,14 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "torchrun --nproc-per-node 4 -m antipasto_bench run antipasto --preset qwen3-0.6b": Plan(1),
     "antipasto-bench status benchmark/sweeps/nano.yaml --watch": Plan(271),
     "antipasto-bench sweep lora,dora,pissa seed=0,1,2,3,4,5,6,7 --until decided --budget 3h": Plan(24),
+    "antipasto-bench tune lora,antipasto rotate_basis=V --budget 8": Parse(
+        "minutes; tests/bench/cli/test_tune.py tunes"
+    ),
+    "antipasto-bench tune lora,antipasto,hra rotate_basis=V --budget 8": Parse("minutes; see above"),
+    "antipasto-bench tune lora rank=4,16,64 --budget 18": Parse("minutes; see above"),
+    "antipasto-bench sweep outputs/tune/nano-lora-antipasto-hra.yaml": Parse(
+        "a file that the command before it writes"
+    ),
     # words that stand for others, and what takes minutes on a quiet machine
     "torchrun --nproc-per-node 4 -m antipasto_bench run ...": Parse("which run, the reader says"),
     "antipasto-bench sweep ...": Parse("which sweep, the reader says"),
@@ -141,7 +149,10 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench speed": Parse("half an hour on a quiet machine; tests/bench/speed runs the suites small"),
     "antipasto-bench speed --suite step": Parse("minutes on a quiet machine; tests/bench/speed runs it small"),
     "lm_eval run --model hf --model_args pretrained=DIR,dtype=float32 --include_path benchmark/tasks --tasks "
-    "gsm8k_metamath --limit 64 --batch_size 16": Parse("GSM8K of a hub; tests/bench/run/test_smollm2.py runs it"),
+    "gsm8k_metamath --limit 64 --batch_size 16": Parse("GSM8K of a hub; tests/bench/run/test_smollm2.py asks lm-eval"),
+    "lm_eval --include_path benchmark/tasks --tasks nano_metamath --model hf --model_args pretrained=DIR": Parse(
+        "it is another form of the command above that is run"
+    ),
     # the worked example, on a copy of the project with its file
     "antipasto-bench variants bounded": Elsewhere(f"{WORKED_EXAMPLE}is_in_the_catalogue_and_the_sweeps"),
     "antipasto-bench run bounded bound=0.3 basis=wanda --preset nano": Elsewhere(
@@ -167,6 +178,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "pip install -c requirements.lock -e ./src -e '.[dev]'": INSTALLS,
     "pip install -c requirements.lock -e ./src -e '.[quant]'": INSTALLS,
     "pip install -c requirements.lock -e ./src -e '.[fla]'": INSTALLS,
+    "pip install -c requirements.lock -e ./src -e '.[tensorboard]'": INSTALLS,
     "pip install -c requirements.lock -e ./src -e '.[ray]'": INSTALLS,
     "pip install -e ./src -e '.[vllm]'": INSTALLS,
     "pip install .": Machine("is named because it ends in an error"),

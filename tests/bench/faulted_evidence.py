@@ -146,7 +146,7 @@ def _numbers_for_drawings() -> Iterator[None]:
     """Puts the numbers of the page's drawings in place of the drawings, which take a second."""
     with (
         mock.patch.object(html, "pareto_explorer", lambda section: {"arms": repr(section.arms)}),
-        mock.patch.object(html, "learning_curves", lambda curves: {"curves": repr(curves)}),
+        mock.patch.object(html, "learning_curves", lambda curves, title: {"curves": repr(curves)} if curves else {}),
         mock.patch.object(html, "ablation_explorer", lambda swept: {"swept": repr(swept)}),
         mock.patch.object(html, "plain", lambda specification: specification),
         mock.patch.object(html, "vega_script", return_value=""),

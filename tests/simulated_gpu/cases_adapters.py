@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_runs import one_layer
 from tiny_model import ALL, Tiny, configs, name_of, trained_configs
 from torch import Tensor, nn
 
@@ -17,14 +18,14 @@ from antipasto_bench.run.step import AdapterOptimizer
 from antipasto_bench.spec.compose import compose
 from simulated_gpu import gpu
 
-NANO = compose("base", {}, "nano")
+ONE_LAYER = compose("base", {"model": one_layer()}, "nano")
 STEPS = 3
 
 
 @pytest.fixture(scope="module", autouse=True)
 def imported() -> None:
     """What loading a model imports late is imported before there is a GPU."""
-    load_model(NANO)
+    load_model(ONE_LAYER)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,7 @@ def test_training_merging_saving_and_loading_give_the_bits_of_the_cpu(cfg, tmp_p
 @pytest.mark.parametrize("cfg", trained_configs(), ids=name_of)
 def test_a_step_waits_for_nothing_and_leaves_no_memory_taken(cfg):
     with gpu() as device:
-        model, _ = load_model(NANO)
+        model, _ = load_model(ONE_LAYER)
         ids = torch.arange(24).view(2, 12)
         batch = {"input_ids": ids, "labels": ids.masked_fill(ids % 12 < 6, IGNORED)}
         assert cfg.target_names == ALL
@@ -93,7 +94,7 @@ def test_a_step_waits_for_nothing_and_leaves_no_memory_taken(cfg):
         of_nano = antipasto.CONFIGS[cfg.variant](**own | {"r": rank, "target_names": ("down_proj",)})
         calibrates = antipasto.REGISTRY[cfg.variant].needs_data(of_nano)
         antipasto.attach(model, of_nano, [{"input_ids": torch.arange(1, 129).view(4, 32)}] if calibrates else None)
-        optimizer = AdapterOptimizer(model.train(), NANO)
+        optimizer = AdapterOptimizer(model.train(), ONE_LAYER)
         for _ in range(2):
             optimizer.step([batch], 1e-3).read()
         allocated = device.allocated

@@ -23,8 +23,9 @@ def test_a_step_that_does_not_fit_fails_the_run_and_not_the_next_one(tmp_path):
     with gpu() as device:
         make(small("base", **QUICK), store, models=models)
         gc.collect()
-        device.limit = device.allocated + MIB // 4  # the base and the adapter, and not a forward pass
-        outcome = make(run, store, models=models)
+        device.limit = device.allocated + MIB // 4  # the base and the adapter, and not a forward pass of one row
+        with pytest.warns(UserWarning, match="out of memory in training 2 rows at once; going on with 1"):
+            outcome = make(run, store, models=models)
         assert outcome.status == "failed"
         assert outcome.record.error.startswith("out of memory: CUDA out of memory")
         device.limit = None

@@ -59,7 +59,7 @@ class Arm:
     scores: NDArray[np.float64]  # (seeds, questions): the headline score of each test question, as `records` and then 0
     valid: NDArray[np.float64] | None  # (seeds, validation questions) likewise; None where there were none
     losses: ArmLosses | None = None  # on the test questions; None where not every seed has them
-    diverged: int = 0  # how many rows, the last ones, are of runs that ended non-finite: nothing of theirs is right
+    diverged_seeds: tuple[int, ...] = ()  # of runs that ended non-finite, whose rows are the last: nothing is right
     kinds: tuple[str, ...] | None = None  # of each question; None where the test set has none
     chosen_on: int | None = None  # the seed on which validation chose its learning rate among others
 
@@ -77,6 +77,16 @@ class Arm:
     def seeds(self) -> int:
         """How many seeds it has, with those that diverged."""
         return len(self.scores)
+
+    @property
+    def diverged(self) -> int:
+        """How many of its runs ended non-finite."""
+        return len(self.diverged_seeds)
+
+    def rows(self, first: int | None = None) -> NDArray[np.intp]:
+        """Which rows of `scores` are of the first, lowest, so many of its seeds; all of them where None."""
+        seeds = [*(record.seed or 0 for record in self.records), *self.diverged_seeds]
+        return np.sort(np.argsort(seeds, kind="stable")[:first])
 
     @property
     def scored_where_chosen(self) -> bool:
@@ -147,7 +157,7 @@ def arm_of(runs: Runs, peers: Sequence[RunRecord], store: Store) -> Arm:
         _stacked(test, diverged),
         _stacked(valid, diverged) if validated else None,
         None if diverged else _arm_losses([token_losses(items) for items in items_of_test]),
-        diverged,
+        tuple(sorted(record.seed or 0 for record in runs.diverged)),
         kinds_of(members, test[0].questions, store),
         chosen_on=runs.chosen_on,
     )

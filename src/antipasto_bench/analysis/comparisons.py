@@ -7,8 +7,6 @@ from functools import cached_property
 from itertools import combinations
 from statistics import median
 
-import numpy as np
-
 from .arms import Arm, different_questions
 from .losses import compare_losses, loss_noise, loss_table
 from .multiplicity import holm
@@ -17,7 +15,7 @@ from .power import detectable
 from .seed_noise import LOUDEST_ACCURACY, pooled
 from .stats import Comparison, compare_means
 from .variance import Array, SeedNoise, score_means, score_table
-from .verdicts import LEVEL, Verdict, judge, share_of_level
+from .verdicts import LEVEL, Look, Verdict, judge, share_of_level
 
 POWER = 0.8
 
@@ -32,6 +30,7 @@ class Pairs:
         compared: gives arm i less arm j.
         concluded: pairs of indices, i < j, that conclusions are drawn on together; all pairs of conclusive arms where
             None.
+        at_first: gives the same pairs by the first k seeds of each arm.
     """
 
     def __init__(
@@ -41,10 +40,11 @@ class Pairs:
         noise: SeedNoise,
         sign: int,
         concluded: Sequence[Pair] | None = None,
+        at_first: Callable[[int], Pairs | None] | None = None,
     ) -> None:
         self.arms, self.noise, self.sign = arms, noise, sign
         self._compared, self._known = compared, dict[Pair, Comparison]()
-        self._concluded = concluded
+        self._concluded, self._at_first = concluded, at_first
 
     def __getitem__(self, pair: Pair) -> Comparison:
         """Arm i less arm j, in either order."""
@@ -106,11 +106,25 @@ class Pairs:
         if reference not in self.members:
             return {}
         margin = plan.margin / 100 if self.sign > 0 else plan.loss_margin
-        shares = None
-        if plan.looks == "every seed":
-            seeds = [arm.seeds if arm.trained_on_seeds else 2 for arm in self.arms]
-            shares = {i: share_of_level(seeds[i], seeds[reference]) for i in members}
-        return judge({i: self[i, reference] for i in members}, margin, self.sign, shares)
+        family = {i: self[i, reference] for i in members}
+        looks = self._looks(members, reference) if plan.looks == "every seed" else None
+        return judge(family, margin, self.sign, looks)
+
+    def _looks(self, members: Sequence[int], reference: int) -> dict[int, list[Look]]:
+        """Every look at each pair, as a sweep that goes on seed by seed has taken them.
+
+        The k-th is by the first k seeds of every arm, of the pair as of those that its noise is pooled from; an arm
+        with fewer has all of its own. So the looks of a table are those of each earlier one, and more.
+        """
+        seeds = [arm.seeds if arm.trained_on_seeds else 2 for arm in self.arms]
+        looks: dict[int, list[Look]] = {i: [] for i in members}
+        for k in range(2, max(seeds[i] for i in [*members, reference]) + 1):
+            then = self if k >= max(seeds) or self._at_first is None else self._at_first(k)
+            for i in members:
+                if then is not None and k <= max(seeds[i], seeds[reference]):
+                    share = share_of_level(min(k, seeds[i]), min(k, seeds[reference]))
+                    looks[i].append(Look(then[i, reference], share))
+        return looks
 
 
 def comparable(arms: Sequence[Arm]) -> bool:
@@ -125,49 +139,64 @@ def unpaired(arms: Sequence[Arm]) -> str | None:
 
 
 def accuracy_pairs(
-    arms: Sequence[Arm], concluded: Sequence[Pair] | None = None, noise: SeedNoise | None = None
+    arms: Sequence[Arm],
+    concluded: Sequence[Pair] | None = None,
+    noise: SeedNoise | None = None,
+    first: int | None = None,
 ) -> Pairs:
     """Arms compared by accuracy on the questions that they share.
 
     Args:
         concluded: see `Pairs`.
         noise: how much runs vary with their seeds, where it is known from more arms than these.
+        first: by how many of each arm's seeds, from the lowest; by all of them where None.
 
     Raises:
         ValueError: a score is neither right nor wrong.
     """
-    means = [score_means(score_table(arm.scores)) for arm in arms]
+    rows = [arm.rows(first) for arm in arms]
+    means = [score_means(score_table(arm.scores[own]), arms[0].kinds) for arm, own in zip(arms, rows, strict=True)]
     # A run that diverged makes an arm louder than seeds make any: it says nothing of the others' noise.
-    trained = (own for arm, own in zip(arms, means, strict=True) if arm.trained_on_seeds and not arm.diverged)
+    whole = (arm.trained_on_seeds and int(own.max()) < len(arm.records) for arm, own in zip(arms, rows, strict=True))
+    trained = (own for own, counts in zip(means, whole, strict=True) if counts)
     pool = noise or pooled(trained, LOUDEST_ACCURACY**2)
-    kinds = None if arms[0].kinds is None else np.asarray(arms[0].kinds)
 
     def compared(i: int, j: int) -> Comparison:
-        return compare_means((means[i], means[j]), pool, (arms[i].trained_on_seeds, arms[j].trained_on_seeds), kinds)
+        return compare_means((means[i], means[j]), pool, (arms[i].trained_on_seeds, arms[j].trained_on_seeds))
 
-    return Pairs(arms, compared, pool, sign=1, concluded=concluded)
+    def at_first(k: int) -> Pairs:
+        return accuracy_pairs(arms, concluded, noise, k)
+
+    return Pairs(arms, compared, pool, sign=1, concluded=concluded, at_first=at_first)
 
 
-def loss_pairs(arms: Sequence[Arm], noise: SeedNoise | None = None) -> Pairs | None:
+def loss_pairs(arms: Sequence[Arm], noise: SeedNoise | None = None, first: int | None = None) -> Pairs | None:
     """Arms compared by held-out loss, each pair on the same tokens; None where fewer than two arms have losses of them.
 
     An arm without losses, or with losses of other tokens than the first has, is in no pair.
+
+    Args:
+        noise, first: as in `accuracy_pairs`.
     """
     losses = [arm.losses for arm in arms]
-    first = next((own for own in losses if own is not None), None)
-    if first is None or len(first.tokens) < 2:
+    one = next((own for own in losses if own is not None), None)
+    if one is None or len(one.tokens) < 2:
         return None
     tables: dict[int, Array] = {
-        i: loss_table(own.nats, own.tokens)
+        i: loss_table(own.nats[arms[i].rows(first)], own.tokens)
         for i, own in enumerate(losses)
-        if own is not None and own.paired_with(first)
+        if own is not None and own.paired_with(one)
     }
     if len(tables) < 2:
         return None
-    pool = noise or loss_noise(table for i, table in tables.items() if arms[i].trained_on_seeds)
+    kinds = arms[0].kinds
+    pool = noise or loss_noise((table for i, table in tables.items() if arms[i].trained_on_seeds), kinds)
 
     def compared(i: int, j: int) -> Comparison:
         varies = arms[i].trained_on_seeds, arms[j].trained_on_seeds
-        return compare_losses(tables[i], tables[j], pool, varies, arms[i].kinds)
+        return compare_losses(tables[i], tables[j], pool, varies, kinds)
 
-    return Pairs(arms, compared, pool, sign=-1, concluded=[*combinations(sorted(tables), 2)])
+    def at_first(k: int) -> Pairs | None:
+        return loss_pairs(arms, noise, k)
+
+    return Pairs(arms, compared, pool, sign=-1, concluded=[*combinations(sorted(tables), 2)], at_first=at_first)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from .error import Error
 from .seed_noise import SeedError, pooled, seed_error
 from .stats import Comparison
-from .variance import Array, Kinds, SeedNoise, arm_means, question_variance, sample_variance, several
+from .variance import Array, Kinds, SeedNoise, arm_means, question_variance, sample_variance
 
 
 def loss_table(nats: ArrayLike, tokens: ArrayLike) -> Array:
@@ -42,9 +42,9 @@ def loss_table(nats: ArrayLike, tokens: ArrayLike) -> Array:
     return ratio + (table - ratio * counts) / (total / len(counts))
 
 
-def loss_noise(tables: Iterable[Array]) -> SeedNoise:
-    """How much losses vary with the seeds, pooled over the tables of many arms."""
-    return pooled(map(arm_means, tables))
+def loss_noise(tables: Iterable[Array], kinds: Kinds = None) -> SeedNoise:
+    """How much losses vary with the seeds, pooled over the tables of many arms, whose questions have the same kinds."""
+    return pooled(arm_means(table, kinds) for table in tables)
 
 
 def loss_over_seeds(
@@ -62,10 +62,10 @@ def loss_over_seeds(
     Returns:
         (loss, stderr); stderr is None for a single question.
     """
-    arm = arm_means(table)
+    arm = arm_means(table, kinds)
     if len(arm.questions) < 2:
         return arm.mean, None
-    V, _ = question_variance(arm.questions, several(kinds))
+    V, _ = question_variance(arm.questions, arm.kinds)
     return arm.mean, Error(V, seed_error([arm], pool) if varies else SeedError(())).stderr
 
 
@@ -90,9 +90,9 @@ def compare_losses(
     """
     if a.shape[1] != b.shape[1] or a.shape[1] < 2:
         raise ValueError(f"tables of {a.shape[1]} and {b.shape[1]} questions; expected the same questions, two or more")
-    arms = [arm_means(a), arm_means(b)]
+    arms = [arm_means(a, kinds), arm_means(b, kinds)]
     d = arms[0].questions - arms[1].questions
-    V, question_df = question_variance(d, several(kinds))
+    V, question_df = question_variance(d, arms[0].kinds)
     seeds = seed_error([arm for arm, trained in zip(arms, varies, strict=True) if trained], pool)
     error = Error(V, seeds, min(question_df, len(d) - 1.0))
     difference = arms[0].mean - arms[1].mean

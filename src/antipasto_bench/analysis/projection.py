@@ -2,13 +2,13 @@
 
 It is projected from the measured parts, V, E and S of variance.py, for k seeds an arm and n' in place of n questions:
 
-    V(k, n') = V_kinds + sum E_kinds / k + (V_questions + sum E / k) n / n'        sums over both arms
-    S(k)     = sum (B - E) / k, and its degrees of freedom grow with the seeds     (seed_noise.py)
+    V(k, n') = V_kinds + sum E_kinds / k + (V_questions + sum E_answers / k) n / n'    sums over both arms
+    S(k)     = sum (B - E) / k, and its degrees of freedom grow with the seeds         (seed_noise.py)
 
-E / k is the noise of single answers that averaging over k seeds leaves in the mean of each question. Where questions
-come in kinds, E_kinds / k is what it leaves in the means of the kinds beyond that, since seeds differ in the kinds that
-they get right. V_questions is the variance of independent questions, spread / n, without E / k; V_kinds is the rest of
-V: neither more seeds nor more questions of the same kinds change it.
+E = E_answers + E_kinds is the noise that averaging over k seeds leaves in V: E_answers that of single answers, E_kinds
+what seeds that differ in the kinds they get right add to it. V_questions is the variance of independent questions,
+spread / n, without E_answers / k; V_kinds is the rest of V: neither more seeds nor more questions of the same kinds
+change it.
 
 A comparison counts as decided by so much where one of the two tests of `verdicts.judge` would decide it with a
 probability of POWER at least, if the true difference d is the one now estimated:
@@ -36,7 +36,7 @@ from .error import Error
 from .power import detectable
 from .seed_noise import seed_error
 from .stats import Comparison
-from .variance import ArmMeans, Array, SeedNoise, score_means, score_table
+from .variance import ArmMeans, SeedNoise, score_means, score_table
 from .verdicts import LEVEL, share_of_level
 
 MOST_SEEDS = 20
@@ -53,7 +53,6 @@ class Measured:
     arms: tuple[ArmMeans, ArmMeans]
     varies: tuple[bool, bool]  # whether another seed would give another arm
     pool: SeedNoise
-    kind_noise: tuple[float, float] = (0.0, 0.0)  # E_kinds of either arm
 
     @property
     def seeds(self) -> Seeds:
@@ -73,8 +72,8 @@ def projected(pair: Measured, seeds: Seeds, questions: float) -> Error:
         questions: of the kinds that there are; may be inf.
     """
     error, n = pair.comparison.error, pair.comparison.questions
-    answers = _mean_over_seeds([arm.noise.chance for arm in pair.arms], pair.seeds, seeds)
-    kinds = _mean_over_seeds(pair.kind_noise, pair.seeds, seeds)
+    answers = _mean_over_seeds([arm.noise.of_answers for arm in pair.arms], pair.seeds, seeds)
+    kinds = _mean_over_seeds([arm.noise.of_kinds for arm in pair.arms], pair.seeds, seeds)
     left = error.questions  # V, of which each part takes what is left for it
     of_answers = min(left, answers[0])
     left -= of_answers
@@ -101,41 +100,18 @@ def _mean_over_seeds(noise: Sequence[float], now: Seeds, then: Seeds) -> tuple[f
     return of_now, of_then
 
 
-def kind_noise(table: Array, kinds: Sequence[str] | None) -> float:
-    """E_kinds of an arm: by how much the noise of a seed's accuracy, seen over kinds, exceeds that over questions.
-
-    With r the residual of a score from its question's mean and its seed's, E over kinds is that of their totals,
-    c / (c - 1) sum_s sum_c (sum_q in c r_sq)^2 / (n^2 (k - 1)); with a kind for each question it is E. 0 for one seed.
-
-    Args:
-        table: (seeds, questions), nothing missing.
-    """
-    k, n = table.shape
-    if kinds is None or k < 2:
-        return 0.0
-    residuals = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-    names, places = np.unique(np.asarray(kinds), return_inverse=True)
-    if len(names) < 2:
-        return 0.0
-    totals = np.stack([np.bincount(places, row, len(names)) for row in residuals])  # (seeds, kinds)
-    over_kinds, over_questions = (
-        parts / (parts - 1) * fsum((values**2).ravel().tolist()) / (n**2 * (k - 1))
-        for values, parts in ((totals, len(names)), (residuals, n))
-    )
-    return max(0.0, float(over_kinds - over_questions))
-
-
 def _projected_noise(noise: SeedNoise, more_seeds: int, share: float) -> SeedNoise:
     """What a table of more seeds would say of B and E; nothing where this one says nothing.
 
     Args:
-        share: of the questions now among those then, on which E depends.
+        share: of the questions now among those then, on which E_answers depends.
     """
     if not noise.df:
         return noise
     share = max(share, 1e-9)  # without any noise an arm would count as one that seeds do not change
-    variance = max(0.0, noise.variance - (1 - share) * noise.chance)
-    return replace(noise, variance=variance, chance=share * noise.chance, df=noise.df + more_seeds)
+    less = (1 - share) * noise.of_answers
+    variance = max(0.0, noise.variance - less)
+    return replace(noise, variance=variance, chance=noise.chance - less, df=noise.df + more_seeds)
 
 
 def decides(difference: float, error: Error, level: float, margin: float) -> bool:
@@ -200,7 +176,5 @@ def _first(low: int, high: int, enough: Callable[[float], bool]) -> int:
 
 def measured(comparison: Comparison, arm: Arm, reference: Arm, pool: SeedNoise) -> Measured:
     """A comparison of two arms with the parts of its error."""
-    tables = [score_table(each.scores) for each in (arm, reference)]
-    a, b = map(score_means, tables)
-    of_a, of_b = (kind_noise(table, arm.kinds) for table in tables)
-    return Measured(comparison, (a, b), (arm.trained_on_seeds, reference.trained_on_seeds), pool, (of_a, of_b))
+    a, b = (score_means(score_table(each.scores), arm.kinds) for each in (arm, reference))
+    return Measured(comparison, (a, b), (arm.trained_on_seeds, reference.trained_on_seeds), pool)

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special  # type: ignore[import-untyped]
 
-from .variance import ArmMeans, SeedNoise, score_means, score_table
+from .variance import ArmMeans, Kinds, SeedNoise, score_means, score_table
 
 FEWEST = 4  # arms with two seeds or more, for a robust estimate
 CLIPPED = 0.2  # of arms that vary alike
@@ -63,13 +63,16 @@ class SeedError:
         return bool(self.parts)
 
 
-def seed_noise(tables: Iterable[ArrayLike]) -> SeedNoise:
+def seed_noise(tables: Iterable[ArrayLike], kinds: Kinds = None) -> SeedNoise:
     """How much accuracies vary with their seeds, pooled over the tables of scores of many arms.
+
+    Args:
+        kinds: of the questions, which are those of every table.
 
     Raises:
         ValueError: an arm has no score, or one is not 0, 1 or nan.
     """
-    return pooled((score_means(score_table(table)) for table in tables), LOUDEST_ACCURACY**2)
+    return pooled((score_means(score_table(table), kinds) for table in tables), LOUDEST_ACCURACY**2)
 
 
 def pooled(arms: Iterable[ArmMeans], loudest: float = inf) -> SeedNoise:
@@ -83,15 +86,20 @@ def pooled(arms: Iterable[ArmMeans], loudest: float = inf) -> SeedNoise:
         return SeedNoise(0.0, 0.0, 0.0)
     df = np.array([arm.noise.df for arm in known])
     B = np.array([arm.noise.variance / arm.room for arm in known])
-    chance = fsum((df * [arm.noise.chance / arm.room for arm in known]).tolist()) / fsum(df.tolist())
+    chance, of_kinds = (
+        fsum((df * [part / arm.room for part, arm in zip(parts, known, strict=True)]).tolist()) / fsum(df.tolist())
+        for parts in ([arm.noise.chance for arm in known], [arm.noise.of_kinds for arm in known])
+    )
     loudest = max(loudest + chance, float(B.max()))
     if len(known) < FEWEST or not B.any():
         alone = len(known) == 1  # there is nothing to be louder than
         hidden = 0.0 if alone else 1 / len(known)
-        return SeedNoise(fsum((df * B).tolist()) / fsum(df.tolist()), chance, fsum(df.tolist()), hidden, loudest)
+        return SeedNoise(
+            fsum((df * B).tolist()) / fsum(df.tolist()), chance, fsum(df.tolist()), hidden, loudest, of_kinds
+        )
     variance, pool_df = _huber(B, df)
     loud = int((special.fdtrc(df, pool_df, B / variance) < SHOWN).sum())
-    return SeedNoise(variance, chance, pool_df, (1 + loud) / len(known), loudest)
+    return SeedNoise(variance, chance, pool_df, (1 + loud) / len(known), loudest, of_kinds)
 
 
 def _huber(B: np.ndarray, df: np.ndarray) -> tuple[float, float]:

@@ -17,14 +17,12 @@ from .error import Error
 from .seed_noise import SeedError, seed_error
 from .variance import (
     ArmMeans,
-    Array,
     Kinds,
     SeedNoise,
     question_variance,
     sample_variance,
     score_means,
     score_table,
-    several,
     smoothed_variance,
 )
 
@@ -133,10 +131,9 @@ def summarise(correct: ArrayLike, pool: SeedNoise | None = None, varies: bool = 
         ValueError: there is no score, or one is not 0, 1 or nan.
     """
     table = score_table(correct)
-    arm = score_means(table)
-    kinds = _present(kinds, table)
+    arm = score_means(table, kinds)
     n, k, mean = len(arm.questions), arm.seeds, arm.mean
-    V, question_df = question_variance(arm.questions, kinds)
+    V, question_df = question_variance(arm.questions, arm.kinds)
     seeds = seed_error([arm], pool) if varies else SeedError(())
     weight = float(n)  # of how many questions of a single run the questions' part is
     if n > 1 and 0 < mean < 1:  # else V is unknown, or 0, which says nothing of the certainty
@@ -148,14 +145,9 @@ def summarise(correct: ArrayLike, pool: SeedNoise | None = None, varies: bool = 
         more = Error(V_known, seeds, question_df).half() ** 2 - bare.half() ** 2
         low = max(0.0, mean - sqrt((mean - low) ** 2 + more))
         high = min(1.0, mean + sqrt((high - mean) ** 2 + more))
-    effective = n * min(1.0, sample_variance(arm.questions) / n / V) if kinds is not None and V else float(n)
+    effective = n * min(1.0, sample_variance(arm.questions) / n / V) if arm.kinds is not None and V else float(n)
     seed_sd = sqrt(arm.noise.variance) if k > 1 else nan
     return Summary(mean, Error(V, seeds).stderr, low, high, seed_sd, k, n, effective)
-
-
-def _present(kinds: Kinds, table: Array) -> Kinds:
-    """The kinds of the questions that a table has scores of."""
-    return None if kinds is None else several(np.asarray(kinds)[~np.isnan(table).all(0)].tolist())
 
 
 def compare(
@@ -193,19 +185,18 @@ def compare(
     both = ~(np.isnan(A).all(0) | np.isnan(B).all(0))
     if not both.any():
         raise ValueError("no question has a score in both arms; at least one is needed")
-    kinds = _present(kinds, np.where(both, 0.0, nan)[None])
-    return compare_means((score_means(A[:, both]), score_means(B[:, both])), pool, varies, kinds)
+    shared = None if kinds is None else np.asarray(kinds)[both]
+    return compare_means((score_means(A[:, both], shared), score_means(B[:, both], shared)), pool, varies)
 
 
-def compare_means(
-    arms: tuple[ArmMeans, ArmMeans], pool: SeedNoise | None, varies: tuple[bool, bool], kinds: Kinds = None
-) -> Comparison:
-    """`compare` of two arms that have a score of every question."""
+def compare_means(arms: tuple[ArmMeans, ArmMeans], pool: SeedNoise | None, varies: tuple[bool, bool]) -> Comparison:
+    """`compare` of two arms that have a score of every question, of the same kinds."""
     d = arms[0].questions - arms[1].questions
     n, scale = len(d), 1 / arms[0].seeds + 1 / arms[1].seeds
     total = fsum(d.tolist())
     centre = total / (n + 2)
     V, question_df = smoothed_variance(fsum((d * d).tolist()), n, scale, centre), inf
+    kinds = arms[0].kinds
     if kinds is not None:
         of_kinds, question_df = question_variance(d, kinds)
         V = of_kinds + scale / (n + 2) ** 2  # what the two pretended questions add

@@ -17,6 +17,15 @@ and V is that of the kinds' totals (linearised; Cochran, Sampling Techniques, 3r
 
     V = c / (c - 1) sum_c (sum_q in c (p_q - p))^2 / n^2        known from c - 1 degrees of freedom
 
+So are the residuals r_sq of the scores from their question's mean and their seed's: seeds that differ in the kinds they
+get right raise B, and they raise V too, by E / k. E is then that of the kinds' totals, or B would count them again:
+
+    E = c / (c - 1) sum_s sum_c (sum_q in c r_sq)^2 / (n^2 (k - 1))        with a kind for each question it is E above
+
+Where scores are missing it is E above, times what totals and single residuals make of the formula. It may come out
+below E above: taking the larger one of the two would overstate it, by 12 % with three seeds and ten kinds that do not
+matter.
+
 Subtracting all of E makes S zero too often, and subtracting none counts the noise twice; the factor f/(f+1), chosen by
 simulation, keeps both errors small. How S is taken from an arm's own seeds or from all arms: seed_noise.py. What
 intervals and p are made of V and S: error.py. Sums are exact (fsum), so no result depends on the order of seeds or
@@ -26,7 +35,7 @@ questions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, inf, nan
 
 import numpy as np
@@ -48,6 +57,12 @@ class SeedNoise:
     df: float  # f; 0 where no arm had two seeds, and nothing is known
     hidden: float = 0.0  # of a pool: the share of arms that may vary far more than it, see seed_noise.py
     loudest: float = inf  # of a pool: the largest B that such an arm can have
+    of_kinds: float = 0.0  # of E: what it has beyond the noise of single answers, as seeds differ in the kinds they can
+
+    @property
+    def of_answers(self) -> float:
+        """Of E: the noise of single answers, as if each were of a kind of its own."""
+        return self.chance - self.of_kinds
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class ArmMeans:
     deviations: Array  # (seeds,), each seed's accuracy less that of all seeds on the questions it has
     noise: SeedNoise
     room: float = 1.0  # factor on the pool's B: below 1 where an accuracy is so near 0 or 1 that seeds can vary little
+    kinds: Kinds = None  # (questions,); None where they are of one kind, or of none
 
     @property
     def seeds(self) -> int:
@@ -70,7 +86,7 @@ class ArmMeans:
     @property
     def settled(self) -> bool:
         """Whether its seeds answered every question alike: they are then one run, and no other seed differs."""
-        return self.seeds > 1 and self.noise.variance == self.noise.chance == 0
+        return self.seeds > 1 and self.noise.variance == self.noise.of_answers == 0
 
 
 def score_table(correct: ArrayLike) -> Array:
@@ -88,30 +104,54 @@ def score_table(correct: ArrayLike) -> Array:
     return table
 
 
-def score_means(table: Array) -> ArmMeans:
-    """The means of a (seeds, questions) table of scores of 0 and 1, or nan."""
-    arm = arm_means(table)
-    return ArmMeans(arm.questions, arm.deviations, arm.noise, min(1.0, arm.mean * (1 - arm.mean) / ROOM))
+def score_means(table: Array, kinds: Kinds = None) -> ArmMeans:
+    """The means of a (seeds, questions) table of scores of 0 and 1, or nan; see `arm_means`."""
+    arm = arm_means(table, kinds)
+    return replace(arm, room=min(1.0, arm.mean * (1 - arm.mean) / ROOM))
 
 
-def arm_means(table: Array) -> ArmMeans:
-    """The means of a (seeds, questions) table; seeds and questions without any score are left out."""
+def arm_means(table: Array, kinds: Kinds = None) -> ArmMeans:
+    """The means of a (seeds, questions) table; seeds and questions without any score are left out.
+
+    Args:
+        kinds: (questions,).
+    """
     present = ~np.isnan(table)
     if not present.all():
+        kinds = None if kinds is None else np.asarray(kinds)[present.any(0)]
         table = table[present.any(1)][:, present.any(0)]
         present = ~np.isnan(table)
+    kinds = several(kinds)
     scores, (seeds, n) = np.where(present, table, 0.0), table.shape
     per_question, per_seed = present.sum(0), present.sum(1)
     means = scores.sum(0) / per_question
     deviations = (scores.sum(1) - [fsum(means[row].tolist()) for row in present]) / per_seed
     if seeds == 1:
-        return ArmMeans(means, deviations, SeedNoise(0.0, 0.0, 0.0))
+        return ArmMeans(means, deviations, SeedNoise(0.0, 0.0, 0.0), kinds=kinds)
     # What seeds do not explain of the squares about each question's mean is noise.
     about_means = np.where(present, (table - means) ** 2, 0.0)
     squares = fsum(about_means.ravel().tolist()) - fsum((per_seed * deviations**2).tolist())
     df = int(per_seed.sum()) - n - seeds + 1
     chance = max(0.0, squares) / df * fsum((1 / per_seed).tolist()) / seeds if df > 0 else 0.0
-    return ArmMeans(means, deviations, SeedNoise(sample_variance(deviations), chance, seeds - 1.0))
+    of_kinds = 0.0
+    if kinds is not None and chance:
+        residuals = np.where(present, table - means - deviations[:, None], 0.0)
+        of_kinds = (_design_effect(residuals, kinds) - 1) * chance
+    noise = SeedNoise(sample_variance(deviations), chance + of_kinds, seeds - 1.0, of_kinds=of_kinds)
+    return ArmMeans(means, deviations, noise, kinds=kinds)
+
+
+def _design_effect(residuals: Array, kinds: Kinds) -> float:
+    """How many times the variance over questions that over kinds is (Kish, Survey Sampling, 1965, section 8.2).
+
+    Args:
+        residuals: (seeds, questions), not all of them 0.
+    """
+    totals = kind_totals(residuals, kinds)
+    c, n = len(totals[0]), residuals.shape[1]
+    of_totals = fsum(total**2 for row in totals for total in row)
+    of_single = fsum((residuals**2).ravel().tolist())
+    return float((c / (c - 1) * of_totals) / (n / (n - 1) * of_single))
 
 
 def sample_variance(values: Array) -> float:
@@ -137,6 +177,13 @@ def several(kinds: Kinds) -> Kinds:
     return kinds if kinds is not None and len(set(kinds)) > 1 else None
 
 
+def kind_totals(values: Array, kinds: Kinds) -> list[list[float]]:
+    """The sum of each row's values over each kind: (rows, questions) to (rows, kinds)."""
+    _, places = np.unique(np.asarray(kinds), return_inverse=True)
+    order, ends = np.argsort(places, kind="stable"), np.cumsum(np.bincount(places))[:-1]
+    return [[fsum(part.tolist()) for part in np.split(row, ends)] for row in values[:, order]]
+
+
 def question_variance(values: Array, kinds: Kinds = None) -> tuple[float, float]:
     """(V, its degrees of freedom) of the mean of some values, one a question.
 
@@ -149,7 +196,6 @@ def question_variance(values: Array, kinds: Kinds = None) -> tuple[float, float]
     n = len(values)
     if kinds is None:
         return sample_variance(values) / n, inf
-    from_mean, kinds = values - fsum(values.tolist()) / n, np.asarray(kinds)
-    totals = [fsum(from_mean[kinds == kind].tolist()) for kind in dict.fromkeys(kinds.tolist())]
+    (totals,) = kind_totals((values - fsum(values.tolist()) / n)[None], kinds)
     c = len(totals)
     return c / (c - 1) * fsum(total**2 for total in totals) / n**2, c - 1.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .multiplicity import holm
 from .stats import Comparison
@@ -18,9 +18,9 @@ class Verdict:
     """An arm against the reference of its table."""
 
     word: Word
-    comparison: Comparison  # the arm less the reference
-    p: float  # two-sided, of no difference; corrected for the family
-    p_no_worse: float  # one-sided, of an arm that is worse by the margin or more; corrected for the family
+    comparison: Comparison  # the arm less the reference, by all their seeds
+    p: float  # two-sided, of no difference; corrected for the looks and for the family
+    p_no_worse: float  # one-sided, of an arm that is worse by the margin or more; corrected likewise
 
     @property
     def slightly_worse(self) -> bool:
@@ -31,6 +31,13 @@ class Verdict:
     def shown(self) -> str:
         """The word as people see it."""
         return "worse, not by the margin" if self.slightly_worse else self.word
+
+
+class Look(NamedTuple):
+    """A pair as it was, when either arm had fewer seeds or as many as now."""
+
+    comparison: Comparison
+    share: float  # of the level, that is spent on it
 
 
 def share_of_level(seeds: int, other: int) -> float:
@@ -48,7 +55,10 @@ def share_of_level(seeds: int, other: int) -> float:
 
 
 def judge(
-    family: Mapping[int, Comparison], margin: float, sign: int = 1, shares: Mapping[int, float] | None = None
+    family: Mapping[int, Comparison],
+    margin: float,
+    sign: int = 1,
+    looks: Mapping[int, Sequence[Look]] | None = None,
 ) -> dict[int, Verdict]:
     """The verdict of every arm of a family.
 
@@ -60,16 +70,24 @@ def judge(
         family: every arm that may be concluded on, less the reference.
         margin: in the unit of the comparisons.
         sign: 1 where more is better, -1 where less is.
-        shares: of the level, by arm, where there is more than one look; see `share_of_level`.
+        looks: at each arm, where there is more than one. The p of an arm is its lowest over the looks, each divided by
+            its share: so what a look decided stands, however later seeds turn out.
     """
-    shares = shares or {}
-    towards = {arm: pair if sign > 0 else pair.reversed() for arm, pair in family.items()}
-    different = _corrected({arm: pair.p / shares.get(arm, 1.0) for arm, pair in towards.items()})
-    no_worse = _corrected({arm: pair.p_not_below(-margin) / shares.get(arm, 1.0) for arm, pair in towards.items()})
-    return {
-        arm: Verdict(_word(towards[arm], different[arm], no_worse[arm]), family[arm], different[arm], no_worse[arm])
+    looks = looks or {arm: [Look(pair, 1.0)] for arm, pair in family.items()}
+    towards = {
+        arm: [look if sign > 0 else look._replace(comparison=look.comparison.reversed()) for look in looks[arm]]
         for arm in family
     }
+    clearest = {arm: min(of_arm, key=lambda look: look.comparison.p / look.share) for arm, of_arm in towards.items()}
+    different = _corrected({arm: look.comparison.p / look.share for arm, look in clearest.items()})
+    no_worse = _corrected(
+        {
+            arm: min(look.comparison.p_not_below(-margin) / look.share for look in of_arm)
+            for arm, of_arm in towards.items()
+        }
+    )
+    words = {arm: _word(clearest[arm].comparison, different[arm], no_worse[arm]) for arm in family}
+    return {arm: Verdict(words[arm], pair, different[arm], no_worse[arm]) for arm, pair in family.items()}
 
 
 def _corrected(p: Mapping[int, float]) -> dict[int, float]:

@@ -27,6 +27,7 @@ from .report import compare, demo, report
 from .results import digests, kinds, list_runs, rebuild, show, verify
 from .run import run
 from .sweep import status, sweep
+from .tune import tune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "run": run,
     "sweep": sweep,
     "status": status,
+    "tune": tune,
     "demo": demo,
     "report": report,
     "list": list_runs,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.collection import no_collection
 from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
@@ -24,18 +25,19 @@ def cost(
     Example: `antipasto-bench cost lora,antipasto rank=32,256 --meta --preset qwen3.5-0.8b`, or without `--meta` on the
     machine in question: `antipasto-bench cost lora,antipasto --preset nano`
     """
-    from ..report.cost_text import card, cost_json
-    from ..run.shape_costs import cost_of_shapes
-    from ..spec.compose import expand
-    from ..spec.grammar import parse_words
-    from ..spec.keys import refuse_keys_without_effect
+    with no_collection():
+        from ..report.cost_text import card, cost_json
+        from ..run.shape_costs import cost_of_shapes
+        from ..spec.compose import expand
+        from ..spec.grammar import parse_words
+        from ..spec.keys import refuse_keys_without_effect
 
-    variants, axes = parse_words(words)
-    if not variants:
-        raise UserError("name at least one variant, such as: antipasto-bench cost lora,antipasto --meta")
-    runs = expand(variants, axes, preset)
-    refuse_keys_without_effect(variants, axes)
-    shapes = [cost_of_shapes(run) for run in runs]  # all of them first: a mistake costs no measurement
+        variants, axes = parse_words(words)
+        if not variants:
+            raise UserError("name at least one variant, such as: antipasto-bench cost lora,antipasto --meta")
+        runs = expand(variants, axes, preset)
+        refuse_keys_without_effect(variants, axes)
+        shapes = [cost_of_shapes(run) for run in runs]  # all of them first: a mistake costs no measurement
     for run, counted in zip(runs, shapes, strict=True):
         costs = None
         if not meta:

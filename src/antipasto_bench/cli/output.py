@@ -188,6 +188,8 @@ def print_record(record: RunRecord, as_json: bool) -> None:
     import yaml
 
     recorded = {name: value for name, value in row.items() if value is not None}
+    if record.valid_curve_text is not None:  # its points are in the JSON
+        recorded["valid_curve"] = record.valid_curve_text
     echo(yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True), nl=False)
 
 

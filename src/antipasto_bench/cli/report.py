@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.collection import no_collection
 from ..store.folders import Store
 from . import options
 from .comparison_output import comparison_json, comparison_notes, comparison_text
@@ -80,15 +81,16 @@ def report(
 def _write_report(
     store: Store, readme: Path, whole: Path, references: Sequence[Path] = (), *, full: bool = False
 ) -> None:
-    from ..analysis.compared_sections import compared_sections, failures
     from ..core.fingerprint import files_at_rest
     from ..core.text_table import terminal_width
-    from ..report.html import HTML
-    from ..report.overview import overview
-    from ..report.write import write_report
 
     width = terminal_width()
-    with files_at_rest():
+    with no_collection(), files_at_rest():
+        from ..analysis.compared_sections import compared_sections, failures
+        from ..report.html import HTML
+        from ..report.overview import overview
+        from ..report.write import write_report
+
         sections, failed = compared_sections(store), failures(store)
         text, changed = write_report(store, readme, whole, references, sections)
     short = width is not None and not full

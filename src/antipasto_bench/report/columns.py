@@ -12,7 +12,7 @@ from ..analysis.verdicts import Verdict
 from ..store.quantities import QUANTITIES, Quantity, TableColumn, quantity
 from ..store.record import RunRecord
 
-ACCURACY, LOSS = quantity("test_accuracy"), quantity("test_loss")
+ACCURACY, LOSS, CAPACITY = quantity("test_accuracy"), quantity("test_loss"), quantity("parameters_per_token")
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,19 @@ def _forgetting(row: ComparedArm) -> Cell:
     return Cell(signed(after - before, 2), after - before)
 
 
-# What is shown of a score in place of its mean over seeds, and the statistics of it that stand beside it.
-IN_PLACE: dict[str, CellOf] = {"test_accuracy": _test, "test_loss": _test_loss, "forgetting": _forgetting}
+def _capacity(row: ComparedArm) -> Cell:
+    """Trained parameters a completion token, and the rank that the data could fill."""
+    ratio = row.arm.mean("parameters_per_token")
+    if ratio is None:
+        return Cell("")
+    filled = row.arm.mean("rank_to_fill")
+    return Cell(CAPACITY.text(ratio) + ("" if filled is None else f" (rank {filled:,.0f})"), ratio)
+
+
+# What is shown of a quantity in place of its mean over seeds, and the statistics of it that stand beside it.
+IN_PLACE: dict[str, CellOf] = {
+    "test_accuracy": _test, "test_loss": _test_loss, "forgetting": _forgetting, "parameters_per_token": _capacity,
+}  # fmt: skip
 BESIDE: dict[str, tuple[Column, ...]] = {
     "test_accuracy": (
         Column("95 %", f"interval of {ACCURACY.label}", _interval, "scores"),

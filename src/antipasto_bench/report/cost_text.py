@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..spec.config import BASE
 from ..store.quantities import QUANTITIES, Phrase, Quantity, quantity
-from ..store.record import Costs
+
+if TYPE_CHECKING:  # what is counted on shapes needs no row, and so does not wait for polars
+    from ..store.record import Costs
 
 
 class Shapes(Protocol):

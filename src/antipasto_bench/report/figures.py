@@ -1,4 +1,8 @@
-"""Drawings, as Vega-Lite made by Altair: SVG files for README, and specifications for the page."""
+"""Drawings, written as Vega-Lite: SVG files for README, and specifications for the page.
+
+Plain mappings, as https://vega.github.io/vega-lite/docs has them. Altair would write the same, and takes half a second
+of each report to import and to copy; the tests hold every drawing to the schema that it carries.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,45 @@ from dataclasses import asdict, dataclass
 from math import log
 from typing import Any
 
-import altair as alt
-from altair.utils.schemapi import debug_mode
-
 from ..analysis.ablations import Ablation, order_of
 from ..analysis.arms import compact
 from ..analysis.compared_sections import ComparedArm, ComparedSection, summary_of
 from ..store.quantities import QUANTITIES, Quantity
-from .svg import COLOURS, FROZEN, HUES, OTHERS, THEMES, UNTUNED, Drawing, Theme, VegaLite, plain, theme_config
+from .svg import COLOURS, FROZEN, HUES, OTHERS, THEMES, UNTUNED, Theme, VegaLite, plain, theme_config
 
-# A drawing is given its data and its size with its layers: Altair copies all that a drawing holds at each later step.
-# Channels below are Altair's own classes: of a string or a mapping it would search the schema, a third of a second a
-# report. Its checks of each part against Vega-Lite's schema take a second more; the tests make them.
-without_schema_checks = debug_mode(False)
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 
-def _specification(chart: Drawing | alt.Chart) -> VegaLite:
-    """A chart as Vega-Lite, its texts plain characters."""
-    specification: VegaLite = plain(chart.to_dict(validate=False))
-    return specification
+def specification(data: Sequence[Mapping[str, Any]] | None, **parts: Any) -> VegaLite:
+    """A whole drawing, its texts plain characters.
+
+    Args:
+        data: its rows; None where its parts have rows of their own.
+    """
+    rows = {} if data is None else {"data": {"values": list(data)}}
+    whole: VegaLite = plain({"$schema": SCHEMA} | rows | parts)
+    return whole
+
+
+def layer_of(mark: VegaLite, *filters: str, **encoding: VegaLite | list[VegaLite]) -> VegaLite:
+    """One layer: a mark at each row that passes the filters, expressions of Vega."""
+    layer: VegaLite = {"mark": mark, "encoding": encoding}
+    return layer | {"transform": [{"filter": each} for each in filters]} if filters else layer
+
+
+def numbers(field: str, **rest: Any) -> VegaLite:
+    """A channel that shows a field's numbers."""
+    return {"field": field, "type": "quantitative"} | rest
+
+
+def names(field: str, **rest: Any) -> VegaLite:
+    """A channel that shows a field's words."""
+    return {"field": field, "type": "nominal"} | rest
+
+
+def _menu(name: str, label: str, options: list[str]) -> VegaLite:
+    """A menu of the page, whose choice expressions know by a name; the first option is chosen."""
+    return {"name": name, "value": options[0], "bind": {"input": "select", "options": options, "name": label}}
 
 
 @dataclass
@@ -95,7 +119,7 @@ def _percent(share: float) -> float:
 WIDTH, HEIGHT = 680, 380  # of the drawing in README
 
 
-def pareto(section: ComparedSection, theme: Theme, cost: Quantity | None = None) -> Drawing:
+def pareto(section: ComparedSection, theme: Theme, cost: Quantity | None = None) -> VegaLite:
     """Test accuracy against one cost, with intervals and frontier; names on the frontier where there is room.
 
     Args:
@@ -103,19 +127,10 @@ def pareto(section: ComparedSection, theme: Theme, cost: Quantity | None = None)
     """
     cost = cost or axes()[0]
     points = points_of(section, [cost])
-    domain = _name_some(points)
-    scale = alt.Scale(type="log", domain=domain, nice=False)
-    base = alt.Chart().encode(
-        x=alt.X(
-            "value:Q", scale=scale, title=cost.axis_title, axis=alt.Axis(grid=False, format="~s", labelOverlap=True)
-        )
-    )
-    layers = [*_pareto_layers(base, theme), _names(base.transform_filter("isValid(datum.name)"))]
-    return alt.layer(*layers, data=_inline(points), width=WIDTH, height=HEIGHT)
-
-
-def _inline(points: Sequence[ParetoPoint]) -> alt.InlineData:
-    return alt.InlineData(values=[point.data() for point in points])
+    scale = {"type": "log", "domain": _name_some(points), "nice": False}
+    axis = {"grid": False, "format": "~s", "labelOverlap": True}
+    layers = _pareto_layers(theme, x=numbers("value", scale=scale, title=cost.axis_title, axis=axis))
+    return specification([point.data() for point in points], layer=layers, width=WIDTH, height=HEIGHT)
 
 
 def _name_some(points: list[ParetoPoint]) -> list[float]:
@@ -137,71 +152,69 @@ def _name_some(points: list[ParetoPoint]) -> list[float]:
     return domain
 
 
-@without_schema_checks
 def pareto_explorer(section: ComparedSection) -> VegaLite:
     """The same with a menu of costs, as a specification for the page; empty where no arm has a cost."""
     points = points_of(section, axes())
-    names = list(dict.fromkeys(point.cost for point in points))
-    if not names:
+    costs = list(dict.fromkeys(point.cost for point in points))
+    if not costs:
         return {}
-    for name in names:
-        _name_some([point for point in points if point.cost == name])
-    menu = alt.param(name="cost", value=names[0], bind=alt.binding_select(options=names, name="Cost "))
-    base = (
-        alt.Chart()
-        .transform_filter("datum.cost == cost")
-        .encode(
-            x=alt.X("value:Q", scale=alt.Scale(type="log"), title="cost", axis=alt.Axis(grid=False, format="~s")),
-            tooltip=[
-                alt.Tooltip("arm:N"),
-                alt.Tooltip("value:Q", title="cost", format=",.4~g"),
-                alt.Tooltip("test:Q", title="test %", format=".1f"),
-                alt.Tooltip("low:Q", title="from", format=".1f"),
-                alt.Tooltip("high:Q", title="to", format=".1f"),
-                alt.Tooltip("seeds:Q"),
-            ],
-        )
+    for cost in costs:
+        _name_some([point for point in points if point.cost == cost])
+    tooltip = [
+        names("arm"),
+        numbers("value", title="cost", format=",.4~g"),
+        numbers("test", title="test %", format=".1f"),
+        numbers("low", title="from", format=".1f"),
+        numbers("high", title="to", format=".1f"),
+        numbers("seeds"),
+    ]
+    x = numbers("value", scale={"type": "log"}, title="cost", axis={"grid": False, "format": "~s"})
+    return specification(
+        [point.data() for point in points],
+        layer=_pareto_layers(None, "datum.cost == cost", x=x, tooltip=tooltip),
+        params=[_menu("cost", "Cost ", costs)],
+        width="container",
+        height=420,
     )
-    layers = [*_pareto_layers(base, None), _names(base.transform_filter("isValid(datum.name)"))]
-    return _specification(alt.layer(*layers, data=_inline(points), params=[menu.param], width="container", height=420))
 
 
-def _names(base: alt.Chart) -> alt.Chart:
-    room = alt.OpacityValue(0, condition=_where("width > 500", 1))
-    texts: alt.Chart = base.mark_text(dx=-5, dy=-6, fontSize=11, align="right", baseline="bottom").encode(
-        y=_TEST, text=alt.Text("name:N"), opacity=room
-    )
-    return texts
+_TEST = numbers("test", title="test %", scale={"domain": [0, 100]})
+_INTERVAL: VegaLite = {"y": numbers("low"), "y2": {"field": "high"}}
+_POINT: VegaLite = {"type": "point", "filled": True, "size": 60, "opacity": 1}
+_FRONTIER = {"type": "line", "interpolate": "step-after", "strokeDash": [4, 3], "opacity": 0.7, "stroke": "#8b949e"}
+_LABEL = {"type": "text", "dx": -5, "dy": -6, "fontSize": 11, "align": "right", "baseline": "bottom"}
 
 
-def _where(test: str, value: float | str) -> Any:
+def _pareto_layers(theme: Theme | None, *filters: str, **base: VegaLite | list[VegaLite]) -> list[VegaLite]:
+    """Intervals, frontier, points and names.
+
+    Args:
+        theme: None for the page, which gives the colours itself.
+        filters: of all layers; so base, the channels that they share.
+    """
+    kinds = [FROZEN, OTHERS, UNTUNED]
+    hues: VegaLite = {"domain": kinds} | ({"range": [COLOURS[theme][kind] for kind in kinds]} if theme else {})
+    colour = names("kind", scale=hues, title=None, legend={"orient": "top", "symbolOpacity": 1})
+    room = {"value": 0, "condition": _where("width > 500", 1)}
+    return [
+        layer_of({"type": "rule", "opacity": 0.45}, *filters, **base, **_INTERVAL, color=colour),
+        layer_of(_FRONTIER, *filters, "datum.frontier", **base, y=_TEST),
+        layer_of(_POINT, *filters, **base, y=_TEST, color=colour, shape=names("kind", legend=None)),
+        layer_of(_LABEL, *filters, "isValid(datum.name)", **base, y=_TEST, text=names("name"), opacity=room),
+    ]
+
+
+def _where(test: str, value: float | str) -> VegaLite:
     """The condition of a channel: the value that it has where an expression of Vega is true."""
     return {"test": test, "value": value}
 
 
-_TEST = alt.Y("test:Q", title="test %", scale=alt.Scale(domain=[0, 100]))
-
-
-def _pareto_layers(base: alt.Chart, theme: Theme | None) -> list[alt.Chart]:
-    kinds = [FROZEN, OTHERS, UNTUNED]
-    hues = alt.Scale(domain=kinds, range=[COLOURS[theme][kind] for kind in kinds]) if theme else alt.Scale(domain=kinds)
-    colour = alt.Color("kind:N", scale=hues, title=None, legend=alt.Legend(orient="top", symbolOpacity=1))
-    shape = alt.Shape("kind:N", legend=None)
-    frontier = base.transform_filter("datum.frontier")
-    return [
-        base.mark_rule(opacity=0.45).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), color=colour),
-        frontier.mark_line(interpolate="step-after", strokeDash=[4, 3], opacity=0.7, stroke="#8b949e").encode(y=_TEST),
-        base.mark_point(filled=True, size=60, opacity=1).encode(y=_TEST, color=colour, shape=shape),
-    ]
-
-
-@without_schema_checks
 def ablation_explorer(swept: Ablation) -> VegaLite:
     """`ablation_chart` as a specification for the page."""
-    return _specification(ablation_chart(swept, None))
+    return ablation_chart(swept, None)
 
 
-def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
+def ablation_chart(swept: Ablation, theme: Theme | None) -> VegaLite:
     """Test accuracy along an axis, a line a series, with intervals.
 
     Args:
@@ -216,64 +229,65 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> Drawing:
                  "test": _percent(summary.mean), "low": _percent(summary.low), "high": _percent(summary.high),
                  "seeds": summary.seeds}
             )  # fmt: skip
+    colour = names("series", title=None, legend={"orient": "top", "columns": 3, "symbolOpacity": 1})
+    if theme:
+        colour["scale"] = {"range": HUES[theme]}
+    base: VegaLite = {
+        "x": _swept_axis(swept),
+        "color": colour,
+        "tooltip": [
+            names("series"),
+            names("value", title=swept.axis),
+            *(numbers(field, format=".1f") for field in ("test", "low", "high")),
+            numbers("seeds"),
+        ],
+    }
+    layers = [layer_of({"type": "rule", "opacity": 0.6}, **base, **_INTERVAL)]
+    if swept.numeric:
+        layers.append(layer_of({"type": "line", "opacity": 0.8}, **base, y=_TEST))
+    layers.append(layer_of(_POINT, **base, y=_TEST, shape=names("series", legend=None)))
+    return specification(values, layer=layers, width=560 if theme else "container", height=240)
+
+
+def _swept_axis(swept: Ablation) -> VegaLite:
+    """The horizontal axis: to scale where the values are numbers, else one place each."""
     distinct = {json.dumps(value): value for series in swept.series for value in series.values}.values()
-    ticks: Any = [value if swept.numeric else compact(value) for value in sorted(distinct, key=order_of)]
+    ordered = sorted(distinct, key=order_of)
     if swept.numeric:
-        axis = alt.Axis(values=ticks, grid=False, format="~g")
-        x = alt.X("value:Q", title=swept.axis, scale=alt.Scale(type="log", nice=False, padding=20), axis=axis)
-    else:
-        axis = alt.Axis(labelAngle=0, grid=False)
-        x = alt.X("value:N", title=swept.axis, sort=ticks, axis=axis, scale=alt.Scale(padding=0.5))
-    hues = alt.Scale(range=HUES[theme]) if theme else alt.Undefined
-    colour = alt.Color("series:N", title=None, scale=hues, legend=alt.Legend(orient="top", columns=3, symbolOpacity=1))
-    base = alt.Chart().encode(
-        x=x,
-        color=colour,
-        tooltip=[alt.Tooltip("series:N"), alt.Tooltip("value:N", title=swept.axis), alt.Tooltip("test:Q", format=".1f"),
-                 alt.Tooltip("low:Q", format=".1f"), alt.Tooltip("high:Q", format=".1f"), alt.Tooltip("seeds:Q")],
-    )  # fmt: skip
-    layers = [base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))]
-    if swept.numeric:
-        layers.append(base.mark_line(opacity=0.8).encode(y=_TEST))
-    layers.append(
-        base.mark_point(filled=True, size=60, opacity=1).encode(y=_TEST, shape=alt.Shape("series:N", legend=None))
-    )
-    return alt.layer(*layers, data=alt.InlineData(values=values), width=560 if theme else "container", height=240)
+        axis = {"values": ordered, "grid": False, "format": "~g"}
+        return numbers("value", title=swept.axis, scale={"type": "log", "nice": False, "padding": 20}, axis=axis)
+    ticks = [compact(value) for value in ordered]
+    axis = {"labelAngle": 0, "grid": False}
+    return names("value", title=swept.axis, sort=ticks, axis=axis, scale={"padding": 0.5})
 
 
-@without_schema_checks
-def learning_curves(curves: Mapping[str, Mapping[int, float]]) -> VegaLite:
-    """Training loss of each arm as a specification for the page, with a menu that names one; empty where none has any.
+def learning_curves(curves: Mapping[str, Mapping[int, float]], title: str) -> VegaLite:
+    """A loss of each arm as a specification for the page, with a menu that names one; empty where none has any.
 
     Args:
         curves: of each arm, by its name: the mean loss over its seeds, by step.
+        title: of the loss, with its unit.
     """
     values = [
         {"arm": arm, "step": step, "loss": loss} for arm, losses in curves.items() for step, loss in losses.items()
     ]
     if not values:
         return {}
-    names = list(curves)
-    menu = alt.param(name="shown", value=names[0], bind=alt.binding_select(options=names, name="Highlight "))
-    chart = (
-        alt.Chart(alt.InlineData(values=values))
-        .mark_line(interpolate="linear")
-        .encode(
-            x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False)),
-            y=alt.Y("loss:Q", title="training loss, nats a token", scale=alt.Scale(type="log")),
-            detail=alt.Detail("arm:N"),
-            color=alt.ColorValue("#8b949e", condition=_where("datum.arm == shown", "#d1242f")),
-            opacity=alt.OpacityValue(0.3, condition=_where("datum.arm == shown", 1.0)),
-            strokeWidth=alt.StrokeWidthValue(1.0, condition=_where("datum.arm == shown", 2.5)),
-            tooltip=[alt.Tooltip("arm:N"), alt.Tooltip("step:Q"), alt.Tooltip("loss:Q", format=".3f")],
-        )
-        .add_params(menu)
-        .properties(width="container", height=320)
+    shown = "datum.arm == shown"
+    layer = layer_of(
+        {"type": "line", "interpolate": "linear"},
+        x=numbers("step", title="step", axis={"grid": False}),
+        y=numbers("loss", title=title, scale={"type": "log"}),
+        detail=names("arm"),
+        color={"value": "#8b949e", "condition": _where(shown, "#d1242f")},
+        opacity={"value": 0.3, "condition": _where(shown, 1.0)},
+        strokeWidth={"value": 1.0, "condition": _where(shown, 2.5)},
+        tooltip=[names("arm"), numbers("step"), numbers("loss", format=".3f")],
     )
-    return _specification(chart)
+    menu = _menu("shown", "Highlight ", list(curves))
+    return specification(values, **layer, params=[menu], width="container", height=320)
 
 
-@without_schema_checks
 def drawings(section: ComparedSection) -> dict[str, VegaLite]:
     """What the SVG files of a section are drawn from, by file name."""
     files: dict[str, VegaLite] = {}
@@ -282,7 +296,7 @@ def drawings(section: ComparedSection) -> dict[str, VegaLite]:
     for theme in THEMES:
         end, config = "" if theme == "light" else f"-{theme}", {"config": theme_config(theme)}
         if section.has_sizes:
-            files[f"{section.slug}-pareto{end}.svg"] = _specification(pareto(section, theme)) | config
+            files[f"{section.slug}-pareto{end}.svg"] = pareto(section, theme) | config
         for swept in section.ablations:
-            files[f"{section.slug}-{swept.slug}{end}.svg"] = _specification(ablation_chart(swept, theme)) | config
+            files[f"{section.slug}-{swept.slug}{end}.svg"] = ablation_chart(swept, theme) | config
     return files

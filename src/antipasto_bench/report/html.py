@@ -5,9 +5,10 @@ Nothing that a model wrote is taken for markup: the template escapes every value
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from html import unescape
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..analysis.arms import Arm
 from ..analysis.compared_sections import ComparedSection, FailedRun
 from ..analysis.verdicts import LEVEL
 from ..core.text import printable
+from ..store.curves import Point
 from ..store.excerpts import Answer, CurvePoint, Excerpts, read_excerpts
 from ..store.folders import Store
 from ..store.quantities import QUANTITIES, Quantity
@@ -68,6 +70,7 @@ class PagePart:
     trained_on: str
     pareto: str
     curves: str
+    valid_curves: str
     ablations: list[SweptAxis]
     matrix: list[MatrixRow]
     by_kind: KindTable | None
@@ -76,7 +79,7 @@ class PagePart:
 
 @dataclass(frozen=True)
 class Polyline:
-    """A small drawing of a loss curve."""
+    """A small drawing of a loss by step."""
 
     points: str  # of an SVG, the highest loss at the top
     low: str
@@ -95,6 +98,7 @@ class RunPage:
     config: str
     trained_on: str
     curve: Polyline | None
+    valid_curve: Polyline | None
     answers: list[Answer]
 
 
@@ -164,7 +168,10 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
     curves = {
         arm.name: curve
         for arm in arms
-        if (curve := _mean_curve(excerpts[record.run_id].curve for record in arm.records))
+        if (curve := _mean_curve(_losses(excerpts[record.run_id].curve) for record in arm.records))
+    }
+    held_out = {
+        arm.name: curve for arm in arms if (curve := _mean_curve(record.valid_curve or [] for record in arm.records))
     }
     return PagePart(
         slug=section.slug,
@@ -175,7 +182,8 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
         costs_note=costs_note(section),
         trained_on=f"{trained_on(section.section.records)}; protocol {section.section.protocol}, {section.scored_by}.",
         pareto=place("pareto", pareto_explorer(section) if section.accuracy is not None else {}),
-        curves=place("curves", learning_curves(curves)),
+        curves=place("curves", learning_curves(curves, "training loss, nats a token")),
+        valid_curves=place("valid-curves", learning_curves(held_out, "held-out loss, nats a token")),
         ablations=[
             SweptAxis(swept.axis, swept.conclusion(), place(swept.slug, ablation_explorer(swept)))
             for swept in section.ablations
@@ -209,9 +217,13 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.2g}" if p < LEVEL else "not separated"
 
 
-def _mean_curve(curves: Iterable[Sequence[CurvePoint]]) -> dict[int, float]:
+def _losses(curve: Sequence[CurvePoint]) -> list[Point]:
+    return [(point.step, point.loss) for point in curve]
+
+
+def _mean_curve(curves: Iterable[Sequence[Point]]) -> dict[int, float]:
     """The mean loss over seeds at the steps that all of them have."""
-    losses = [{point.step: point.loss for point in curve} for curve in curves if curve]
+    losses = [dict(curve) for curve in curves if curve]
     if not losses:
         return {}
     steps = sorted(set.intersection(*map(set, losses)))
@@ -233,11 +245,23 @@ def _run_page(record: RunRecord, excerpts: Excerpts, listed: Sequence[Quantity])
         id=record.run_id,
         cells=run_cells(record, listed),
         numbers=run_card(record),
-        config=yaml.dump(record.config_as_shown(), Dumper=YAML_DUMPER, sort_keys=False),
+        config="".join(_yaml(json.dumps({key: value})) for key, value in record.config_as_shown().items()),
         trained_on=trained_on([record]),
-        curve=_polyline(excerpts.curve),
+        curve=_polyline(_losses(excerpts.curve)),
+        valid_curve=_polyline(record.valid_curve or []),
         answers=excerpts.answers,
     )
+
+
+@lru_cache(maxsize=4096)  # the runs of a table differ in a few settings
+def _yaml(setting: str) -> str:
+    """A setting as YAML.
+
+    Args:
+        setting: as JSON, an object of one key.
+    """
+    text: str = yaml.dump(json.loads(setting), Dumper=YAML_DUMPER, sort_keys=False)
+    return text
 
 
 def run_card(record: RunRecord, quantities: Sequence[Quantity] = QUANTITIES) -> list[tuple[str, str]]:
@@ -259,14 +283,14 @@ def run_cells(record: RunRecord, quantities: Sequence[Quantity] = QUANTITIES) ->
     return cells
 
 
-def _polyline(curve: Sequence[CurvePoint]) -> Polyline | None:
+def _polyline(curve: Sequence[Point]) -> Polyline | None:
     """The loss by step; None where there are fewer than two points."""
     if len(curve) < 2:
         return None
-    losses = [point.loss for point in curve]
+    losses = [loss for _, loss in curve]
     low, high = min(losses), max(losses)
-    span, last = (high - low) or 1.0, curve[-1].step
+    span, last = (high - low) or 1.0, curve[-1][0]
     points = " ".join(
-        f"{CURVE_WIDTH * point.step / last:.1f},{CURVE_HEIGHT * (high - point.loss) / span:.1f}" for point in curve
+        f"{CURVE_WIDTH * step / last:.1f},{CURVE_HEIGHT * (high - loss) / span:.1f}" for step, loss in curve
     )
     return Polyline(points, low=f"{low:.3g}", high=f"{high:.3g}")

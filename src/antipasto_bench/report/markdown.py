@@ -118,7 +118,7 @@ def _validated(row: ComparedArm) -> float:
 def _published(path: Path) -> str:
     title, header, rows = published(path)
     lines = [tuple(map(escaped, line)) for line in (header, *rows)]
-    table = _table(lines[0], lines[1:], left=(lines[0][0],))
+    table = markdown_table(lines[0], lines[1:], left=(lines[0][0],))
     return "\n".join([f"### {escaped(title)}", "", table])
 
 
@@ -257,10 +257,10 @@ def _markdown(shown: list[Column], rows: Sequence[ComparedArm]) -> str:
         for line in cells
     ]
     left = tuple(column.name for column in shown if column.left)
-    return _table(tuple(shown[i].name for i in filled), body, left)
+    return markdown_table(tuple(shown[i].name for i in filled), body, left)
 
 
-def _table(header: tuple[str, ...], lines: list[tuple[str, ...]], left: tuple[str, ...]) -> str:
+def markdown_table(header: tuple[str, ...], lines: list[tuple[str, ...]], left: tuple[str, ...]) -> str:
     table = [header, *lines]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     right = [name not in left for name in header]

@@ -9,13 +9,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import altair as alt
-
 from ..core.text import printable
 
 VegaLite = dict[str, Any]  # a specification, or a part of one
 Theme = Literal["light", "dark"]
-Drawing = alt.LayerChart | alt.FacetChart
 
 FONT = "Liberation Sans"
 INK: dict[Theme, str] = {"light": "#24292f", "dark": "#d7dde3"}

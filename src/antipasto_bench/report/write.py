@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..analysis.compared_sections import ComparedSection, compared_sections, failures
+from ..analysis.searched import searched_sections
 from ..core.errors import UserError
 from ..core.files import read_regular, write_bytes
 from ..store.folders import Store
+from ..store.trials import read_trials
 from .figures import drawings
 from .html import HTML, page
 from .markdown import check_place, markdown, short_markdown, write_into
 from .rendering import svg
+from .searched import search_drawings, searches_markdown
 from .svg import is_drawing
 
 FIGURES = "figures"
@@ -42,11 +45,12 @@ def write_report(
     """
     sections, failed = compared_sections(store) if sections is None else sections, failures(store)
     folder = store.results / FIGURES
+    searched = searched_sections(read_trials(store))
     text = markdown(sections, failed, references, _relative(folder, whole))
+    text += f"\n{searches}\n" if (searches := searches_markdown(searched, _relative(folder, whole))) else ""
     pages = {readme: short_markdown(sections, _relative(whole, readme), _relative(folder, readme)), whole: text}
-    files = {
-        folder / name: svg(drawn, folder / name) for section in sections for name, drawn in drawings(section).items()
-    }
+    drawn = [*map(drawings, sections), *map(search_drawings, searched)]
+    files = {folder / name: svg(drawing, folder / name) for each in drawn for name, drawing in each.items()}
     files[store.results / HTML] = page(sections, failed, store, references)
     _require_inside(store, files)
     for place in pages:

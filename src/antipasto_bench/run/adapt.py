@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 from torch import Generator, nn
 
 from ..core.errors import UserError
@@ -13,24 +16,45 @@ from ..spec.config import RunConfig
 from ..store.record import Size, Timing, Training
 from .active_run import ActiveRun
 from .attach import attach
+from .checkpointing import check_checkpointing
 from .checkpoints import Checkpoint
 from .examples import Example, bucketed_batches
 from .methods.registry import adapter_for, require_adapter
 from .model_probes import packs
+from .tracking import tracking
 from .train import Step, TrainingControl, train
 from .training_log import cut_log, leave_out_damaged_steps, log_step
+from .validation import validation_loss
 
 
-def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> Any:
+@dataclass(frozen=True)
+class Pauses:
+    """Steps behind which something is done with the model; it may end the training by raising."""
+
+    steps: Collection[int]
+    on_pause: Callable[[int], None]
+
+
+def adapt(
+    active: ActiveRun,
+    model: nn.Module,
+    tokenizer: Any,
+    valid: pl.DataFrame | None = None,
+    pauses: Pauses | None = None,
+) -> Any:
     """Put the trained adapter onto the model, and what was measured of its training into the record.
 
     An adapter that an earlier try trained is loaded; an interrupted training goes on from its last checkpoint.
+
+    Args:
+        valid: the validation questions, for `valid_every`.
+        pauses: of the training, see `TrainingControl`.
 
     Returns:
         what is called in place of the model from here on, see `Adapter.model`.
 
     Raises:
-        UserError: the adapter does not fit the model.
+        UserError: the adapter does not fit the model, or a setting of its training does not fit the model or the data.
         RunFailure: training diverged.
         Interrupted: a signal asked to stop; a checkpoint was written.
     """
@@ -44,9 +68,10 @@ def adapt(active: ActiveRun, model: nn.Module, tokenizer: Any) -> Any:
             leave_out_damaged_steps(workspace.folder.log, run.steps if run.trains else 0)
         adapter_for(run, model).load(run, workspace.folder.adapter)
     else:
+        held_out = validation_loss(run, model, tokenizer, valid, context.group) if run.trains else None
         examples, attach_s = _attach(active, model, tokenizer, checkpoint)
         with context.stop.deferred():  # until the adapter is saved: a signal behind the last step loses no step
-            training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint)
+            training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint, held_out, pauses)
             timing.attach_s = attach_s
             if context.group.is_first:
                 trained = workspace.save_trained(model, _size(run, model), training, timing)
@@ -69,6 +94,8 @@ def _attach(
     run, context, workspace = active.run, active.context, active.workspace
     if run.pack and not packs(model):
         raise UserError(f"pack=true: {run.model} carries one example on into the next of its row; write pack=false")
+    if run.trains:
+        check_checkpointing(run, model)
     context.progress.phase("attach")
     examples = context.models.examples(run, tokenizer)
     if checkpoint is None:
@@ -91,16 +118,23 @@ def _size(run: RunConfig, model: nn.Module) -> Size:
 
 
 def _train(
-    active: ActiveRun, model: nn.Module, pad_id: int, examples: list[Example], checkpoint: Checkpoint | None
+    active: ActiveRun,
+    model: nn.Module,
+    pad_id: int,
+    examples: list[Example],
+    checkpoint: Checkpoint | None,
+    held_out: Callable[[], float | None] | None,
+    pauses: Pauses | None,
 ) -> tuple[Training, Timing]:
     """Train the adapter where there is anything to train, with a line of log for each step."""
     run, context, workspace = active.run, active.context, active.workspace
     if not run.trains:
         return Training(), Timing()
     first, log_path = context.group.is_first, workspace.folder.log
-    if first:
-        cut_log(log_path, {} if checkpoint is None else checkpoint.state)
+    logged = cut_log(log_path, {} if checkpoint is None else checkpoint.state) if first else 0
+    watched = run if first else run.model_copy(update={"track": "none"})
     with (
+        tracking(watched, active.record.run_id, workspace.folder, logged) as track,
         open(log_path if first else os.devnull, "a", encoding="utf-8") as log,
         context.progress.training(run.steps) as show,
     ):
@@ -109,16 +143,20 @@ def _train(
             log.write(log_step(step))
             log.flush()
             show(step)
+            track(step)
 
         order = Generator().manual_seed(run.seed)
         width = run.data.max_length if run.pack else None
         batches = bucketed_batches(examples, run.batch_size, pad_id, order, width=width)
         control = TrainingControl(
             on_step=on_step,
+            valid_loss=held_out,
             checkpoints=workspace.checkpoints if first else None,
             resume_from=checkpoint,
             stop=context.stop,
             group=context.group,
+            pauses=() if pauses is None else pauses.steps,
+            on_pause=(lambda step: None) if pauses is None else pauses.on_pause,
         )
         result = train(require_adapter(model).model, run, batches, control)
     training = Training(
@@ -128,5 +166,13 @@ def _train(
         train_rows_at_once=result.rows_at_once,
         train_tokens=result.tokens,
         train_tokens_per_s=result.tokens_per_second,
+        completion_tokens=_distinct_completion_tokens(examples),
+        valid_curve=result.valid_curve,
     )
-    return training, Timing(train_s=result.seconds)
+    return training, Timing(train_s=result.seconds, valid_curve_s=result.valid_curve_s)
+
+
+def _distinct_completion_tokens(examples: list[Example]) -> int:
+    """Tokens that bear the loss, those of an example that is trained on again counted once."""
+    distinct = {(e.prompt_length, tuple(e.ids)) for e in examples}
+    return sum(len(ids) - prompt_length for prompt_length, ids in distinct)

@@ -31,6 +31,7 @@ from ..core.errors import UserError
 from ..spec.config import BASE, RunConfig
 from ..store.record import Costs
 from .attach import attach
+from .checkpointing import checkpointed
 from .data import Splits
 from .examples import Example, collate, drawn_examples
 from .methods.adapter import Adapter
@@ -90,6 +91,22 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
         costs.attach_cold_s = attach(run, model, tokenizer, examples)
     else:
         model.requires_grad_(False)
+    with checkpointed(run, model):
+        _measure_training(costs, model, batch)
+    adapter = adapter_on(model)
+    if adapter is not None:
+        adapter.detach()
+        costs.attach_warm_s = attach(run, model, tokenizer, examples)
+        adapter = require_adapter(model)
+        if adapter.merge_refusal() is None:
+            costs.merge_s = _seconds(model, adapter.merge)
+            adapter.unmerge()
+    _measure_generation(costs, model, tokenizer, examples[: run.batch_size], adapter)
+    return costs
+
+
+def _measure_training(costs: Costs, model: nn.Module, batch: dict[str, Tensor]) -> None:
+    """Peak memory, bytes saved for the backward pass, and times."""
     model.train()
     adapter = adapter_on(model)
     trained = [] if adapter is None else list(adapter.trainable_parameters().values())
@@ -100,19 +117,10 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
         return loss_of(batch)
 
     for _ in range(WARM_UP):
-        _turn(model, work, from_inputs=not adapted, optimizer=optimizer)
+        _turn(model, work, from_inputs=adapter is None, optimizer=optimizer)
     costs.peak_bytes = peak_bytes(next(model.parameters()).device)
     del optimizer
     _measure_steps(costs, model, work, adapter, bool(trained))
-    if adapter is not None:
-        adapter.detach()
-        costs.attach_warm_s = attach(run, model, tokenizer, examples)
-        adapter = require_adapter(model)
-        if adapter.merge_refusal() is None:
-            costs.merge_s = _seconds(model, adapter.merge)
-            adapter.unmerge()
-    _measure_generation(costs, model, tokenizer, examples[: run.batch_size], adapter)
-    return costs
 
 
 def _measure_steps(

@@ -15,24 +15,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import polars as pl
 import torch
 
 from ..core.device import device_is_dead, pinned_threads
 from ..core.errors import RunFailure, UserError
 from ..core.files import write_bytes
-from ..core.fingerprint import model_fingerprint
 from ..core.locks import HeldElsewhere, locked
 from ..core.paths import locate
 from ..core.places import shown_name
-from ..core.provenance import provenance
 from ..core.signals import Interrupted
 from ..spec.config import BASE, RunConfig
 from ..store.file_digests import file_digests
 from ..store.items import items_digest, items_frame, write_items
 from ..store.kinds import write_kinds
 from ..store.leases import leased
-from ..store.record import DataDigest, ModelSource, Provenance, RunRecord
+from ..store.record import DataDigest, Provenance, RunRecord
 from ..store.recording import is_unstored, store_result, write_record
 from ..store.table import find_same, recorded_id
 from .active_run import ActiveRun
@@ -44,10 +41,10 @@ from .failures import record_failure
 from .forgetting import measure_general_loss, texts_digest
 from .heldout_loss import measure_heldout_losses, with_losses
 from .measured_costs import set_costs
-from .models import has_linear_attention, loading_packages, model_commit, remote_code
+from .origin import provenance_of
 from .overlap import validation_in_words, validation_without_test_questions
-from .row_columns import QUESTION_FIELDS
 from .score import score, set_scores
+from .tracking import check_tracker
 from .workspace import Workspace
 
 Status = Literal["ok", "failed", "done", "running"]
@@ -181,6 +178,7 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
     run, context, workspace, record = active.run, active.context, active.workspace, active.record
     context.progress.phase("load")
     check_backend(run, context.group.size)
+    check_tracker(run)
     splits = context.models.splits(run)
     evaluation = Evaluation(run.eval, splits.valid)
     splits, overlap = _without_test_questions(active, splits, evaluation)
@@ -196,7 +194,7 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
         record.general_loss_base, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
     measured_s = time.perf_counter() - measuring
     evaluation.try_backend(model, tokenizer)
-    adapted = model if run.variant == BASE else adapt(active, model, tokenizer)
+    adapted = model if run.variant == BASE else adapt(active, model, tokenizer, splits.valid)
     workspace.begin()
     context.group.barrier()  # until the folder that answers are written to is there
     measuring = time.perf_counter()
@@ -276,19 +274,12 @@ def _finish_timing(record: RunRecord, began: float) -> None:
 
 def _provenance(run: RunConfig, model: Any, splits: Splits, evaluation: Evaluation) -> Provenance:
     """Code and machine, and digests of the very model and data that were used, whatever the hub calls them."""
-    data = {"train": _digest(splits.train, splits.origin.commit)}
-    if splits.valid is not None:
-        data["valid"] = _digest(splits.valid.select(QUESTION_FIELDS), splits.valid_commit)
+    scoring_packages = ("vllm",) if run.eval.backend == "vllm" else ()
+    origin = provenance_of(run, model, splits, scoring_packages)
     for task in evaluation.test:
         name, count = task.task_name, len(task.eval_docs)
         documents = json.dumps(list(task.eval_docs), sort_keys=True, default=str).encode()
         digest, commit = hashlib.sha256(documents).hexdigest(), evaluation.commits[name]
-        data[f"test:{name}"] = DataDigest(rows=count, sha256=digest, commit=commit, repeated=evaluation.repeated[name])
-    base = ModelSource(source=model_fingerprint(run.model), commit=model_commit(run))
-    scoring_packages = ("vllm",) if run.eval.backend == "vllm" else ()
-    here = provenance(model.device, has_linear_attention(model), (*loading_packages(run), *scoring_packages))
-    return Provenance(**here.model_dump(), model=base, data=data, remote_code=remote_code(run))
-
-
-def _digest(rows: pl.DataFrame, commit: str | None) -> DataDigest:
-    return DataDigest(rows=len(rows), sha256=items_digest(rows), commit=commit)
+        tested = DataDigest(rows=count, sha256=digest, commit=commit, repeated=evaluation.repeated[name])
+        origin.data[f"test:{name}"] = tested
+    return origin

@@ -11,7 +11,7 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -82,7 +82,7 @@ def measure_heldout_losses(
     task = evaluation.test[0]  # the validation questions are put to the same task
     references = {
         "test": _references_of_task(task, evaluation.config.limit),
-        "valid": _references_of_valid(valid),
+        "valid": references_of_valid(valid),
     }
     losses = {}
     for split, rows in references.items():
@@ -142,8 +142,8 @@ def _references_of_task(task: Any, limit: int | None) -> pl.DataFrame | None:
     return pl.DataFrame(rows)
 
 
-def _references_of_valid(valid: pl.DataFrame | None) -> pl.DataFrame | None:
-    """Query and response of the validation questions."""
+def references_of_valid(valid: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Query and response of the validation questions; None where one has no reference solution, or there are none."""
     if valid is None:
         return None
     own = "response" in valid.columns
@@ -151,7 +151,6 @@ def _references_of_valid(valid: pl.DataFrame | None) -> pl.DataFrame | None:
     return None if None in responses else pl.DataFrame({"query": valid["question"], "response": responses})
 
 
-@torch.no_grad()
 def reference_losses(
     model: Any,
     tokenizer: Any,
@@ -159,20 +158,41 @@ def reference_losses(
     group: ProcessGroup = ALONE,
     on_batch: Callable[[int, int], None] = lambda done, count: None,
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
-    """-log p of each row's response, given its query: nats summed over the completion tokens, in float64.
+    """`losses_of_examples` of rows.
 
     No row is cut to `data.max_length`. One that is longer than the positions that the model has is cut there, with a
     warning.
 
     Args:
         rows: query, response.
+    """
+    return losses_of_examples(model, tokenizer, encode_references(model, tokenizer, rows), group, on_batch)
+
+
+def encode_references(model: Any, tokenizer: Any, rows: pl.DataFrame) -> list[Example]:
+    """The examples that `reference_losses` are of."""
+    return _within_positions(model, encode(tokenizer, rows))
+
+
+@torch.no_grad()
+def losses_of_examples(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    group: ProcessGroup = ALONE,
+    on_batch: Callable[[int, int], None] = lambda done, count: None,
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    """-log p of each example's completion, given its prompt: nats summed over its tokens, in float64.
+
+    Each module of the model comes back to the mode that it was in.
+
+    Args:
         group: of processes that share the batches out; all of them return the same values.
         on_batch: called after each batch of this process with how many are done, and how many there are.
 
     Returns:
-        nats (rows,) and completion tokens (rows,).
+        nats (examples,) and completion tokens (examples,).
     """
-    examples = _within_positions(model, encode(tokenizer, rows))
     counts = [len(example.ids) - example.prompt_length for example in examples]
     loss = CompletionLoss(model)
     own = []
@@ -189,7 +209,7 @@ def reference_losses(
     return nats, np.array(counts, dtype=float)
 
 
-def _batches(examples: list[Example]) -> list[list[int]]:
+def _batches(examples: Sequence[Example]) -> list[list[int]]:
     """Indices of examples of like length, no more than BATCH_TOKENS in a batch; those without a completion left out."""
     by_length = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
     batches: list[list[int]] = []
@@ -227,7 +247,7 @@ def _within_positions(model: Any, examples: list[Example]) -> list[Example]:
     warnings.warn(
         f"{longer} reference solutions are longer than the {limit} positions of the model; their loss is that of the "
         "tokens up to there",
-        stacklevel=3,
+        stacklevel=4,
     )
     whole = int(limit)
     return [replace(e, ids=e.ids[:whole], prompt_length=min(e.prompt_length, whole)) for e in examples]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +56,7 @@ class ModelCache:
         self._splits: tuple[tuple[DataConfig, EvalConfig], Splits] | None = None
         self._to_train: tuple[tuple[DataConfig, EvalConfig], tuple[Splits, Overlap]] | None = None
         self._examples: dict[tuple[Any, ...], list[Example]] = {}
+        self._untuned_losses: dict[tuple[Any, ...], float] = {}
         self._lent = False
 
     @property
@@ -107,6 +108,17 @@ class ModelCache:
                 splits = self.splits(run)
             self._examples[key] = drawn_examples(run, tokenizer, splits)
         return self._examples[key]
+
+    def untuned_loss(self, run: RunConfig, measure: Callable[[], float]) -> float:
+        """The held-out loss of the run's base model, measured once for all runs of the same model and questions.
+
+        Args:
+            measure: with the model as it was lent, before an adapter is attached.
+        """
+        key = (model_fingerprint(run.model), run.revision, run.dtype, run.quant, run.device, run.data, run.eval)
+        if key not in self._untuned_losses:
+            self._untuned_losses[key] = measure()
+        return self._untuned_losses[key]
 
     def give_back(self, run: RunConfig, model: nn.Module) -> None:
         """Take the adapter off, and leave the model for the next run unless some weight has changed.

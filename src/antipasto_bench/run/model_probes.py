@@ -48,8 +48,10 @@ def last_mlp(model: Any) -> nn.Module | None:
     None where there is no such module, or a backward pass would call it again (gradient checkpointing).
     """
     layers = getattr(model.base_model, "layers", None)
-    mlp = getattr(layers[-1], "mlp", None) if isinstance(layers, nn.ModuleList) else None
-    if mlp is None or getattr(model, "is_activation_checkpointing", False):
+    if not isinstance(layers, nn.ModuleList) or is_computed_again(model, layers[-1]):
+        return None
+    mlp = getattr(layers[-1], "mlp", None)
+    if mlp is None:
         return None
     parameter = next(model.parameters())
     ids = torch.arange(8, device=parameter.device).view(2, 4)
@@ -69,6 +71,12 @@ def last_mlp(model: Any) -> nn.Module | None:
     # Fewer rows are summed in another order, no more.
     tolerance = 1e-4 if parameter.dtype == torch.float32 else 3e-2
     return mlp if (some - whole)[positions].norm() <= tolerance * whole[positions].norm() else None
+
+
+def is_computed_again(model: Any, block: nn.Module) -> bool:
+    """Whether a backward pass computes a block of the model again: by its own switch, or by one for all blocks."""
+    whole = getattr(model, "is_activation_checkpointing", False)
+    return bool(getattr(block, "gradient_checkpointing", whole))
 
 
 @contextmanager

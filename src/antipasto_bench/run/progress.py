@@ -130,9 +130,10 @@ class Progress:
             every = max(1, steps // 10)
 
             def line(step: Step) -> None:
-                if step.step % every == 0 or step.step == steps:
+                if step.step % every == 0 or step.step == steps or step.valid_loss is not None:
+                    held_out = "" if step.valid_loss is None else f"valid {step.valid_loss:.4f}  "
                     self.console.print(
-                        f"step {step.step}/{steps}  loss {step.loss:.4f}  lr {step.lr:.2e}  "
+                        f"step {step.step}/{steps}  loss {step.loss:.4f}  {held_out}lr {step.lr:.2e}  "
                         f"{step.seconds:.0f} s, {step.seconds / step.step * (steps - step.step):.0f} s to go"
                     )
 
@@ -148,12 +149,13 @@ class Progress:
         )
         with Bar(*columns, console=self.console) as bar:
             task = bar.add_task("train", total=steps, measured="no step yet")
-            tokens = 0
+            tokens, held_out = 0, ""  # the last held-out loss stays in the bar
 
             def update(step: Step) -> None:
-                nonlocal tokens
+                nonlocal tokens, held_out
                 tokens += step.tokens
+                held_out = held_out if step.valid_loss is None else f"  valid {step.valid_loss:.3f}"
                 more = f"  lr {step.lr:.1e}  {tokens / step.seconds:,.0f} tok/s" if wide else ""
-                bar.update(task, completed=step.step, measured=f"loss {step.loss:.3f}{more}")
+                bar.update(task, completed=step.step, measured=f"loss {step.loss:.3f}{held_out}{more}")
 
             yield update

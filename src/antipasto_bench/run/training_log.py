@@ -16,20 +16,28 @@ from .train import Step
 
 
 def log_step(step: Step) -> str:
-    """The line of a step."""
-    return json.dumps(with_digest(asdict(step))) + "\n"
+    """The line of a step; only one after which the held-out loss was measured has it."""
+    values = asdict(step)
+    if step.valid_loss is None:
+        del values["valid_loss"]
+    return json.dumps(with_digest(values)) + "\n"
 
 
-def cut_log(path: Path, state: Mapping[str, Any]) -> None:
+def cut_log(path: Path, state: Mapping[str, Any]) -> int:
     """Leave only the steps before a checkpoint in a log, from which training goes on; a missing log is made.
 
     Args:
         state: of the checkpoint; empty where training begins.
+
+    Returns:
+        the last step that was in the log before.
     """
     numbers: Sequence[tuple[float, float]] = list(zip(state.get("losses", ()), state.get("norms", ()), strict=True))
-    lines = {step: line for step, line in _whole(path).items() if step <= len(numbers)}
+    logged_before = _whole(path)
+    lines = {step: line for step, line in logged_before.items() if step <= len(numbers)}
     agreeing = [line for step, (line, logged) in lines.items() if logged == numbers[step - 1]]
     _write_whole(path, agreeing, len(numbers))
+    return max(logged_before, default=0)
 
 
 def leave_out_damaged_steps(path: Path, steps: int) -> None:

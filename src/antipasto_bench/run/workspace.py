@@ -9,6 +9,7 @@ answers-SPLIT.jsonl                  while it is scored
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import warnings
 from functools import cache
@@ -81,7 +82,7 @@ class Workspace:
         name = self.folder.training.name
         try:
             values = without_digest(parse_object(read_checked(self.folder.training, None)), required=True)
-            trained = TrainedAdapter.model_validate(values)
+            trained = TrainedAdapter.model_validate_json(json.dumps(values))
             name = self.folder.adapter.name
             if hashlib.sha256(read_checked(self.folder.adapter, None)).hexdigest() != trained.size.adapter_sha256:
                 raise ValueError("not what was trained")

@@ -146,6 +146,20 @@ class RunConfig(_Strict):
     checkpoint: Annotated[int, Counts(identity=False, costs=False)] = Field(
         50, ge=1, description="steps between checkpoints; no part of a run's identity"
     )
+    checkpointing: Annotated[bool, Counts(identity=False)] = Field(
+        False, description="compute activations again in the backward pass: less memory, the same steps"
+    )
+    valid_every: Annotated[int | None, Counts(identity=False, costs=False)] = Field(
+        None,
+        ge=1,
+        description="steps between measurements of the held-out loss on the validation questions; none if null",
+    )
+    valid_every_limit: Annotated[int | None, Counts(identity=False, costs=False)] = Field(
+        None, ge=1, description="only the first validation questions for valid_every; all where null"
+    )
+    track: Annotated[Literal["none", "trackio", "wandb", "tensorboard"], Counts(identity=False, costs=False)] = Field(
+        "none", description="where steps are logged beside log.jsonl; no part of a run's identity"
+    )
     variant: Annotated[str, Counts(protocol=False)]
     adapter: Annotated[dict[str, Any], Counts(protocol=False)]
     adapter_dtype: Annotated[

@@ -45,6 +45,11 @@ class Store:
     def table(self) -> Path:
         return self.results / "table.ndjson"
 
+    @property
+    def trials(self) -> Path:
+        """The trials of `tune`, which are no results."""
+        return self.results / "tune" / "trials.ndjson"
+
     def items(self, run_id: str) -> Path:
         return self.results / "items" / f"{checked_run_id(run_id)}.parquet"
 

@@ -19,6 +19,7 @@ from .recomputed import disagreements, incoherent
 from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
 from .recording import check_finished, record_in
 from .table import that_count
+from .trials import trial_problems
 
 
 def verify(store: Store) -> list[str]:
@@ -27,7 +28,7 @@ def verify(store: Store) -> list[str]:
     Every line of the table is a whole row of a known schema, and what was written; no run has two results; every result
     has its questions, and all that its row says of them is what they give; ids, columns and digests are those of the
     config; no questions lie about without a row. The kinds of questions are what was written. Where outputs/ have the
-    run, its files are what its row names.
+    run, its files are what its row names. Trials of `tune`, which are no results, are what was written, too.
     """
     problems: list[str] = []
     records: list[RunRecord] = []
@@ -35,7 +36,7 @@ def verify(store: Store) -> list[str]:
     newer, undigested = set[str](), set[str]()
     lines = read_regular(store.table).split(b"\n") if store.table.exists() else []
     if not any(line.strip() for line in lines):
-        return [f"{store.table} holds no run"]
+        return trial_problems(store) or ([] if store.trials.exists() else [f"{store.table} holds no run"])
     if lines[-1]:
         problems.append("the last line was cut short; the next run that is recorded puts it aside")
     for number, line in enumerate(lines, start=1):
@@ -66,6 +67,7 @@ def verify(store: Store) -> list[str]:
         of_kinds = [line for record in counted if record.status == "ok" for line in kinds_problems(record, store)]
         problems += dict.fromkeys([*of_kinds, *damaged_kinds(store)])  # many runs share a file
     known = newer | {run_id for run_id, count in results.items() if count}
+    problems += trial_problems(store)
     return problems + [
         f"{run_id}: questions without a row; `antipasto-bench results rebuild` may know it"
         for run_id in rowless(store, known)
@@ -89,7 +91,7 @@ def items_problems(record: RunRecord, store: Store, *, as_written: bool = False)
         as_written: see `incoherent`.
     """
     try:
-        groups = read_items(record, store)
+        groups = read_items(record, store, twice=True)
     except ValueError as error:
         yield f"{store.name_of_items(record.run_id)} {error}"
         yield from incoherent(record, as_written=as_written)

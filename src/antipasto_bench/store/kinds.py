@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from ..core.errors import UserError
 from ..core.files import read_regular, write_bytes, write_json
+from ..core.fingerprint import once_at_rest
 from .checked_json import parse_object, with_digest, without_digest
 from .evidence import warn
 from .file_digests import KINDS, read_checked
@@ -157,7 +158,7 @@ def damaged_kinds(store: Store) -> list[str]:
 
 
 def _expected_kinds(path: Path, records: Sequence[RunRecord]) -> Kinds | None:
-    kinds = read_kinds(path)
+    kinds = once_at_rest("kinds", str(path), lambda: read_kinds(path))  # the arms of a table share their questions
     if kinds is None and any(KINDS in record.file_sha256 for record in records):
         raise ValueError("is missing")
     return kinds

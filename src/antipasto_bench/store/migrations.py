@@ -40,4 +40,5 @@ MIGRATIONS: dict[int, Callable[[Json], Json]] = {
     1: lambda row: {"processes": 1} | row,  # several processes could not make a run together then
     2: lambda row: row | {"config": _with_first_scoring_rules(row.get("config"))} | _failed_by(row),
     3: lambda row: row,  # the file of its adapter had no digest yet
+    4: lambda row: row,  # neither its completion tokens nor a held-out loss by step were recorded yet
 }

@@ -184,6 +184,13 @@ QUANTITIES = (
                           base="base_macs_per_token"),
         cost_json=True,
     ),
+    Quantity(
+        "parameters_per_token", "trained parameters a completion token", "parameters a token", format=".3g",
+        column=TableColumn("costs", "params/token", "trained parameters for each completion token trained on, a "
+                           "repeated example's counted once; at 2 bits a parameter and 1 bit a token 0.5 could store "
+                           "them, which is the rank in brackets where parameters are in proportion to it"),
+        run_card=RunCard(),
+    ),
     Quantity("frozen_bytes", "frozen tensors beside the adapter, bytes", "bytes", "lower", format=",",
              shapes=FromShapes("frozen_bytes"), cost_json=True),
     Quantity("targets", "adapted layers", "layers", shapes=FromShapes("targets", Phrase("{} layers")), cost_json=True),
@@ -234,6 +241,7 @@ QUANTITIES = (
     Quantity("first_loss", "first training loss", "nats a completion token", "lower", format=".3f",
              run_card=RunCard()),
     Quantity("last_loss", "last training loss", "nats a completion token", "lower", format=".3f", run_card=RunCard()),
+    Quantity("valid_curve_text", "held-out loss while it trained", "nats a completion token", run_card=RunCard()),
     Quantity("mean_grad_norm", "mean gradient norm", "", format=".3g", run_card=RunCard()),
     Quantity(
         "train_s", "training seconds", "s", "lower", format=".0f",

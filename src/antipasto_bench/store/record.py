@@ -19,10 +19,12 @@ from ..core.names import file_name, line, task_name
 from ..core.provenance import CodeAndMachine, GitState
 from ..spec.config import BASE, RunConfig
 from ..spec.references import recorded_config, shown_config, with_references
+from .capacity import rank_filled
 from .checked_json import parse_object, with_digest, without_digest
+from .curves import ValidCurve, curve_in_words
 from .migrations import MIGRATIONS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # Names of a row that paths are made of, checked whenever one is read or set.
 FileName = Annotated[str, AfterValidator(file_name)]
@@ -158,6 +160,8 @@ class Training(_Part):
     train_tokens: int | None = None  # without padding
     train_tokens_per_s: float | None = None
     train_rows_at_once: int | None = None  # of a micro-batch in one pass; None where memory held whole ones
+    completion_tokens: int | None = None  # that bore the loss (all with loss_on=all), a repeated example's once
+    valid_curve: ValidCurve | None = None  # held-out loss while it trained, nats a completion token, by step
 
 
 class Timing(_Part):
@@ -166,6 +170,7 @@ class Timing(_Part):
     load_s: float | None = None
     attach_s: float | None = None
     train_s: float | None = None
+    valid_curve_s: float | None = None  # of measuring the curve, no part of train_s
     eval_s: float | None = None  # test and validation
     total_s: float | None = None  # but for the measuring of costs
     measure_s: float | None = None  # forgetting, held-out loss and costs
@@ -223,6 +228,25 @@ class RunRecord(Timing, Training, Costs, Size, Forgetting, Scores, Key):
             return None
         return self.general_loss - self.general_loss_base
 
+    @property
+    def parameters_per_token(self) -> float | None:
+        """Trained parameters for each completion token trained on; None in older records, and where none was."""
+        if not self.completion_tokens or not self.trained_parameters:
+            return None
+        return self.trained_parameters / self.completion_tokens
+
+    @property
+    def rank_to_fill(self) -> int | None:
+        """The rank that the data could fill, see store/capacity.py; None where that is not known."""
+        if not self.completion_tokens or not self.trained_parameters:
+            return None
+        return rank_filled(self.variant, self.rank, self.trained_parameters, self.completion_tokens)
+
+    @property
+    def valid_curve_text(self) -> str | None:
+        """The lowest held-out loss while it trained, and the last, in words; None where none was measured."""
+        return curve_in_words(self.valid_curve) if self.valid_curve else None
+
     def take(self, part: BaseModel) -> None:
         """Set the fields that are set in a part, such as `Costs`."""
         for name in part.model_fields_set:
@@ -257,8 +281,10 @@ def _column(annotation: Any) -> Any:
 
 def _nested(annotation: Any) -> bool:
     kind = _without_none(annotation)
+    if typing.get_origin(kind) is Annotated:
+        kind = typing.get_args(kind)[0]
     kind = typing.get_origin(kind) or kind
-    return isinstance(kind, type) and issubclass(kind, dict | BaseModel)
+    return isinstance(kind, type) and issubclass(kind, dict | list | BaseModel)
 
 
 def _without_none(annotation: Any) -> Any:

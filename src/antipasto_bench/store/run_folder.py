@@ -53,6 +53,11 @@ class RunFolder:
     def record(self) -> Path:
         return self.path / "record.json"
 
+    @property
+    def tracked(self) -> Path:
+        """The files of a tracker such as tensorboard; not there where none was named, or it has a place of its own."""
+        return self.path / "tracked"
+
     # ---- of a run under way
 
     @property
@@ -63,6 +68,16 @@ class RunFolder:
     def training(self) -> Path:
         """What was measured while the adapter was trained, and the digest of its file."""
         return self.path / "trained.json"
+
+    @property
+    def tracking(self) -> Path:
+        """Which tracked run the one under way is."""
+        return self.path / "tracking.json"
+
+    @property
+    def rungs(self) -> Path:
+        """The held-out losses of a trial so far."""
+        return self.path / "rungs.json"
 
     @property
     def versions(self) -> Path:
@@ -78,6 +93,6 @@ class RunFolder:
 
     def temporary(self) -> Iterator[Path]:
         """All that a finished run does not keep, but for the checkpoints."""
-        yield from (self.training, self.versions)
+        yield from (self.training, self.tracking, self.versions)
         yield from self.answer_logs()
         yield from self.path.glob(".*.partial")

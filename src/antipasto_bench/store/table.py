@@ -34,7 +34,15 @@ def append(table: Path, record: RunRecord) -> None:
     Raises:
         OSError: it could not be written; the table is then as it was.
     """
-    line = _line(record)
+    append_line(table, _line(record))
+
+
+def append_line(table: Path, line: bytes) -> None:
+    """Add a line, with its line break, to a file of such lines; when this returns, it is on the disk.
+
+    Raises:
+        OSError: it could not be written; the file is then as it was.
+    """
     with writing(table):
         _append(table, line)
 

@@ -1,9 +1,11 @@
 """A sweep that goes on, seed by seed, until every arm of it is decided: `sweep ... --until decided`.
 
-Each arm is made with the first seeds that are given for it, FIRST of them that count. Then, round after round, each arm
-that is undecided, and with it the reference, is made with one seed more. All that a round depends on is in the table,
-so a sweep that was stopped or killed goes on by the same command. That looking after each seed raises no false rate is
-held by the plan that is settled before the first run, with `looks: every seed`.
+Each arm is made with the lowest seeds that are given for it, FIRST of them that count. Then, round after round, each
+arm that is undecided, and with it the reference, is made with one seed more, the next higher one. All that a round
+depends on is in the table, so a sweep that was stopped or killed goes on by the same command. That looking after each
+seed raises no false rate is held by the plan that is settled before the first run, with `looks: every seed`. An arm
+that was decided stays so when its reference gets more seeds: verdicts repeat the looks of earlier rounds, which the
+seeds' numbers tell (`comparisons.Pairs.against`).
 """
 
 from __future__ import annotations
@@ -51,6 +53,8 @@ class Rounds:
             seeds = self._seeds.setdefault(self._family[run.run_id], [])
             seeds += [] if run.seed in seeds else [run.seed]
             rates.setdefault(self._family[run.run_id], set()).add(run.lr)
+        for seeds in self._seeds.values():
+            seeds.sort()
         made: dict[Hashable, set[int]] = {}
         for p in planned:
             if p.state not in ("owed", "waiting"):

@@ -7,7 +7,7 @@ from simulated import benchmark
 
 from antipasto_bench.analysis.seed_noise import seed_noise
 from antipasto_bench.analysis.stats import compare
-from antipasto_bench.analysis.verdicts import judge, share_of_level
+from antipasto_bench.analysis.verdicts import Look, judge, share_of_level
 
 TABLES = 400
 MOST = 10  # seeds
@@ -15,18 +15,28 @@ MARGIN = 0.02
 
 
 def false_rates(arms: int, accuracies: list[float], seed_sd: float, wrong: set[str]) -> tuple[float, float]:
-    """Shares of tables in which any look calls an arm wrongly: by the shares of the level, and by the whole of it."""
+    """Shares of tables in which any look calls an arm wrongly: by the shares of the level, and by the whole of it.
+
+    By the shares, each look repeats those before it, as a report does; so none takes back what one before it said.
+    """
     rng = np.random.default_rng(17)
     spent = naive = 0
     for _ in range(TABLES):
         tables = benchmark(rng, accuracies, [MOST] * arms, 100, [seed_sd] * arms)
-        called = set[str](), set[str]()
+        called, decided = (set[str](), set[str]()), set[int]()
+        looks: dict[int, list[Look]] = {i: [] for i in range(1, arms)}
         for k in range(2, MOST + 1):
             now = [table[:k] for table in tables]
             pool = seed_noise(now)
             family = {i: compare(now[i], now[0], pool) for i in range(1, arms)}
-            for words, shares in zip(called, ({i: share_of_level(k, k) for i in family}, None), strict=True):
-                words |= {verdict.word for verdict in judge(family, MARGIN, shares=shares).values()}
+            for i, pair in family.items():
+                looks[i].append(Look(pair, share_of_level(k, k)))
+            verdicts = judge(family, MARGIN, looks=looks), judge(family, MARGIN)
+            for words, of_look in zip(called, verdicts, strict=True):
+                words |= {verdict.word for verdict in of_look.values()}
+            now = {i for i, verdict in verdicts[0].items() if verdict.word != "undecided"}
+            assert decided <= now
+            decided = now
         spent += bool(called[0] & wrong)
         naive += bool(called[1] & wrong)
     return spent / TABLES, naive / TABLES

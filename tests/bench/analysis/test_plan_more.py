@@ -16,7 +16,6 @@ from antipasto_bench.analysis.projection import (
     Measured,
     Rule,
     decides,
-    kind_noise,
     projected,
     questions_that_decide,
     seeds_that_decide,
@@ -33,10 +32,10 @@ RULE = Rule(margin=0.02, family=3, every_seed=False)
 
 def pair_of(tables, kinds=None, varies=(True, True)) -> Measured:
     """The first two of some arms."""
-    pool = seed_noise(table for table, seeds in zip(tables, [*varies, *[True] * len(tables)], strict=False) if seeds)
-    a, b = (score_means(score_table(table)) for table in tables[:2])
-    noise = kind_noise(tables[0], kinds), kind_noise(tables[1], kinds)
-    return Measured(compare(tables[0], tables[1], pool, varies, kinds), (a, b), varies, pool, noise)
+    trained = (table for table, seeds in zip(tables, [*varies, *[True] * len(tables)], strict=False) if seeds)
+    pool = seed_noise(trained, kinds)
+    a, b = (score_means(score_table(table), kinds) for table in tables[:2])
+    return Measured(compare(tables[0], tables[1], pool, varies, kinds), (a, b), varies, pool)
 
 
 def drawn(seed, accuracies=(0.7, 0.62, 0.7, 0.7, 0.7, 0.7), seeds=3, questions=300, sd=0.03):
@@ -82,26 +81,17 @@ def with_kinds(seed, seeds, kinds=10, sd=0.12):
 
 
 def test_what_seeds_add_to_kinds_shrinks_with_the_seeds():
-    """V of two seeds, projected to eight, is V of eight; with E alone it would be much above."""
+    """V of two seeds, projected to eight, is V of eight; with the noise of single answers alone it would be above."""
     ahead, naive, there = [], [], []
     for seed in range(100):
         tables, kinds = with_kinds(seed, 8)
         pair = pair_of([table[:2] for table in tables], kinds)
         ahead.append(projected(pair, (8, 8), 300).questions)
-        naive.append(projected(replace(pair, kind_noise=(0.0, 0.0)), (8, 8), 300).questions)
+        a, b = (replace(arm, noise=replace(arm.noise, chance=arm.noise.of_answers, of_kinds=0.0)) for arm in pair.arms)
+        naive.append(projected(replace(pair, arms=(a, b)), (8, 8), 300).questions)
         there.append(pair_of(tables, kinds).comparison.error.questions)
     assert 0.9 < np.mean(ahead) / np.mean(there) < 1.15
     assert np.mean(naive) > 1.25 * np.mean(there)
-
-
-def test_the_noise_of_kinds_is_that_of_their_means_and_none_where_each_question_is_a_kind():
-    noise = np.mean([kind_noise(tables[0], kinds) for tables, kinds in (with_kinds(i, 3) for i in range(200))])
-    assert noise == pytest.approx(0.12**2 / 10, rel=0.1), (
-        "a tenth of the variance of a kind's accuracy from seed to seed"
-    )
-    table = drawn(1)[0]
-    assert kind_noise(table, [str(i) for i in range(300)]) == pytest.approx(0, abs=1e-12)
-    assert kind_noise(table, None) == kind_noise(table[:1], ["a", "b"] * 150) == kind_noise(table, ["a"] * 300) == 0
 
 
 def test_questions_shrink_neither_what_seeds_nor_what_kinds_add():

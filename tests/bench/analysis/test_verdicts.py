@@ -14,8 +14,10 @@ from antipasto_bench.analysis.multiplicity import holm
 from antipasto_bench.analysis.plan import Plan
 from antipasto_bench.analysis.seed_noise import SeedError, SeedPart, seed_noise
 from antipasto_bench.analysis.stats import Comparison, compare
-from antipasto_bench.analysis.verdicts import LEVEL, judge, share_of_level
+from antipasto_bench.analysis.verdicts import LEVEL, Look, judge, share_of_level
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.folders import Store
+from antipasto_bench.store.record import RunRecord
 
 N = 200
 
@@ -111,7 +113,7 @@ def test_looks_spend_no_more_than_the_level(added_to_the_arm):
 @given(families, margins, st.integers(2, 6))
 def test_a_look_with_a_share_of_the_level_says_no_more_than_one_with_all_of_it(family, margin, seeds):
     share = share_of_level(seeds, 3)
-    shared = judge(family, margin, shares=dict.fromkeys(family, share))
+    shared = judge(family, margin, looks={arm: [Look(pair, share)] for arm, pair in family.items()})
     for arm, verdict in judge(family, margin).items():
         assert shared[arm].p >= verdict.p
         assert shared[arm].p_no_worse >= verdict.p_no_worse
@@ -178,8 +180,37 @@ def test_the_table_says_what_its_statistics_say(store):
     assert list(pairs.p.values()) == holm([pairs[pair].p for pair in pairs.conclusive]).tolist()
     assert pairs[2, 0] == pairs[0, 2].reversed()
     later = pairs.against(0, Plan(margin=3.0, looks="every seed"))
-    assert later == judge(family, 0.03, shares=dict.fromkeys(family, share_of_level(3, 3)))
+    first = [each.scores[:2] for each in arms]
+    looks = {
+        i: [
+            Look(compare(first[i], first[0], seed_noise(first)), share_of_level(2, 2)),
+            Look(family[i], share_of_level(3, 3)),
+        ]
+        for i in family
+    }
+    assert later == judge(family, 0.03, looks=looks)
     assert math.isfinite(pairs.smallest)
+
+
+def test_what_a_look_decided_stands_when_the_reference_gets_more_seeds(store):
+    """At the 8th look the same pair of two seeds and nine is held to 1/56 of the level."""
+    rights = {"lora": [150, 151, *range(146, 153)], "dora": [133, 135], "pissa": [150, 151]}
+    arms = [arm(store, variant, of_seeds) for variant, of_seeds in rights.items()]
+    now, first = accuracy_pairs(arms), accuracy_pairs(arms, first=2)
+    assert judge({1: now[1, 0]}, 0.02, looks={1: [Look(now[1, 0], share_of_level(2, 9))]})[1].word == "undecided"
+    assert judge({i: first[i, 0] for i in (1, 2)}, 0.02)[1].word == "worse"
+    verdict = now.against(0, Plan(looks="every seed"))[1]
+    assert verdict.word == "worse"
+    assert verdict.comparison == now[1, 0], "the interval is that of all seeds"
+
+
+def test_the_first_seeds_of_an_arm_are_the_lowest_and_those_that_diverged_among_them(store):
+    records = [record(store, "lora", [*range(10 * seed)], n=N, seed=seed) for seed in (3, 1, 4)]
+    lost = [RunRecord.of(compose("lora", {"seed": seed}, "nano"), "lost") for seed in (5, 2)]
+    made = arm_of(Runs(records, lost), records, store)
+    assert made.scores.sum(1).tolist() == [10, 30, 40, 0, 0], "of seeds 1, 3, 4, 2 and 5"
+    assert [made.scores[made.rows(k)].sum(1).tolist() for k in (2, 3)] == [[10, 0], [10, 30, 0]]
+    assert made.rows().tolist() == made.rows(9).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_an_arm_with_lower_losses_is_better(store):

@@ -1,7 +1,7 @@
 """Claims about the commands that pages and help print: each of them works as printed.
 
 `PLACES` (command_places.py) says of every command how that is tested; one without a place fails the first test. Run for
-real is what this machine can run: trainings with the words of `QUICK` appended, which make them small. A sweep of
+real is what this machine can run: trainings with the words of `SMALL` appended, which make them short. A sweep of
 hours, a model of a hub or a cluster's sweep is read to the last word and planned. What installs packages or needs a
 cluster is listed with the reason.
 """
@@ -17,14 +17,15 @@ from pathlib import Path
 
 import pytest
 import typer
-from command import QUICK, bench
-from command_places import PLACES, Elsewhere, Machine, Parse, Plan, Recipe, Run
+from command import bench
+from command_places import PLACES, SMALL, Elsewhere, Machine, Parse, Plan, Recipe, Run
 from page_commands import ROOT, page_commands, scripts, short_phrases
 from recorded import record
 
 from antipasto_bench.cli.app import app
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.spec.sweep import sweep_of
+from antipasto_bench.spec.tune import tune_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append, read_records
 from antipasto_bench.sweeps.engine import parse_engine
@@ -62,7 +63,7 @@ def evidence(tmp_path_factory) -> Path:
 def trained(tmp_path_factory) -> Path:
     """A project with two small runs, one of them exported, and with texts."""
     home = project(tmp_path_factory.mktemp("trained"))
-    bench("sweep", "lora,antipasto", *QUICK, cwd=home)
+    bench("sweep", "lora,antipasto", *SMALL, cwd=home)
     shutil.copy(ROOT / "benchmark/data/nano/general.jsonl", home / "texts.jsonl")
     bench("export", "nano__lora", "--merged", "merged", cwd=home)
     return home
@@ -158,16 +159,20 @@ def test_a_command_that_is_not_run_here_has_options_that_exist(command, monkeypa
 
         monkeypatch.setattr(sys, "argv", [program, *words])
         read = HarnessCLI().parse_args()
-        assert (read.model, read.limit, str(read.batch_size)) == ("hf", 64, "16")
-        assert "gsm8k_metamath" in read.tasks
-        assert (ROOT / read.include_path / "gsm8k_metamath").is_dir()
+        given = {word: words[place + 1] for place, word in enumerate(words) if word.startswith("--")}
+        assert (read.model, read.tasks) == ("hf", [given["--tasks"]])
+        assert getattr(read, "limit", None) == (float(given["--limit"]) if "--limit" in given else None)
+        assert getattr(read, "batch_size", None) == given.get("--batch_size")
+        assert (ROOT / read.include_path / read.tasks[0]).is_dir()
         return
     name, values = parsed(of_the_bench(shlex.join([program, *words])))
-    assert name in ("run", "sweep", "status", "speed")
+    assert name in ("run", "sweep", "status", "speed", "tune")
     if name == "speed":
         from antipasto_bench.speed.running import SUITES
 
         assert {*(values["suite"] or [])} <= {*SUITES}
+    elif name == "tune":
+        assert tune_of(values["words"], values["preset"], budget=values["budget"]).arms
     else:
         parse_engine(list(values["words"] or []))
 
@@ -208,7 +213,7 @@ def test_a_command_that_another_test_runs_is_run_there(command):
 def test_the_extras_that_a_page_installs_are_declared():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {name for command in of_kind(Machine) for name in re.findall(r"\.\[(\w+)\]", command)}
-    assert named == {"dev", "quant", "fla", "ray", "vllm"}
+    assert named == {"dev", "quant", "fla", "ray", "tensorboard", "vllm"}
     assert named <= {*extras}
 
 

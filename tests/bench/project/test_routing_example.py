@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.slow
 @pytest.mark.long
 def test_zeroing_the_quarantine_takes_back_what_only_the_unwanted_half_taught():
-    words = ["--steps", "80", "--questions", "20", "--seed", "0"]
+    words = ["--steps", "80", "--questions", "2", "--rows", "200", "--seed", "0"]
     script = [sys.executable, str(ROOT / "scripts/route_gradients.py"), *words]
     done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=280)
     found = json.loads(done.stdout.splitlines()[-1])

@@ -1,5 +1,6 @@
 """Claims about the page, in a real browser without network: it draws, sorts, filters, opens runs, trusts no model."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -37,6 +38,8 @@ def store(tmp_path_factory) -> Store:
         for seed in range(3 if variant != "base" else 1):
             fields = {"adapter_bytes": 1000 * count, "train_s": 100.0 - seed}
             fields["trained_parameters"] = 4000 + count if variant != "base" else 0
+            if variant == "lora":
+                fields["valid_curve"] = [(10, 0.75), (20, 0.5 + seed / 8), (30, 0.625)]
             run = record(store, variant, EASY[: count + seed], n=300, fields=fields, seed=seed, **given)
             append(store.table, run)
             answers = [
@@ -207,6 +210,17 @@ def test_what_a_model_answered_is_text_of_the_page_and_no_markup(tags):
     shown = [text for text in tags.texts["pre"] if text == HOSTILE]
     assert len(shown) == 13 * 2 * 2, "prompt and response of two answers of every run"
     assert tags.tags.count("script") == 3, "the charts, Vega, and our own"
+
+
+def test_held_out_losses_are_drawn_by_step_with_what_is_scored_in_words(store):
+    page = (store.results / "report.html").read_text()
+    assert page.count("What is scored is the last step, never the best.") == 1
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)[1])["charts"]
+    (chart,) = [chart for name, chart in charts.items() if name.endswith("-valid-curves")]
+    values = chart["data"]["values"]
+    assert [(point["step"], point["loss"]) for point in values] == [(10, 0.75), (20, 0.625), (30, 0.625)]
+    assert page.count("<figcaption>Held-out loss by step: 0.75 at most, 0.5") == 1
+    assert page.count("best 0.5000 at step 20; last 0.6250 at step 30, which is what is scored") == 1
 
 
 def test_numbers_that_columns_are_sorted_by_are_not_rounded(store, tags):

@@ -1,11 +1,13 @@
 """Claims about the log of answers: what a try has answered in whole batches, the next does not answer again."""
 
+import signal
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from antipasto_bench.run.answer_log import AnswerLog, read_log
+from antipasto_bench.core.signals import Interrupted
+from antipasto_bench.run.answer_log import AnswerLog, log_line, read_log
 from antipasto_bench.run.generate import Scorer
 from antipasto_bench.spec.compose import compose
 
@@ -99,3 +101,91 @@ def test_a_batch_of_draws_that_memory_does_not_hold_makes_greedy_answers_of_larg
     _, rows, lm = attempt(requests)
     assert rows == [2, 2], "greedy answers of batches of two are in the log"
     assert lm.batch_size == 2
+
+
+class Answering:
+    """As lm-eval's model: answers in batches, longest question first."""
+
+    batch_size = 4
+
+    def __init__(self, fail_after: int = 10**9) -> None:
+        self.asked: list[list[str]] = []
+        self.left = fail_after
+        self.cache_hook = None
+
+    def generate_until(self, requests) -> list[str]:
+        args = sorted((request.args for request in requests), key=lambda arg: (-len(arg[0]), arg[0]))
+        for start in range(0, len(args), 4):
+            batch = args[start : start + 4]
+            self.asked.append([context for context, _ in batch])
+            for arg in batch:
+                self.left -= 1
+                if self.left < 0:
+                    raise KeyboardInterrupt
+                self.cache_hook.add_partial("generate_until", arg, f"{arg[0]}!")
+        return []
+
+
+class Asked:
+    def __init__(self, context: str, **settings) -> None:
+        self.args = (context, {"until": ["\n"]} | settings)
+
+
+def test_scoring_goes_on_with_the_same_batches(tmp_path):
+    requests = [Asked("x" * n) for n in (3, 9, 1, 7, 5, 8, 2, 6, 4, 10)]
+    whole = Answering()
+    AnswerLog(tmp_path / "whole.jsonl", "a").attach_to(whole)
+    expected = whole.generate_until(requests)
+    assert expected == [f"{request.args[0]}!" for request in requests]
+    broken = Answering(fail_after=6)
+    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(broken)
+    with pytest.raises(KeyboardInterrupt):
+        broken.generate_until(requests)
+    with open(tmp_path / "a.jsonl", "a") as file:
+        file.write('[["torn')
+    again = Answering()
+    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(again)
+    assert again.generate_until(requests) == expected
+    assert broken.asked[:1] + again.asked == whole.asked
+    other = Answering()
+    AnswerLog(tmp_path / "a.jsonl", "another adapter").attach_to(other)
+    other.generate_until(requests)
+    assert other.asked == whole.asked
+
+
+def test_several_answers_to_one_question_are_draws_of_their_own(tmp_path):
+    class Drawing:
+        batch_size = 4
+
+        def generate_until(self, requests) -> list[str]:
+            return [f"draw {i}" for i in range(len(requests))]
+
+    lm = Drawing()
+    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(lm)
+    assert lm.generate_until([Asked("same", do_sample=True)] * 3) == ["draw 0", "draw 1", "draw 2"]
+
+
+def test_a_question_that_is_asked_twice_is_answered_once_where_nothing_is_drawn(tmp_path):
+    """lm-eval asks a last question again to give all its processes equally many."""
+    lm = Answering()
+    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(lm)
+    first, *others = lm.generate_until([Asked("x"), Asked("xx"), Asked("xx")])
+    assert others[0] == others[1] != first
+    assert sum(map(len, lm.asked)) == 2
+
+
+def test_a_process_that_dies_while_it_reopens_its_answers_loses_none(tmp_path, monkeypatch):
+    path = tmp_path / "answers.jsonl"
+    lines = [log_line("adapter").rstrip("\n"), log_line([["key", "answer"]]).rstrip("\n")]
+    path.write_text("\n".join([*lines, '["torn']))
+
+    def die(*paths):
+        raise Interrupted(signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("antipasto.files.os.replace", die)  # the new file is written, and has not taken its place
+        with pytest.raises(Interrupted):
+            AnswerLog(path, "adapter")
+    assert path.read_text().splitlines()[:2] == lines
+    AnswerLog(path, "adapter")
+    assert path.read_text().splitlines() == lines, "without the torn line"

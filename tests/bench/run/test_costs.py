@@ -12,13 +12,15 @@ from small_runs import make
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.report.cost_text import card
-from antipasto_bench.run.costs import bytes_saved_for_backward, measure
+from antipasto_bench.run.costs import bytes_saved_for_backward, measure, measure_here
 from antipasto_bench.run.data import load_splits
+from antipasto_bench.run.examples import drawn_examples
 from antipasto_bench.run.measured_costs import measure_alone
 from antipasto_bench.run.models import load_model, load_tokenizer
 from antipasto_bench.run.remeasure import remeasure_costs
 from antipasto_bench.run.shape_costs import ShapeCosts
 from antipasto_bench.spec.compose import compose
+from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import Costs
 
@@ -68,14 +70,18 @@ def test_what_the_asking_process_holds_is_not_counted():
     assert all(value > 0 for value in costs.model_dump().values())
 
 
+def measured_in_this_process(run: RunConfig) -> Costs:
+    return measure_here(run, drawn_examples(run, load_tokenizer(run), load_splits(run.data, run.eval)))
+
+
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_variant_that_trains_nothing_or_cannot_merge_has_no_such_costs():
-    costs = measure_alone(compose("sspace", {"data.calibration": 16}, "nano")).costs
+    costs = measured_in_this_process(compose("sspace", {"data.calibration": 16}, "nano"))
     assert costs.backward_ms is costs.saved_bytes is costs.merge_s is None
     assert costs.forward_ms > 0
     assert costs.base_backward_ms > 0
-    base = measure_alone(compose("base", {}, "nano")).costs
+    base = measured_in_this_process(compose("base", {}, "nano"))
     assert base.forward_ms is base.attach_cold_s is base.generated_tokens_per_s is None
     assert base.base_saved_bytes == costs.base_saved_bytes, "the floor is the same beside any variant"
 

@@ -5,7 +5,8 @@ import json
 import peft
 import pytest
 import torch
-from command import QUICK, bench, row_of
+from command import bench, row_of
+from small_runs import one_layer
 
 import antipasto
 from antipasto_bench.run.export import export_peft, finished_record, load_adapted
@@ -18,8 +19,8 @@ LORA_LIKE = {"lora", "pissa", "eva", "delora"} | {
 }
 
 SHORT = [
-    "steps=8", "batch_size=4", "eval.limit=4", "eval.valid_limit=2", "eval.batch_size=4", "costs=false",
-    "eval.general=none",
+    "steps=8", "batch_size=4", "eval.limit=4", "eval.valid=none", "eval.batch_size=4", "costs=false",
+    "eval.general=none", f"model={one_layer()}",
 ]  # fmt: skip
 
 
@@ -110,9 +111,9 @@ def test_an_export_without_a_word_on_how_is_one_clear_error(home, rows):
 @pytest.mark.long
 @pytest.mark.parametrize("quant", ["8bit", "4bit"])
 def test_a_quantised_base_trains_scores_and_says_so(tmp_path, quant):
-    row = row_of(bench("run", "lora", f"quant={quant}", *QUICK, "--json", cwd=tmp_path))
+    row = row_of(bench("run", "lora", f"quant={quant}", *SHORT, "--json", cwd=tmp_path))
     assert row["status"] == "ok"
     assert row["config"]["quant"] == quant
-    said = bench("run", "pissa", f"quant={quant}", *QUICK, cwd=tmp_path, expect=2).stderr
+    said = bench("run", "pissa", f"quant={quant}", *SHORT, cwd=tmp_path, expect=2).stderr
     assert "pissa changes the weight itself" in said
     assert "Traceback" not in said

@@ -47,6 +47,7 @@ def test_a_run_leaves_a_row_its_questions_and_all_that_rebuilds_them(made):
     assert record["adapter_bytes"] > 4 * record["trained_parameters"]
 
     items = pl.read_parquet(home / "results/items" / f"{run_id}.parquet")
+    assert items.equals(pl.read_parquet(home / "outputs" / run_id / "items.parquet"))
     given = items.filter((pl.col("split") == "test") & (pl.col("filter") == "given-answer"))
     assert given.height == 12
     assert given["score"].mean() == pytest.approx(record["test_accuracy"])

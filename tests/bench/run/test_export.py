@@ -1,16 +1,15 @@
 """A run's accuracy is what the stock lm_eval command finds on the exported model, to the last question."""
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import torch
 from command import bench, row_of
 from small_runs import make, small, store_in
+from stock_lm_eval import samples as stock_samples
+from stock_lm_eval import samples_of_the_command
 from transformers import AutoModelForCausalLM
 
 import antipasto
@@ -24,24 +23,15 @@ from antipasto_bench.run.remeasure import remeasure
 from antipasto_bench.spec.config import EvalConfig
 from antipasto_bench.store.table import find
 
-TASKS = Path(__file__).parents[3] / "benchmark" / "tasks"
 SHORT = ["steps=40", "eval.limit=30", "eval.valid=none", "eval.batch_size=30", "costs=false"]
 
 pytestmark = pytest.mark.slow
 
 
-def stock_lm_eval(model: Path, task: str, limit: int, out: Path) -> dict[str, dict[int, float]]:
-    """Scores by filter and question from the `lm_eval` command, which knows nothing of this project."""
-    arguments = ["--model", "hf", "--model_args", f"pretrained={model}", "--device", "cpu", "--batch_size", "30"]
-    arguments += ["--include_path", str(TASKS), "--tasks", task, "--limit", str(limit)]
-    arguments += ["--log_samples", "--output_path", str(out)]
-    command = [sys.executable, "-m", "lm_eval", "run", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, cwd=out)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (samples,) = out.rglob(f"samples_{task}_*.jsonl")
+def by_filter(samples: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
+    """Scores by filter and question."""
     scores: dict[str, dict[int, float]] = {}
-    for line in samples.read_text().splitlines():
-        sample = json.loads(line)
+    for sample in samples:
         scores.setdefault(sample["filter"], {})[sample["doc_id"]] = sample["exact_match"]
     return scores
 
@@ -52,7 +42,7 @@ def test_the_stock_command_gives_the_same_verdict_on_every_question(tmp_path):
     assert 0 < row["test_accuracy"] < 1
     bench("export", row["run_id"], "--merged", tmp_path / "model", cwd=tmp_path)
     (tmp_path / "eval").mkdir()
-    theirs = stock_lm_eval(tmp_path / "model", "nano_metamath", 30, tmp_path / "eval")
+    theirs = by_filter(samples_of_the_command(f"pretrained={tmp_path / 'model'}", 30, tmp_path / "eval"))
     items = pl.read_parquet(tmp_path / "results/items" / f"{row['run_id']}.parquet")
     assert set(theirs) == {"given-answer", "strict-match", "flexible-extract"}
     for name in theirs:
@@ -61,8 +51,8 @@ def test_the_stock_command_gives_the_same_verdict_on_every_question(tmp_path):
 
 
 @pytest.mark.long
-def test_the_stock_command_on_the_embedded_model_gives_the_verdicts_of_an_evaluation(tmp_path, model, tokenizer):
-    theirs = stock_lm_eval(MODEL_DIR, "nano_metamath", 30, tmp_path)
+def test_lm_eval_itself_on_the_embedded_model_gives_the_verdicts_of_an_evaluation(model, tokenizer):
+    theirs = by_filter(stock_samples(f"pretrained={MODEL_DIR}", 30))
     config = EvalConfig(tasks=("nano_metamath",), limit=30, batch_size=30)
     scores = Evaluation(config, None).run(model, tokenizer, "test")
     assert scores is not None

@@ -76,7 +76,7 @@ def test_held_out_questions_are_measured_on_their_own_responses():
     """And nothing but question and answer reaches the task that scores them."""
     run = compose("lora", {"eval.valid": "holdout", "eval.valid_limit": 20}, "nano")
     splits = load_splits(run.data, run.eval)
-    references = heldout_loss._references_of_valid(splits.valid)
+    references = heldout_loss.references_of_valid(splits.valid)
     held_out = pl.read_parquet(run.data.train).filter(pl.col("query").is_in(references["query"].implode()))
     own = {
         row["query"]: row["response"] for row in held_out.unique("query", keep="first", maintain_order=True).to_dicts()

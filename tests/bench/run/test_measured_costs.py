@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from small_runs import make, small, store_in
+from small_runs import make, one_layer, small, store_in
 
 from antipasto_bench.core import provenance
 from antipasto_bench.core.provenance import installed_versions
@@ -29,7 +29,8 @@ def measured(monkeypatch) -> list[str]:
 
 
 def priced(variant: str, **given: object):
-    return small(variant, **{"costs": True, "steps": 2, "eval.limit": 2, "eval.valid": "none"} | given)
+    quick = {"model": one_layer(), "steps": 2, "eval.limit": 2, "eval.valid": "none"}
+    return small(variant, **{"costs": True} | quick | given)
 
 
 def made(run, store, **options):

@@ -1,12 +1,18 @@
 """Claims about what one run of a process leaves to the next."""
 
 import pytest
-from small_runs import SAME, make, result_of, small, store_in
+from small_runs import SAME, make, one_layer, result_of, store_in
+from small_runs import small as of_the_whole_model
 
 from antipasto_bench.run.model_cache import ModelCache
+from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.table import read_table
 
 pytestmark = pytest.mark.slow
+
+
+def small(variant: str, **given: object) -> RunConfig:
+    return of_the_whole_model(variant, model=one_layer(), **given)
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 from accelerate import dispatch_model
+from command import start
 from safetensors.torch import load_file
 from small_runs import SMALL, answers_of, make, small, store_in
 
@@ -27,20 +29,49 @@ pytestmark = pytest.mark.slow
 OF_LOSS = pl.col("filter") == LOSS_FILTER
 
 
-def together(variant, given, store, **options):
-    """`run` in two processes, as torchrun starts them."""
+def words_of(variant, given, store):
     words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in given.items()]
+    return ["run", variant, *words, "--results", store.results, "--outputs", store.outputs]
+
+
+def under_torchrun(variant, given, store):
+    """`run` in two processes, as torchrun starts and watches them."""
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-            *("-m", "antipasto_bench", "run", variant, *words, "--results", store.results, "--outputs", store.outputs),
+            *("-m", "antipasto_bench", *words_of(variant, given, store)),
         ],
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,
     )
+
+
+def forked(variant, given, store, module="antipasto_bench"):
+    """The same two processes with torchrun's variables, from the fork server: three times less to import.
+
+    Returns:
+        the greater exit code, and what both printed.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    store.results.parent.mkdir(exist_ok=True)
+    processes = [
+        start(
+            *words_of(variant, given, store),
+            cwd=store.results.parent,
+            module=module,
+            RANK=str(index),
+            LOCAL_RANK=str(index),
+            **group,
+        )
+        for index in range(2)
+    ]
+    out, err = map("".join, zip(*(process.communicate(timeout=200) for process in processes), strict=True))
+    return max(process.returncode for process in processes), out, err
 
 
 def assert_the_same_run(run, alone, parted):
@@ -72,20 +103,25 @@ def assert_the_same_run(run, alone, parted):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("variant", "given"),
+    ("launcher", "variant", "given"),
     [
-        ("lora", {"batch_size": 5, "lr": 1e-3}),
-        ("antipasto", {"batch_size": 1, "grad_accum": 3, "rank": 16}),
+        ("torchrun", "lora", {"batch_size": 5, "lr": 1e-3}),
+        ("fork", "antipasto", {"batch_size": 1, "grad_accum": 3, "rank": 16}),
     ],
 )
-def test_two_processes_make_the_run_that_one_makes(variant, given, tmp_path):
+def test_two_processes_make_the_run_that_one_makes(launcher, variant, given, tmp_path):
     """Of five rows one takes three; of a batch of one row a process has none at all."""
     run = small(variant, **given | {"eval.limit": 15})
     alone, parted = store_in(tmp_path / "alone"), store_in(tmp_path / "parted")
     make(run, alone)
-    process = together(variant, SMALL | given | {"eval.limit": 15}, parted)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    given = SMALL | given | {"eval.limit": 15}
+    if launcher == "torchrun":
+        process = under_torchrun(variant, given, parted)
+        out, err = process.communicate(timeout=200)
+        code = process.returncode
+    else:
+        code, out, err = forked(variant, given, parted)
+    assert code == 0, err
     assert out.count("done:") == 1, "one of them speaks"
     assert err.count("load ...") == 1
     with pytest.MonkeyPatch.context() as patch:
@@ -101,7 +137,7 @@ def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_pat
     run = small("lora", **given)
     alone, parted = store_in(tmp_path / "alone"), store_in(tmp_path / "parted")
     make(run, alone)
-    process = together("lora", SMALL | given, parted)
+    process = under_torchrun("lora", SMALL | given, parted)
     checkpoints = parted.workspace(run.run_id).path / "checkpoints"
     deadline = time.time() + 100
     while not list(checkpoints.glob("step-*")) and time.time() < deadline:
@@ -113,9 +149,8 @@ def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_pat
     assert "the same command goes on from what is kept of it" in err
     assert not parted.table.exists()
     assert list(checkpoints.glob("step-*"))
-    process = together("lora", SMALL | given, parted)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    code, _, err = forked("lora", SMALL | given, parted)
+    assert code == 0, err
     assert "go on from step" in err
     assert_the_same_run(run, alone, parted)
 
@@ -123,56 +158,27 @@ def test_the_loss_of_a_process_costs_the_steps_since_the_last_checkpoint(tmp_pat
 @pytest.mark.long
 def test_a_run_that_fails_in_two_processes_is_recorded_once_with_its_reason(tmp_path):
     store = store_in(tmp_path)
-    process = together("lora", SMALL | {"lr": 1e30, "eval.limit": 4}, store)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 1, err
+    code, out, err = forked("lora", SMALL | {"lr": 1e30, "eval.limit": 4}, store)
+    assert code == 1, err
     assert out.count("failed:") == 1
     (row,) = read_table(store.table).to_dicts()
     assert "at step" in row["error"]
     assert row["processes"] == 2
 
 
-SMALL_MEMORY = """
-import os
-import torch
-from antipasto_bench.cli.app import main
-from antipasto_bench.run import generate
-answer = generate.Scorer._generate_greedily
-
-def in_little_memory(self, prompts, *given):
-    if os.environ["RANK"] == "1" and len(prompts) > 5:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-    return answer(self, prompts, *given)
-
-generate.Scorer._generate_greedily = in_little_memory
-main()
-"""
-
-
 @pytest.mark.long
 def test_the_batch_sizes_of_all_processes_are_recorded(tmp_path):
     """Where memory of one of them did not hold its batch; validation begins with the smallest in all."""
-    (tmp_path / "run.py").write_text(SMALL_MEMORY)
     store = store_in(tmp_path)
     settings = {
         "eval.limit": 20,
         "eval.valid_limit": 4,
         "eval.batch_size": 10,
         "eval.general": "none",
-        "costs": "false",
+        "costs": False,
     }
-    words = [f"{key}={value}" for key, value in settings.items()]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-            *(tmp_path / "run.py", "run", "base", *words, "--results", store.results, "--outputs", store.outputs),
-        ],
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
+    code, _, err = forked("base", settings, store, module="little_memory")
+    assert code == 0, err
     (row,) = read_table(store.table).to_dicts()
     assert json.loads(row["provenance"])["eval_batch_size"] == "10 (process 1: 5) (valid: 5)"
 

@@ -60,6 +60,23 @@ def test_the_bar_of_training_shows_a_loss_from_the_first_step_on(width):
     assert ("50 tok/s" in shown) == (width >= WIDE)
 
 
+def test_a_measured_held_out_loss_has_a_line_of_its_step_and_stays_in_the_bar(clock):
+    steps = [Step(n, 1.25, 1e-3, 1.0, 100, 2.0 * n, valid_loss=0.5 if n == 13 else None) for n in range(1, 101)]
+    progress = Progress()
+    progress.console = Console(file=io.StringIO(), width=200)
+    with progress.training(100) as after_step:
+        for step in steps:
+            after_step(step)
+    (line,) = [line for line in progress.console.file.getvalue().splitlines() if "valid" in line]
+    assert line.startswith("step 13/100  loss 1.2500  valid 0.5000  lr ")
+    progress.console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with progress.training(100) as after_step:
+        for step in steps[:20]:
+            after_step(step)
+    shown = progress.console.file.getvalue()
+    assert "valid 0.500" in shown[shown.rindex("20/100") :]
+
+
 def test_a_batch_of_minutes_tells_each_minute_how_far_it_is(clock):
     def work(shown):
         shown.expect(100)

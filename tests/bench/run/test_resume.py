@@ -13,12 +13,13 @@ import polars as pl
 import pytest
 import torch
 from command import fork
-from small_runs import StopAfter, make, result_of, small, store_in
+from small_runs import StopAfter, make, one_layer, result_of, store_in
+from small_runs import small as of_the_whole_model
 
 import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.signals import Interrupted, StopRequest
-from antipasto_bench.run.answer_log import AnswerLog, log_line
+from antipasto_bench.run.answer_log import AnswerLog
 from antipasto_bench.run.attach import attach
 from antipasto_bench.run.checkpoints import Checkpoints
 from antipasto_bench.run.context import RunContext
@@ -32,6 +33,11 @@ from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import find
 
 pytestmark = pytest.mark.slow
+
+
+def small(variant: str, **given: object) -> RunConfig:
+    """Of one layer: what is gone on with does not depend on the depth."""
+    return of_the_whole_model(variant, model=one_layer(), **given)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +140,7 @@ def test_whatever_ends_a_try_what_was_trained_is_kept(whole, tmp_path):
 
 
 def test_scoring_that_is_stopped_goes_on_with_what_is_answered(tmp_path, monkeypatch):
-    run = small("base", **{"eval.limit": 30, "eval.valid_limit": 10})
+    run = of_the_whole_model("base", **{"eval.limit": 30, "eval.valid_limit": 10})
     whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
     make(run, whole)
     answered = []
@@ -155,27 +161,6 @@ def test_scoring_that_is_stopped_goes_on_with_what_is_answered(tmp_path, monkeyp
     assert len(answered) == 20 + (30 - 16) + 10
     items = [pl.read_parquet(store.items(run.run_id)) for store in (broken, whole)]
     assert items[0].equals(items[1])
-
-
-def test_several_answers_to_one_question_are_draws_of_their_own(tmp_path):
-    class Drawing:
-        batch_size = 4
-
-        def generate_until(self, requests) -> list[str]:
-            return [f"draw {i}" for i in range(len(requests))]
-
-    lm = Drawing()
-    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(lm)
-    assert lm.generate_until([Asked("same", do_sample=True)] * 3) == ["draw 0", "draw 1", "draw 2"]
-
-
-def test_a_question_that_is_asked_twice_is_answered_once_where_nothing_is_drawn(tmp_path):
-    """lm-eval asks a last question again to give all its processes equally many."""
-    lm = Answering()
-    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(lm)
-    first, *others = lm.generate_until([Asked("x"), Asked("xx"), Asked("xx")])
-    assert others[0] == others[1] != first
-    assert sum(map(len, lm.asked)) == 2
 
 
 def test_a_parameter_that_never_had_a_gradient_is_restored_without_moments(tmp_path):
@@ -218,7 +203,7 @@ def test_a_run_killed_at_eight_random_moments_ends_with_the_bits_of_one_that_was
     """
     wanted, seed = int(os.environ.get("ANTIPASTO_KILLS", "8")), int(os.environ.get("ANTIPASTO_SEED", "0"))
     print(f"{wanted} kills, seed {seed}")
-    run = small("lora", steps=20, **{"eval.limit": 40})
+    run = of_the_whole_model("lora", steps=20, **{"eval.limit": 40})
 
     def started(folder: Path) -> multiprocessing.Process:
         return fork(work, run.model_dump(), folder)
@@ -271,80 +256,6 @@ def test_a_run_that_died_between_its_record_and_the_table_is_recorded_without_be
     assert store.items(run.run_id).read_bytes() == items
 
 
-class Answering:
-    """As lm-eval's model: answers in batches, longest question first."""
-
-    batch_size = 4
-
-    def __init__(self, fail_after: int = 10**9) -> None:
-        self.asked: list[list[str]] = []
-        self.left = fail_after
-        self.cache_hook = None
-
-    def generate_until(self, requests) -> list[str]:
-        args = sorted((request.args for request in requests), key=lambda arg: (-len(arg[0]), arg[0]))
-        for start in range(0, len(args), 4):
-            batch = args[start : start + 4]
-            self.asked.append([context for context, _ in batch])
-            for arg in batch:
-                self.left -= 1
-                if self.left < 0:
-                    raise KeyboardInterrupt
-                self.cache_hook.add_partial("generate_until", arg, f"{arg[0]}!")
-        return []
-
-
-class Asked:
-    def __init__(self, context: str, **settings) -> None:
-        self.args = (context, {"until": ["\n"]} | settings)
-
-
-def test_scoring_goes_on_with_the_same_batches(tmp_path):
-    requests = [Asked("x" * n) for n in (3, 9, 1, 7, 5, 8, 2, 6, 4, 10)]
-    whole = Answering()
-    AnswerLog(tmp_path / "whole.jsonl", "a").attach_to(whole)
-    expected = whole.generate_until(requests)
-    assert expected == [f"{request.args[0]}!" for request in requests]
-    broken = Answering(fail_after=6)
-    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(broken)
-    with pytest.raises(KeyboardInterrupt):
-        broken.generate_until(requests)
-    with open(tmp_path / "a.jsonl", "a") as file:
-        file.write('[["torn')
-    again = Answering()
-    AnswerLog(tmp_path / "a.jsonl", "a").attach_to(again)
-    assert again.generate_until(requests) == expected
-    assert broken.asked[:1] + again.asked == whole.asked
-    other = Answering()
-    AnswerLog(tmp_path / "a.jsonl", "another adapter").attach_to(other)
-    other.generate_until(requests)
-    assert other.asked == whole.asked
-
-
-def test_items_in_a_runs_folder_are_those_in_results(tmp_path):
-    run, store = small("base"), store_in(tmp_path)
-    make(run, store)
-    mine = pl.read_parquet(store.run_folder(run.run_id).items)
-    assert mine.equals(pl.read_parquet(store.items(run.run_id)))
-
-
-def test_a_process_that_dies_while_it_reopens_its_answers_loses_none(tmp_path, monkeypatch):
-    path = tmp_path / "answers.jsonl"
-    lines = [log_line("adapter").rstrip("\n"), log_line([["key", "answer"]]).rstrip("\n")]
-    path.write_text("\n".join([*lines, '["torn']))
-
-    def die(*paths):
-        raise Interrupted(signal.SIGKILL)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("antipasto.files.os.replace", die)  # the new file is written, and has not taken its place
-        with pytest.raises(Interrupted):
-            AnswerLog(path, "adapter")
-    assert path.read_text().splitlines()[:2] == lines
-    AnswerLog(path, "adapter")
-    assert path.read_text().splitlines() == lines, "without the torn line"
-
-
 @pytest.mark.long
 def test_a_signal_between_the_last_step_and_the_saved_adapter_loses_no_step(tmp_path, monkeypatch):
     run, stop, save = small("lora", checkpoint=100), StopRequest(), antipasto.save
@@ -369,7 +280,7 @@ def test_a_signal_between_the_last_step_and_the_saved_adapter_loses_no_step(tmp_
     "where", ["antipasto_bench.run.model_cache.ModelCache.give_back", "antipasto_bench.run.measured_costs.measure"]
 )
 def test_a_run_that_fails_after_scoring_has_no_scores_and_chooses_no_rate(where, tmp_path, monkeypatch):
-    run, store = small("lora", costs=True), store_in(tmp_path)
+    run, store = small("lora", costs=where.endswith("measure")), store_in(tmp_path)  # they cost a process
 
     def fail(*arguments):
         raise RuntimeError("CUDA error: unspecified launch failure")

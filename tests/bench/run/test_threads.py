@@ -6,7 +6,7 @@ import pytest
 import torch
 from command import QUICK, bench, start
 from safetensors.torch import load_file
-from small_runs import make, result_of, small, store_in
+from small_runs import make, one_layer, result_of, small, store_in
 
 import antipasto
 from antipasto_bench.core.device import pinned_threads
@@ -63,7 +63,7 @@ def test_runs_of_one_process_each_have_their_threads_and_leave_those_of_the_proc
         return score(*arguments)
 
     monkeypatch.setattr(execute, "score", scored)
-    quick = {"steps": 2, "eval.limit": 2, "eval.valid": "none"}
+    quick = {"model": one_layer(), "steps": 2, "eval.limit": 2, "eval.valid": "none"}
     runs = [small("lora", **quick, threads=threads) for threads in (1, 2, None)]
     for run in runs:
         make(run, store)
@@ -88,7 +88,7 @@ def test_one_thread_gives_the_same_bits_again(tmp_path, three_threads):
 @pytest.mark.long
 def test_costs_are_measured_with_the_threads_of_the_run(tmp_path):
     words = [word for word in QUICK if word != "costs=false"]
-    bench("run", "ia3", *words, cwd=tmp_path, OMP_NUM_THREADS="2")
+    bench("run", "ia3", *words, f"model={one_layer()}", cwd=tmp_path, OMP_NUM_THREADS="2")
     row = json.loads(bench("list", "--json", cwd=tmp_path).stdout)
     assert row["provenance"]["costs"]["threads"] == row["provenance"]["threads"] == 1
     assert row["base_forward_ms"] > 0
@@ -96,7 +96,7 @@ def test_costs_are_measured_with_the_threads_of_the_run(tmp_path):
 
 def test_an_export_is_computed_with_the_threads_of_the_run(tmp_path, monkeypatch, three_threads):
     run, store, seen = (
-        small("lora", threads=1, steps=2, **{"eval.limit": 2, "eval.valid": "none"}),
+        small("lora", model=one_layer(), threads=1, steps=2, **{"eval.limit": 2, "eval.valid": "none"}),
         store_in(tmp_path),
         [],
     )

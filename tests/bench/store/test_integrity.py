@@ -14,9 +14,10 @@ from antipasto_bench.core.fingerprint import sha256_of
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.add_digests import add_digests, without_digests
 from antipasto_bench.store.checked_json import DIGEST, with_digest
-from antipasto_bench.store.file_digests import file_digests
+from antipasto_bench.store.file_digests import ITEMS, file_digests
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.integrity import verify
+from antipasto_bench.store.items import read_items
 from antipasto_bench.store.rebuild import rebuild
 from antipasto_bench.store.record import SCHEMA_VERSION, RunRecord
 from antipasto_bench.store.recording import is_unstored, store_result, write_record
@@ -74,6 +75,18 @@ def test_everything_that_is_wrong_is_named(store):
     ):
         assert said in found, found
     assert len(found.splitlines()) == 7
+
+
+def test_of_two_digests_of_items_readers_check_the_files_and_verify_both(store):
+    other = whole(store, "lora", [0]).items_sha256
+    row = whole(store, "lora", [0, 1])
+    fields = {"file_sha256": {ITEMS: sha256_of(store.items(row.run_id))}}
+    append(store.table, row := row.model_copy(update=fields | {"items_sha256": other}))
+    assert read_items(row, store)
+    assert verify(store) == [f"{row.run_id}: {store.name_of_items(row.run_id)} is not what its row was made from"]
+    whole(store, "lora", [0, 2])
+    with pytest.raises(ValueError, match="is not what its row was made from"):
+        read_items(row, store)
 
 
 def test_a_row_that_says_more_than_its_questions_is_named(store):

@@ -56,7 +56,7 @@ def test_the_tables_columns_are_the_records_fields_in_their_order():
     assert SCHEMA["lr"] == pl.Float64
     assert SCHEMA["run_id"] == pl.String
     assert {name: SCHEMA[name] for name in NESTED} == dict.fromkeys(
-        ("file_sha256", "metrics", "config", "provenance"), pl.String
+        ("valid_curve", "file_sha256", "metrics", "config", "provenance"), pl.String
     )
 
 
@@ -95,6 +95,16 @@ def test_a_record_of_the_first_version_was_made_by_one_process_and_keeps_what_it
     row = finished().to_json()
     assert read_record(json.dumps(row | {"schema": 1})).processes == 1
     assert read_record(json.dumps(row | {"schema": 1, "processes": 4})).processes == 4
+
+
+def test_a_curve_comes_back_as_it_was_with_its_best_and_its_last_point_and_one_out_of_order_is_no_record():
+    record = finished(valid_curve=[(50, 0.75), (100, 0.5), (150, 0.5), (200, 0.625)])
+    again = read_record(json.dumps(record.to_json()))
+    assert again == record
+    assert again.valid_curve_text == "best 0.5000 at step 100; last 0.6250 at step 200, which is what is scored"
+    assert read_record(LINES[0]).valid_curve_text is None
+    with pytest.raises(ValueError, match="steps do not rise"):
+        read_record(json.dumps(record.to_json() | {"valid_curve": [[50, 0.75], [50, 0.5]]}))
 
 
 def test_a_record_of_a_newer_version_is_named_as_such():

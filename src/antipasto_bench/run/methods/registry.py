@@ -34,3 +34,9 @@ def require_adapter(model: Any) -> Adapter:
     adapter = adapter_on(model)
     assert adapter is not None, "no adapter is attached to this model"
     return adapter
+
+
+def called(model: Any) -> Any:
+    """What computes a model's outputs: its adapter's `model` where one is attached, else the model itself."""
+    adapter = adapter_on(model)
+    return model if adapter is None else adapter.model

@@ -1,0 +1,162 @@
+"""`tune`: the settings of each arm, searched with equal budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..core.errors import UserError
+from ..store.folders import Store
+from . import options
+from .output import command_line, echo, print_json, print_notice
+
+if TYPE_CHECKING:
+    from ..analysis.searched import Found, SearchedArm
+    from ..spec.tune import Tune
+    from ..sweeps.tune import ArmSearch
+
+
+class _Printer:
+    def log(self, text: str) -> None:
+        print_notice(text)
+
+
+def tune(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar=options.SWEEP_WORDS, help="Arms, their settings, and one of several values at most."),
+    ],
+    budget: Annotated[int, typer.Option(min=1, help="Trials of each arm.")] = 12,
+    preset: options.Preset = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of a trial [a third of the run's].")] = None,
+    seed: Annotated[str, typer.Option(metavar="N,...", help="Of trials, 1000 or more: results have others.")] = "1000",
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The sweep of the chosen settings [outputs/tune/NAME.yaml].")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    as_json: options.AsJson = False,
+    results: options.Results = None,
+    outputs: options.Outputs = None,
+) -> None:
+    """Search the learning rate of each arm by as many short runs, and write the sweep of what was chosen.
+
+    A trial is judged by the held-out loss of the validation questions; no test question is read. With a setting of
+    several values, such as `rank=16,64`, the budget of an arm is shared out among them. Trials are kept in
+    results/tune, so the same command goes on after a stop, and one with a larger budget goes on from its end.
+
+    Example: `antipasto-bench tune lora,antipasto rotate_basis=V --budget 8`, or
+    `antipasto-bench tune lora rank=4,16,64 --budget 18 --dry-run`
+    """
+    from ..run.process_group import launched
+    from ..spec.tune import tune_of
+    from ..sweeps.tune import run_tune, searches
+
+    if launched():
+        raise UserError("torchrun makes one run: `torchrun ... -m antipasto_bench run`; tune makes its trials itself")
+    store = Store.of(results, outputs)
+    wanted = tune_of(words, preset, budget=budget, steps=steps, seeds=_seeds(seed))
+    if dry_run:
+        _print_plan(wanted, store, as_json)
+        return
+    code = run_tune(wanted, store, _Printer())
+    states = searches(wanted, store)
+    arms = [_searched(state, wanted) for state in states]
+    _print_outcome(arms, as_json)
+    if code:
+        raise typer.Exit(code)
+    _write(wanted, arms, write or store.outputs / "tune" / f"{_name(wanted)}.yaml", results)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seed {text}: expected whole numbers, such as 1000 or 1000,1001") from None
+
+
+def _searched(state: ArmSearch, tune: Tune) -> SearchedArm:
+    from ..analysis.searched import SearchedArm
+
+    axis = tune.axis if len(state.arm.values) > 1 else None
+    return SearchedArm(state.arm.name, axis, state.arm.values, tuple(state.tried), tune.trial_steps(state.arm))
+
+
+def _print_plan(tune: Tune, store: Store, as_json: bool) -> None:
+    from ..core.text_table import text_table
+    from ..sweeps.plan import format_duration
+    from ..sweeps.tune import estimate, searches
+
+    states = searches(tune, store)
+    if as_json:
+        for state in states:
+            made, steps = len(state.tried), tune.trial_steps(state.arm)
+            print_json({"arm": state.arm.name, "trials": tune.budget, "made": made, "steps": steps})
+        return
+    rows = [
+        [
+            state.arm.name,
+            "" if len(state.arm.values) == 1 else f"{tune.axis}={','.join(map(str, state.arm.values))}",
+            str(tune.budget),
+            str(len(state.tried)),
+            str(tune.trial_steps(state.arm)),
+            ", ".join(dict.fromkeys(f"{run.lr:g}" for run in state.arm.runs)),
+        ]
+        for state in states
+    ]
+    echo(text_table(["arm", "values", "trials", "made", "steps", "lr at first"], rows, left={"arm", "values"}))
+    owed = sum(tune.budget - len(state.tried) for state in states)
+    seconds = estimate(states, tune, store)
+    work = f", at most about {format_duration(seconds)} of one process" if seconds else ""
+    echo(f"{len(states)} arms x {tune.budget} trials: {owed} owed{work}")
+
+
+def _print_outcome(arms: list[SearchedArm], as_json: bool) -> None:
+    from ..analysis.searched import found
+    from ..core.text_table import terminal_width, text_table
+
+    rows = [(arm, row) for arm in arms for row in found(arm)]
+    if as_json:
+        for arm, row in rows:
+            print_json(row._asdict() | {"arm": arm.name, "steps": arm.steps})
+        return
+    header = ["arm", "trials", "stopped", "diverged", "best lr", "valid loss", "next", "where", "chosen"]
+    cells = [_cells(row, several=len(arm.values) > 1) for arm, row in rows]
+    echo(text_table(header, cells, left={"arm", "where", "chosen"}, width=terminal_width()))
+
+
+def _cells(row: Found, *, several: bool) -> list[str]:
+    lr, loss = ("" if row.lr is None else f"{row.lr:g}"), ("" if row.loss is None else f"{row.loss:.4f}")
+    lead = "" if row.lead is None else f"+{row.lead:.4f}"
+    where = row.where or "no trial reached its end"
+    counts = [str(row.trials), str(row.stopped), str(row.diverged)]
+    return [row.name, *counts, lr, loss, lead, where, "*" if row.chosen and several else ""]
+
+
+def _name(tune: Tune) -> str:
+    """The name of a tune's files: preset, variants and axis."""
+    parts = [
+        tune.arms[0].runs[0].preset,
+        *(arm.runs[0].variant for arm in tune.arms),
+        *([tune.axis] if tune.axis else []),
+    ]
+    return "-".join(part.replace(":", "-").replace("/", "-") for part in parts)[:80].strip("-.")
+
+
+def _write(tune: Tune, arms: list[SearchedArm], path: Path, results: Path | None) -> None:
+    """Write the sweep of the chosen settings, and beside it the drawing of the search."""
+    from ..core.files import write_bytes
+    from ..report.searched import drawing_of_search
+    from ..sweeps.chosen import sweep_text
+
+    text, left_out = sweep_text(tune, {arm.name: list(arm.tried) for arm in arms})
+    for name in left_out:
+        print_notice(f"{name}: no trial reached its end, so it is not in {path}")
+    if text is None:
+        raise typer.Exit(1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, text.encode())
+    drawing = path.with_suffix(".svg")
+    write_bytes(drawing, drawing_of_search(arms, drawing).encode())
+    print_notice(f"{path}: written, with {drawing.name}; next: {command_line(f'sweep {path}', results=results)}")
