@@ -116,8 +116,8 @@ class Evaluation:
                 headline = load_tasks(manager, first, config.revision, first=True)
             else:
                 headline = [task_with_questions(manager, first, test.frame.select(QUESTION_FIELDS))]
-            self.test = headline + [task for name in others for task in load_tasks(manager, name)]
-            self._limit_answers(self.test)
+            more = [task for name in others for task in load_tasks(manager, name)]
+            self.test = limit_answers(headline + more, config.max_new_tokens)
             for task in self.test:
                 if test is None or task not in headline:
                     check_references(task, f"eval.tasks={task.task_name}")
@@ -138,13 +138,7 @@ class Evaluation:
             return []
         task = task_with_questions(manager, self.config.tasks[0], valid.select(QUESTION_FIELDS))
         check_references(task, f"eval.valid={self.config.valid}")
-        self._limit_answers([task])
-        return [task]
-
-    def _limit_answers(self, tasks: list[Any]) -> None:
-        if (longest := self.config.max_new_tokens) is not None:
-            for task in tasks:
-                limit_answers(task, longest)
+        return limit_answers([task], self.config.max_new_tokens)
 
     def validate_on(self, valid: pl.DataFrame | None) -> None:
         """Score other questions as the validation split; None for no such split.

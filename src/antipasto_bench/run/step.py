@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
 
 from ..core.compat import one_sequence_a_row
 from ..core.errors import out_of_memory
+from ..core.json_types import Json
 from ..spec.config import RunConfig
 from .examples import IGNORED
 from .methods.registry import require_adapter
@@ -229,7 +230,7 @@ class AdapterOptimizer:
         return None
 
 
-def _groups(parameters: dict[str, nn.Parameter], ratio: float) -> list[dict[str, Any]]:
+def _groups(parameters: dict[str, nn.Parameter], ratio: float) -> list[Json]:
     """All parameters as one group, or the factors B apart from the rest where their learning rate is another."""
     if ratio == 1:
         return [{"params": list(parameters.values()), RATIO: 1.0}]

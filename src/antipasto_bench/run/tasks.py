@@ -232,11 +232,13 @@ def check_references(
         )
 
 
-def limit_answers(task: Any, tokens: int) -> None:
-    """Let the answers to a task that generates be of so many tokens at most, whatever the task itself says."""
-    if getattr(task, "OUTPUT_TYPE", None) == "generate_until":
-        own = {key: value for key, value in (task.config.generation_kwargs or {}).items() if key not in LENGTHS}
-        task.set_config(key="generation_kwargs", value=own | {LENGTHS[0]: tokens})
+def limit_answers(tasks: list[Any], tokens: int | None) -> list[Any]:
+    """The tasks; those that generate take answers of so many tokens at most, and of as many as they say where None."""
+    for task in tasks if tokens is not None else []:
+        if getattr(task, "OUTPUT_TYPE", None) == "generate_until":
+            own = {key: value for key, value in (task.config.generation_kwargs or {}).items() if key not in LENGTHS}
+            task.set_config(key="generation_kwargs", value=own | {LENGTHS[0]: tokens})
+    return tasks
 
 
 def right_answers(task: Any, docs: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[bool]:

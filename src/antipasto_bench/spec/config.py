@@ -13,6 +13,7 @@ import antipasto
 from antipasto.config import AdapterConfig
 
 from ..core.fingerprint import digest, fingerprint, model_fingerprint, task_fingerprint
+from ..core.json_types import Json
 from ..core.paths import locate
 from .allowed import one_line as problem_in_words
 from .identity import NOT_IDENTITY, Counts, cost_settings, counts_of, identity
@@ -222,7 +223,7 @@ class RunConfig(_Strict):
         return self.method.rank(self.adapter)
 
     @property
-    def arm_settings(self) -> dict[str, Any]:
+    def arm_settings(self) -> Json:
         """All that tells arms of one variant and one table apart, but for lr: by the names that configs have for it."""
         return self.adapter | {name: getattr(self, name) for name in ARM_SETTINGS}
 
