@@ -9,7 +9,8 @@ from antipasto_bench.core.provenance import GitState
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.items import ITEMS_SCHEMA, LOSS_FILTER, items_digest, weighted_token_loss
-from antipasto_bench.store.record import Provenance, RunRecord
+from antipasto_bench.store.origins import Provenance
+from antipasto_bench.store.record import RunRecord
 
 PROVENANCE = Provenance(
     git=GitState(commit="0123456789abcdef", dirty=False), hardware="cpu-of-a-test", device="cpu", threads=2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ..store.record import Provenance, RunRecord
+from ..store.origins import Provenance
+from ..store.record import RunRecord
 from .arms import Arm
 
 NAMED = 3  # of the arms that the fewer runs belong to, and of the values of a condition

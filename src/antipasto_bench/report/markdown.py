@@ -25,7 +25,8 @@ from ..analysis.sections import TriedRates
 from ..core.errors import UserError
 from ..core.files import atomically, read_regular
 from ..core.text import printable
-from ..store.record import Provenance, RunRecord
+from ..store.origins import Provenance
+from ..store.record import RunRecord
 from .columns import Column, columns
 from .markup import code, escaped
 from .words import answer, reading, reference_note

@@ -29,7 +29,8 @@ from ..store.file_digests import file_digests
 from ..store.items import items_digest, items_frame, write_items
 from ..store.kinds import write_kinds
 from ..store.leases import leased
-from ..store.record import DataDigest, Provenance, RunRecord
+from ..store.origins import DataDigest, Provenance
+from ..store.record import RunRecord
 from ..store.recording import is_unstored, store_result, write_record
 from ..store.table import find_same, recorded_id
 from .active_run import ActiveRun

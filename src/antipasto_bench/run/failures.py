@@ -16,7 +16,8 @@ from ..core.provenance import provenance
 from ..spec.config import RunConfig
 from ..spec.references import recorded_config, references
 from ..store.folders import Store
-from ..store.record import Provenance, RunRecord
+from ..store.origins import Provenance
+from ..store.record import RunRecord
 from ..store.recording import is_unstored, store_result, write_record
 from ..store.table import find, put
 from .active_run import ActiveRun

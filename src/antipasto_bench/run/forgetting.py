@@ -12,7 +12,7 @@ import torch
 from antipasto.quantised import evaluating
 
 from ..spec.config import RunConfig
-from ..store.record import DataDigest
+from ..store.origins import DataDigest
 from .examples import IGNORED
 from .step import CompletionLoss
 from .tokens import prompt_ids

@@ -18,7 +18,8 @@ from ..core.provenance import provenance
 from ..spec.config import RunConfig
 from ..spec.references import recorded_config
 from ..store.items import items_digest
-from ..store.record import Costs, CostsOrigin, ModelSource, RunRecord
+from ..store.origins import CostsOrigin, ModelSource
+from ..store.record import Costs, RunRecord
 from ..store.table import read_records
 from .active_run import ActiveRun
 from .costs import measure

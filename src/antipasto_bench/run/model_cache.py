@@ -21,7 +21,8 @@ from antipasto.quantised import quantisation, repacked
 
 from ..core.fingerprint import model_fingerprint
 from ..spec.config import DataConfig, EvalConfig, RunConfig
-from ..store.record import Costs, CostsOrigin
+from ..store.origins import CostsOrigin
+from ..store.record import Costs
 from .data import Splits, load_splits
 from .examples import Example, drawn_examples
 from .methods.registry import adapter_on

@@ -11,7 +11,7 @@ from ..core.fingerprint import model_fingerprint
 from ..core.provenance import provenance
 from ..spec.config import RunConfig
 from ..store.items import items_digest
-from ..store.record import DataDigest, ModelSource, Provenance
+from ..store.origins import DataDigest, ModelSource, Provenance
 from .data import Splits
 from .models import has_linear_attention, loading_packages, model_commit, remote_code
 from .row_columns import QUESTION_FIELDS

@@ -16,7 +16,8 @@ from ..spec.presets import load_preset
 from ..spec.references import recorded_config
 from ..store.excerpts import write_excerpts
 from ..store.folders import Store
-from ..store.record import Provenance, RunRecord
+from ..store.origins import Provenance
+from ..store.record import RunRecord
 from ..store.recording import replace
 from .data import read_texts
 from .export import attach_trained, finished_record

@@ -12,17 +12,17 @@ import typing
 from typing import Annotated, Any, Literal, Self
 
 import polars as pl
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
 from ..core.json_types import Json
 from ..core.names import file_name, line, task_name
-from ..core.provenance import CodeAndMachine, GitState
 from ..spec.config import BASE, RunConfig
 from ..spec.references import recorded_config, shown_config, with_references
 from .capacity import rank_filled
 from .checked_json import parse_object, with_digest, without_digest
 from .curves import ValidCurve, curve_in_words
 from .migrations import MIGRATIONS
+from .origins import Part, Provenance
 
 SCHEMA_VERSION = 5
 
@@ -37,46 +37,7 @@ Score = tuple[float | None, float | None]  # value and standard error
 Metrics = dict[TaskName, dict[str, dict[str, Score]]]  # by task, filter and metric
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_assignment=True)
-
-
-class DataDigest(_Part):
-    """The very rows that were used, whatever their source calls them."""
-
-    rows: int
-    sha256: str
-    commit: str | None = None  # of a hub data set
-    repeated: int = 0  # test questions that were left out, since another has the same prompt
-
-
-class ModelSource(_Part):
-    source: str  # the fingerprint of a model folder, or a hub id
-    commit: str | None  # of a hub model
-
-
-class CostsOrigin(CodeAndMachine):
-    """Where, when and by what code costs were measured: for this run, or for one whose adapter costs the same."""
-
-    measured_at: str | None = None  # UTC, ISO 8601
-    code: str | None = None  # digest of every line of both packages
-    train: str | None = None  # sha256 of the rows that the batch was taken from, as `DataDigest` has it
-
-
-class Provenance(CodeAndMachine):
-    """Code and machine of a run, and digests of the model and the data that it used."""
-
-    model: ModelSource | None = None
-    data: dict[str, DataDigest] = Field(default_factory=dict)  # train, valid, test:TASK, general
-    eval_batch_size: int | str | None = None  # questions at once, as it was in the end
-    generation_settings_dropped: dict[str, Any] = Field(default_factory=dict)  # of the model's own, left out of scoring
-    test_overlap: dict[str, int] = Field(default_factory=dict)  # rows that hold test questions, by kind
-    remote_code: str | None = None  # digest of the model's own Python files, where trust_remote_code ran them
-    costs: CostsOrigin | None = None  # older records lack it where the run itself measured them
-    measured_again: GitState | None = None  # the code of a later measurement of forgetting
-
-
-class Key(_Part):
+class Key(Part):
     """Which run it is, and what became of it."""
 
     schema_version: int = Field(SCHEMA_VERSION, alias="schema")
@@ -95,7 +56,7 @@ class Key(_Part):
     arm: Digest  # shared by runs that differ in seed alone
 
 
-class Scores(_Part):
+class Scores(Part):
     """Shares of right answers, 0 to 1, with standard errors over the questions."""
 
     test_accuracy: float | None = None  # by the headline filter
@@ -115,7 +76,7 @@ class Scores(_Part):
     merge_error: float | None = None  # how far merged outputs are from unmerged, relative to the adapter's effect
 
 
-class Forgetting(_Part):
+class Forgetting(Part):
     """Loss on general text, nats a token."""
 
     general_loss_base: float | None = None  # before the adapter was attached
@@ -123,14 +84,14 @@ class Forgetting(_Part):
     general_tokens: int | None = None
 
 
-class Size(_Part):
+class Size(Part):
     trained_parameters: int | None = None
     added_macs_per_token: int | None = None
     adapter_bytes: int | None = None  # of its file
     adapter_sha256: Sha256 | None = None  # of its file's content; None of the untuned model, and in older records
 
 
-class Costs(_Part):
+class Costs(Part):
     """What is measured of an adapter beside its base; None where a variant has no such cost."""
 
     forward_ms: float | None = None  # median over turns, one batch
@@ -152,7 +113,7 @@ class Costs(_Part):
         return self.base_forward_ms is not None
 
 
-class Training(_Part):
+class Training(Part):
     first_loss: float | None = None  # nats a completion token
     last_loss: float | None = None  # mean of the last tenth of the steps
     mean_grad_norm: float | None = None
@@ -164,7 +125,7 @@ class Training(_Part):
     valid_curve: ValidCurve | None = None  # held-out loss while it trained, nats a completion token, by step
 
 
-class Timing(_Part):
+class Timing(Part):
     """Wall time in seconds."""
 
     load_s: float | None = None

@@ -20,7 +20,8 @@ from ..spec.config import RunConfig
 from ..spec.search import rung_steps
 from .checked_json import parse_object, with_digest, without_digest
 from .folders import Store
-from .record import Digest, FileName, Line, Provenance
+from .origins import Provenance
+from .record import Digest, FileName, Line
 from .table import append_line
 
 SCHEMA_VERSION = 1

@@ -11,7 +11,8 @@ from antipasto_bench.report.html import HTML
 from antipasto_bench.report.markdown import markdown
 from antipasto_bench.report.write import write_report
 from antipasto_bench.store.folders import Store
-from antipasto_bench.store.record import DataDigest, RunRecord
+from antipasto_bench.store.origins import DataDigest
+from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append
 
 HERE = PROVENANCE.model_copy(update={"instructions": "AVX2", "packages": {"torch": "2.13.0"}})

@@ -6,7 +6,7 @@ from recorded import PROVENANCE, record
 from antipasto_bench.analysis.compared_sections import compared_sections
 from antipasto_bench.analysis.contamination import contamination
 from antipasto_bench.store.folders import Store
-from antipasto_bench.store.record import DataDigest
+from antipasto_bench.store.origins import DataDigest
 from antipasto_bench.store.table import append
 
 COPIES, SHARED = {"copies": 5, "shared_13_grams": 0}, {"copies": 0, "shared_13_grams": 3}

@@ -10,7 +10,8 @@ from antipasto_bench.cli.comparison_output import comparison_text
 from antipasto_bench.report.markdown import markdown
 from antipasto_bench.report.write import write_report
 from antipasto_bench.store.folders import Store
-from antipasto_bench.store.record import ModelSource, RunRecord
+from antipasto_bench.store.origins import ModelSource
+from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append, find_same
 
 

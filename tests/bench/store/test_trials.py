@@ -11,7 +11,7 @@ from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.tune import trial_config, trial_id
 from antipasto_bench.store.checked_json import with_digest
 from antipasto_bench.store.integrity import verify
-from antipasto_bench.store.record import Provenance
+from antipasto_bench.store.origins import Provenance
 from antipasto_bench.store.table import read_records
 from antipasto_bench.store.trials import TrialRecord, add_trial, read_trials
 
