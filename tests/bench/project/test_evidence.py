@@ -11,6 +11,7 @@ import pytest
 
 import antipasto
 from antipasto_bench.analysis.compared_sections import compared_sections
+from antipasto_bench.analysis.searched import searched_sections
 from antipasto_bench.analysis.stats import summarise
 from antipasto_bench.report.markdown import BEGIN, END
 from antipasto_bench.report.write import write_report
@@ -23,6 +24,7 @@ from antipasto_bench.store.items import items_digest
 from antipasto_bench.store.outcomes import validation_of
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import read_records
+from antipasto_bench.store.trials import read_trials
 
 ROOT = Path(__file__).parents[3]
 STORE = Store(ROOT / "results", ROOT / "outputs")
@@ -182,6 +184,14 @@ def test_no_variant_that_trains_is_worse_than_the_untuned_model(families, record
 def test_every_committed_run_is_of_a_committed_sweep(records):
     swept = {settings(run) for path in (ROOT / "benchmark/sweeps").glob("*.yaml") for run in read_sweep(path).runs}
     assert {settings(record.config) for record in records} <= swept
+
+
+def test_every_arm_had_as_many_trials_of_committed_code_on_seeds_that_no_result_has(records):
+    trials = read_trials(STORE)
+    (section,) = searched_sections(trials)
+    assert len(set(section.budgets().values())) == 1
+    assert all(trial.provenance.git.dirty is False for trial in trials)
+    assert not {trial.seed for trial in trials} & {record.seed for record in records}
 
 
 def test_readme_tells_the_routing_example_as_it_was_measured():
