@@ -6,8 +6,8 @@ A merged weight is rounded to the layer's dtype; `merge_error` measures what tha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ from .config import AdapterError
 from .layer import bias_of
 from .quantised import evaluating, quantisation
 from .variant import at_least_float32
+
+Block = Callable[[], AbstractContextManager[Any]]
 
 
 @torch.no_grad()
@@ -118,10 +120,24 @@ def merge_error(model: nn.Module, batches: Iterable[Any], dtype: torch.dtype | N
     Raises:
         AdapterError: there is no adapter, it cannot be merged or is merged already, or there is no batch.
     """
-    state = attachment(model)
-    state.require_enabled("merging")
+    attachment(model).require_enabled("merging")
     _require_mergeable(model)
-    merged = _merged_weights(state, dtype)
+    merged = _merged_weights(attachment(model), dtype)
+    return output_error(model, batches, lambda: disabled(model), lambda: _merged(model, merged))
+
+
+@torch.no_grad()
+def output_error(model: nn.Module, batches: Iterable[Any], base: Block, merged: Block) -> float:
+    """The error of `merge_error` of any way to change a model.
+
+    Args:
+        batches: as `merge_error` takes them.
+        base: gives a `with` block in which the model computes what it did before it was changed.
+        merged: gives a `with` block in which it computes by its merged weights.
+
+    Raises:
+        AdapterError: there is no batch.
+    """
     lost = change = 0.0
     batch_count = 0
     with evaluating(model):
@@ -129,9 +145,9 @@ def merge_error(model: nn.Module, batches: Iterable[Any], dtype: torch.dtype | N
             batch_count += 1
             mask = kwargs.get("attention_mask")
             unmerged = _outputs(model, args, kwargs)
-            with disabled(model):
+            with base():
                 change += _squared_distance(_outputs(model, args, kwargs), unmerged, mask)
-            with _merged(model, merged):
+            with merged():
                 lost += _squared_distance(_outputs(model, args, kwargs), unmerged, mask)
     if batch_count == 0:
         raise AdapterError("no batch was given to measure the error of merging on")

@@ -92,8 +92,9 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
         model.requires_grad_(False)
     model.train()
     adapter = adapter_on(model)
-    trained = [] if adapter is None else list(adapter.trainable_parameters().values())
-    optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True) if trained else None  # its moments take memory too
+    still = run.model_copy(update={"lr": 0.0, "weight_decay": 0.0})
+    trains = adapter is not None and bool(adapter.trainable_parameters())
+    optimizer = adapter.optimizer(still) if adapter is not None and trains else None  # its moments take memory too
     loss_of = CompletionLoss(model)
 
     def work() -> Tensor:
@@ -103,7 +104,7 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
         _turn(model, work, from_inputs=not adapted, optimizer=optimizer)
     costs.peak_bytes = peak_bytes(next(model.parameters()).device)
     del optimizer
-    _measure_steps(costs, model, work, adapter, bool(trained))
+    _measure_steps(costs, model, work, adapter, trains)
     if adapter is not None:
         adapter.detach()
         costs.attach_warm_s = attach(run, model, tokenizer, examples)

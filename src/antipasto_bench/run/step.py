@@ -153,8 +153,9 @@ class AdapterOptimizer:
             model: with an adapter attached.
             group: of processes that take each step together.
         """
-        self.parameters = list(require_adapter(model).trainable_parameters().values())
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+        adapter = require_adapter(model)
+        self.parameters = list(adapter.trainable_parameters().values())
+        self.optimizer = adapter.optimizer(run)
         self._loss = CompletionLoss(model, run.compile)
         self._max_norm = run.max_grad_norm
         self._group = group

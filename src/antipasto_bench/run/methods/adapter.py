@@ -97,6 +97,11 @@ class Adapter(ABC):
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """What is trained, by name."""
 
+    def optimizer(self, run: RunConfig) -> torch.optim.Optimizer:
+        """What steps along the gradients: AdamW over all that is trained."""
+        parameters = self.trainable_parameters().values()
+        return torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+
     @abstractmethod
     def shared_tensors(self) -> Iterator[Tensor]:
         """Every tensor that several processes must have alike before they train, in an order that all share."""

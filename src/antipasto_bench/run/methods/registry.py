@@ -7,8 +7,10 @@ from typing import Any
 from antipasto.attachment import STATE
 
 from ...spec.config import RunConfig
+from ...spec.methods.weights import WeightsMethod
 from .adapter import ADAPTER, Adapter
 from .library import LibraryAdapter
+from .weights import WeightsAdapter
 
 
 def adapter_for(run: RunConfig, model: Any) -> Adapter:
@@ -17,7 +19,9 @@ def adapter_for(run: RunConfig, model: Any) -> Adapter:
     Raises:
         UserError: its variant is not here.
     """
-    _ = run.method  # which refuses a variant that is not here
+    method = run.method  # which refuses a variant that is not here
+    if isinstance(method, WeightsMethod):
+        return WeightsAdapter(model)
     return LibraryAdapter(model)
 
 

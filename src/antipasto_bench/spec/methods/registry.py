@@ -9,6 +9,7 @@ from ...core.errors import UserError
 from .library import LibraryMethod
 from .method import Method
 from .untuned import BASE, Untuned
+from .weights import WEIGHTS, WeightsMethod
 
 
 def method_of(variant: str) -> Method:
@@ -22,6 +23,8 @@ def method_of(variant: str) -> Method:
         return Untuned()
     if variant in antipasto.CONFIGS:
         return LibraryMethod(variant)
+    if variant in WEIGHTS:
+        return WeightsMethod(variant)
     raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, variant_names())}")
 
 
@@ -36,4 +39,4 @@ def is_known(variant: str) -> bool:
 
 def variant_names() -> list[str]:
     """Every variant that is here without an extra package."""
-    return [BASE, *sorted(antipasto.CONFIGS)]
+    return [BASE, *sorted(antipasto.CONFIGS), *WEIGHTS]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.json_types import Json
 from .method import Method, Rank
+
+if TYPE_CHECKING:
+    from antipasto import Description
 
 BASE = "base"
 
@@ -27,3 +30,9 @@ class Untuned(Method):
 
     def rank(self, adapter: Mapping[str, Any]) -> Rank:
         return None
+
+    def describe(self) -> Description:
+        raise NotImplementedError("it is no entry of the catalogue")
+
+    def counts(self, adapter: Mapping[str, Any], d_in: int, d_out: int) -> tuple[int, int] | str:
+        return 0, 0
