@@ -21,8 +21,6 @@ from .layer import bias_of
 from .quantised import evaluating, quantisation
 from .variant import at_least_float32
 
-Block = Callable[[], AbstractContextManager[Any]]
-
 
 @torch.no_grad()
 def merge(model: nn.Module) -> nn.Module:
@@ -120,20 +118,24 @@ def merge_error(model: nn.Module, batches: Iterable[Any], dtype: torch.dtype | N
     Raises:
         AdapterError: there is no adapter, it cannot be merged or is merged already, or there is no batch.
     """
-    attachment(model).require_enabled("merging")
+    state = attachment(model)
+    state.require_enabled("merging")
     _require_mergeable(model)
-    merged = _merged_weights(attachment(model), dtype)
-    return output_error(model, batches, lambda: disabled(model), lambda: _merged(model, merged))
+    merged = _merged_weights(state, dtype)
+    return relative_error(model, batches, lambda: disabled(model), lambda: _merged(model, merged))
 
 
-@torch.no_grad()
-def output_error(model: nn.Module, batches: Iterable[Any], base: Block, merged: Block) -> float:
-    """The error of `merge_error` of any way to change a model.
+def relative_error(
+    model: nn.Module,
+    batches: Iterable[Any],
+    base: Callable[[], AbstractContextManager[Any]],
+    merged: Callable[[], AbstractContextManager[Any]],
+) -> float:
+    """As `merge_error`, of any model with an adapter.
 
     Args:
-        batches: as `merge_error` takes them.
-        base: gives a `with` block in which the model computes what it did before it was changed.
-        merged: gives a `with` block in which it computes by its merged weights.
+        base: makes the model compute what its base does, for the length of a `with` block.
+        merged: makes it compute with merged weights.
 
     Raises:
         AdapterError: there is no batch.

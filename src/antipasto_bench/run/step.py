@@ -153,9 +153,9 @@ class AdapterOptimizer:
             model: with an adapter attached.
             group: of processes that take each step together.
         """
-        adapter = require_adapter(model)
-        self.parameters = list(adapter.trainable_parameters().values())
-        self.optimizer = adapter.optimizer(run)
+        self._adapter = require_adapter(model)
+        self.optimizer = self._adapter.optimizer(run)
+        self.parameters = list(self._adapter.trainable_parameters().values())
         self._loss = CompletionLoss(model, run.compile)
         self._max_norm = run.max_grad_norm
         self._group = group

@@ -16,6 +16,7 @@ from ..core.json_types import Json
 from ..core.paths import EMBEDDED, benchmark_dir, locate
 from .compose import DEFAULT_PRESET, compose, variant_names
 from .config import BASE, RunConfig
+from .methods.external import Plugin, load_variants, plugins
 from .methods.registry import method_of
 from .presets import load_preset
 
@@ -117,10 +118,19 @@ def entries(names: list[str] | None, shapes: list[tuple[int, int]], preset: str 
         UserError: an unknown variant or preset.
     """
     known = [name for name in variant_names() if name != BASE]
+    load_variants(names or [])
     methods = [method_of(name) for name in names or known]
     if any(not method.tuned for method in methods):
         raise UserError(f"{BASE} is the untuned model, which is no entry of the catalogue")
-    return [_entry(method.variant, shapes, preset) for method in methods]
+    own = [_entry(method.variant, shapes, preset) for method in methods]
+    return own if names else own + [_unread(plugin, shapes) for plugin in plugins()]
+
+
+def _unread(plugin: Plugin, shapes: list[tuple[int, int]]) -> Entry:
+    """A variant of another package, by its name alone: no code of the package is run to list it."""
+    summary = f"of {plugin.package}; antipasto-bench variants {plugin.name} asks it"
+    about = antipasto.Description(plugin.name, summary, "", "", "", "", "", quantised=False, merges=False)
+    return Entry(about, {}, {f"{d_out}x{d_in}": "not asked" for d_out, d_in in shapes})
 
 
 def _entry(name: str, shapes: list[tuple[int, int]], preset: str | None) -> Entry:

@@ -18,6 +18,11 @@ from ..examples import Example
 ADAPTER = "_bench_adapter"  # attribute of a model, see `registry.adapter_on`
 
 
+def adamw(run: RunConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of every variant, unless a run names another."""
+    return torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+
+
 @dataclass
 class Counts:
     """What an adapter adds to a model, counted from shapes.
@@ -98,9 +103,12 @@ class Adapter(ABC):
         """What is trained, by name."""
 
     def optimizer(self, run: RunConfig) -> torch.optim.Optimizer:
-        """What steps along the gradients: AdamW over all that is trained."""
-        parameters = self.trainable_parameters().values()
-        return torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+        """The run's optimizer over what is trained.
+
+        Raises:
+            AdapterError: it is not made for this adapter.
+        """
+        return adamw(run, list(self.trainable_parameters().values()))
 
     @abstractmethod
     def shared_tensors(self) -> Iterator[Tensor]:

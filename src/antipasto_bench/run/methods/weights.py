@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from antipasto import find_targets, kinds_left_out, kinds_of
 from antipasto.config import AdapterConfig, AdapterError
-from antipasto.merging import output_error
+from antipasto.merging import relative_error
 
 from ...core.machine import free_memory
 from ...spec.config import RunConfig
@@ -48,7 +48,7 @@ class WeightsAdapter(Adapter):
 
     def _put(self, run: RunConfig, chosen: dict[str, nn.Parameter]) -> None:
         self._run, self._trained = run, chosen
-        self._originals = Originals(chosen.values())
+        self._originals = Originals.of(chosen.values())
         self._required_grad = [p for p in self.base.parameters() if p.requires_grad]
         self.base.requires_grad_(False)
         for parameter in chosen.values():
@@ -106,13 +106,14 @@ class WeightsAdapter(Adapter):
     def unmerge(self) -> None:
         """Nothing, as `merge`."""
 
+    @torch.no_grad()
     def merge_error(self, batches: Iterable[Any], dtype: torch.dtype | None = None) -> float:
         """0, unless the weights are to be rounded to a dtype that does not hold them."""
         trained = list(self._trained.values())
         if dtype is None or all(torch.promote_types(p.dtype, dtype) == dtype for p in trained):
             return 0.0
         rounded = lambda: changed(trained, lambda p: p.detach().to(dtype))  # noqa: E731
-        return output_error(self.base, batches, self.disabled, rounded)
+        return relative_error(self.base, batches, self.disabled, rounded)
 
     def counts(self, run: RunConfig) -> Counts:
         return _counts(self._trained)

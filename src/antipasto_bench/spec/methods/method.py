@@ -67,11 +67,12 @@ class Method(ABC):
     def rank(self, adapter: Mapping[str, Any]) -> Rank:
         """Its rank; `full` is min(d_in, d_out) of each target, and None that it has none."""
 
-    @abstractmethod
     def describe(self) -> Description:
         """It in words."""
+        import antipasto
 
-    @abstractmethod
+        return antipasto.Description(self.variant, "", "", "", "", "", "", True, self.mergeable)
+
     def counts(self, adapter: Mapping[str, Any], d_in: int, d_out: int) -> tuple[int, int] | str:
         """Trained parameters and added MACs a token on one (d_out, d_in) target; in words why there are none.
 
@@ -81,6 +82,7 @@ class Method(ABC):
         Raises:
             AdapterError: it does not fit that shape.
         """
+        return "not known of a single weight; of a model: cost --meta"
 
     def unused(self, adapter: Mapping[str, Any]) -> set[str]:
         """The settings that change nothing under the values of the others."""

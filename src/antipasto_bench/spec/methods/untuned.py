@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...core.json_types import Json
 from .method import Method, Rank
-
-if TYPE_CHECKING:
-    from antipasto import Description
 
 BASE = "base"
 
@@ -30,9 +27,3 @@ class Untuned(Method):
 
     def rank(self, adapter: Mapping[str, Any]) -> Rank:
         return None
-
-    def describe(self) -> Description:
-        raise NotImplementedError("it is no entry of the catalogue")
-
-    def counts(self, adapter: Mapping[str, Any], d_in: int, d_out: int) -> tuple[int, int] | str:
-        return 0, 0

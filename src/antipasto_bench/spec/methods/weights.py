@@ -99,4 +99,4 @@ class WeightsMethod(Method):
         )
 
     def counts(self, adapter: Mapping[str, Any], d_in: int, d_out: int) -> tuple[int, int] | str:
-        return (d_in * d_out, 0) if self.variant == FULL else "none of a weight; those of a model: cost --meta"
+        return (d_in * d_out, 0) if self.variant == FULL else super().counts(adapter, d_in, d_out)
