@@ -51,6 +51,7 @@ def whole(tmp_path_factory) -> Store:
         ("antipasto", {"basis": "wanda", "rank": 16}),
         ("eva", {}),
         ("hra", {}),
+        ("full", {"dtype": "bfloat16", "targets": "all"}),
     ],
 )
 def test_a_run_stopped_in_training_ends_with_the_bits_of_one_that_was_not(variant, given, tmp_path):
