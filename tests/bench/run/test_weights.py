@@ -69,7 +69,7 @@ def test_updates_too_small_for_bfloat16_add_up_in_the_float32_copies():
     (master,) = (state["master"] for state in ours.state_dict()["state"].values())
     torch.testing.assert_close(master, torch.full((1000,), 1 - steps * lr), rtol=1e-5, atol=0)
     assert torch.equal(weight, master.bfloat16())
-    assert float(weight[0]) == 0.98828125, "0.99 to the nearest of bfloat16"
+    assert weight[0].item() == 0.98828125, "0.99 to the nearest of bfloat16"
 
 
 def test_copies_and_moments_come_back_with_the_same_bits(tokenizer):
