@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import variants as _variants  # noqa: F401  registers every variant
+import antipasto.variants  # noqa: F401  registers every variant; `from . import` would ask for the whole API
+
 from .adaptable import require_adaptable
 from .attachment import STATE, Attachment, Weights, attachment
 from .calibration import Contrast, calibrate, require_tokens

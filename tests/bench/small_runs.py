@@ -8,7 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import polars as pl
+import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from antipasto_bench.core.signals import StopRequest
 from antipasto_bench.nano import MODEL_DIR
@@ -99,11 +101,17 @@ def result_of(run: RunConfig, store: Store) -> dict[str, object]:
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return {
         **{name: row[name] for name in SAME},
-        "adapter": {k: (v.dtype, v.tolist()) for k, v in load_file(folder / "adapter.safetensors").items()},
+        "adapter": {k: (v.dtype, bytes_of(v)) for k, v in load_file(folder / "adapter.safetensors").items()},
         "samples": (folder / "samples.jsonl").read_text(),
         "log": [{name: step[name] for name in ("step", "loss", "grad_norm", "lr", "tokens")} for step in log],
         "files": sorted(path.name for path in folder.iterdir()),
     }
+
+
+def bytes_of(tensor: Tensor) -> bytes:
+    """A tensor's memory; numpy has no bfloat16."""
+    memory: bytes = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+    return memory
 
 
 def answers_of(run_id: str, store: Store) -> list[tuple[object, ...]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .output import echo, print_json
+from .output import echo, print_json, print_notice
 
 
 def variants(
@@ -31,6 +31,7 @@ def variants(
     from ..core.text_table import terminal_width, text_table
     from ..spec.catalogue import entries, parse_shape, shape_of
     from ..spec.compose import DEFAULT_PRESET
+    from ..spec.methods.external import refused
 
     shapes = [parse_shape(text) for text in shape or []] or [shape_of(preset)]
     chosen = entries(names or None, shapes, preset)
@@ -47,6 +48,8 @@ def variants(
         echo(
             f"\nDefaults of preset {preset or DEFAULT_PRESET}. Details: antipasto-bench variants VARIANT, or --details"
         )
+        for line in refused():
+            print_notice(line)
 
 
 def presets(as_json: options.AsJson = False) -> None:

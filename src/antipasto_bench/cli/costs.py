@@ -31,10 +31,12 @@ def cost(
         from ..spec.compose import expand
         from ..spec.grammar import parse_words
         from ..spec.keys import refuse_keys_without_effect
+        from ..spec.methods.external import load_variants
 
         variants, axes = parse_words(words)
         if not variants:
             raise UserError("name at least one variant, such as: antipasto-bench cost lora,antipasto --meta")
+        load_variants(variants)
         runs = expand(variants, axes, preset)
         refuse_keys_without_effect(variants, axes)
         shapes = [cost_of_shapes(run) for run in runs]  # all of them first: a mistake costs no measurement

@@ -27,9 +27,11 @@ def run(
     from ..spec.compose import expand
     from ..spec.grammar import parse_words
     from ..spec.keys import refuse_keys_without_effect
+    from ..spec.methods.external import load_variants
     from ..sweeps.distributed import execute_launched
 
     variants, axes = parse_words([variant, *(words or [])])
+    load_variants(variants)
     runs = expand(variants, axes, preset)
     if not runs:
         raise UserError("name one variant, such as: antipasto-bench run lora")

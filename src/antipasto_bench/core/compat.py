@@ -146,7 +146,8 @@ def has_hooks(module: nn.Module) -> bool:
     torch 2.13: `_forward_hooks` and `_forward_pre_hooks`; accelerate 1.15: `_hf_hook`. Without the first two: it may.
     """
     hooks = [getattr(module, name, None) for name in ("_forward_hooks", "_forward_pre_hooks")]
-    return hasattr(module, "_hf_hook") or any(own is None or len(own) > 0 for own in hooks)
+    replaced = hasattr(module, "_hf_hook") or "forward" in vars(module)
+    return replaced or any(own is None or len(own) > 0 for own in hooks)
 
 
 def prepared_hub_set(name: str, config: str, split: str, commit: str) -> list[Path]:

@@ -76,7 +76,9 @@ def _counted(shapes: Shapes, quantities: Iterable[Quantity]) -> list[tuple[Phras
     texts = []
     for entry in quantities:
         if entry.shapes is not None and entry.shapes.phrase is not None:
-            value: int = getattr(shapes, entry.shapes.field)
+            value: int | None = getattr(shapes, entry.shapes.field)
+            if value is None:  # nothing tells
+                continue
             text = entry.shapes.phrase.words.format(entry.text(value, entry.shapes.phrase))
             if entry.shapes.base is not None:
                 text += f" (+{100 * value / getattr(shapes, entry.shapes.base):.1f} %)"

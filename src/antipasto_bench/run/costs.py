@@ -92,7 +92,7 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
     else:
         model.requires_grad_(False)
     with checkpointed(run, model):
-        _measure_training(costs, model, batch)
+        _measure_training(costs, run, model, batch)
     adapter = adapter_on(model)
     if adapter is not None:
         adapter.detach()
@@ -105,12 +105,13 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
     return costs
 
 
-def _measure_training(costs: Costs, model: nn.Module, batch: dict[str, Tensor]) -> None:
+def _measure_training(costs: Costs, run: RunConfig, model: nn.Module, batch: dict[str, Tensor]) -> None:
     """Peak memory, bytes saved for the backward pass, and times."""
     model.train()
     adapter = adapter_on(model)
-    trained = [] if adapter is None else list(adapter.trainable_parameters().values())
-    optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True) if trained else None  # its moments take memory too
+    still = run.model_copy(update={"lr": 0.0, "weight_decay": 0.0})
+    trains = adapter is not None and bool(adapter.trainable_parameters())
+    optimizer = adapter.optimizer(still) if adapter is not None and trains else None  # its moments take memory too
     loss_of = CompletionLoss(model)
 
     def work() -> Tensor:
@@ -120,7 +121,7 @@ def _measure_training(costs: Costs, model: nn.Module, batch: dict[str, Tensor]) 
         _turn(model, work, from_inputs=adapter is None, optimizer=optimizer)
     costs.peak_bytes = peak_bytes(next(model.parameters()).device)
     del optimizer
-    _measure_steps(costs, model, work, adapter, bool(trained))
+    _measure_steps(costs, model, work, adapter, trains)
 
 
 def _measure_steps(

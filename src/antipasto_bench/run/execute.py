@@ -25,6 +25,7 @@ from ..core.paths import locate
 from ..core.places import shown_name
 from ..core.signals import Interrupted
 from ..spec.config import BASE, RunConfig
+from ..spec.methods.external import load_variant
 from ..store.file_digests import file_digests
 from ..store.items import items_digest, items_frame, write_items
 from ..store.kinds import write_kinds
@@ -78,6 +79,7 @@ def execute(run: RunConfig, context: RunContext, *, force: bool = False, retry_b
         Interrupted: a signal asked to stop. Checkpoints and answers stay for the next try.
     """
     store, group = context.store, context.group
+    load_variant(run.variant)
     requested = run.run_id  # once: it digests files, and those may change while the run goes on
     begun = False
     try:
@@ -118,6 +120,7 @@ def follow(run: RunConfig, context: RunContext) -> None:
         RuntimeError: this process failed alone.
     """
     store, group = context.store, context.group
+    load_variant(run.variant)
     if group.broadcast(False):
         run_id = recorded_id(store.table, run.run_id)
         if not store.lock(run_id).exists():

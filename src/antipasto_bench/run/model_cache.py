@@ -1,7 +1,7 @@
 """What one run loaded and the next can use: the base model, its data, its examples, and measured costs.
 
 A model is lent to one run at a time. It stays in the cache only if it comes back as it went: without an adapter, and
-with the same checksum of every weight.
+with the same checksum of every weight, and no module or hook is new.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .models import load_model
 from .overlap import Overlap, without_test_questions
 
 SEEDS = 4  # the examples of so many are cached
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")  # of torch's modules
 
 
 @dataclass
@@ -160,4 +161,11 @@ def _of_rows(run: RunConfig) -> tuple[DataConfig, EvalConfig]:
 
 
 def _checksums(model: nn.Module) -> dict[str, int]:
-    return antipasto.tensor_checksums(dict(model.named_parameters()) | dict(model.named_buffers()))
+    """Of every weight and buffer by its name; and each module's class, hooks and whether its forward is another."""
+    weights = antipasto.tensor_checksums(dict(model.named_parameters()) | dict(model.named_buffers()))
+    return weights | {f"{name}: {_structure(module)}": 0 for name, module in model.named_modules()}
+
+
+def _structure(module: nn.Module) -> str:
+    hooks = [len(getattr(module, name, ())) for name in HOOKS]
+    return f"{type(module).__qualname__} {hooks} {'forward' in vars(module)}"

@@ -129,7 +129,7 @@ class ProcessGroup:
         if failed.item():
             self._raise(problem)
         for parameter, grad, count in zip(parameters, summed, counts.tolist(), strict=True):
-            parameter.grad = grad.view_as(parameter).to(parameter.dtype) if count else None
+            parameter.grad = grad.view_as(parameter).to(parameter.grad_dtype) if count else None
         return total.squeeze(0), (signum or signal.SIGTERM) if stopping.item() else None
 
     def _raise(self, problem: Exception | None) -> NoReturn:

@@ -18,7 +18,6 @@ from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
 
 from ..core.compat import one_sequence_a_row
 from ..core.errors import out_of_memory
-from ..core.json_types import Json
 from ..spec.config import RunConfig
 from .examples import IGNORED
 from .methods.registry import require_adapter
@@ -26,7 +25,6 @@ from .model_probes import at_positions, last_mlp, plain_head
 from .process_group import ALONE, ProcessGroup
 
 LOGITS_BYTES = 2**27  # of a chunk, in float32; smaller ones spend more time on reading the matrix
-RATIO = "lr_ratio"  # of a group of parameters: its learning rate over that of the step
 
 
 class CompletionLoss:
@@ -157,10 +155,10 @@ class AdapterOptimizer:
             model: with an adapter attached.
             group: of processes that take each step together.
         """
-        trained = require_adapter(model).trainable_parameters()
-        self.parameters = list(trained.values())
-        groups = _groups(trained, run.lr_ratio)
-        self.optimizer = torch.optim.AdamW(groups, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+        self._adapter = require_adapter(model)
+        self.optimizer = self._adapter.optimizer(run)
+        self.parameters = list(self._adapter.trainable_parameters().values())
+        self._rate_ratios = [group["lr"] / run.lr for group in self.optimizer.param_groups]
         self._means = run.loss_mean
         self._loss = CompletionLoss(model, run.compile)
         self._max_norm = run.max_grad_norm
@@ -193,8 +191,8 @@ class AdapterOptimizer:
         total, problem = computed
         total, signum = self._group.sum_gradients(self.parameters, total, problem, signum)
         norm = nn.utils.clip_grad_norm_(self.parameters, self._max_norm)
-        for settings in self.optimizer.param_groups:
-            settings["lr"] = lr * settings[RATIO]
+        for settings, ratio in zip(self.optimizer.param_groups, self._rate_ratios, strict=True):
+            settings["lr"] = lr * ratio
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return StepMetrics(total, norm, signum)
@@ -228,17 +226,6 @@ class AdapterOptimizer:
             stacklevel=3,
         )
         return None
-
-
-def _groups(parameters: dict[str, nn.Parameter], ratio: float) -> list[Json]:
-    """All parameters as one group, or the factors B apart from the rest where their learning rate is another."""
-    if ratio == 1:
-        return [{"params": list(parameters.values()), RATIO: 1.0}]
-    is_b = {name: ".lora_B." in f"{name}." for name in parameters}
-    return [
-        {"params": [p for name, p in parameters.items() if is_b[name] == of_b], RATIO: ratio if of_b else 1.0}
-        for of_b in (False, True)
-    ]
 
 
 def _pieces(batch: dict[str, Tensor], rows: int | None) -> Iterator[dict[str, Tensor]]:

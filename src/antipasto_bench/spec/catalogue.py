@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import antipasto
-from antipasto.config import did_you_mean
 
 from ..core.errors import UserError
 from ..core.files import read_regular
@@ -17,6 +16,8 @@ from ..core.json_types import Json
 from ..core.paths import EMBEDDED, benchmark_dir, locate
 from .compose import DEFAULT_PRESET, compose, variant_names
 from .config import BASE, RunConfig
+from .methods.external import Plugin, load_variants, plugins
+from .methods.registry import method_of
 from .presets import load_preset
 
 SHAPE = (1024, 3584)  # of Qwen3.5-0.8B's down_proj, for a preset whose model's shapes are not here
@@ -117,35 +118,44 @@ def entries(names: list[str] | None, shapes: list[tuple[int, int]], preset: str 
         UserError: an unknown variant or preset.
     """
     known = [name for name in variant_names() if name != BASE]
-    for name in names or []:
-        if name not in (*known, *antipasto.ALIASES):
-            raise UserError(f"unknown variant {name!r}{did_you_mean(name, known)}")
-    return [_entry(antipasto.resolve(name), shapes, preset) for name in names or known]
+    load_variants(names or [])
+    methods = [method_of(name) for name in names or known]
+    if any(not method.tuned for method in methods):
+        raise UserError(f"{BASE} is the untuned model, which is no entry of the catalogue")
+    own = [_entry(method.variant, shapes, preset) for method in methods]
+    return own if names else own + [_unread(plugin, shapes) for plugin in plugins()]
+
+
+def _unread(plugin: Plugin, shapes: list[tuple[int, int]]) -> Entry:
+    """A variant of another package, by its name alone: no code of the package is run to list it."""
+    summary = f"of {plugin.package}; antipasto-bench variants {plugin.name} asks it"
+    about = antipasto.Description(plugin.name, summary, "", "", "", "", "", quantised=False, merges=False)
+    return Entry(about, {}, {f"{d_out}x{d_in}": "not asked" for d_out, d_in in shapes})
 
 
 def _entry(name: str, shapes: list[tuple[int, int]], preset: str | None) -> Entry:
     run = compose(name, {}, preset or DEFAULT_PRESET)
     counts = {f"{d_out}x{d_in}": _counts(run, d_out, d_in) for d_out, d_in in shapes}
-    return Entry(antipasto.describe(name), _settings(run), counts)
+    return Entry(run.method.describe(), _settings(run), counts)
 
 
 def _settings(run: RunConfig) -> dict[str, object]:
-    hidden = {*run.adapter_config.unused_fields(), "r", "layers", "exclude_names"}
+    hidden = {*run.method.unused(run.adapter), "r", "layers", "exclude_names"}
     settings: dict[str, object] = {} if run.rank is None else {"rank": run.rank}
     settings |= {key: value for key, value in run.adapter.items() if key not in hidden and key != "target_names"}
-    settings["targets"] = ", ".join(run.adapter["target_names"])
+    if "target_names" in run.adapter:
+        settings["targets"] = ", ".join(run.adapter["target_names"])
     if run.trains:
         settings["lr"] = f"{run.lr:g}"
     return settings
 
 
 def _counts(run: RunConfig, d_out: int, d_in: int) -> ShapeCounts | str:
-    cfg = run.adapter_config
     try:
-        antipasto.REGISTRY[run.variant].check(d_in, d_out, cfg)
+        counts = run.method.counts(run.adapter, d_in, d_out)
     except antipasto.AdapterError as error:
         return f"does not fit ({error})"
-    return ShapeCounts(antipasto.count_parameters(cfg, d_in, d_out), antipasto.added_macs(cfg, d_in, d_out))
+    return counts if isinstance(counts, str) else ShapeCounts(*counts)
 
 
 def preset_line(name: str, run: RunConfig) -> str:

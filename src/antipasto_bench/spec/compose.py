@@ -6,7 +6,7 @@ What a user types wins over the preset, and the preset over the variant's own de
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from ..core.foreign_code import may_bring_code
 from ..core.json_types import Json
 from .allowed import allowed, key_of, shown
 from .config import ADAPTER_WORDS, BASE, SCORING_VERSION, RunConfig, one_line
-from .keys import WITHOUT_EFFECT, lacks
+from .keys import WITHOUT_EFFECT, lacks, run_keys
 from .keys import known_keys as known_keys
 from .keys import variant_names as variant_names
+from .methods.external import loaded
 from .methods.method import Method
 from .methods.registry import method_of
 from .presets import flatten, for_variant, load_preset, variant_defaults
@@ -67,6 +68,8 @@ def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterabl
     flat: dict[str, Any] = {}
     for layer in (for_variant(variant_defaults(), variant), chosen, for_variant(by_variant, variant)):
         flat |= flatten(layer)
+    if loaded(variant) is not None:
+        _check_external(method, for_variant(by_variant, variant, frozen_basis=False), known, preset)
     if "data.train" in given and "eval.valid" not in given:
         flat["eval.valid"] = "holdout"  # the preset's validation questions belong to its own training data
     flat |= {ADAPTER_WORDS.get(key, key): value for key, value in given.items()}
@@ -96,6 +99,15 @@ def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterabl
         old = config_of_run.eval.version
         raise UserError(f"eval.version={old}: its rules are for reading old rows; write eval.version={SCORING_VERSION}")
     return config_of_run
+
+
+def _check_external(method: Method, block: Mapping[str, Any], known: Collection[str], preset: str) -> None:
+    """Refuse a setting of another package's variant that is named as one of ours, and an unknown key of its block."""
+    for name in set(method.fields()) & set(run_keys()):
+        raise UserError(f"{method.variant}: its setting {name!r} is one of every run's; its package must rename it")
+    for key in block:
+        if key not in known:
+            raise UserError(f"preset {preset}: {method.variant}: unknown key {key!r}{did_you_mean(key, known)}")
 
 
 def _preset_name(preset: str) -> str:

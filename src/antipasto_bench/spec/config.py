@@ -18,6 +18,7 @@ from ..core.paths import locate
 from .allowed import one_line as problem_in_words
 from .identity import NOT_IDENTITY, Counts, cost_settings, counts_of, identity
 from .methods.method import Method
+from .methods.package import PACKAGE
 from .methods.registry import method_of
 from .methods.untuned import BASE as BASE
 
@@ -196,7 +197,8 @@ class RunConfig(_Strict):
         Raises:
             AdapterError: it is none of its adapters.
         """
-        return antipasto.AdapterConfig.from_dict({"variant": self.variant} | self.adapter)
+        own = {key: value for key, value in self.adapter.items() if key != PACKAGE}
+        return antipasto.AdapterConfig.from_dict({"variant": self.variant} | own)
 
     @property
     def method(self) -> Method:

@@ -15,6 +15,7 @@ from ..core.yaml_files import read_mapping
 from .config import ADAPTER_WORDS
 from .grammar import TEXT
 from .keys import known_keys, lacks, variant_names
+from .methods.external import is_external
 from .methods.registry import method_of
 
 SECTIONS = ("data", "eval")
@@ -140,6 +141,9 @@ def _blocks(table: Any, path: Path, prefix: str) -> dict[str, Json]:
     for given, block in _mapping(table, path, "variants").items():
         name = ALIASES.get(given, given)
         where = f"{prefix}{given}"
+        if name not in names and is_external(name):
+            blocks[name] = flatten(_mapping(block, path, where))  # its keys are checked where its package is loaded
+            continue
         if name not in names:
             raise UserError(f"{path}: {prefix}{given}: unknown variant {given!r}{did_you_mean(given, names)}")
         if name in blocks:

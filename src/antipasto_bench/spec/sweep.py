@@ -26,6 +26,7 @@ from .allowed import shown
 from .compose import expand
 from .config import RunConfig
 from .grammar import parse_words
+from .methods.external import load_variants
 from .selection import rate_family
 
 FIELDS = ("preset", "choose", "reference", "margin", "until", "runs")
@@ -60,6 +61,7 @@ def sweep_of(words: list[str], preset: str | None) -> Sweep:
     variants, axes = parse_words(words)
     if not variants:
         raise UserError("name at least one variant, such as: antipasto-bench sweep lora,antipasto seed=0,1,2")
+    load_variants(variants)
     return Sweep(expand(variants, axes, preset))
 
 
@@ -121,6 +123,7 @@ def _runs_of(line: str, path: Path, preset: str | None) -> list[RunConfig]:
         variants, axes = parse_words(line.split())
         if not variants:
             raise UserError("names no variant")
+        load_variants(variants)
         return expand(variants, axes, preset)
     except UserError as error:
         raise UserError(f"{path}: {line!r}: {error}") from error

@@ -1,4 +1,4 @@
-"""Claims about the pages: the worked example works as printed, and every test that a page names exists."""
+"""Claims about the pages: the worked examples work as printed, and every test that a page names exists."""
 
 import json
 import os
@@ -6,10 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from command import QUICK
+from command import QUICK, bench
+from plugin_package import install_into
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,7 +21,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 def with_bounded(tmp_path_factory) -> Path:
     """A copy of the project with the file of docs/add-a-variant.md in its place."""
     page = (ROOT / "docs/add-a-variant.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     place = re.search(r"`(src/antipasto/variants/\w+\.py)`", page)
     copy = tmp_path_factory.mktemp("project")
     for folder in ("src", "benchmark", "tests"):
@@ -27,6 +29,49 @@ def with_bounded(tmp_path_factory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", copy)
     (copy / place[1]).write_text(code)
     return copy
+
+
+@pytest.fixture(scope="module")
+def with_shared_lora(tmp_path_factory) -> Path:
+    """A folder to run in, with the package of docs/add-a-variant.md installed in its `site`."""
+    page = (ROOT / "docs/add-a-variant.md").read_text()
+    _, code = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (project,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    project = tomllib.loads(project)["project"]
+    home = tmp_path_factory.mktemp("plugin")
+    (name,) = re.findall(r"Save it as `(\w+)\.py`", page)
+    install_into(home / "site", name, code, project["version"], project["entry-points"]["antipasto.variants"])
+    return home
+
+
+def run_with_plugin(home: Path, *words: str) -> str:
+    return bench(*words, cwd=home, PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{home / 'site'}").stdout
+
+
+def test_the_package_of_the_example_has_the_commands_that_are_printed(with_shared_lora):
+    page = (ROOT / "docs/add-a-variant.md").read_text()
+    (_, commands) = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
+    shown, _, sweep = (line.partition("#")[0].split()[1:] for line in commands.splitlines())
+    card = run_with_plugin(with_shared_lora, *shown)
+    assert "shared_lora: Shared LoRA: one low-rank pair, the same in all layers of a name" in card
+    assert "y' = y + scale x A^T B^T" in card
+    assert "12 runs: 12 owed" in run_with_plugin(with_shared_lora, *sweep)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_the_package_of_the_example_trains_gets_its_row_and_merges(with_shared_lora):
+    home, words = with_shared_lora, ["run", "shared_lora", "rank=2", "lr=1e-2", "--preset", "nano", "--json", *QUICK]
+    row = json.loads(run_with_plugin(home, *words).splitlines()[-1])
+    assert row["config"]["adapter"]["package"] == "shared-lora 0.1.0"
+    assert row["rank"] == 2
+    assert row["trained_parameters"] == 2 * (128 + 384)
+    assert row["added_macs_per_token"] == 4 * 2 * (128 + 384)
+    assert row["scored_merged"]
+    assert 0 < row["merge_error"] < 1e-4
+    assert re.search(r"\| shared_lora\s+\| +2 \|", bench("report", "--readme", "page.md", cwd=home).stdout)
+    run_with_plugin(home, "export", row["run_id"], "--merged", "merged")
+    assert (home / "merged/model.safetensors").exists()
 
 
 def run(project: Path, *words: str) -> str:

@@ -59,6 +59,7 @@ def whole(tmp_path_factory) -> Store:
         ("hra", {}),
         ("lora", {"adapter_dtype": "bfloat16", "lr_ratio": 4.0, "loss_mean": "micro-batches", "grad_accum": 2}),
         ("antipasto", {"adapter_dtype": "bfloat16", "rank": 16}),
+        ("full", {"dtype": "bfloat16", "targets": "all"}),
     ],
 )
 def test_a_run_stopped_in_training_ends_with_the_bits_of_one_that_was_not(variant, given, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,16 @@ from ...spec.config import RunConfig
 from ..examples import Example
 
 ADAPTER = "_bench_adapter"  # attribute of a model, see `registry.adapter_on`
+
+
+def adamw(run: RunConfig, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of every variant, unless a run names another: at one learning rate, or B at `lr_ratio` times it."""
+    groups: list[dict[str, Any]] = [{"params": list(parameters.values())}]
+    if run.lr_ratio != 1:
+        is_b = {name: ".lora_B." in f"{name}." for name in parameters}
+        of_a, of_b = ([p for name, p in parameters.items() if is_b[name] == b] for b in (False, True))
+        groups = [{"params": of_a}, {"params": of_b, "lr": run.lr_ratio * run.lr}]
+    return torch.optim.AdamW(groups, lr=run.lr, weight_decay=run.weight_decay, fused=True)
 
 
 @dataclass
@@ -96,6 +106,14 @@ class Adapter(ABC):
     @abstractmethod
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """What is trained, by name."""
+
+    def optimizer(self, run: RunConfig) -> torch.optim.Optimizer:
+        """The run's optimizer over what is trained.
+
+        Raises:
+            AdapterError: it is not made for this adapter.
+        """
+        return adamw(run, self.trainable_parameters())
 
     @abstractmethod
     def shared_tensors(self) -> Iterator[Tensor]:

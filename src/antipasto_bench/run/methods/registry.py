@@ -6,18 +6,33 @@ from typing import Any
 
 from antipasto.attachment import STATE
 
+from ...core.errors import UserError
 from ...spec.config import RunConfig
+from ...spec.methods.external import load_variant
+from ...spec.methods.external_function import FunctionMethod
+from ...spec.methods.package import PACKAGE
+from ...spec.methods.weights import WeightsMethod
 from .adapter import ADAPTER, Adapter
+from .external import ExternalAdapter
 from .library import LibraryAdapter
+from .weights import WeightsAdapter
 
 
 def adapter_for(run: RunConfig, model: Any) -> Adapter:
     """The run's adapter for a plain model, not attached yet.
 
     Raises:
-        UserError: its variant is not here.
+        UserError: its variant is not here, or of another version of its package.
     """
-    _ = run.method  # which refuses a variant that is not here
+    load_variant(run.variant)
+    method = run.method  # which refuses a variant that is not here
+    recorded, installed = run.adapter.get(PACKAGE), getattr(method, PACKAGE, None)
+    if recorded != installed:
+        raise UserError(f"{run.variant} is of {recorded}, and here is {installed}; install the package of that version")
+    if isinstance(method, FunctionMethod):
+        return ExternalAdapter(model, method)
+    if isinstance(method, WeightsMethod):
+        return WeightsAdapter(model)
     return LibraryAdapter(model)
 
 

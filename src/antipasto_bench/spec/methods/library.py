@@ -67,3 +67,14 @@ class LibraryMethod(Method):
 
     def rank(self, adapter: Mapping[str, Any]) -> Rank:
         return None if "r" in self.config(adapter).unused_fields() else adapter["r"] or "full"
+
+    def describe(self) -> antipasto.Description:
+        return antipasto.describe(self.variant)
+
+    def counts(self, adapter: Mapping[str, Any], d_in: int, d_out: int) -> tuple[int, int] | str:
+        cfg = self.config(adapter)
+        antipasto.REGISTRY[self.variant].check(d_in, d_out, cfg)
+        return antipasto.count_parameters(cfg, d_in, d_out), antipasto.added_macs(cfg, d_in, d_out)
+
+    def unused(self, adapter: Mapping[str, Any]) -> set[str]:
+        return self.config(adapter).unused_fields()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.json_types import Json
+
+if TYPE_CHECKING:  # of a library that imports torch
+    from antipasto import Description
 
 Rank = int | Literal["full"] | None
 
@@ -65,3 +68,24 @@ class Method(ABC):
     @abstractmethod
     def rank(self, adapter: Mapping[str, Any]) -> Rank:
         """Its rank; `full` is min(d_in, d_out) of each target, and None that it has none."""
+
+    def describe(self) -> Description:
+        """It in words."""
+        import antipasto
+
+        return antipasto.Description(self.variant, "", "", "", "", "", "", True, self.mergeable)
+
+    def counts(self, adapter: Mapping[str, Any], d_in: int, d_out: int) -> tuple[int, int] | str:
+        """Trained parameters and added MACs a token on one (d_out, d_in) target; in words why there are none.
+
+        Args:
+            adapter: canonical settings.
+
+        Raises:
+            AdapterError: it does not fit that shape.
+        """
+        return "not known of a single weight; of a model: cost --meta"
+
+    def unused(self, adapter: Mapping[str, Any]) -> set[str]:
+        """The settings that change nothing under the values of the others."""
+        return set()

@@ -6,23 +6,32 @@ import antipasto
 from antipasto.config import ALIASES, did_you_mean
 
 from ...core.errors import UserError
+from .external import loaded, plugins
 from .library import LibraryMethod
 from .method import Method
 from .untuned import BASE, Untuned
+from .weights import WEIGHTS, WeightsMethod
 
 
 def method_of(variant: str) -> Method:
-    """The method of a variant.
+    """The method of a variant; of another package's only once it is loaded, see `external.load_variant`.
 
     Raises:
         UserError: there is none of that name; the message names the nearest.
     """
     variant = ALIASES.get(variant, variant)
+    if (external := loaded(variant)) is not None:
+        return external
     if variant == BASE:
         return Untuned()
     if variant in antipasto.CONFIGS:
         return LibraryMethod(variant)
-    raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, variant_names())}")
+    if variant in WEIGHTS:
+        return WeightsMethod(variant)
+    others = {plugin.name: plugin.package for plugin in plugins()}
+    if variant in others:
+        raise UserError(f"{variant} is of {others[variant]}, whose code runs only where the variant is named")
+    raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, [*variant_names(), *others])}")
 
 
 def is_known(variant: str) -> bool:
@@ -36,4 +45,4 @@ def is_known(variant: str) -> bool:
 
 def variant_names() -> list[str]:
     """Every variant that is here without an extra package."""
-    return [BASE, *sorted(antipasto.CONFIGS)]
+    return [BASE, *sorted(antipasto.CONFIGS), *WEIGHTS]
