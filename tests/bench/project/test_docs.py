@@ -53,7 +53,7 @@ def test_the_package_of_the_example_has_the_commands_that_are_printed(with_share
     (_, commands) = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
     shown, _, sweep = (line.partition("#")[0].split()[1:] for line in commands.splitlines())
     card = run_with_plugin(with_shared_lora, *shown)
-    assert "shared_lora: Shared LoRA: one low-rank pair, the same in all layers of a name" in card
+    assert "shared_lora: one low-rank pair, the same in all layers of a name" in card
     assert "y' = y + scale x A^T B^T" in card
     assert "12 runs: 12 owed" in run_with_plugin(with_shared_lora, *sweep)
 

@@ -5,7 +5,6 @@ from hostile_yaml import HOSTILE_PRESETS, HOSTILE_YAML
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.spec import presets
 from antipasto_bench.spec.compose import compose
@@ -198,7 +197,7 @@ def test_numbers_that_are_read_without_the_variants_classes_are_those_of_a_compo
     for variant in set(variant_names()) - {BASE}:
         run = compose(variant, {}, preset)
         frozen = "basis" in run.adapter
-        assert frozen == issubclass(antipasto.CONFIGS[variant], antipasto.FrozenBasisConfig)
+        assert frozen == run.method.frozen_basis
         numbers = {"steps": run.steps, "data.max_length": run.data.max_length}
         numbers |= {"lr": run.lr} if run.trains else {}
         numbers |= {} if run.rank is None else {"r": None if run.rank == "full" else run.rank}

@@ -55,7 +55,7 @@ class FunctionMethod(Method):
         self.attach: Callable[..., Any] = attach
         self.detach: Callable[[Any], Any] | None = getattr(value, "detach", None)
         self.merge: Callable[[Any], Any] | None = getattr(value, "merge", None)
-        self._doc = inspect.getdoc(attach) or inspect.getdoc(value) or ""
+        self._doc = inspect.getdoc(attach) or inspect.getdoc(inspect.getmodule(attach)) or ""
         try:
             self.takes_generator, self._settings = _settings(attach)
         except (ValueError, TypeError, NameError) as error:
@@ -108,7 +108,7 @@ class FunctionMethod(Method):
     def describe(self) -> antipasto.Description:
         return antipasto.Description(
             variant=self.variant,
-            summary=self._doc.partition("\n")[0].rstrip("."),
+            summary=self._doc.partition("\n")[0].rpartition(": ")[2].rstrip("."),
             equation=inspect.cleandoc("\n".join(line for line in self._doc.splitlines() if line.startswith("    "))),
             source=f"{self.package}, an installed package",
             identity="",
