@@ -6,8 +6,8 @@ A merged weight is rounded to the layer's dtype; `merge_error` measures what tha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -122,6 +122,24 @@ def merge_error(model: nn.Module, batches: Iterable[Any], dtype: torch.dtype | N
     state.require_enabled("merging")
     _require_mergeable(model)
     merged = _merged_weights(state, dtype)
+    return relative_error(model, batches, lambda: disabled(model), lambda: _merged(model, merged))
+
+
+def relative_error(
+    model: nn.Module,
+    batches: Iterable[Any],
+    base: Callable[[], AbstractContextManager[Any]],
+    merged: Callable[[], AbstractContextManager[Any]],
+) -> float:
+    """As `merge_error`, of any model with an adapter.
+
+    Args:
+        base: makes the model compute what its base does, for the length of a `with` block.
+        merged: makes it compute with merged weights.
+
+    Raises:
+        AdapterError: there is no batch.
+    """
     lost = change = 0.0
     batch_count = 0
     with evaluating(model):
@@ -129,9 +147,9 @@ def merge_error(model: nn.Module, batches: Iterable[Any], dtype: torch.dtype | N
             batch_count += 1
             mask = kwargs.get("attention_mask")
             unmerged = _outputs(model, args, kwargs)
-            with disabled(model):
+            with base():
                 change += _squared_distance(_outputs(model, args, kwargs), unmerged, mask)
-            with _merged(model, merged):
+            with merged():
                 lost += _squared_distance(_outputs(model, args, kwargs), unmerged, mask)
     if batch_count == 0:
         raise AdapterError("no batch was given to measure the error of merging on")

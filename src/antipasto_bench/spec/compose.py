@@ -22,8 +22,10 @@ from .config import ADAPTER_WORDS, BASE, SCORING_VERSION, RunConfig, one_line
 from .keys import known_keys as known_keys
 from .keys import variant_names as variant_names
 from .methods.method import Method
+from .methods.peft import PRESET_TARGETS
+from .methods.peft_types import is_peft
 from .methods.registry import method_of
-from .presets import flatten, for_variant, load_preset, variant_defaults
+from .presets import SECTIONS, flatten, for_variant, load_preset, variant_defaults
 from .presets import preset_names as preset_names
 from .references import check_texts
 
@@ -66,6 +68,8 @@ def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterabl
     flat: dict[str, Any] = {}
     for layer in (for_variant(variant_defaults(), variant), chosen, for_variant(by_variant, variant)):
         flat |= flatten(layer)
+    if is_peft(variant):
+        _check_blocks(variant, flat, known, preset)
     if "data.train" in given and "eval.valid" not in given:
         flat["eval.valid"] = "holdout"  # the preset's validation questions belong to its own training data
     flat |= {ADAPTER_WORDS.get(key, key): value for key, value in given.items()}
@@ -73,7 +77,7 @@ def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterabl
     run: dict[str, Any] = {"preset": _preset_name(preset), "variant": variant, "adapter": {}}
     for key, value in flat.items():
         section, dot, name = key.partition(".")
-        if dot:
+        if dot and section in SECTIONS:
             run.setdefault(section, {})[name] = value
         elif key in RunConfig.model_fields:
             run[key] = value
@@ -86,6 +90,8 @@ def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterabl
     except ValidationError as error:
         raise UserError(f"{_place(key_of(error, RunConfig), given, flat, preset)}{one_line(error)}") from error
     check_texts(config_of_run)
+    if (problem := method.problem(config_of_run.adapter, dict(config_of_run))) is not None:
+        raise UserError(f"{variant}: {problem}")
     if not method.trains:  # nothing is trained: an axis that it lacks collapses
         unused = {"lr": 1.0} | ({"seed": 0} if variant == BASE else {})
         config_of_run = config_of_run.model_copy(update=unused)
@@ -95,6 +101,13 @@ def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterabl
         old = config_of_run.eval.version
         raise UserError(f"eval.version={old}: its rules are for reading old rows; write eval.version={SCORING_VERSION}")
     return config_of_run
+
+
+def _check_blocks(variant: str, flat: Mapping[str, Any], known: Mapping[str, str], preset: str) -> None:
+    """Refuse a key of a block that reading the file leaves unchecked, since PEFT has to be imported for it."""
+    for key in flat:
+        if key not in known and key != PRESET_TARGETS:
+            raise UserError(f"preset {preset}, or benchmark/variants.yaml: {variant} has no setting {key!r}")
 
 
 def _preset_name(preset: str) -> str:

@@ -18,6 +18,11 @@ from ..examples import Example
 ADAPTER = "_bench_adapter"  # attribute of a model, see `registry.adapter_on`
 
 
+def adamw(run: RunConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of every variant, unless a run names another."""
+    return torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay, fused=True)
+
+
 @dataclass
 class Counts:
     """What an adapter adds to a model, counted from shapes.
@@ -96,6 +101,21 @@ class Adapter(ABC):
     @abstractmethod
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """What is trained, by name."""
+
+    def optimizer(self, run: RunConfig) -> torch.optim.Optimizer:
+        """The run's optimizer over what is trained.
+
+        Raises:
+            AdapterError: it is not made for this adapter.
+        """
+        return adamw(run, list(self.trainable_parameters().values()))
+
+    def penalty(self) -> Tensor | None:
+        """What a step's loss has added to it, beside the loss of the data, in the method's own definition."""
+        return None
+
+    def after_step(self, step: int) -> None:
+        """Called after the optimizer has taken a step, while the gradients are there. Steps count from 1."""
 
     @abstractmethod
     def shared_tensors(self) -> Iterator[Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 from antipasto.attachment import STATE
 
 from ...spec.config import RunConfig
+from ...spec.methods.peft import PeftMethod
 from .adapter import ADAPTER, Adapter
 from .library import LibraryAdapter
 
@@ -17,7 +18,11 @@ def adapter_for(run: RunConfig, model: Any) -> Adapter:
     Raises:
         UserError: its variant is not here.
     """
-    _ = run.method  # which refuses a variant that is not here
+    method = run.method  # which refuses a variant that is not here
+    if isinstance(method, PeftMethod):
+        from .peft import PeftAdapter
+
+        return PeftAdapter(model)
     return LibraryAdapter(model)
 
 

@@ -52,6 +52,17 @@ class Method(ABC):
             AdapterError: a value is impossible.
         """
 
+    def problem(self, adapter: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+        """Why it cannot be trained in a run of some settings; None where it can.
+
+        Args:
+            adapter: canonical settings.
+            settings: of the run, by the names of `RunConfig`'s fields.
+        """
+        if settings["optimizer"] != "adamw":
+            return f"optimizer={settings['optimizer']} is made for peft:lora; write optimizer=adamw"
+        return None
+
     @abstractmethod
     def calibrates(self, adapter: Mapping[str, Any]) -> bool:
         """Whether it looks at calibration data when it is attached.

@@ -8,6 +8,8 @@ from antipasto.config import ALIASES, did_you_mean
 from ...core.errors import UserError
 from .library import LibraryMethod
 from .method import Method
+from .peft import PeftMethod
+from .peft_types import PREFIX, TYPES, is_peft
 from .untuned import BASE, Untuned
 
 
@@ -22,7 +24,9 @@ def method_of(variant: str) -> Method:
         return Untuned()
     if variant in antipasto.CONFIGS:
         return LibraryMethod(variant)
-    raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, variant_names())}")
+    if is_peft(variant):
+        return PeftMethod(variant)
+    raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, [*variant_names(), *(PREFIX + name for name in TYPES)])}")
 
 
 def is_known(variant: str) -> bool:
