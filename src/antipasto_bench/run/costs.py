@@ -90,8 +90,9 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
         costs.attach_cold_s = attach(run, model, tokenizer, examples)
     else:
         model.requires_grad_(False)
-    model.train()
     adapter = adapter_on(model)
+    model = model if adapter is None else adapter.model
+    model.train()
     trained = [] if adapter is None else list(adapter.trainable_parameters().values())
     optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True) if trained else None  # its moments take memory too
     loss_of = CompletionLoss(model)
@@ -105,9 +106,11 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
     del optimizer
     _measure_steps(costs, model, work, adapter, bool(trained))
     if adapter is not None:
+        base = adapter.base
         adapter.detach()
-        costs.attach_warm_s = attach(run, model, tokenizer, examples)
-        adapter = require_adapter(model)
+        costs.attach_warm_s = attach(run, base, tokenizer, examples)
+        adapter = require_adapter(base)
+        model = adapter.model
         if adapter.merge_refusal() is None:
             costs.merge_s = _seconds(model, adapter.merge)
             adapter.unmerge()

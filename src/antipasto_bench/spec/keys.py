@@ -67,6 +67,8 @@ def refuse_keys_without_effect(variants: Sequence[str], keys: Iterable[str]) -> 
     """
     resolved = [antipasto.ALIASES.get(variant, variant) for variant in variants]
     for key in keys:
+        if key == "peft":  # folders, which are the variants
+            continue
         if resolved and all(lacks(variant, key) for variant in resolved):
             names = " and ".join(resolved)
             has = "has" if len(resolved) == 1 else "have"

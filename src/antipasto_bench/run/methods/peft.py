@@ -7,7 +7,7 @@ model around it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,6 +53,19 @@ class PeftAdapter(Adapter):
 
     def attach(self, run: RunConfig, tokenizer: Any, examples: list[Example]) -> None:
         self._put(run)
+        if text := run.adapter.get("init_kv_cache_prefix"):
+            self._begin_with(text, tokenizer)
+
+    def _begin_with(self, text: str, tokenizer: Any) -> None:
+        """Set the cache of prefix tuning to the model's own, of the beginning of a text."""
+        from peft.tuners.cartridge.utils import initialize_kv_prefix_from_text
+
+        try:
+            with _quiet(), self.disabled():
+                initialize_kv_prefix_from_text(self.peft, tokenizer, text=text, use_chat_template=False)
+        except ValueError as error:
+            self.detach()
+            raise AdapterError(f"init_kv_cache_prefix: {first_line(error)}") from error
 
     def _put(self, run: RunConfig, **options: Any) -> None:
         self._method = _method_of(run)
@@ -70,10 +83,13 @@ class PeftAdapter(Adapter):
         self._before, self._config = before, self.peft.peft_config[NAME]
         self._variant, self._settings = run.variant, run.adapter
         self.model = self.peft if self._method.is_prompt else self.base
+        self.takes_padding = self._method.kind not in ("prompt_tuning", "p_tuning")  # others see positions alone
         self.model.train(training)
         own = {name: tensor for name, (tensor, _, _) in before.tensors.items()}
         self.changed = [name for name, value in checksums_of(own).items() if sums[name] != value]
         self._trained = {name: p for name, p in self.peft.named_parameters() if p.requires_grad}
+        if self._method.is_prompt:
+            self.peft._adjust_prompt_learning_kwargs = _quietly(self.peft._adjust_prompt_learning_kwargs)
         for model in (self.base, self.peft):
             setattr(model, ADAPTER, self)
 
@@ -214,6 +230,7 @@ class PeftAdapter(Adapter):
         self._unmerged.restore()
         self._unmerged = None
 
+    @torch.no_grad()
     def merge_error(self, batches: Iterable[Any], dtype: torch.dtype | None = None) -> float:
         return relative_error(self.base, batches, self.disabled, lambda: self._merged(dtype))
 
@@ -295,6 +312,16 @@ def _orthogonality(tuner: Any) -> Tensor:
     )
     loss: Tensor = type(tuner).forward(stand_in).loss
     return loss
+
+
+def _quietly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function without its warnings: PEFT's at each token, that it makes positions itself."""
+
+    def quiet(*arguments: Any, **options: Any) -> Any:
+        with _quiet():
+            return function(*arguments, **options)
+
+    return quiet
 
 
 @contextmanager

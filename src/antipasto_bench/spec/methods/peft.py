@@ -26,6 +26,7 @@ _UNSUPPORTED = {
     "arrow_config": "Arrow routes among adapters that are trained before",
     "layer_replication": "it makes another model, with more layers",
     "megatron_config": "it is for models of Megatron",
+    "monteclora_config": "its samples are drawn ahead, outside the model: an interrupted run would end otherwise",
 }
 
 
@@ -72,8 +73,8 @@ class PeftMethod(Method):
     def canonical(self, values: Mapping[str, Any]) -> tuple[str, Json]:
         fields = peft_settings.own_fields(self.kind)
         own = peft_settings.to_fields(self.kind, values, fields)
-        config = peft_settings.make_config(self.kind, own)
-        return self.variant, peft_settings.settings_of(self.kind, config)
+        settings = peft_settings.settings_of(self.kind, peft_settings.make_config(self.kind, own))
+        return self.variant, settings | {key: own.get(key) for key in peft_settings.MORE_SETTINGS.get(self.kind, ())}
 
     def config(self, adapter: Mapping[str, Any], steps: int) -> Any:
         """The config of PEFT for a run of so many steps.
@@ -84,10 +85,6 @@ class PeftMethod(Method):
         fields = {peft_settings.field_of(key): value for key, value in adapter.items()}
         more = {"total_step": steps} if self.kind == "adalora" else {}
         return peft_settings.make_config(self.kind, fields | more)
-
-    def settings(self, config: Any) -> Json:
-        """The canonical settings of a config of PEFT."""
-        return peft_settings.settings_of(self.kind, config)
 
     def problem(self, adapter: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
         if self.kind != "lora" and (problem := super().problem(adapter, settings)):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import logging
 import re
 import types
 import typing
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, Union
 
 from antipasto.config import ALL_LINEAR, AdapterError, did_you_mean
@@ -30,6 +32,10 @@ NOT_SETTINGS = frozenset(
     }
 )  # fmt: skip
 OF_THE_RUN = {"adalora": {"total_step": 2**31, "r": 8}}  # set from the run, or without effect; values to check with
+# What PEFT's own comparison says of an adapter beside its config.
+MORE_SETTINGS: dict[str, dict[str, Any]] = {"prefix_tuning": {"init_kv_cache_prefix": str | None}}
+# Of a model's shape: PEFT reads them off the model.
+SHAPES = ("token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules")
 TAKEN = frozenset({"variant"})  # words of a run that some config has as a field: typed `peft.variant`
 OWN_PREFIX = "peft."
 
@@ -62,6 +68,7 @@ def config_classes(wanted: str) -> dict[str, Any]:
     Raises:
         UserError: PEFT is not installed.
     """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # advice on optional kernels
     try:
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
     except ImportError as error:
@@ -69,6 +76,7 @@ def config_classes(wanted: str) -> dict[str, Any]:
     return {getattr(name, "value", str(name)).lower(): cls for name, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
 
 
+@cache
 def own_fields(kind: str) -> dict[str, Any]:
     """The types of a config's settings, by the keys that they are typed and recorded under."""
     cls = config_class(kind)
@@ -77,7 +85,11 @@ def own_fields(kind: str) -> dict[str, Any]:
     except (NameError, TypeError):  # an annotation that names something imported for type checking alone
         hints = {}
     left_out = NOT_SETTINGS | OF_THE_RUN.get(kind, {}).keys()
-    return {key_of(f.name): _plain(hints.get(f.name, Any)) for f in dataclasses.fields(cls) if f.name not in left_out}
+    fields = [field for field in dataclasses.fields(cls) if field.name not in left_out]
+    own = {key_of(field.name): _plain(hints.get(field.name, Any)) for field in fields}
+    nothing = {key_of(field.name) for field in fields if field.default is None}  # whatever its type says
+    own = {key: hint | None if key in nothing and hint is not Any else hint for key, hint in own.items()}
+    return own | MORE_SETTINGS.get(kind, {})
 
 
 def key_of(field: str) -> str:
@@ -155,7 +167,8 @@ def make_config(kind: str, settings: Mapping[str, Any]) -> Any:
         AdapterError: PEFT refuses them; with its own words.
     """
     cls = config_class(kind)
-    given = OF_THE_RUN.get(kind, {}) | {name: _copied(value) for name, value in settings.items()}
+    more = MORE_SETTINGS.get(kind, {})
+    given = OF_THE_RUN.get(kind, {}) | {name: _copied(v) for name, v in settings.items() if name not in more}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

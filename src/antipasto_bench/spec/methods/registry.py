@@ -26,7 +26,9 @@ def method_of(variant: str) -> Method:
         return LibraryMethod(variant)
     if is_peft(variant):
         return PeftMethod(variant)
-    raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, [*variant_names(), *(PREFIX + name for name in TYPES)])}")
+    raise UserError(
+        f"unknown variant {variant!r}{did_you_mean(variant, [*variant_names(), *(PREFIX + name for name in TYPES)])}"
+    )
 
 
 def is_known(variant: str) -> bool:
