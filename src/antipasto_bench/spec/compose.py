@@ -24,6 +24,7 @@ from .keys import variant_names as variant_names
 from .methods.method import Method
 from .methods.peft import PRESET_TARGETS
 from .methods.peft_folder import expand_folders, read_folder, say
+from .methods.peft_settings import SYNONYMS
 from .methods.peft_types import is_peft
 from .methods.registry import is_known, method_of
 from .presets import SECTIONS, flatten, for_variant, load_preset, variant_defaults
@@ -41,7 +42,8 @@ def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | Non
     presets = axes.pop("preset", None) or [preset or DEFAULT_PRESET]
     folders = expand_folders(axes.pop("peft", []))
     runs: dict[str, RunConfig] = {}
-    for name, arm in itertools.product(presets, (*variants, *folders)):
+    arms: list[str | Path] = [*variants, *folders]
+    for name, arm in itertools.product(presets, arms):
         for values in itertools.product(*axes.values()):
             given = dict(zip(axes, values, strict=True))
             if isinstance(arm, str):
@@ -134,13 +136,7 @@ def compose(
 def _without_synonyms(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """An arm's settings without those that a user gives by another word, as `rank` for `target_r`."""
     typed = {ADAPTER_WORDS.get(key, key) for key in given}
-    synonyms = {
-        "target_names": ("target_modules",),
-        "exclude_names": ("exclude_modules",),
-        "r": ("target_r", "oft_block_size"),
-    }
-    synonyms |= {"layers": ("layers_to_transform",), "alpha": ("lora_alpha", "psoft_alpha", "randlora_alpha")}
-    replaced = {name for word in typed for name in synonyms.get(word, ())}
+    replaced = {name for word in typed for name in SYNONYMS.get(word, ())}
     return {key: value for key, value in own.items() if key not in replaced}
 
 

@@ -178,7 +178,7 @@ class PeftAdapter(Adapter):
         yield from (tensor for _, tensor in sorted(self._own_tensors().items()))
 
     def optimizer(self, run: RunConfig) -> torch.optim.Optimizer:
-        made = optimizer_of(run, self)
+        made = optimizer_of(run, self.peft, list(self._trained.values()))
         if run.optimizer == "lora-fa":  # which freezes A
             self._trained = {name: p for name, p in self._trained.items() if p.requires_grad}
         return made
@@ -192,7 +192,7 @@ class PeftAdapter(Adapter):
             penalties.append(tuner._get_kasa_loss())
         if getattr(config, "monteclora_config", None) is not None:
             penalties.append(tuner._get_monteclora_loss())
-        return sum(penalties) if penalties else None  # type: ignore[return-value]
+        return sum(penalties) if penalties else None
 
     def after_step(self, step: int) -> None:
         if not self._method.is_prompt and hasattr(self.peft.base_model, "update_and_allocate"):

@@ -123,11 +123,7 @@ def _training(training: Json, defaults: Json, folder: Path, known: set[str]) -> 
     strange = sorted(options.keys() - _OWN_OPTIONS)
     if strange:
         raise UserError(f"{folder / TRAINING}: optimizer_kwargs has {strange[0]!r}, which no run here has")
-    settings: Json = {
-        "lr": float(options["lr"]),
-        "weight_decay": float(options["weight_decay"]),
-        "optimizer": optimizer,
-    }
+    settings: Json = {name: float(options[name]) for name in ("lr", "weight_decay")} | {"optimizer": optimizer}
     notes = []
     if optimizer == "riemannian":
         settings["optimizer_reg"] = float(options.get("reg", 1e-2))

@@ -22,7 +22,7 @@ from antipasto.config import ALL_LINEAR, AdapterError, did_you_mean
 from ...core.errors import UserError, first_line
 from ...core.install import install_hint
 from ...core.json_types import Json
-from .peft_types import PREFIX, REFUSED, TYPES
+from .peft_types import PREFIX, REFUSED
 
 # Of a run and not of an adapter, or made by PEFT for itself.
 NOT_SETTINGS = frozenset(
@@ -39,8 +39,15 @@ SHAPES = ("token_dim", "num_layers", "num_attention_heads", "num_transformer_sub
 TAKEN = frozenset({"variant"})  # words of a run that some config has as a field: typed `peft.variant`
 OWN_PREFIX = "peft."
 
+# Fields that a word of the grammar can mean.
+SYNONYMS = {
+    "r": ("target_r", "oft_block_size"),
+    "alpha": ("lora_alpha", "psoft_alpha", "randlora_alpha"),
+    "target_names": ("target_modules",),
+    "exclude_names": ("exclude_modules",),
+    "layers": ("layers_to_transform",),
+}
 _RANK = {"adalora": "target_r", "osf": ""}  # where it is not called r
-_ALPHAS = ("alpha", "lora_alpha", "psoft_alpha", "randlora_alpha")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
 
@@ -104,7 +111,7 @@ def words(kind: str, fields: Mapping[str, Any]) -> dict[str, str]:
     """Words of the grammar by which a config has a field under another name: word to field."""
     found = {"r": _RANK.get(kind, "r"), "target_names": "target_modules", "exclude_names": "exclude_modules"}
     found["layers"] = "layers_to_transform"
-    found["alpha"] = next((name for name in _ALPHAS if name in fields), "")
+    found["alpha"] = next((name for name in ("alpha", *SYNONYMS["alpha"]) if name in fields), "")
     return {word: field for word, field in found.items() if field in fields and word != field}
 
 

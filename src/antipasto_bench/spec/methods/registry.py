@@ -26,9 +26,8 @@ def method_of(variant: str) -> Method:
         return LibraryMethod(variant)
     if is_peft(variant):
         return PeftMethod(variant)
-    raise UserError(
-        f"unknown variant {variant!r}{did_you_mean(variant, [*variant_names(), *(PREFIX + name for name in TYPES)])}"
-    )
+    names = [*variant_names(), *(PREFIX + name for name in TYPES)]
+    raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, names)}")
 
 
 def is_known(variant: str) -> bool:
