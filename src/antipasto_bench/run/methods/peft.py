@@ -266,8 +266,13 @@ class PeftAdapter(Adapter):
         return Counts(parameters=trained, macs=macs, targets=len(self._adapted()))
 
     def shape_counts(self, run: RunConfig) -> Counts:
-        with torch.device("meta"):
-            self._put(run, low_cpu_mem_usage=not _method_of(run).is_prompt)
+        try:
+            with torch.device("meta"):
+                self._put(run, low_cpu_mem_usage=not _method_of(run).is_prompt)
+        except AdapterError:  # an init that looks at values of its own; the base's are not there in any case
+            self._put(run)
+        if run.optimizer == "lora-fa":
+            self.optimizer(run)
         own = self._own_tensors()
         saved = sum(tensor.nbytes for tensor in own.values())
         trained = sum(p.nbytes for p in self._trained.values())

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from antipasto.quantised import evaluating
 
+from ...core.compat import one_sequence_a_row
 from .peft_state import seeded
 
 SHORT, LONG = 8, 16  # tokens of two passes: what they share is of a pass, and not of a token
@@ -51,6 +52,6 @@ def prompt_macs(config: Any, virtual_tokens: int) -> int:
 def _flops(model: Any, tokens: int) -> int:
     device = next(model.parameters()).device
     ids = torch.zeros((1, tokens), dtype=torch.long, device=device)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, one_sequence_a_row():  # else it looks at positions' values
         model(input_ids=ids, use_cache=False)
     return int(counter.get_total_flops())
