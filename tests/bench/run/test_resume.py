@@ -51,6 +51,10 @@ def whole(tmp_path_factory) -> Store:
         ("antipasto", {"basis": "wanda", "rank": 16}),
         ("eva", {}),
         ("hra", {}),
+        ("peft:lora", {"use_dora": True, "lora_dropout": 0.1}),
+        ("peft:lora", {"optimizer": "lora-fa"}),
+        ("peft:adalora", {"tinit": 2, "tfinal": 3}),
+        ("peft:prompt_tuning", {}),
     ],
 )
 def test_a_run_stopped_in_training_ends_with_the_bits_of_one_that_was_not(variant, given, tmp_path):

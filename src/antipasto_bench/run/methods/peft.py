@@ -74,6 +74,8 @@ class PeftAdapter(Adapter):
         before = Snapshot.of(self.base, copies=init.startswith(CHANGED_IN_PLACE))
         sums = checksums_of(named_tensors(self.base))
         training = self.base.training
+        if self._method.kind == "adaption_prompt" and config.adapter_layers is None:
+            config.adapter_layers = self.base.config.get_text_config().num_hidden_layers
         try:
             with seeded(run.seed + 2**32), _quiet():
                 self.peft = _get_peft_model(self.base, config, run, options)

@@ -192,10 +192,15 @@ def settings_of(kind: str, config: Any) -> Json:
     """
     left_out = NOT_SETTINGS | OF_THE_RUN.get(kind, {}).keys()
     return {
-        key_of(field.name): in_json(getattr(config, field.name), field.name)
+        key_of(field.name): _in_any_order(in_json(getattr(config, field.name), field.name), field.name)
         for field in sorted(dataclasses.fields(config), key=lambda field: field.name)
         if field.name not in left_out
     }
+
+
+def _in_any_order(value: Any, name: str) -> Any:
+    """A list of layers sorted: PEFT adapts them in the model's order, not in theirs."""
+    return sorted(set(value)) if name.endswith("_modules") and isinstance(value, list) else value
 
 
 def in_json(value: Any, name: str) -> Any:
