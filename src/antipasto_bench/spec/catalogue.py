@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 
 import antipasto
 from antipasto.config import did_you_mean
@@ -17,6 +18,7 @@ from ..core.json_types import Json
 from ..core.paths import EMBEDDED, benchmark_dir, locate
 from .compose import DEFAULT_PRESET, compose, variant_names
 from .config import BASE, RunConfig
+from .methods.peft_types import PREFIX, REFUSED, TYPES, is_peft, type_of
 from .presets import load_preset
 
 SHAPE = (1024, 3584)  # of Qwen3.5-0.8B's down_proj, for a preset whose model's shapes are not here
@@ -77,6 +79,16 @@ class Entry:
         return "\n".join([f"{about.variant}: {about.summary}", *([equation] if equation else []), *wrapped])
 
 
+@dataclass(frozen=True)
+class PeftEntry(Entry):
+    """A tuner type of PEFT, of which its settings alone are known."""
+
+    def card(self) -> str:
+        settings = "  ".join(f"{key}={value}" for key, value in self.settings.items())
+        wrapped = textwrap.fill(f"    settings  {settings}", 110, break_long_words=False, subsequent_indent=" " * 14)
+        return f"{self.about.variant}: {self.about.summary}\n{wrapped}\n    source    {self.about.source}"
+
+
 def parse_shape(text: str) -> tuple[int, int]:
     """(d_out, d_in) from `1024x3584`.
 
@@ -118,9 +130,36 @@ def entries(names: list[str] | None, shapes: list[tuple[int, int]], preset: str 
     """
     known = [name for name in variant_names() if name != BASE]
     for name in names or []:
-        if name not in (*known, *antipasto.ALIASES):
+        if name not in (*known, *antipasto.ALIASES) and not is_peft(name):
             raise UserError(f"unknown variant {name!r}{did_you_mean(name, known)}")
-    return [_entry(antipasto.resolve(name), shapes, preset) for name in names or known]
+    return [
+        _peft_entry(name, preset) if is_peft(name) else _entry(antipasto.resolve(name), shapes, preset)
+        for name in names or known
+    ]
+
+
+def peft_lines() -> list[list[str]]:
+    """Name and summary of each tuner type of PEFT that can be an arm; none where PEFT is not installed."""
+    if find_spec("peft") is None:
+        return []
+    return [[PREFIX + kind, summary] for kind, summary in TYPES.items() if kind not in REFUSED]
+
+
+def _peft_entry(name: str, preset: str | None) -> Entry:
+    run = compose(name, {}, preset or DEFAULT_PRESET)
+    about = antipasto.Description(
+        variant=run.variant,
+        summary=TYPES.get(type_of(run.variant), ""),
+        equation="",
+        source="PEFT, https://huggingface.co/docs/peft",
+        identity="",
+        parameters="",
+        data="",
+        quantised=False,
+        merges=run.method.mergeable,
+    )
+    settings = {key: value for key, value in run.adapter.items() if value not in (None, {}, False)}
+    return PeftEntry(about, settings | {"lr": f"{run.lr:g}"}, {})
 
 
 def _entry(name: str, shapes: list[tuple[int, int]], preset: str | None) -> Entry:

@@ -97,6 +97,6 @@ def test_parameters_from_shapes_are_the_published_ones():
         elif name in published:
             costs = cost_of_shapes(run)
             assert costs.trainable_params == published[name], name
-            assert costs.added_macs_per_token is not None, name
+            assert costs.added_macs_per_token is not None or run.variant == "peft:waveft", name
             counted += 1
     assert counted > 50
