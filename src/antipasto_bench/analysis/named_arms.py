@@ -19,6 +19,7 @@ from ..spec.compose import DEFAULT_PRESET, compose
 from ..spec.config import ADAPTER_WORDS, BASE, DataConfig, EvalConfig, RunConfig
 from ..spec.grammar import parse_words
 from ..spec.identity import counts_of
+from ..spec.methods.peft_types import is_peft
 from ..spec.presets import number_given
 from ..spec.references import PLACES
 from ..store.evidence import backed
@@ -195,6 +196,8 @@ def _is_by_default(record: RunRecord, settings: Sequence[str]) -> bool:
         return False
     try:
         values = _numbers_given(record, settings)
+        if values is None and is_peft(record.variant):
+            return False  # no report imports PEFT, which alone knows its defaults
         if values is None:
             default = compose(record.variant, {}, record.config.preset)
             values = settings_of(RunRecord.of(default, default.run_id))

@@ -29,7 +29,7 @@ def variants(
     Example: `antipasto-bench variants antipasto`, or `antipasto-bench variants --preset qwen3.5-0.8b`
     """
     from ..core.text_table import terminal_width, text_table
-    from ..spec.catalogue import entries, parse_shape, shape_of
+    from ..spec.catalogue import entries, parse_shape, peft_lines, shape_of
     from ..spec.compose import DEFAULT_PRESET
     from ..spec.methods.external import refused
 
@@ -45,6 +45,13 @@ def variants(
         header = chosen[0].header()
         text, lines = ("variant", "what it is"), [entry.line() for entry in chosen]
         echo(text_table(header, lines, left=text, shrinking={"what it is": 0}, width=terminal_width()))
+        if of_peft := peft_lines():
+            echo(
+                "\n"
+                + text_table(
+                    ["variant", "through PEFT"], of_peft, left=("variant", "through PEFT"), width=terminal_width()
+                )
+            )
         echo(
             f"\nDefaults of preset {preset or DEFAULT_PRESET}. Details: antipasto-bench variants VARIANT, or --details"
         )

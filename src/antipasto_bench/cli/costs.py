@@ -38,7 +38,7 @@ def cost(
             raise UserError("name at least one variant, such as: antipasto-bench cost lora,antipasto --meta")
         load_variants(variants)
         runs = expand(variants, axes, preset)
-        refuse_keys_without_effect(variants, axes)
+        refuse_keys_without_effect([*dict.fromkeys(run.variant for run in runs)] if "peft" in axes else variants, axes)
         shapes = [cost_of_shapes(run) for run in runs]  # all of them first: a mistake costs no measurement
     for run, counted in zip(runs, shapes, strict=True):
         costs = None

@@ -37,7 +37,7 @@ def run(
         raise UserError("name one variant, such as: antipasto-bench run lora")
     if len(runs) != 1:
         raise UserError(f"this names {len(runs)} runs; write `antipasto-bench sweep` to make them all")
-    refuse_keys_without_effect(variants, axes)
+    refuse_keys_without_effect([runs[0].variant], axes)
     code = execute_launched(
         runs[0],
         Store.of(results, outputs),

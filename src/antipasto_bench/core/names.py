@@ -13,13 +13,26 @@ _MOST_OF_A_LINE = 1000
 
 
 def file_name(name: str) -> str:
-    """A run id or the name of a variant, which paths are made of: letters, digits and `._+-`, no other separator.
+    """A run id, which paths are made of: letters, digits and `._+-`, no other separator.
 
     Raises:
         ValueError: it is empty, long, or could name a file outside its folder.
     """
     if not _FILE_NAME.fullmatch(name) or len(name) > MOST_CHARACTERS:
         raise ValueError(f"{_short(name)} is no name of a file")
+    return name
+
+
+def variant_name(name: str) -> str:
+    """The name of a variant: that of a file, with one colon where it is of another program's kind, as `peft:vera`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    kind, colon, own = name.partition(":")
+    file_name(kind)
+    if colon:
+        file_name(own)
     return name
 
 

@@ -41,11 +41,14 @@ class Checkpoint:
     def restore(self, optimizer: torch.optim.Optimizer) -> None:
         """Put moments and generators back as they were; the adapter is loaded apart, before the optimizer is made."""
         tensors = from_bytes(read_regular(self.folder / TENSORS))
-        moments: dict[int, dict[str, Tensor]] = {}
+        moments: dict[int | str, dict[str, Any]] = {}
         for name, tensor in tensors.items():
-            place, _, key = name.partition(".")
-            if place.isdigit():
-                moments.setdefault(int(place), {})[key] = tensor
+            if name.startswith("rng."):
+                continue
+            place, _, key = name.rpartition(".")
+            index = int(place) if place.isdigit() else place  # some optimizers keep a state by a parameter's name
+            number, _, kind = key.partition(":")
+            moments.setdefault(index, {})[number] = tensor.item() if kind else tensor
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
         torch.set_rng_state(tensors["rng.cpu"])
@@ -85,7 +88,11 @@ class Checkpoints:
             if torch.cuda.is_available():
                 tensors["rng.cuda"] = torch.cuda.get_rng_state()
             for index, moments in optimizer.state_dict()["state"].items():
-                tensors |= {f"{index}.{name}": value.detach().cpu().contiguous() for name, value in moments.items()}
+                for name, value in moments.items():
+                    if isinstance(value, Tensor):
+                        tensors[f"{index}.{name}"] = value.detach().cpu().contiguous()
+                    else:
+                        tensors[f"{index}.{name}:number"] = torch.tensor(value)
             (partial / TENSORS).write_bytes(to_bytes(tensors))
             digests = {name: sha256_of(partial / name) for name in (ADAPTER, TENSORS)}
             values = with_digest(self.extra_state | state | {"sha256": digests})

@@ -35,7 +35,7 @@ from .checkpointing import checkpointed
 from .data import Splits
 from .examples import Example, collate, drawn_examples
 from .methods.adapter import Adapter
-from .methods.registry import adapter_on, require_adapter
+from .methods.registry import adapter_on, called, require_adapter
 from .models import load_model
 from .process_group import LAUNCHER_VARIABLES
 from .step import CompletionLoss
@@ -91,13 +91,15 @@ def measure_here(run: RunConfig, examples: list[Example]) -> Costs:
         costs.attach_cold_s = attach(run, model, tokenizer, examples)
     else:
         model.requires_grad_(False)
+    adapter, model = adapter_on(model), called(model)
     with checkpointed(run, model):
         _measure_training(costs, run, model, batch)
-    adapter = adapter_on(model)
     if adapter is not None:
+        base = adapter.base
         adapter.detach()
-        costs.attach_warm_s = attach(run, model, tokenizer, examples)
-        adapter = require_adapter(model)
+        costs.attach_warm_s = attach(run, base, tokenizer, examples)
+        adapter = require_adapter(base)
+        model = adapter.model
         if adapter.merge_refusal() is None:
             costs.merge_s = _seconds(model, adapter.merge)
             adapter.unmerge()

@@ -30,7 +30,9 @@ from .answer_log import AnswerLog
 from .batch_in_hand import BatchInHand, batch_key, steps_shown
 from .batch_size import MOST_ROWS_GPU, next_smaller_batch, rows_that_fit
 from .generation_settings import draws, only_needed_settings, plainly_greedy
+from .methods.registry import adapter_on
 from .progress import ScoringProgress
+from .rows_without_padding import generate_without_padding
 from .stop_strings import stop_string_criterion, without_end
 from .tokens import encode_prompts, first_ids
 
@@ -55,6 +57,16 @@ def scorer(model: Any, tokenizer: Any, config: EvalConfig, progress: ScoringProg
         yield lm
 
 
+@contextmanager
+def _tied_as_they_are(model: Any) -> Iterator[None]:
+    """Keep lm-eval from tying embeddings and head anew: an adapter can stand on them, and they are tied already."""
+    model.tie_weights = lambda *arguments, **options: None
+    try:
+        yield
+    finally:
+        del model.tie_weights
+
+
 class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """lm-eval's Hugging Face model, but for how it generates."""
 
@@ -62,10 +74,15 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     likelihood_batch_size: int | None = None  # texts at once, in the end; of its own, as no answer depends on it
 
     def __init__(self, model: Any, tokenizer: Any, config: EvalConfig, progress: ScoringProgress | None = None) -> None:
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1, trust_remote_code=False)
+        with _tied_as_they_are(model):
+            super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1, trust_remote_code=False)
         self._config = config
         self._first_ids = first_ids(tokenizer)
         self._progress = progress or ScoringProgress()
+        adapter = adapter_on(model)
+        self._wrapped = adapter is not None and adapter.model is not adapter.base  # PEFT's model around the base
+        self._takes_padding = adapter is None or adapter.takes_padding
+        self._base = model if adapter is None else adapter.base
         self.batch_size_per_gpu: Any = config.batch_size  # `auto` until the first requests come
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
@@ -78,7 +95,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
             self._progress.expect(len(requests))
         elif self.answer_log.batch_size is None and self._config.batch_size == "auto":
             self.answer_log.begin_anew(self.batch_size_per_gpu)  # another try takes as many, whatever memory is free
-        continuous = self._config.backend == "continuous"
+        continuous = self._config.backend == "continuous" and not self._wrapped  # which would call the base alone
         chosen = [i for i, setting in enumerate(settings) if continuous and plainly_greedy(setting)]
         others = sorted({*range(len(requests))} - {*chosen})
         generate = super().generate_until
@@ -92,7 +109,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
                 answers |= zip(others, generate([requests[i] for i in others], disable_tqdm), strict=True)
             return [answers[i] for i in range(len(requests))]
 
-        with only_needed_settings(self.model):
+        with only_needed_settings(self._base):
             return self._retry_with_smaller_batch(work, self.answer_log)
 
     def _loglikelihood_tokens(self, requests: list[Any], *arguments: Any, **options: Any) -> list[tuple[float, bool]]:
@@ -182,26 +199,42 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         """As HFLM's own, but each row ends at its own stop string: HFLM goes on until every row has come to one."""
         if self.answer_log is not None:
             self.answer_log.flush()  # all batches so far are whole
+        if self._takes_padding:
+            answers = self._generate_rows(context, max_length, stop, settings)
+        else:
+            mask = settings.pop("attention_mask")
+            answers = generate_without_padding(
+                lambda ids, own, most: self._generate_rows(ids, most, stop, settings | {"attention_mask": own}),
+                context,
+                mask,
+                max_length,
+                self.tokenizer.pad_token_id,
+            )
+        self._progress.add(len(context))
+        return answers
+
+    def _generate_rows(
+        self, context: torch.Tensor, max_length: int, stop: list[str], settings: dict[str, Any]
+    ) -> torch.Tensor:
+        """Drawn or likeliest answers: (rows, at most max_length), prompts included."""
         if draws(settings):
             settings["logits_processor"] = LogitsProcessorList([steps_shown(context.shape[1], self._progress.step)])
             stop = [*without_end(stop, self._end), self._end]
             answers: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
-        else:
-            answers = self._generate_greedily(context, max_length, stop, settings)
-        self._progress.add(len(context))
-        return answers
+            return answers
+        return self._generate_greedily(context, max_length, stop, settings)
 
     def _generate_greedily(
         self, prompts: torch.Tensor, max_length: int, stop: list[str], settings: dict[str, Any]
     ) -> torch.Tensor:
         """The likeliest answers: (rows, at most max_length), prompts included."""
-        if self._config.backend == "static":
+        if self._config.backend == "static" and not self._wrapped:  # which brings a cache of its own
             settings["cache_implementation"] = "static"
         settings.pop("temperature", None)
         width, mask = prompts.shape[1], settings.pop("attention_mask")
         stops = stop_string_criterion(self.tokenizer, stop, self._end)
         beams = settings.get("num_beams", 1) > 1  # a task's own: rows change places, and no prefix is final
-        log = None if beams else self.answer_log
+        log = None if beams or not self._takes_padding else self.answer_log  # a batch of padded rows is noted whole
         batch = BatchInHand(
             batch_key(prompts, mask, max_length, stop, settings),
             width,

@@ -20,6 +20,7 @@ from ..core.packaged_models import PACKAGED
 from ..core.paths import EMBEDDED, locate
 from ..core.provenance import LINEAR_ATTENTION_PACKAGES, QUANTISATION_PACKAGES, installed_versions
 from ..spec.config import RunConfig
+from ..spec.methods.peft_types import is_peft
 from .gguf import SUFFIX as GGUF
 from .gguf import packaged_folder, plain_folder
 from .model_checks import (
@@ -163,8 +164,9 @@ def _names_linear_attention(config: Any) -> bool:
 
 
 def loading_packages(run: RunConfig) -> tuple[str, ...]:
-    """The packages that quantise the run's base model; none where it is not quantised."""
-    return () if run.quant == "none" else QUANTISATION_PACKAGES
+    """The packages that quantise the run's base model, and that make its adapter, where it is not the library's."""
+    of_adapter = ("peft",) if is_peft(run.variant) else ()
+    return of_adapter if run.quant == "none" else (*QUANTISATION_PACKAGES, *of_adapter)
 
 
 def _note_missing_kernels(run: RunConfig) -> None:

@@ -20,7 +20,7 @@ from ..core.compat import one_sequence_a_row
 from ..core.errors import out_of_memory
 from ..spec.config import RunConfig
 from .examples import IGNORED
-from .methods.registry import require_adapter
+from .methods.registry import adapter_on, require_adapter
 from .model_probes import at_positions, last_mlp, plain_head
 from .process_group import ALONE, ProcessGroup
 
@@ -37,7 +37,10 @@ class CompletionLoss:
 
     def __init__(self, model: Any, compiled: bool = False) -> None:
         self._device = next(model.parameters()).device  # of its first layer; its last may be on another
-        self._head = None if compiled else plain_head(model)  # a compiler cannot look into the loss by chunks
+        adapter = adapter_on(model)
+        whole_model = compiled or (adapter is not None and adapter.model is not adapter.base)
+        # A compiler cannot look into the loss by chunks, and what stands before the model is no part of its body.
+        self._head = None if whole_model else plain_head(model)
         whole = model if self._head is None else model.base_model
         self._model = torch.compile(whole, dynamic=True) if compiled else whole
         self._last = None if self._head is None else last_mlp(model)
@@ -147,6 +150,7 @@ class AdapterOptimizer:
     Attributes:
         rows_at_once: of a micro-batch, in one forward and backward pass, since memory did not hold more; None while
             it holds whole micro-batches.
+        taken: steps so far; set by who goes on from a checkpoint.
     """
 
     def __init__(self, model: nn.Module, run: RunConfig, group: ProcessGroup = ALONE) -> None:
@@ -164,6 +168,7 @@ class AdapterOptimizer:
         self._max_norm = run.max_grad_norm
         self._group = group
         self.rows_at_once: int | None = None
+        self.taken = 0
 
     def step(self, micro_batches: Sequence[dict[str, Tensor]], lr: float, signum: int | None = None) -> StepMetrics:
         """Step along the gradient of the mean loss of some batches, clipped.
@@ -194,8 +199,15 @@ class AdapterOptimizer:
         for settings, ratio in zip(self.optimizer.param_groups, self._rate_ratios, strict=True):
             settings["lr"] = lr * ratio
         self.optimizer.step()
+        self.taken += 1
+        self._adapter.after_step(self.taken)
         self.optimizer.zero_grad(set_to_none=True)
         return StepMetrics(total, norm, signum)
+
+    def _with_penalty(self, loss: Tensor) -> Tensor:
+        """A step's loss with the adapter's own penalty, which is no part of the loss that is logged."""
+        penalty = self._adapter.penalty()
+        return loss if penalty is None else loss + penalty.to(loss) / self._group.size
 
     def _compute_gradients(
         self, micro_batches: Sequence[dict[str, Tensor]], divisors: Sequence[int]
@@ -209,11 +221,14 @@ class AdapterOptimizer:
         device, rows = self.parameters[0].device, 0
         total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         try:
+            penalised = False
             for batch, divisor in zip(micro_batches, divisors, strict=True):
                 for piece in _pieces(batch, self.rows_at_once):
                     rows = len(piece["labels"])
                     loss = self._loss(piece) / divisor
                     total += loss.detach().to(device)
+                    if not penalised:  # behind a forward pass, of whose results a penalty can be
+                        loss, penalised = self._with_penalty(loss), True
                     loss.backward()
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or rows <= 1:

@@ -147,6 +147,7 @@ def _train(
     if control.resume_from is not None:
         control.resume_from.restore(optimizer.optimizer)
         optimizer.rows_at_once = control.resume_from.state.get("rows_at_once")
+        optimizer.taken = len(state.losses)
         for _ in range(len(state.losses) * run.grad_accum):
             next(batches)
     _take_steps(model, run, batches, optimizer, state, control)

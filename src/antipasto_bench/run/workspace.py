@@ -14,6 +14,7 @@ import shutil
 import warnings
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -144,4 +145,5 @@ def versions() -> dict[str, str]:
     for package in (antipasto, antipasto_bench):
         for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             code.update(path.read_bytes())
-    return {name: version(name) for name in ("torch", "transformers", "lm_eval")} | {"code": code.hexdigest()}
+    packages = ["torch", "transformers", "lm_eval", *(["peft"] if find_spec("peft") else [])]
+    return {name: version(name) for name in packages} | {"code": code.hexdigest()}

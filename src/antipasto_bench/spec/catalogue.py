@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 
 import antipasto
 
@@ -17,6 +18,7 @@ from ..core.paths import EMBEDDED, benchmark_dir, locate
 from .compose import DEFAULT_PRESET, compose, variant_names
 from .config import BASE, RunConfig
 from .methods.external import Plugin, load_variants, plugins
+from .methods.peft_types import PREFIX, REFUSED, TYPES, is_peft, type_of
 from .methods.registry import method_of
 from .presets import load_preset
 
@@ -78,6 +80,16 @@ class Entry:
         return "\n".join([f"{about.variant}: {about.summary}", *([equation] if equation else []), *wrapped])
 
 
+@dataclass(frozen=True)
+class PeftEntry(Entry):
+    """A tuner type of PEFT, of which its settings alone are known."""
+
+    def card(self) -> str:
+        settings = "  ".join(f"{key}={value}" for key, value in self.settings.items())
+        wrapped = textwrap.fill(f"    settings  {settings}", 110, break_long_words=False, subsequent_indent=" " * 14)
+        return f"{self.about.variant}: {self.about.summary}\n{wrapped}\n    source    {self.about.source}"
+
+
 def parse_shape(text: str) -> tuple[int, int]:
     """(d_out, d_in) from `1024x3584`.
 
@@ -122,7 +134,10 @@ def entries(names: list[str] | None, shapes: list[tuple[int, int]], preset: str 
     methods = [method_of(name) for name in names or known]
     if any(not method.tuned for method in methods):
         raise UserError(f"{BASE} is the untuned model, which is no entry of the catalogue")
-    own = [_entry(method.variant, shapes, preset) for method in methods]
+    own = [
+        _peft_entry(method.variant, preset) if is_peft(method.variant) else _entry(method.variant, shapes, preset)
+        for method in methods
+    ]
     return own if names else own + [_unread(plugin, shapes) for plugin in plugins()]
 
 
@@ -131,6 +146,30 @@ def _unread(plugin: Plugin, shapes: list[tuple[int, int]]) -> Entry:
     summary = f"of {plugin.package}; antipasto-bench variants {plugin.name} asks it"
     about = antipasto.Description(plugin.name, summary, "", "", "", "", "", quantised=False, merges=False)
     return Entry(about, {}, {f"{d_out}x{d_in}": "not asked" for d_out, d_in in shapes})
+
+
+def peft_lines() -> list[list[str]]:
+    """Name and summary of each tuner type of PEFT that can be an arm; none where PEFT is not installed."""
+    if find_spec("peft") is None:
+        return []
+    return [[PREFIX + kind, summary] for kind, summary in TYPES.items() if kind not in REFUSED]
+
+
+def _peft_entry(name: str, preset: str | None) -> Entry:
+    run = compose(name, {}, preset or DEFAULT_PRESET)
+    about = antipasto.Description(
+        variant=run.variant,
+        summary=TYPES.get(type_of(run.variant), ""),
+        equation="",
+        source="PEFT, https://huggingface.co/docs/peft",
+        identity="",
+        parameters="",
+        data="",
+        quantised=False,
+        merges=run.method.mergeable,
+    )
+    settings = {key: value for key, value in run.adapter.items() if value not in (None, {}, False)}
+    return PeftEntry(about, settings | {"lr": f"{run.lr:g}"}, {})
 
 
 def _entry(name: str, shapes: list[tuple[int, int]], preset: str | None) -> Entry:

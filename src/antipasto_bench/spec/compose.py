@@ -24,8 +24,12 @@ from .keys import known_keys as known_keys
 from .keys import variant_names as variant_names
 from .methods.external import loaded
 from .methods.method import Method
-from .methods.registry import method_of
-from .presets import flatten, for_variant, load_preset, variant_defaults
+from .methods.peft import PRESET_TARGETS
+from .methods.peft_folder import expand_folders, read_folder, say
+from .methods.peft_settings import SYNONYMS
+from .methods.peft_types import is_peft
+from .methods.registry import is_known, method_of
+from .presets import SECTIONS, flatten, for_variant, load_preset, variant_defaults
 from .presets import preset_names as preset_names
 from .references import check_texts
 
@@ -38,19 +42,45 @@ def expand(variants: list[str], axes: Mapping[str, list[Any]], preset: str | Non
     """
     axes = dict(axes)
     presets = axes.pop("preset", None) or [preset or DEFAULT_PRESET]
+    folders = expand_folders(axes.pop("peft", []))
     runs: dict[str, RunConfig] = {}
-    for name, variant in itertools.product(presets, variants):
+    arms: list[str | Path] = [*variants, *folders]
+    for name, arm in itertools.product(presets, arms):
         for values in itertools.product(*axes.values()):
-            run = compose(variant, dict(zip(axes, values, strict=True)), str(name), variants)
+            given = dict(zip(axes, values, strict=True))
+            if isinstance(arm, str):
+                run = compose(arm, given, str(name), variants)
+            else:
+                run = _of_folder(arm, given, str(name), variants)
             runs.setdefault(run.content, run)  # copies of a model are one model
     return list(runs.values())
 
 
-def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterable[str] = ()) -> RunConfig:
+def _of_folder(folder: Path, given: Mapping[str, Any], preset: str, beside: Iterable[str]) -> RunConfig:
+    """The run of an experiment of PEFT's comparison: what a user types wins over it, and it over the preset."""
+    steps = given.get("steps", load_preset(preset).get("steps"))
+    arm = read_folder(folder, set(RunConfig.model_fields), steps if isinstance(steps, int) else None)
+    say(folder, arm.notes)
+    if not is_known(arm.variant):
+        raise UserError(f"peft={folder}: has no adapter, so that all of the model is trained: that arm is not here")
+    try:
+        return compose(arm.variant, given, preset, beside, arm.settings)
+    except UserError as error:
+        raise UserError(f"peft={folder}: {error}") from error
+
+
+def compose(
+    variant: str,
+    given: Mapping[str, Any],
+    preset: str,
+    beside: Iterable[str] = (),
+    own: Mapping[str, Any] | None = None,
+) -> RunConfig:
     """One resolved run from a variant, what the user gave, and a preset.
 
     Args:
         beside: other variants that the user named: a key of theirs is known, and means nothing to this one.
+        own: settings that define the arm, in place of those that files have for its variant.
 
     Raises:
         UserError: an unknown variant, key or value; the message names the nearest known one.
@@ -66,10 +96,14 @@ def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterabl
     chosen = load_preset(preset)
     by_variant = chosen.pop("variants", {})
     flat: dict[str, Any] = {}
-    for layer in (for_variant(variant_defaults(), variant), chosen, for_variant(by_variant, variant)):
+    tables = ({}, {}) if own is not None else (variant_defaults(), by_variant)
+    for layer in (for_variant(tables[0], variant), chosen, for_variant(tables[1], variant)):
         flat |= flatten(layer)
+    flat |= _without_synonyms(own or {}, given)
     if loaded(variant) is not None:
         _check_external(method, for_variant(by_variant, variant, frozen_basis=False), known, preset)
+    if is_peft(variant) and own is None:
+        _check_blocks(variant, flat, known, preset)
     if "data.train" in given and "eval.valid" not in given:
         flat["eval.valid"] = "holdout"  # the preset's validation questions belong to its own training data
     flat |= {ADAPTER_WORDS.get(key, key): value for key, value in given.items()}
@@ -77,19 +111,21 @@ def compose(variant: str, given: Mapping[str, Any], preset: str, beside: Iterabl
     run: dict[str, Any] = {"preset": _preset_name(preset), "variant": variant, "adapter": {}}
     for key, value in flat.items():
         section, dot, name = key.partition(".")
-        if dot:
+        if dot and section in SECTIONS:
             run.setdefault(section, {})[name] = value
         elif key in RunConfig.model_fields:
             run[key] = value
-    own, run["adapter"] = _adapter(method, flat, given, preset)
-    if own != variant:  # antipasto_gain basis=corda is antipasto_corda, with the settings of that
-        return compose(own, {**given, "basis": run["adapter"].get("basis")}, preset, beside)
+    canonical, run["adapter"] = _adapter(method, flat, {**(own or {}), **given}, preset)
+    if canonical != variant:  # antipasto_gain basis=corda is antipasto_corda, with the settings of that
+        return compose(canonical, {**given, "basis": run["adapter"].get("basis")}, preset, beside)
     run.setdefault("lr", 1.0)
     try:
         config_of_run = RunConfig.model_validate(run, strict=True)
     except ValidationError as error:
         raise UserError(f"{_place(key_of(error, RunConfig), given, flat, preset)}{one_line(error)}") from error
     check_texts(config_of_run)
+    if (problem := method.problem(config_of_run.adapter, dict(config_of_run))) is not None:
+        raise UserError(f"{variant}: {problem}")
     unused = {key: value for key, value in WITHOUT_EFFECT.items() if lacks(variant, key)}  # such an axis collapses
     if unused:
         config_of_run = config_of_run.model_copy(update=unused | ({"seed": 0} if variant == BASE else {}))
@@ -108,6 +144,20 @@ def _check_external(method: Method, block: Mapping[str, Any], known: Collection[
     for key in block:
         if key not in known:
             raise UserError(f"preset {preset}: {method.variant}: unknown key {key!r}{did_you_mean(key, known)}")
+
+
+def _without_synonyms(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm's settings without those that a user gives by another word, as `rank` for `target_r`."""
+    typed = {ADAPTER_WORDS.get(key, key) for key in given}
+    replaced = {name for word in typed for name in SYNONYMS.get(word, ())}
+    return {key: value for key, value in own.items() if key not in replaced}
+
+
+def _check_blocks(variant: str, flat: Mapping[str, Any], known: Mapping[str, str], preset: str) -> None:
+    """Refuse a key of a block that reading the file leaves unchecked, since PEFT has to be imported for it."""
+    for key in flat:
+        if key not in known and key != PRESET_TARGETS:
+            raise UserError(f"preset {preset}, or benchmark/variants.yaml: {variant} has no setting {key!r}")
 
 
 def _preset_name(preset: str) -> str:

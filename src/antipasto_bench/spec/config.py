@@ -186,6 +186,12 @@ class RunConfig(_Strict):
     ] = Field("cosine", description="how lr falls after its warm-up: to zero, or not at all")
     warmup: Annotated[float, OPTIMISER] = Field(0.1, ge=0, lt=1, description="share of the steps in which lr rises")
     weight_decay: Annotated[float, OPTIMISER] = Field(0.0, ge=0)
+    optimizer: Annotated[
+        Literal["adamw", "lora-fa", "riemannian", "loraplus"], Counts(when="trained", older="adamw")
+    ] = Field("adamw", description="AdamW, or one of PEFT's for peft:lora")
+    optimizer_reg: Annotated[float, Counts(when="trained", costs=False, older=0.01)] = Field(
+        0.01, ge=0, description="of optimizer=riemannian: added to the diagonals that it inverts"
+    )
     max_grad_norm: Annotated[float, OPTIMISER] = Field(1.0, gt=0)
     data: DataConfig
     eval: Annotated[EvalConfig, Counts(costs=False)]

@@ -12,7 +12,7 @@ from ..core.yaml_files import NotPlainError, parse
 
 # Settings that are text: what elsewhere is a number (a tag 1.0, forty digits, a folder 2024) is not.
 TEXT = (
-    "model", "revision", "device", "data.train", "data.split", "data.revision", "eval.data", "eval.revision",
+    "model", "peft", "revision", "device", "data.train", "data.split", "data.revision", "eval.data", "eval.revision",
     "eval.valid", "eval.general",
 )  # fmt: skip
 
@@ -47,7 +47,16 @@ def parse_words(words: Iterable[str], text_keys: Collection[str] = TEXT) -> tupl
 
 
 def _split(text: str) -> list[str]:
-    return re.split(r",(?![^\[]*\])", text)
+    if "{" not in text:
+        return re.split(r",(?![^\[]*\])", text)
+    depth, parts = 0, [""]
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def _value(text: str, key: str, is_text: bool) -> Any:

@@ -56,7 +56,8 @@ def lacks(variant: str, key: str) -> bool:
     if key == "lr_ratio":
         return not method_of(variant).factors
     if key in WITHOUT_EFFECT:
-        return not method_of(variant).trains
+        method = method_of(variant)
+        return not method.trains or (key == "adapter_dtype" and not method.adds_parameters)
     return key not in adapter_keys(variant) and any(key in adapter_keys(each) for each in antipasto.CONFIGS)
 
 
@@ -72,6 +73,8 @@ def refuse_keys_without_effect(variants: Sequence[str], keys: Iterable[str]) -> 
     """
     resolved = [antipasto.ALIASES.get(variant, variant) for variant in variants]
     for key in keys:
+        if key == "peft":  # folders, which are the variants
+            continue
         if resolved and all(lacks(variant, key) for variant in resolved):
             names = " and ".join(resolved)
             has = "has" if len(resolved) == 1 else "have"

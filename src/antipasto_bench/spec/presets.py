@@ -16,7 +16,9 @@ from .config import ADAPTER_WORDS
 from .grammar import TEXT
 from .keys import known_keys, lacks, variant_names
 from .methods.external import is_external
-from .methods.registry import method_of
+from .methods.peft import PRESET_TARGETS
+from .methods.peft_types import is_peft
+from .methods.registry import is_known, method_of
 
 SECTIONS = ("data", "eval")
 GENERAL_BLOCKS = ("default", "frozen_basis")  # of several variants, most general first
@@ -101,6 +103,8 @@ def for_variant(blocks: Mapping[str, Mapping[str, Any]], variant: str, frozen_ba
     Args:
         frozen_basis: whether it is of that family; its class is asked where None.
     """
+    if is_peft(variant):
+        return _for_peft(blocks, variant)
     family = frozen_basis
     if family is None:
         family = method_of(variant).frozen_basis
@@ -108,6 +112,13 @@ def for_variant(blocks: Mapping[str, Mapping[str, Any]], variant: str, frozen_ba
     for name in ("default", *(["frozen_basis"] if family else []), variant):
         merged |= blocks.get(name, {})
     return merged
+
+
+def _for_peft(blocks: Mapping[str, Mapping[str, Any]], variant: str) -> Json:
+    """As `for_variant` of a tuner type of PEFT, whose other settings are PEFT's own where its block says nothing."""
+    shared = {"lr": "lr", "target_names": PRESET_TARGETS}
+    general = {shared[key]: value for key, value in blocks.get("default", {}).items() if key in shared}
+    return general | dict(blocks.get(variant, {}))
 
 
 def flatten(values: Mapping[str, Any]) -> Json:
@@ -144,10 +155,14 @@ def _blocks(table: Any, path: Path, prefix: str) -> dict[str, Json]:
         if name not in names and is_external(name):
             blocks[name] = flatten(_mapping(block, path, where))  # its keys are checked where its package is loaded
             continue
-        if name not in names:
+        of_peft = is_peft(str(name)) and is_known(name)
+        if name not in names and not of_peft:
             raise UserError(f"{path}: {prefix}{given}: unknown variant {given!r}{did_you_mean(given, names)}")
         if name in blocks:
             raise UserError(f"{path}: {where}: {name} is given twice")
+        if of_peft:  # its keys are checked where it is composed: PEFT is imported for them
+            blocks[name] = flatten(_mapping(block, path, where))
+            continue
         blocks[name] = _flat(_mapping(block, path, where), path, f"{where}: ")
         for key in blocks[name]:
             if name not in GENERAL_BLOCKS and lacks(name, key) and key != "lr":

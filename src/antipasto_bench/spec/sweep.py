@@ -59,7 +59,7 @@ def sweep_of(words: list[str], preset: str | None) -> Sweep:
             raise UserError(f"{files[0]} is a sweep file; give it alone, or the words of a sweep")
         return read_sweep(find_sweep(files[0]), preset)
     variants, axes = parse_words(words)
-    if not variants:
+    if not variants and "peft" not in axes:
         raise UserError("name at least one variant, such as: antipasto-bench sweep lora,antipasto seed=0,1,2")
     load_variants(variants)
     return Sweep(expand(variants, axes, preset))
@@ -121,7 +121,7 @@ def read_sweep(path: Path, preset: str | None = None) -> Sweep:
 def _runs_of(line: str, path: Path, preset: str | None) -> list[RunConfig]:
     try:
         variants, axes = parse_words(line.split())
-        if not variants:
+        if not variants and "peft" not in axes:
             raise UserError("names no variant")
         load_variants(variants)
         return expand(variants, axes, preset)

@@ -54,6 +54,8 @@ def _value(value: Any, *, is_text: bool = False) -> str:
     """
     if isinstance(value, list):
         return "[" + ",".join(map(_value, value)) + "]"
+    if isinstance(value, dict):  # flow YAML, and without a space
+        return json.dumps(value, separators=(",", ":"))
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -182,7 +182,7 @@ def _column_problems(record: RunRecord, reading: Reading | None) -> Iterator[str
     expected: dict[str, Value] = {"variant": run.variant, "model": run.model}
     if reading is not None:
         expected |= {
-            "rank": None if reading.rank is None else run.adapter.get("r"),
+            "rank": reading.rank if isinstance(reading.rank, int) else None,
             "lr": run.lr if reading.trains else None,
             "seed": None if run.variant == BASE else run.seed,
             "steps": run.steps if reading.trains else None,

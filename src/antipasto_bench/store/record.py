@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
 from ..core.json_types import Json
-from ..core.names import file_name, line, task_name
+from ..core.names import file_name, line, task_name, variant_name
 from ..spec.config import BASE, RunConfig
 from ..spec.references import recorded_config, shown_config, with_references
 from .capacity import rank_filled
@@ -28,6 +28,7 @@ SCHEMA_VERSION = 5
 
 # Names of a row that paths are made of, checked whenever one is read or set.
 FileName = Annotated[str, AfterValidator(file_name)]
+VariantName = Annotated[str, AfterValidator(variant_name)]
 Line = Annotated[str, AfterValidator(line)]
 TaskName = Annotated[str, AfterValidator(task_name)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}\z")]
@@ -46,7 +47,7 @@ class Key(Part):
     error: str | None = None  # why it failed
     failed_by: Literal["run", "machine"] | None = None  # "run": it diverged, and would again; None: not known
     model: Line
-    variant: FileName
+    variant: VariantName
     rank: int | None = None
     lr: float | None = None
     seed: int | None = None

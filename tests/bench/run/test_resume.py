@@ -60,6 +60,10 @@ def whole(tmp_path_factory) -> Store:
         ("lora", {"adapter_dtype": "bfloat16", "lr_ratio": 4.0, "loss_mean": "micro-batches", "grad_accum": 2}),
         ("antipasto", {"adapter_dtype": "bfloat16", "rank": 16}),
         ("full", {"dtype": "bfloat16", "targets": "all"}),
+        ("peft:lora", {"use_dora": True, "lora_dropout": 0.1}),
+        ("peft:lora", {"optimizer": "lora-fa"}),
+        ("peft:adalora", {"tinit": 2, "tfinal": 3}),
+        ("peft:prompt_tuning", {}),
     ],
 )
 def test_a_run_stopped_in_training_ends_with_the_bits_of_one_that_was_not(variant, given, tmp_path):

@@ -55,6 +55,7 @@ class Adapter(ABC):
     """
 
     exports_peft: ClassVar[bool] = True  # whether `export_peft` can be tried
+    takes_padding: bool = True  # whether prompts of a batch may be padded to the left: positions are those of prompts
 
     def __init__(self, base: Any) -> None:
         self.base = base
@@ -114,6 +115,13 @@ class Adapter(ABC):
             AdapterError: it is not made for this adapter.
         """
         return adamw(run, self.trainable_parameters())
+
+    def penalty(self) -> Tensor | None:
+        """What a step's loss has added to it, beside the loss of the data, in the method's own definition."""
+        return None
+
+    def after_step(self, step: int) -> None:  # noqa: B027  # of most, nothing
+        """Called after the optimizer has taken a step, while the gradients are there. Steps count from 1."""
 
     @abstractmethod
     def shared_tensors(self) -> Iterator[Tensor]:

@@ -25,6 +25,7 @@ from ..examples import Example
 from .adapter import ADAPTER, Adapter, Counts, adamw
 from .flops import added_macs
 from .masters import MasterAdamW, at_least_float32
+from .peft_state import seeded
 from .snapshot import Snapshot
 from .tensor_file import read_tensors, require_fit, save_tensors, settings_difference
 
@@ -66,8 +67,7 @@ class ExternalAdapter(Adapter):
         arguments = self._method.arguments(run.adapter)
         if self._method.takes_generator:
             arguments[GENERATOR] = Generator().manual_seed(seed)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded(seed):
             return _guarded(lambda: _whole(self._method.attach(self.base, **arguments)), self._method)
 
     def load(self, run: RunConfig, file: Path) -> None:

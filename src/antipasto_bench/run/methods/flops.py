@@ -11,6 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from antipasto.quantised import evaluating
 
+from ...core.compat import one_sequence_a_row
+from .peft_state import seeded
+
 SHORT, LONG = 8, 16  # tokens of two passes: what they share is of a pass, and not of a token
 
 
@@ -24,7 +27,7 @@ def added_macs(model: Any, disabled: Callable[[], AbstractContextManager[Any]]) 
         disabled: gives a `with` block in which the model computes what its base does.
     """
     try:
-        with torch.random.fork_rng(), evaluating(model):
+        with seeded(0), evaluating(model):
             adapted = _flops(model, LONG) - _flops(model, SHORT)
             with disabled():
                 base = _flops(model, LONG) - _flops(model, SHORT)
@@ -33,9 +36,22 @@ def added_macs(model: Any, disabled: Callable[[], AbstractContextManager[Any]]) 
     return round((adapted - base) / (2 * (LONG - SHORT)))
 
 
+def prompt_macs(config: Any, virtual_tokens: int) -> int:
+    """What each token's attention to virtual tokens adds: scores and values, 2 x tokens x heads x width in each layer.
+
+    Args:
+        config: of the base model.
+    """
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return int(2 * virtual_tokens * heads * width * text.num_hidden_layers)
+
+
 @torch.no_grad()
 def _flops(model: Any, tokens: int) -> int:
-    ids = torch.zeros((1, tokens), dtype=torch.long, device=next(model.parameters()).device)
-    with FlopCounterMode(display=False) as counter:
+    device = next(model.parameters()).device
+    ids = torch.zeros((1, tokens), dtype=torch.long, device=device)
+    with FlopCounterMode(display=False) as counter, one_sequence_a_row():  # else it looks at positions' values
         model(input_ids=ids, use_cache=False)
     return int(counter.get_total_flops())

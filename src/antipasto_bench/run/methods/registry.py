@@ -11,6 +11,7 @@ from ...spec.config import RunConfig
 from ...spec.methods.external import load_variant
 from ...spec.methods.external_function import FunctionMethod
 from ...spec.methods.package import PACKAGE
+from ...spec.methods.peft import PeftMethod
 from ...spec.methods.weights import WeightsMethod
 from .adapter import ADAPTER, Adapter
 from .external import ExternalAdapter
@@ -33,6 +34,10 @@ def adapter_for(run: RunConfig, model: Any) -> Adapter:
         return ExternalAdapter(model, method)
     if isinstance(method, WeightsMethod):
         return WeightsAdapter(model)
+    if isinstance(method, PeftMethod):
+        from .peft import PeftAdapter
+
+        return PeftAdapter(model)
     return LibraryAdapter(model)
 
 

@@ -22,6 +22,7 @@ class Method(ABC):
         tuned: whether anything is done to the model; False of the untuned model alone.
         trains: whether a learning rate means anything to it.
         factors: whether it trains both factors of a product B A, which `lr_ratio` tells apart.
+        adds_parameters: whether it trains tensors of its own, whose dtype is `adapter_dtype`.
         mergeable: whether it can be merged into the weights at all.
         frozen_basis: whether it is of that family, which presets have a block for.
     """
@@ -30,6 +31,7 @@ class Method(ABC):
     tuned: bool = True
     trains: bool = True
     factors: bool = False
+    adds_parameters: bool = True
     mergeable: bool = True
     frozen_basis: bool = False
 
@@ -56,6 +58,17 @@ class Method(ABC):
         Raises:
             AdapterError: a value is impossible.
         """
+
+    def problem(self, adapter: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+        """Why it cannot be trained in a run of some settings; None where it can.
+
+        Args:
+            adapter: canonical settings.
+            settings: of the run, by the names of `RunConfig`'s fields.
+        """
+        if settings["optimizer"] != "adamw":
+            return f"optimizer={settings['optimizer']} is made for peft:lora; write optimizer=adamw"
+        return None
 
     @abstractmethod
     def calibrates(self, adapter: Mapping[str, Any]) -> bool:

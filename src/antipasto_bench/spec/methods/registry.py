@@ -9,6 +9,8 @@ from ...core.errors import UserError
 from .external import loaded, plugins
 from .library import LibraryMethod
 from .method import Method
+from .peft import PeftMethod
+from .peft_types import PREFIX, TYPES, is_peft
 from .untuned import BASE, Untuned
 from .weights import WEIGHTS, WeightsMethod
 
@@ -28,10 +30,13 @@ def method_of(variant: str) -> Method:
         return LibraryMethod(variant)
     if variant in WEIGHTS:
         return WeightsMethod(variant)
+    if is_peft(variant):
+        return PeftMethod(variant)
     others = {plugin.name: plugin.package for plugin in plugins()}
     if variant in others:
         raise UserError(f"{variant} is of {others[variant]}, whose code runs only where the variant is named")
-    raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, [*variant_names(), *others])}")
+    names = [*variant_names(), *(PREFIX + name for name in TYPES), *others]
+    raise UserError(f"unknown variant {variant!r}{did_you_mean(variant, names)}")
 
 
 def is_known(variant: str) -> bool:

@@ -42,6 +42,8 @@ _COUNTS = {FULL: "d_in d_out, and d_out of a bias", LAYERNORM: "none: d of each 
 class WeightsMethod(Method):
     """Fine-tuning of weights that the model has. Nothing is added to it, so there is nothing to merge either."""
 
+    adds_parameters = False
+
     def __init__(self, variant: str) -> None:
         self.variant = variant
 
