@@ -3,10 +3,14 @@
 import os
 import tempfile
 
+import hypothesis
 import pytest
 
 # Singular value decompositions of tests are kept apart from a user's.
 os.environ["ANTIPASTO_CACHE"] = tempfile.mkdtemp(prefix="svd-of-tests-")
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 # No test waits for a hub; those that start processes say so to each.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -61,7 +61,7 @@ def test_disabled_is_the_base_bit_for_bit_merged_or_not(tiny, cfg):
     assert torch.allclose(tiny(x), adapted, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     cfg=st.sampled_from([cfg for cfg in configs(r=4) if mergeable(cfg)]),
     d_in=st.integers(4, 24),

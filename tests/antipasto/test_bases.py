@@ -35,7 +35,7 @@ def test_asvd_is_corda_where_the_covariance_is_diagonal(tiny):
     assert torch.allclose(bases["asvd"][1], bases["corda"][1], atol=1e-10)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), r=st.integers(1, 8))
 def test_corda_is_the_best_of_its_rank_under_its_covariance(seed, r):
     """E|W x - U diag(S) P x|^2 for x ~ N(0, C), exactly: the squared norm of (W - U diag(S) P) C^1/2."""

@@ -163,7 +163,7 @@ def with_every_basis() -> list[AdapterConfig]:
     return [*configs(), *on_bases, LoRAConfig(r=8, alpha=8.0, target_names=ALL)]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(cfg=st.sampled_from(with_every_basis()), seed=st.integers(0, 999))
 def test_canonical_is_idempotent_and_the_same_for_every_respelling(cfg, seed):
     canonical = cfg.canonical()
@@ -197,7 +197,7 @@ def everything_that_it_computes(cfg: AdapterConfig, seed: int) -> dict[str, torc
     return computed
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(cfg=st.sampled_from(with_every_basis()), seed=st.integers(0, 99))
 def test_the_canonical_config_computes_and_saves_the_same_bit_for_bit(cfg, seed):
     spelled = respelled(cfg, random.Random(seed))

@@ -105,7 +105,7 @@ def test_every_block_size_is_the_published_form(tiny, block_size, rotate_basis):
     assert (tiny.lin1(x) - expected).abs().max() / expected.abs().max() < 1e-10
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 999), r=st.integers(2, 8), k=st.integers(1, 4), coeff=st.floats(0, 1))
 def test_ablate_can_only_take_away(seed, r, k, coeff):
     """The part of the core that acts on z = S h is symmetric, with eigenvalues in [0, 1]."""

@@ -23,7 +23,7 @@ def test_an_exact_start_is_the_base_bit_for_bit(tiny, cfg, dtype):
     assert torch.equal(tiny(x), y)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     cfg=st.sampled_from([cfg for cfg in configs(r=4) if cfg.variant not in (*CLOSE, "sspace")]),
     d_in=st.integers(4, 30),

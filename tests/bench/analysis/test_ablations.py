@@ -158,7 +158,8 @@ def test_drawings_are_svg_for_both_schemes_and_the_same_whatever_the_order_of_ro
         assert svg(specification, store.results / name).startswith("<svg ")
     section = only(store)
     curves = {"lora r=16": {1: 2.0, 2: 1.0}}
-    for specification in (pareto_explorer(section), ablation_explorer(section.ablations[0]), learning_curves(curves)):
+    explorers = pareto_explorer(section), ablation_explorer(section.ablations[0]), learning_curves(curves, "loss")
+    for specification in explorers:
         assert alt.Chart.from_dict(specification).to_dict()["encoding" if "mark" in specification else "layer"]
 
 

@@ -103,7 +103,7 @@ def test_equal_rows_are_rarely_separated_by_any_pair():
     assert sum(better(rows, judge).any() for rows in tables) <= 10
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, N), min_size=2, max_size=8), st.floats(0.001, 0.03))
 def test_what_is_separated_as_published_is_separated_at_best(right, seed_sd):
     rows = table(*(k / N for k in right))

@@ -187,7 +187,7 @@ WORDS = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(st.lists(WORDS, min_size=1, max_size=4))
 def test_words_are_runs_or_one_message(typed):
     said = "nothing"

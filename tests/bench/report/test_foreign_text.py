@@ -38,7 +38,7 @@ ATTACKS = [
     "**bold** ~~gone~~ $x$ \\| _em_", "- item", "1. item", "# heading", "> quote", "---", "===",
 ]  # fmt: skip
 ANY = st.one_of(st.sampled_from(ATTACKS), st.text(st.characters(codec=None, exclude_categories=()), max_size=40))
-QUICK = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow])
 
 
 def hostile(text: str, store: Store) -> None:
@@ -130,7 +130,7 @@ def test_escaped_text_is_one_line_that_says_the_text_and_holds_no_markup(text):
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(ANY)
 @example("<&>\"'")
 @example("a long text, shortened in the middle of 𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀𐀀")
@@ -144,7 +144,7 @@ def test_a_drawing_of_any_text_is_xml(text):
     ElementTree.fromstring(svg(plain(chart.to_dict()) | {"config": theme_config("light")}, Path("none")))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANY)
 def test_printed_lines_hold_no_control_character(capsys, text):
     made = _FAILED.model_copy(update={"run_id": "a", "error": text, "variant": text})

@@ -70,7 +70,7 @@ def as_text(rows: list[dict]) -> list[dict]:
     return [{name: None if value is None else str(value) for name, value in row.items()} for row in rows]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(ROWS_OF_ANY_TEXT, st.sampled_from([1, 7, 1 << 20]))
 def test_the_same_rows_are_read_from_every_form(tmp_path, monkeypatch, rows, piece):
     """With any characters in them, and wherever the pieces end that a file is read in."""
@@ -406,7 +406,7 @@ def test_questions_and_texts_are_read_from_these_files_too(tmp_path):
 DAMAGE = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.sampled_from([*FORMS, "a.parquet"]), st.lists(DAMAGE, min_size=1, max_size=4), st.floats(0.1, 1))
 def test_damaged_bytes_are_read_as_they_stand_or_refused_in_one_line(tmp_path, name, damages, end):
     rows = [ROW | {"query": f"{i} é", "original_question": None, "type": "GSM"} for i in range(5)]

@@ -89,7 +89,7 @@ def test_the_more_special_block_wins_whichever_word_it_uses(tmp_path):
     assert (compose("lora", {}, str(path)).rank, compose("dora", {}, str(path)).rank) == (4, 8)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
 def test_any_mapping_is_a_preset_or_one_line(tmp_path, values):
     import yaml

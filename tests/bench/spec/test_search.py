@@ -40,7 +40,6 @@ def test_the_ladder_has_four_rates_a_decade_as_people_write_them():
     assert [rate_at(place_of(rate)) for rate in (1e-4, 4e-3, 7e-3)] == [1e-4, 5e-3, 5e-3]
 
 
-@settings(deadline=None)
 @given(optimum=PLACES, away=st.integers(-9, 9))
 def test_a_search_finds_the_least_loss_wherever_it_begins(optimum, away):
     tried, owed = replay(Search(12, (optimum + away,), (1000,)), valley(optimum))
@@ -51,7 +50,7 @@ def test_a_search_finds_the_least_loss_wherever_it_begins(optimum, away):
     assert {optimum - 1, optimum + 1} <= {trial.point.place for trial in tried}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     outcomes=st.lists(st.tuples(st.floats(0.01, 10), st.booleans()), min_size=60, max_size=60),
     budget=st.integers(6, 20),
@@ -70,7 +69,7 @@ def test_any_losses_use_the_whole_budget_in_equal_shares_and_no_trial_is_made_tw
     assert max(shares) - min(shares) <= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(optimum=PLACES, room=st.integers(0, 3), away=st.integers(-6, 6))
 def test_nothing_above_a_rate_that_diverged_is_tried_and_the_best_below_it_is_found(optimum, room, away):
     smooth, tried_above = valley(optimum), []
@@ -86,7 +85,7 @@ def test_nothing_above_a_rate_that_diverged_is_tried_and_the_best_below_it_is_fo
     assert best_of(tried).place == optimum
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(optimum=PLACES, made=st.integers(0, 11))
 def test_a_search_goes_on_from_its_recorded_trials_alone(optimum, made):
     search, losses_of = Search(12, (-8,), (1000,)), valley(optimum)

@@ -71,7 +71,7 @@ def typed(words) -> RunConfig:
     return run
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs())
 def test_words_of_a_config_make_it_again(config):
     assert typed(words_of(config)) == config

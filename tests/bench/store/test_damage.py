@@ -86,7 +86,7 @@ def test_run_ids_that_lead_elsewhere_are_no_rows_and_no_words(run_id, store, cap
     assert set(tmp_path.rglob("*")) == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     model=st.text(min_size=1, max_size=80).map("no-such-organisation/{}".format),
     lr=st.floats(1e-12, 1e12),
