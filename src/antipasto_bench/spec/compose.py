@@ -93,7 +93,7 @@ def compose(
 
     chosen = load_preset(preset)
     by_variant = chosen.pop("variants", {})
-    flat: dict[str, Any] = {}
+    flat: Json = {}
     tables = ({}, {}) if own is not None else (variant_defaults(), by_variant)
     for layer in (for_variant(tables[0], variant), chosen, for_variant(tables[1], variant)):
         flat |= flatten(layer)
@@ -104,7 +104,7 @@ def compose(
         flat["eval.valid"] = "holdout"  # the preset's validation questions belong to its own training data
     flat |= {ADAPTER_WORDS.get(key, key): value for key, value in given.items()}
 
-    run: dict[str, Any] = {"preset": _preset_name(preset), "variant": variant, "adapter": {}}
+    run: Json = {"preset": _preset_name(preset), "variant": variant, "adapter": {}}
     for key, value in flat.items():
         section, dot, name = key.partition(".")
         if dot and section in SECTIONS:
@@ -133,7 +133,7 @@ def compose(
     return config_of_run
 
 
-def _without_synonyms(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _without_synonyms(own: Mapping[str, Any], given: Mapping[str, Any]) -> Json:
     """An arm's settings without those that a user gives by another word, as `rank` for `target_r`."""
     typed = {ADAPTER_WORDS.get(key, key) for key in given}
     replaced = {name for word in typed for name in SYNONYMS.get(word, ())}
