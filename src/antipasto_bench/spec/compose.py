@@ -97,7 +97,9 @@ def compose(
     tables = ({}, {}) if own is not None else (variant_defaults(), by_variant)
     for layer in (for_variant(tables[0], variant), chosen, for_variant(tables[1], variant)):
         flat |= flatten(layer)
-    flat |= _without_synonyms(own or {}, given)
+    flat |= own or {}
+    if is_peft(variant):
+        flat = _without_synonyms(flat, given)
     if is_peft(variant) and own is None:
         _check_blocks(variant, flat, known, preset)
     if "data.train" in given and "eval.valid" not in given:
@@ -133,11 +135,12 @@ def compose(
     return config_of_run
 
 
-def _without_synonyms(own: Mapping[str, Any], given: Mapping[str, Any]) -> Json:
-    """An arm's settings without those that a user gives by another word, as `rank` for `target_r`."""
+def _without_synonyms(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Json:
+    """Settings without those that a user gives by another word, as `rank` for `target_r` or that for `rank`."""
     typed = {ADAPTER_WORDS.get(key, key) for key in given}
-    replaced = {name for word in typed for name in SYNONYMS.get(word, ())}
-    return {key: value for key, value in own.items() if key not in replaced}
+    replaced = {field for word in typed for field in SYNONYMS.get(word, ())}
+    replaced |= {word for word, fields in SYNONYMS.items() if typed & set(fields)}
+    return {key: value for key, value in flat.items() if key not in replaced}
 
 
 def _check_blocks(variant: str, flat: Mapping[str, Any], known: Mapping[str, str], preset: str) -> None:

@@ -142,6 +142,8 @@ def to_fields(kind: str, values: Mapping[str, Any], fields: Mapping[str, Any]) -
         own["oft_block_size"] = 0  # one of them follows from the other, and PEFT's default is of this one
     if kind == "adalora" and "target_r" in own and "init_r" not in own:
         own["init_r"] = -(-3 * own["target_r"] // 2)  # 12 for 8, as its defaults have it
+    if kind == "adalora" and own.get("target_r", 0) >= own.get("init_r", own.get("target_r", 0) + 1):
+        raise AdapterError(f"init_r={own['init_r']} must be above target_r={own['target_r']}, to which it is pruned")
     return own
 
 
