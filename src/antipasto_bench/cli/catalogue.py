@@ -46,12 +46,8 @@ def variants(
         text, lines = ("variant", "what it is"), [entry.line() for entry in chosen]
         echo(text_table(header, lines, left=text, shrinking={"what it is": 0}, width=terminal_width()))
         if of_peft := peft_lines():
-            echo(
-                "\n"
-                + text_table(
-                    ["variant", "through PEFT"], of_peft, left=("variant", "through PEFT"), width=terminal_width()
-                )
-            )
+            header = ["variant", "through PEFT"]
+            echo("\n" + text_table(header, of_peft, left=header, width=terminal_width()))
         echo(
             f"\nDefaults of preset {preset or DEFAULT_PRESET}. Details: antipasto-bench variants VARIANT, or --details"
         )

@@ -181,3 +181,16 @@ def commits_in(dataset: Any) -> list[str]:
     addresses = getattr(getattr(dataset, "info", None), "download_checksums", None) or {}
     matches = [re.match(r"hf://datasets/[^@]+@([^/]+)/", str(address)) for address in addresses]
     return [*folders, *(match[1] for match in matches if match is not None)]
+
+
+@contextmanager
+def tied_as_they_are(model: Any) -> Iterator[None]:
+    """Keep lm-eval from tying embeddings and head anew: an adapter can stand on them, and they are tied already.
+
+    lm-eval 0.4.13: `HFLM.__init__` calls `model.tie_weights()`.
+    """
+    model.tie_weights = lambda *arguments, **options: None
+    try:
+        yield
+    finally:
+        del model.tie_weights

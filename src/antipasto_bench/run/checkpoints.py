@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..core.files import folder_atomically, read_regular
 from ..core.fingerprint import sha256_of
+from ..core.json_types import Json
 from ..store.checked_json import parse_object, with_digest, without_digest
 from .methods.registry import require_adapter
 
@@ -32,7 +33,7 @@ class Checkpoint:
     """A checkpoint whose files are those that were written."""
 
     folder: Path
-    state: dict[str, Any]  # as `Checkpoints.write` was given it
+    state: Json  # as `Checkpoints.write` was given it
 
     @property
     def adapter(self) -> Path:
@@ -41,7 +42,7 @@ class Checkpoint:
     def restore(self, optimizer: torch.optim.Optimizer) -> None:
         """Put moments and generators back as they were; the adapter is loaded apart, before the optimizer is made."""
         tensors = from_bytes(read_regular(self.folder / TENSORS))
-        moments: dict[int | str, dict[str, Any]] = {}
+        moments: dict[int | str, Json] = {}
         for name, tensor in tensors.items():
             if name.startswith("rng."):
                 continue

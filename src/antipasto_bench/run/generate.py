@@ -15,20 +15,22 @@ from __future__ import annotations
 import copy
 import gc
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
-from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import ContinuousBatchingConfig, LogitsProcessorList, StoppingCriteriaList
 
+from ..core.compat import tied_as_they_are
 from ..core.errors import out_of_memory
 from ..spec.config import EvalConfig
 from .answer_log import AnswerLog
 from .batch_in_hand import BatchInHand, batch_key, steps_shown
 from .batch_size import MOST_ROWS_GPU, next_smaller_batch, rows_that_fit
+from .continuous_batching import answers_as_they_end
 from .generation_settings import draws, only_needed_settings, plainly_greedy
 from .methods.registry import adapter_on
 from .progress import ScoringProgress
@@ -57,16 +59,6 @@ def scorer(model: Any, tokenizer: Any, config: EvalConfig, progress: ScoringProg
         yield lm
 
 
-@contextmanager
-def _tied_as_they_are(model: Any) -> Iterator[None]:
-    """Keep lm-eval from tying embeddings and head anew: an adapter can stand on them, and they are tied already."""
-    model.tie_weights = lambda *arguments, **options: None
-    try:
-        yield
-    finally:
-        del model.tie_weights
-
-
 class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """lm-eval's Hugging Face model, but for how it generates."""
 
@@ -74,7 +66,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     likelihood_batch_size: int | None = None  # texts at once, in the end; of its own, as no answer depends on it
 
     def __init__(self, model: Any, tokenizer: Any, config: EvalConfig, progress: ScoringProgress | None = None) -> None:
-        with _tied_as_they_are(model):
+        with tied_as_they_are(model):
             super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1, trust_remote_code=False)
         self._config = config
         self._first_ids = first_ids(tokenizer)
@@ -310,7 +302,10 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
             prompts = [self.tok_encode(requests[i].args[0])[-most:] for i in chosen]
             log = self.answer_log
             flushed: Flushed = nullcontext(lambda: None) if log is None else log.flushed_now_and_then()
-            with flushed as flush, closing(self._answers_as_they_end(prompts, limits, room)) as ended:
+            with (
+                flushed as flush,
+                closing(answers_as_they_end(self.model, prompts, limits, room, self._progress)) as ended,
+            ):
                 for place, tokens in ended:
                     i = chosen[place]
                     answers[i] = postprocess_generated_text(self.tok_decode(tokens), stop, None)
@@ -318,27 +313,3 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
                     self._progress.add(1)
                     flush()
         return [answers[i] for i in range(len(requests))]
-
-    def _answers_as_they_end(
-        self, prompts: list[list[int]], limits: GenerationConfig, room: ContinuousBatchingConfig
-    ) -> Generator[tuple[int, list[int]]]:
-        """The place of each prompt and the tokens of its answer, those that end first first.
-
-        Raises:
-            RuntimeError: a prompt got no answer.
-        """
-        with self.model.continuous_batching_context_manager(
-            generation_config=limits, continuous_batching_config=room, timeout=5, warmup=False
-        ) as manager:
-            names = manager.add_requests(inputs=prompts, max_new_tokens=limits.max_new_tokens)
-            places = {name: place for place, name in enumerate(names)}
-            while places:
-                output = manager.get_result(timeout=1)
-                if output is None and not manager.is_running():
-                    raise RuntimeError(f"{len(places)} of {len(prompts)} questions got no answer")
-                if output is not None and output.error:
-                    raise RuntimeError(output.error)
-                if output is not None and output.is_finished():
-                    yield places.pop(output.request_id), output.generated_tokens
-                else:
-                    self._progress.step(0)  # how long the answers under way are is not told

@@ -95,11 +95,13 @@ def compose(
 
     chosen = load_preset(preset)
     by_variant = chosen.pop("variants", {})
-    flat: dict[str, Any] = {}
+    flat: Json = {}
     tables = ({}, {}) if own is not None else (variant_defaults(), by_variant)
     for layer in (for_variant(tables[0], variant), chosen, for_variant(tables[1], variant)):
         flat |= flatten(layer)
-    flat |= _without_synonyms(own or {}, given)
+    flat |= own or {}
+    if is_peft(variant):
+        flat = _without_synonyms(flat, given)
     if loaded(variant) is not None:
         _check_external(method, for_variant(by_variant, variant, frozen_basis=False), known, preset)
     if is_peft(variant) and own is None:
@@ -108,7 +110,7 @@ def compose(
         flat["eval.valid"] = "holdout"  # the preset's validation questions belong to its own training data
     flat |= {ADAPTER_WORDS.get(key, key): value for key, value in given.items()}
 
-    run: dict[str, Any] = {"preset": _preset_name(preset), "variant": variant, "adapter": {}}
+    run: Json = {"preset": _preset_name(preset), "variant": variant, "adapter": {}}
     for key, value in flat.items():
         section, dot, name = key.partition(".")
         if dot and section in SECTIONS:
@@ -146,11 +148,12 @@ def _check_external(method: Method, block: Mapping[str, Any], known: Collection[
             raise UserError(f"preset {preset}: {method.variant}: unknown key {key!r}{did_you_mean(key, known)}")
 
 
-def _without_synonyms(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """An arm's settings without those that a user gives by another word, as `rank` for `target_r`."""
+def _without_synonyms(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Json:
+    """Settings without those that a user gives by another word, as `rank` for `target_r` or that for `rank`."""
     typed = {ADAPTER_WORDS.get(key, key) for key in given}
-    replaced = {name for word in typed for name in SYNONYMS.get(word, ())}
-    return {key: value for key, value in own.items() if key not in replaced}
+    replaced = {field for word in typed for field in SYNONYMS.get(word, ())}
+    replaced |= {word for word, fields in SYNONYMS.items() if typed & set(fields)}
+    return {key: value for key, value in flat.items() if key not in replaced}
 
 
 def _check_blocks(variant: str, flat: Mapping[str, Any], known: Mapping[str, str], preset: str) -> None:

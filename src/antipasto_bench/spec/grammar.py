@@ -12,7 +12,7 @@ from ..core.yaml_files import NotPlainError, parse
 
 # Settings that are text: what elsewhere is a number (a tag 1.0, forty digits, a folder 2024) is not.
 TEXT = (
-    "model", "peft", "revision", "device", "data.train", "data.split", "data.revision", "eval.data", "eval.revision",
+    "model", "revision", "device", "data.train", "data.split", "data.revision", "eval.data", "eval.revision",
     "eval.valid", "eval.general",
 )  # fmt: skip
 
@@ -40,7 +40,7 @@ def parse_words(words: Iterable[str], text_keys: Collection[str] = TEXT) -> tupl
         elif key in axes:
             raise UserError(f"{key} is given twice; write {key}=a,b to sweep over two values")
         else:
-            axes[key] = [_value(part, key, key in text_keys or key == "preset") for part in _split(text)]
+            axes[key] = [_value(part, key, key in text_keys or key in ("preset", "peft")) for part in _split(text)]
             if any(value == "" for value in axes[key]):
                 raise UserError(f"{word}: one of its values is empty; write {key}=VALUE, or leave it out")
     return variants, axes

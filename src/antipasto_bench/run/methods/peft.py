@@ -6,11 +6,9 @@ model around it.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,12 +20,14 @@ from antipasto.merging import relative_error
 from antipasto.peft_format import new_folder
 
 from ...core.errors import first_line
+from ...core.json_types import Json
 from ...spec.config import RunConfig
 from ...spec.methods.peft import PeftMethod
 from ..examples import Example
 from . import peft_files
 from .adapter import ADAPTER, Adapter, Counts
 from .flops import added_macs, prompt_macs
+from .peft_calls import orthogonality, quiet_peft, quietly
 from .peft_optimizers import optimizer_of
 from .peft_state import Snapshot, checksums_of, named_tensors, seeded
 
@@ -61,7 +61,7 @@ class PeftAdapter(Adapter):
         from peft.tuners.cartridge.utils import initialize_kv_prefix_from_text
 
         try:
-            with _quiet(), self.disabled():
+            with quiet_peft(), self.disabled():
                 initialize_kv_prefix_from_text(self.peft, tokenizer, text=text, use_chat_template=False)
         except ValueError as error:
             self.detach()
@@ -77,7 +77,7 @@ class PeftAdapter(Adapter):
         if self._method.kind == "adaption_prompt" and config.adapter_layers is None:
             config.adapter_layers = self.base.config.get_text_config().num_hidden_layers
         try:
-            with seeded(run.seed + 2**32), _quiet():
+            with seeded(run.seed + 2**32), quiet_peft():
                 self.peft = _get_peft_model(self.base, config, run, options)
         except Exception as error:  # whatever PEFT raises where a config does not fit a model
             before.restore()
@@ -91,7 +91,7 @@ class PeftAdapter(Adapter):
         self.changed = [name for name, value in checksums_of(own).items() if sums[name] != value]
         self._trained = {name: p for name, p in self.peft.named_parameters() if p.requires_grad}
         if self._method.is_prompt:
-            self.peft._adjust_prompt_learning_kwargs = _quietly(self.peft._adjust_prompt_learning_kwargs)
+            self.peft._adjust_prompt_learning_kwargs = quietly(self.peft._adjust_prompt_learning_kwargs)
         for model in (self.base, self.peft):
             setattr(model, ADAPTER, self)
 
@@ -136,7 +136,7 @@ class PeftAdapter(Adapter):
     def detach(self, *, keep_merged: bool = False) -> None:
         assert self._before is not None
         if keep_merged:
-            with _quiet():
+            with quiet_peft():
                 self.peft.base_model.unload()
             self._forget()
             for parameter in self.base.parameters():
@@ -188,7 +188,7 @@ class PeftAdapter(Adapter):
     def penalty(self) -> Tensor | None:
         tuner, config = self.peft.base_model, self._config
         if self._method.kind == "adalora":
-            return _orthogonality(tuner)
+            return orthogonality(tuner)
         penalties = []
         if getattr(config, "kasa_config", None) is not None:
             penalties.append(tuner._get_kasa_loss())
@@ -219,7 +219,7 @@ class PeftAdapter(Adapter):
                 if id(tensor) in self._unmerged.ids:
                     tensor.data = tensor.data.clone()
         try:
-            with _quiet():
+            with quiet_peft():
                 self.peft.base_model.merge_adapter()
         except Exception as error:  # a tuner that cannot says so by an error of any kind
             self.unmerge()
@@ -248,7 +248,7 @@ class PeftAdapter(Adapter):
         finally:
             self.unmerge()
 
-    def _layers(self) -> dict[str, Any]:
+    def _layers(self) -> Json:
         """PEFT's layers in the base, by path."""
         from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -291,7 +291,7 @@ class PeftAdapter(Adapter):
         if str(getattr(self._config, "init_lora_weights", "")).startswith("pissa_niter"):
             raise AdapterError("PEFT draws the init of pissa_niter anew where it loads; export the merged model")
         self._config.base_model_name_or_path, self._config.revision = base_model, revision
-        with new_folder(folder) as partial, _quiet():
+        with new_folder(folder) as partial, quiet_peft():
             self.peft.save_pretrained(partial)
         return folder.resolve()
 
@@ -302,38 +302,8 @@ def _method_of(run: RunConfig) -> PeftMethod:
     return method
 
 
-def _get_peft_model(base: Any, config: Any, run: RunConfig, options: dict[str, Any]) -> Any:
+def _get_peft_model(base: Any, config: Any, run: RunConfig, options: Json) -> Any:
     from peft import get_peft_model
 
     in_float32 = run.adapter_dtype == "float32"
     return get_peft_model(base, config, adapter_name=NAME, autocast_adapter_dtype=in_float32, **options)
-
-
-def _orthogonality(tuner: Any) -> Tensor:
-    """AdaLoRA's penalty, by PEFT's own forward pass over a model that gives no loss of its own."""
-    device = next(tuner.model.parameters()).device
-    outputs = SimpleNamespace(loss=torch.zeros((), device=device))
-    silent = SimpleNamespace(forward=lambda: outputs, named_parameters=tuner.model.named_parameters)
-    stand_in = SimpleNamespace(
-        model=silent, peft_config=tuner.peft_config, trainable_adapter_name=tuner.trainable_adapter_name
-    )
-    loss: Tensor = type(tuner).forward(stand_in).loss
-    return loss
-
-
-def _quietly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function without its warnings: PEFT's at each token, that it makes positions itself."""
-
-    def quiet(*arguments: Any, **options: Any) -> Any:
-        with _quiet():
-            return function(*arguments, **options)
-
-    return quiet
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without PEFT's advice on what a user of it may have meant, and its bars."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -10,6 +10,7 @@ from torch import nn
 
 from antipasto.config import AdapterError
 
+from ...core.json_types import Json
 from ...spec.config import RunConfig
 from .adapter import adamw
 
@@ -26,7 +27,7 @@ def optimizer_of(run: RunConfig, model: Any, parameters: Mapping[str, nn.Paramet
     """
     if run.optimizer == "adamw":
         return adamw(run, parameters)
-    common: dict[str, Any] = {"lr": run.lr, "weight_decay": run.weight_decay}
+    common: Json = {"lr": run.lr, "weight_decay": run.weight_decay}
     try:
         if run.optimizer == "lora-fa":
             from peft.optimizers import create_lorafa_optimizer

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from antipasto import tensor_checksums
 
+from ...core.json_types import Json
+
 # What a module's own dictionaries hold, of which a snapshot has copies.
 _TABLES = (
     "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "_forward_hooks", "_forward_pre_hooks",
@@ -41,7 +43,7 @@ def seeded(seed: int) -> Iterator[None]:
 class Snapshot:
     """A model's modules with their attributes, and the tensors that they hold."""
 
-    modules: list[tuple[nn.Module, dict[str, Any]]]
+    modules: list[tuple[nn.Module, Json]]
     tensors: dict[str, tuple[Tensor, Tensor, bool]]  # by path: the tensor, its data, whether it needs a gradient
 
     @classmethod
@@ -76,11 +78,11 @@ class Snapshot:
         return {id(tensor) for tensor, _, _ in self.tensors.values()}
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
+def _attributes(module: nn.Module) -> Json:
     return _copied(vars(module))
 
 
-def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _copied(attributes: Mapping[str, Any]) -> Json:
     return {name: value.copy() if name in _TABLES else value for name, value in attributes.items()}
 
 

@@ -60,7 +60,7 @@ class PeftMethod(Method):
         own = peft_settings.own_fields(self.kind)
         return own | peft_settings.word_types(self.kind, own)
 
-    def given(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+    def given(self, flat: Mapping[str, Any]) -> Json:
         values = super().given(flat)
         if PRESET_TARGETS in flat and self._has_no_targets(values, str(flat.get("model", ""))):
             values["target_names"] = flat[PRESET_TARGETS]
@@ -133,7 +133,7 @@ def default_targets(kind: str) -> Mapping[str, Any]:
     return targets
 
 
-class _Anything(dict[str, Any]):
+class _Anything(Json):
     def __contains__(self, key: object) -> bool:
         return True
 

@@ -33,7 +33,7 @@ NOT_SETTINGS = frozenset(
 )  # fmt: skip
 OF_THE_RUN = {"adalora": {"total_step": 2**31, "r": 8}}  # set from the run, or without effect; values to check with
 # What PEFT's own comparison says of an adapter beside its config.
-MORE_SETTINGS: dict[str, dict[str, Any]] = {"prefix_tuning": {"init_kv_cache_prefix": str | None}}
+MORE_SETTINGS: dict[str, Json] = {"prefix_tuning": {"init_kv_cache_prefix": str | None}}
 # Of a model's shape: PEFT reads them off the model.
 SHAPES = ("token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules")
 TAKEN = frozenset({"variant"})  # words of a run that some config has as a field: typed `peft.variant`
@@ -66,7 +66,7 @@ def config_class(kind: str) -> Any:
     return classes[kind]
 
 
-def config_classes(wanted: str) -> dict[str, Any]:
+def config_classes(wanted: str) -> Json:
     """Every config class that PEFT has, by the lower-case name of its type.
 
     Args:
@@ -84,7 +84,7 @@ def config_classes(wanted: str) -> dict[str, Any]:
 
 
 @cache
-def own_fields(kind: str) -> dict[str, Any]:
+def own_fields(kind: str) -> Json:
     """The types of a config's settings, by the keys that they are typed and recorded under."""
     cls = config_class(kind)
     try:
@@ -115,20 +115,20 @@ def words(kind: str, fields: Mapping[str, Any]) -> dict[str, str]:
     return {word: field for word, field in found.items() if field in fields and word != field}
 
 
-def word_types(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def word_types(kind: str, fields: Mapping[str, Any]) -> Json:
     """The types of `words`' values."""
     lists = {"target_names": list[str] | str, "exclude_names": list[str] | str, "layers": list[int] | int}
     return {word: lists.get(word, fields[field]) for word, field in words(kind, fields).items()}
 
 
-def to_fields(kind: str, values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def to_fields(kind: str, values: Mapping[str, Any], fields: Mapping[str, Any]) -> Json:
     """Values by the config's own fields, in PEFT's meaning.
 
     Raises:
         AdapterError: two words for one field are given.
     """
     by_word = words(kind, fields)
-    own: dict[str, Any] = {}
+    own: Json = {}
     for key, value in values.items():
         field = field_of(by_word.get(key, key))
         if field in own or (key in by_word and by_word[key] in values):
@@ -142,6 +142,8 @@ def to_fields(kind: str, values: Mapping[str, Any], fields: Mapping[str, Any]) -
         own["oft_block_size"] = 0  # one of them follows from the other, and PEFT's default is of this one
     if kind == "adalora" and "target_r" in own and "init_r" not in own:
         own["init_r"] = -(-3 * own["target_r"] // 2)  # 12 for 8, as its defaults have it
+    if kind == "adalora" and own.get("target_r", 0) >= own.get("init_r", own.get("target_r", 0) + 1):
+        raise AdapterError(f"init_r={own['init_r']} must be above target_r={own['target_r']}, to which it is pruned")
     return own
 
 
@@ -235,6 +237,6 @@ def _plain(hint: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return Literal[tuple(each.value for each in hint)]
     if dataclasses.is_dataclass(hint) or hint is dict or origin is dict:
-        return dict[str, Any]
+        return Json
     plain = (int, float, str, bool, type(None))
     return hint if hint in plain or (origin is list and inner and inner[0] in plain) else Any
