@@ -177,7 +177,7 @@ def _place(key: str, given: Mapping[str, Any], flat: Mapping[str, Any], preset: 
 def _adapter(method: Method, flat: Mapping[str, Any], given: Mapping[str, Any], preset: str) -> tuple[str, Json]:
     """The variant's own settings, typed and checked by itself, in their canonical form, and the variant they are of."""
     hints, words = method.fields(), {name: word for word, name in ADAPTER_WORDS.items()}
-    values: dict[str, Any] = {}
+    values: Json = {}
     for name, value in method.given(flat).items():
         try:
             typed = TypeAdapter(hints[name], config=ConfigDict(allow_inf_nan=False, strict=True))

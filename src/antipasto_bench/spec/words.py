@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..core.json_types import Json
 from ..core.scalars import NULLS, read_scalar
 from .compose import DEFAULT_PRESET, compose, preset_names
 from .config import ADAPTER_WORDS, SCORING_VERSION, RunConfig
@@ -25,7 +26,7 @@ def words_of(config: RunConfig) -> list[str]:
     """
     preset = config.preset if config.preset in preset_names() else DEFAULT_PRESET
     wanted = _flat(config) | {"eval.version": SCORING_VERSION}
-    given: dict[str, Any] = {}
+    given: Json = {}
     for _ in range(_MORE_ROUNDS):
         default = _flat(compose(config.variant, given, preset))
         different = {key: value for key, value in wanted.items() if default.get(key, value) != value}
@@ -36,7 +37,7 @@ def words_of(config: RunConfig) -> list[str]:
     return [config.variant, *settings, f"preset={preset}"]
 
 
-def _flat(config: RunConfig) -> dict[str, Any]:
+def _flat(config: RunConfig) -> Json:
     """All settings by their whole key, those of the adapter by its config's names."""
     values = config.model_dump(mode="json")
     adapter = values.pop("adapter")

@@ -113,7 +113,7 @@ def test_a_merged_export_in_float32_holds_the_whole_update(bfloat16_run, tmp_pat
 def test_a_run_is_exported_and_measured_again_after_its_task_has_changed(bfloat16_run, tmp_path, monkeypatch):
     """The record names the run's folder; an id made from its config again is another one by then."""
     record, store = bfloat16_run
-    monkeypatch.setattr("antipasto_bench.spec.config.task_fingerprint", lambda name: f"another {name}")
+    monkeypatch.setattr("antipasto_bench.spec.data_and_eval.task_fingerprint", lambda name: f"another {name}")
     assert record.config.run_id != record.run_id
     assert (export_merged(record.run_id, tmp_path / "model", store).folder / "config.json").exists()
     assert (export_peft(record.run_id, tmp_path / "peft", store) / "adapter_config.json").exists()

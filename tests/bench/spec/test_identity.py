@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from antipasto_bench.core import fingerprint
 from antipasto_bench.core.errors import UserError
-from antipasto_bench.spec import config
+from antipasto_bench.spec import data_and_eval
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import DataConfig, EvalConfig, RunConfig
 from antipasto_bench.spec.identity import Counts, counts_of
@@ -31,7 +31,7 @@ def changed(before: RunConfig, after: RunConfig) -> set[str]:
 
 def test_every_committed_row_has_the_digests_that_its_config_gives(monkeypatch):
     # The task folders have changed since those runs: this is what nano_metamath's fingerprint was then.
-    monkeypatch.setattr(config, "task_fingerprint", {"nano_metamath": "nano_metamath@59b49067"}.__getitem__)
+    monkeypatch.setattr(data_and_eval, "task_fingerprint", {"nano_metamath": "nano_metamath@59b49067"}.__getitem__)
     lines = (ROOT / "results/table.ndjson").read_text().splitlines()
     assert len(lines) >= 203
     for line in lines:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...core.json_types import Json
 from ...spec.config import RunConfig
 from ..examples import Example
 
@@ -20,7 +21,7 @@ ADAPTER = "_bench_adapter"  # attribute of a model, see `registry.adapter_on`
 
 def adamw(run: RunConfig, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer of every variant, unless a run names another: at one learning rate, or B at `lr_ratio` times it."""
-    groups: list[dict[str, Any]] = [{"params": list(parameters.values())}]
+    groups: list[Json] = [{"params": list(parameters.values())}]
     if run.lr_ratio != 1:
         is_b = {name: ".lora_B." in f"{name}." for name in parameters}
         of_a, of_b = ([p for name, p in parameters.items() if is_b[name] == b] for b in (False, True))

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...core.json_types import Json
+
 MASTER = "master"  # of a parameter's state, beside AdamW's moments
 
 
@@ -50,7 +52,7 @@ class MasterAdamW(torch.optim.AdamW):
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """AdamW's own, and each copy under `master` of its parameter's state."""
         state = super().state_dict()
         for index, (parameter, master) in enumerate(zip(self._parameters, self._masters, strict=True)):
@@ -60,9 +62,9 @@ class MasterAdamW(torch.optim.AdamW):
         return state
 
     @torch.no_grad()
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Json) -> None:
         """Take over a state, and round the parameters from its copies."""
-        moments: dict[int, dict[str, Any]] = {}
+        moments: dict[int, Json] = {}
         for index, values in state_dict["state"].items():
             own = dict(values)
             if MASTER in own:

@@ -71,7 +71,7 @@ class FunctionMethod(Method):
         own = {name: setting.type for name, setting in self._settings.items()}
         return {**own, PACKAGE: Literal[self.package]}
 
-    def given(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+    def given(self, flat: Mapping[str, Any]) -> Json:
         values = super().given(flat)
         for name, value in values.items():
             kind = typing.get_origin(self.fields()[name])
@@ -86,7 +86,7 @@ class FunctionMethod(Method):
             settings[name] = TypeAdapter(setting.type).dump_python(value, mode="json")
         return self.variant, settings | {PACKAGE: values.get(PACKAGE, self.package)}
 
-    def arguments(self, adapter: Mapping[str, Any]) -> dict[str, Any]:
+    def arguments(self, adapter: Mapping[str, Any]) -> Json:
         """The function's arguments for canonical settings.
 
         Raises:

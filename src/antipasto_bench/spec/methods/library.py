@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -46,9 +47,9 @@ class LibraryMethod(Method):
     def fields(self) -> Mapping[str, Any]:
         cls = antipasto.CONFIGS[self.variant]
         hints = typing.get_type_hints(cls)
-        return {name: hints[name] for name in cls.__dataclass_fields__}
+        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
-    def given(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+    def given(self, flat: Mapping[str, Any]) -> Json:
         values = super().given(flat)
         if values.get("r") == "full" and antipasto.CONFIGS[self.variant].full_rank_allowed:
             values["r"] = None

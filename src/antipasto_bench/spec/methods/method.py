@@ -39,7 +39,7 @@ class Method(ABC):
     def fields(self) -> Mapping[str, Any]:
         """The type of each setting, by its own name."""
 
-    def given(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+    def given(self, flat: Mapping[str, Any]) -> Json:
         """Those of a run's flat settings that are its own, by its own names.
 
         Args:

@@ -50,7 +50,7 @@ class WeightsMethod(Method):
     def fields(self) -> Mapping[str, Any]:
         return _TARGETS if self.variant == FULL else {}
 
-    def given(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+    def given(self, flat: Mapping[str, Any]) -> Json:
         values = super().given(flat)
         return {
             name: value if value is None or isinstance(value, list | tuple) else [value]
