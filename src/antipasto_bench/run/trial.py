@@ -22,7 +22,7 @@ from ..core.errors import RunFailure, UserError, first_line
 from ..core.files import read_regular, write_json
 from ..core.locks import locked
 from ..spec.config import RunConfig
-from ..spec.search import rung_steps
+from ..spec.tried import rung_steps
 from ..store.checked_json import parse_object, with_digest, without_digest
 from ..store.folders import Store
 from ..store.items import weighted_token_loss
