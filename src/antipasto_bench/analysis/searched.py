@@ -139,7 +139,7 @@ def _arms(records: Sequence[TrialRecord]) -> list[SearchedArm]:
     differing = [key for key in settings[0] if len({str(adapter.get(key)) for adapter in settings}) > 1]
     if len(differing) == 1 and len(families) > 1:
         key = differing[0]
-        values = tuple(adapter[key] for adapter in settings)
+        values = tuple(adapter.get(key) for adapter in settings)
         tried = tuple(t for value, own in enumerate(families.values()) for t in _tried(own, value))
         return [SearchedArm(records[0].variant, _WORDS.get(key, key), values, tried)]
     return [SearchedArm(_name(own[0], differing), None, (None,), tuple(_tried(own, 0))) for own in families.values()]
@@ -147,7 +147,7 @@ def _arms(records: Sequence[TrialRecord]) -> list[SearchedArm]:
 
 def _name(record: TrialRecord, settings: Sequence[str]) -> str:
     adapter = record.config.adapter
-    return " ".join([record.variant, *(f"{_WORDS.get(key, key)}={adapter[key]}" for key in settings)])
+    return " ".join([record.variant, *(f"{_WORDS.get(key, key)}={adapter.get(key)}" for key in settings)])
 
 
 def _tried(records: Sequence[TrialRecord], value: int) -> list[Tried]:

@@ -19,7 +19,7 @@ from typing import Protocol
 from ..core.errors import first_line
 from ..core.signals import handle_signals
 from ..run.context import RunContext
-from ..run.trial import make_trial
+from ..run.trial import clear_recorded, make_trial
 from ..spec.search import Search, goes_on, rate_at, replay
 from ..spec.tried import Point, Tried, of_steps
 from ..spec.tune import Tune, TunedArm, trial_id
@@ -100,6 +100,8 @@ def run_tune(tune: Tune, store: Store, output: TuneOutput) -> int:
 
 def _make(tune: Tune, arm: TunedArm, context: RunContext, output: TuneOutput) -> None:
     """Make the trials of an arm until its budget is used up."""
+    for record in _read_search(tune, arm, context.store).records.values():
+        clear_recorded(record.trial_id, context.store)
     while (state := _read_search(tune, arm, context.store)).owed is not None:
         record = _make_one(tune, state, state.owed, context, output)
         output.log(f"  {outcome_line(record)}")
