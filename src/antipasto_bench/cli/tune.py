@@ -30,7 +30,7 @@ def tune(
     ],
     budget: Annotated[int, typer.Option(min=1, help="Trials of each arm.")] = 12,
     preset: options.Preset = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of a trial [a third of the run's].")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of a short trial [a third of the run's].")] = None,
     seed: Annotated[str, typer.Option(metavar="N,...", help="Of trials, 1000 or more: results have others.")] = "1000",
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The sweep of the chosen settings [outputs/tune/NAME.yaml].")
@@ -42,9 +42,11 @@ def tune(
 ) -> None:
     """Search the learning rate of each arm by as many short runs, and write the sweep of what was chosen.
 
-    A trial is judged by the held-out loss of the validation questions; no test question is read. With a setting of
-    several values, such as `rank=16,64`, the budget of an arm is shared out among them. Trials are kept in
-    results/tune, so the same command goes on after a stop, and one with a larger budget goes on from its end.
+    A quarter of the trials, at least two of four or more, have the whole steps of the run, and the best of these is
+    chosen: the shorter a run, the lower its best rate. A trial is judged by the held-out loss of the validation
+    questions; no test question is read. With a setting of several values, such as `rank=16,64`, the budget of an arm is
+    shared out among them. Trials are kept in results/tune, so the same command goes on after a stop, and one with a
+    larger budget makes only what is new to it.
 
     Example: `antipasto-bench tune lora,antipasto rotate_basis=V --budget 8`, or
     `antipasto-bench tune lora rank=4,16,64 --budget 18 --dry-run`
@@ -80,7 +82,7 @@ def _searched(state: ArmSearch, tune: Tune) -> SearchedArm:
     from ..analysis.searched import SearchedArm
 
     axis = tune.axis if len(state.arm.values) > 1 else None
-    return SearchedArm(state.arm.name, axis, state.arm.values, tuple(state.tried), tune.trial_steps(state.arm))
+    return SearchedArm(state.arm.name, axis, state.arm.values, tuple(state.tried))
 
 
 def _print_plan(tune: Tune, store: Store, as_json: bool) -> None:
@@ -91,38 +93,49 @@ def _print_plan(tune: Tune, store: Store, as_json: bool) -> None:
     states = searches(tune, store)
     if as_json:
         for state in states:
-            made, steps = len(state.tried), tune.trial_steps(state.arm)
-            print_json({"arm": state.arm.name, "trials": tune.budget, "made": made, "steps": steps})
+            print_json({"arm": state.arm.name, "trials": _planned(state), "made": _made(state)})
         return
     rows = [
         [
             state.arm.name,
             "" if len(state.arm.values) == 1 else f"{tune.axis}={','.join(map(str, state.arm.values))}",
-            str(tune.budget),
-            str(len(state.tried)),
-            str(tune.trial_steps(state.arm)),
+            " + ".join(map(str, _planned(state).values())),
+            " + ".join(map(str, _made(state).values())),
+            " + ".join(map(str, _planned(state))),
             ", ".join(dict.fromkeys(f"{run.lr:g}" for run in state.arm.runs)),
         ]
         for state in states
     ]
     echo(text_table(["arm", "values", "trials", "made", "steps", "lr at first"], rows, left={"arm", "values"}))
     owed = sum(tune.budget - len(state.tried) for state in states)
-    seconds = estimate(states, tune, store)
+    seconds = estimate(states, store)
     work = f", at most about {format_duration(seconds)} of one process" if seconds else ""
     echo(f"{len(states)} arms x {tune.budget} trials: {owed} owed{work}")
+
+
+def _planned(state: ArmSearch) -> dict[int, int]:
+    """An arm's trials by their steps."""
+    return state.search.budget_by_steps
+
+
+def _made(state: ArmSearch) -> dict[int, int]:
+    from ..spec.tried import of_steps
+
+    return {steps: len(of_steps(state.tried, steps)) for steps in _planned(state)}
 
 
 def _print_outcome(arms: list[SearchedArm], as_json: bool) -> None:
     from ..analysis.searched import found
     from ..core.text_table import terminal_width, text_table
 
-    rows = [(arm, row) for arm in arms for row in found(arm)]
+    rows = [(arm.name, row) for arm in arms for row in found(arm)]
     if as_json:
         for arm, row in rows:
-            print_json(row._asdict() | {"arm": arm.name, "steps": arm.steps})
+            print_json(row._asdict() | {"arm": arm})
         return
-    header = ["arm", "trials", "stopped", "diverged", "best lr", "valid loss", "next", "where", "chosen"]
-    cells = [_cells(row, several=len(arm.values) > 1) for arm, row in rows]
+    header = ["arm", "steps", "trials", "stopped", "diverged", "best lr", "valid loss", "next", "where", "chosen"]
+    several = len(rows) > len(arms)
+    cells = [_cells(row, several=several) for _, row in rows]
     echo(text_table(header, cells, left={"arm", "where", "chosen"}, width=terminal_width()))
 
 
@@ -130,7 +143,7 @@ def _cells(row: Found, *, several: bool) -> list[str]:
     lr, loss = ("" if row.lr is None else f"{row.lr:g}"), ("" if row.loss is None else f"{row.loss:.4f}")
     lead = "" if row.lead is None else f"+{row.lead:.4f}"
     where = row.where or "no trial reached its end"
-    counts = [str(row.trials), str(row.stopped), str(row.diverged)]
+    counts = [str(row.steps), str(row.trials), str(row.stopped), str(row.diverged)]
     return [row.name, *counts, lr, loss, lead, where, "*" if row.chosen and several else ""]
 
 

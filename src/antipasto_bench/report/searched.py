@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..analysis.searched import Found, SearchedArm, SearchedSection, found, losses
 from ..spec.search import rate_at
+from ..spec.tried import of_steps, said_budget
 from .figures import layer_of, names, numbers, specification
 from .markdown import markdown_table, picture
 from .markup import escaped
@@ -16,8 +17,10 @@ from .svg import HUES, THEMES, Theme, VegaLite, theme_config
 HEADING = "### How settings were searched"
 WHAT = (
     "The learning rate of each arm was searched by short runs (trials), judged by the held-out loss of the validation "
-    "questions alone, on seeds that no result has. next is how far the loss of the second best rate is above the best. "
-    "Stopped trials were behind at a quarter or half of their steps. Beyond a best rate at an edge a better one may be."
+    "questions alone, on seeds that no result has. The shorter a run, the lower its best rate: so the last trials have "
+    "the whole steps of a run. What was chosen, in bold, is the best rate of the most steps. Only trials of the same "
+    "steps are compared: next is how far the loss of the second best of their rates is above the best, and beyond a "
+    "best rate at their edge a better one may be. Stopped trials were behind at a quarter or half of their steps."
 )
 DIGITS = 4  # of a loss in nats a token: no more than another machine's arithmetic would give, too
 WIDTH, HEIGHT, CELL = 560, 240, 34
@@ -39,26 +42,26 @@ def _section(section: SearchedSection, figures: str | None) -> str:
     if figures:
         parts += [picture(figures, f"{section.slug}-search", "Held-out loss by learning rate"), ""]
     rows = [row for arm in section.arms for row in found(arm)]
-    header = ("arm", "trials", "stopped", "diverged", "best lr", "valid loss", "next", "where")
-    lines = [tuple(map(escaped, _cells(row))) for row in rows]
+    header = ("arm", "steps", "trials", "stopped", "diverged", "best lr", "valid loss", "next", "where")
+    lines = [tuple(_cells(row)) for row in rows]
     return "\n".join([*parts, markdown_table(header, lines, left=("arm", "where"))])
 
 
 def budgets_line(section: SearchedSection) -> str:
-    """Whether all arms had as many trials, and how many."""
-    budgets = section.budgets()
+    """Whether all arms had as many trials of the same steps, and how many."""
+    budgets = {name: said_budget(counts) for name, counts in section.budgets().items()}
     if len(set(budgets.values())) == 1:
-        count = next(iter(budgets.values()))
         arms = f"each of {len(budgets)} arms" if len(budgets) > 1 else "one arm"
-        return f"Equal budgets: {count} trials of {arms}."
-    listed = ", ".join(f"{name} {count}" for name, count in budgets.items())
-    return f"Budgets differ, so the arm with more trials has the better chance of a good rate: {listed} trials."
+        return f"Equal budgets, for {arms}: {next(iter(budgets.values()))}."
+    listed = "; ".join(f"{name} {said}" for name, said in budgets.items())
+    return f"Budgets differ, so the arm with more trials has the better chance of a good rate: {listed}."
 
 
 def _cells(row: Found) -> list[str]:
     lr, loss = ("" if row.lr is None else f"{row.lr:g}"), ("" if row.loss is None else f"{row.loss:.{DIGITS}f}")
     lead = "" if row.lead is None else f"+{row.lead:.{DIGITS}f}"
-    return [row.name, *map(str, (row.trials, row.stopped, row.diverged)), lr, loss, lead, row.where]
+    lr = f"**{lr}**" if row.chosen and lr else lr
+    return [escaped(row.name), *map(str, (row.steps, row.trials, row.stopped, row.diverged)), lr, loss, lead, row.where]
 
 
 # ------------------------------------------------------------------ drawings
@@ -66,7 +69,7 @@ def _cells(row: Found) -> list[str]:
 
 def search_drawings(section: SearchedSection) -> dict[str, VegaLite]:
     """What the SVG files of a section are drawn from, by file name; none where no trial reached its end."""
-    if not any(losses(arm, value) for arm in section.arms for value in range(len(arm.values))):
+    if not any(row.lr for arm in section.arms for row in found(arm)):
         return {}
     ends: dict[Theme, str] = {theme: "" if theme == "light" else f"-{theme}" for theme in THEMES}
     return {f"{section.slug}-search{ends[theme]}.svg": _drawing(section.arms, theme) for theme in THEMES}
@@ -82,26 +85,29 @@ def drawing_of_search(arms: Sequence[SearchedArm], path: Path) -> str:
 
 
 def _drawing(arms: Sequence[SearchedArm], theme: Theme) -> VegaLite:
-    """Losses by learning rate, a line an arm; and of each arm with an axis a heat map."""
+    """For each length of trials, losses by learning rate, a line an arm; and of each arm with an axis a heat map."""
     lines = [arm for arm in arms if arm.axis is None]
-    charts = [*([_lines(lines, theme)] if lines else []), *(_heat_map(arm) for arm in arms if arm.axis is not None)]
+    charts = [_lines(lines, steps, theme) for steps in sorted({steps for arm in lines for steps in arm.lengths()})]
+    charts += [_heat_map(arm, steps) for arm in arms if arm.axis is not None for steps in arm.lengths()]
     return specification(None, vconcat=charts, config=theme_config(theme))
 
 
-def _lines(arms: Sequence[SearchedArm], theme: Theme) -> VegaLite:
+def _lines(arms: Sequence[SearchedArm], steps: int, theme: Theme) -> VegaLite:
     values = [
-        {"arm": arm.name, "lr": lr, "loss": round(loss, DIGITS), "best": loss == min(losses(arm, 0).values())}
+        {"arm": arm.name, "lr": lr, "loss": round(loss, DIGITS), "best": loss == min(own.values())}
         for arm in arms
-        for lr, loss in losses(arm, 0).items()
+        if (own := losses(arm, 0, steps))
+        for lr, loss in own.items()
     ]
+    every = [lr for arm in arms for length in arm.lengths() for lr in losses(arm, 0, length)]
     encoding = {
         "x": numbers(
             "lr",
             title="learning rate",
-            scale={"type": "log", "nice": False, "padding": 20},
+            scale={"type": "log", "nice": False, "padding": 20, "domain": [min(every), max(every)]},
             axis={"grid": False, "format": "~g"},
         ),
-        "y": numbers("loss", title="held-out loss, nats a token", scale={"type": "log", "nice": False, "padding": 10}),
+        "y": numbers("loss", title=f"loss after {steps} steps", scale={"type": "log", "nice": False, "padding": 10}),
         "color": names(
             "arm",
             title=None,
@@ -118,9 +124,12 @@ def _lines(arms: Sequence[SearchedArm], theme: Theme) -> VegaLite:
     return {"data": {"values": values}, "width": WIDTH, "height": HEIGHT, "encoding": encoding, "layer": layers}
 
 
-def _heat_map(arm: SearchedArm) -> VegaLite:
-    """Loss by learning rate and value; the best rate of each value is framed, which shows the ridge of the optimum."""
-    cells = [cell for index in range(len(arm.values)) for cell in _cells_of(arm, index)]
+def _heat_map(arm: SearchedArm, steps: int) -> VegaLite:
+    """Loss after so many steps by learning rate and value.
+
+    The best rate of each value is framed, which shows the ridge of the optimum.
+    """
+    cells = [cell for index in range(len(arm.values)) for cell in _cells_of(arm, index, steps)]
     known = [cell["loss"] for cell in cells if "loss" in cell]
     middle = (min(known) * max(known)) ** 0.5 if known else 0.0  # of the colours, which are logarithmic
     cells = [cell | {"dark": cell.get("loss", 0.0) > middle} for cell in cells]
@@ -128,7 +137,7 @@ def _heat_map(arm: SearchedArm) -> VegaLite:
     ordinal = {"type": "ordinal"}
     encoding = {
         "x": names("lr", title="learning rate", sort=rates, axis={"labelAngle": 0, "format": "~g"}) | ordinal,
-        "y": names("value", title=f"{arm.name}: {arm.axis}", sort=[str(value) for value in arm.values]) | ordinal,
+        "y": names("value", title=f"{arm.name}: {arm.axis}, {steps} steps", sort=list(map(str, arm.values))) | ordinal,
     }
     done, ended = "isValid(datum.loss)", "!isValid(datum.loss)"
     hue = numbers("loss", title="loss", scale={"type": "log", "scheme": "viridis", "reverse": True})
@@ -149,11 +158,11 @@ def _heat_map(arm: SearchedArm) -> VegaLite:
     }
 
 
-def _cells_of(arm: SearchedArm, index: int) -> list[VegaLite]:
+def _cells_of(arm: SearchedArm, index: int, steps: int) -> list[VegaLite]:
     """A cell for each rate of a value: its loss, or how its trial ended where none reached its end."""
-    own = losses(arm, index)
+    own = losses(arm, index, steps)
     least = min(own.values(), default=None)
-    ended = {rate_at(t.point.place): t.state for t in arm.tried if t.point.value == index}
+    ended = {rate_at(t.point.place): t.state for t in of_steps(arm.tried, steps) if t.point.value == index}
     return [
         {"value": str(arm.values[index]), "lr": lr, "best": lr in own and own[lr] == least}
         | ({"loss": round(own[lr], DIGITS)} if lr in own else {"state": state})

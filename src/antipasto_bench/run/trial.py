@@ -7,8 +7,10 @@ checkpoint, and what it measured at a rung is kept beside that.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,9 +22,9 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from ..core.device import pinned_threads
 from ..core.errors import RunFailure, UserError, first_line
 from ..core.files import read_regular, write_json
-from ..core.locks import locked
+from ..core.locks import HeldElsewhere, locked
 from ..spec.config import RunConfig
-from ..spec.search import rung_steps
+from ..spec.tried import rung_steps
 from ..store.checked_json import parse_object, with_digest, without_digest
 from ..store.folders import Store
 from ..store.items import weighted_token_loss
@@ -105,6 +107,14 @@ def make_trial(
             context.models.drop_lent()
             context.models.free_memory()
     return record
+
+
+def clear_recorded(trial_id: str, store: Store) -> None:
+    """Remove what is left of a recorded trial whose process was killed before it could."""
+    folder = store.workspace(trial_id).path
+    if folder.exists():
+        with suppress(HeldElsewhere), locked(store.lock(trial_id), wait=False):  # who takes it further needs it
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make(active: ActiveRun, goes_on: GoesOn) -> TrialRecord:

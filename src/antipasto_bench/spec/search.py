@@ -9,14 +9,23 @@ Rates stand on a ladder, a quarter of a decade apart, and a place on it is a who
 4. after that, the three best rates again on further seeds: between rates nearer than a quarter of a decade a seed makes
    more difference than the rate.
 
+These trials are short, and the shorter a run, the lower its best rate. So the last of the budget, the finals, have the
+whole steps of the run:
+
+1. the best rate of the short trials;
+2. while the best of the finals is the highest of them, the rate a quarter of a decade above it;
+3. then the one below the best, and on downwards while that is better;
+4. after that, the best of the finals again on further seeds.
+
+The best of the finals is chosen: losses of different steps are never compared.
+
 A trial is measured at rungs: before its first step, after a quarter and half of them, and at its end. It is stopped at
 one where a rate that is half a decade higher, or more, was ahead, or where after half of its steps it is worse than the
-untuned model. Of the schedule
-of the whole trial a rung sees rates that are not decayed yet, and a high rate gains the most by the decay: on the
-embedded model the best rate of lora is the last of all at a third of the steps, by a factor of two. So it takes a
-higher rate that is ahead to tell that a lower one will stay behind; successive halving, which keeps the better half at
-each rung (Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020), would keep the wrong one. A trial
-that was stopped or diverged is one of the budget, and ranks behind all that were not.
+untuned model. Of the schedule of the whole trial a rung sees rates that are not decayed yet, and a high rate gains the
+most by the decay: on the embedded model the best rate of lora is the last of all at a third of the steps, by a factor
+of two. So it takes a higher rate that is ahead to tell that a lower one will stay behind; successive halving, which
+keeps the better half at each rung (Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020), would keep
+the wrong one. A trial that was stopped or diverged is one of the budget, and ranks behind all that were not.
 """
 
 from __future__ import annotations
@@ -24,13 +33,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, log10
-from statistics import fmean
-from typing import NamedTuple
+
+from .tried import Point, Tried, losses_of, of_steps, rung_steps
 
 SERIES = (1, 2, 3, 5)  # a quarter of a decade apart, as people write them
 COARSE, FINE = 2, 1  # steps on the ladder
-RUNGS = (4, 2)  # a trial is measured after its steps divided by these, too
 CONTENDERS = 3
+FINALS = 4  # one in so many trials is a final
+FEWEST_FINALS = 2  # the best short rate, and the one above it
 
 
 def rate_at(place: int) -> float:
@@ -45,29 +55,17 @@ def place_of(rate: float) -> int:
     return min(range(near - 2, near + 3), key=lambda place: abs(log10(rate_at(place) / rate)))
 
 
-def rung_steps(steps: int) -> tuple[int, ...]:
-    """The steps behind which a trial of so many is measured: 0, before the first, and its end among them."""
-    return (*sorted({0, *(steps // part for part in RUNGS)} - {steps}), steps)
+def finals_of(budget: int, values: int) -> int:
+    """How many of a budget have the whole steps of the run: a quarter, and two or more of each value.
 
+    Args:
+        values: of the other setting, of the arm that has the most: the arms beside it have as many finals.
 
-class Point(NamedTuple):
-    """What a trial tries."""
-
-    value: int  # index of the other setting's value; 0 where there is none
-    place: int  # of its learning rate on the ladder
-    seed: int
-
-
-class Tried(NamedTuple):
-    """What came of a trial."""
-
-    point: Point
-    losses: tuple[float, ...]  # at the rungs that it reached, the first one that of the untuned model
-    state: str  # done, stopped, diverged
-
-    def at(self, rung: int) -> float:
-        """Its loss at a rung; infinite where it was stopped before, and where it diverged, be it later."""
-        return self.losses[rung] if rung < len(self.losses) and self.state != "diverged" else inf
+    Returns:
+        none where a value has less than four trials.
+    """
+    share = budget // values
+    return values * max(FEWEST_FINALS, share // FINALS) if share >= 2 * FEWEST_FINALS else 0
 
 
 @dataclass(frozen=True)
@@ -78,13 +76,22 @@ class Search:
         budget: trials.
         begins: the place on the ladder where the search of each value begins.
         seeds: of trials; the first for all rates, the others for step 4, which counts on from the last.
-        rungs: at which a trial is measured, its end among them.
+        steps: of a short trial.
+        whole: steps of a final.
+        finals: how many of the budget are finals.
     """
 
     budget: int
     begins: tuple[int, ...]
     seeds: tuple[int, ...]
-    rungs: int = len(RUNGS) + 2
+    steps: int
+    whole: int
+    finals: int = 0
+
+    @property
+    def budget_by_steps(self) -> dict[int, int]:
+        """Trials by their steps."""
+        return {self.steps: self.budget - self.finals} | ({self.whole: self.finals} if self.finals else {})
 
     def seed(self, number: int) -> int:
         return self.seeds[number] if number < len(self.seeds) else self.seeds[-1] + number - len(self.seeds) + 1
@@ -96,20 +103,22 @@ def next_point(search: Search, tried: Sequence[Tried]) -> Point | None:
         return None
     value = len(tried) % len(search.begins)
     own = [trial for trial in tried if trial.point.value == value]
-    place = _next_place(search.begins[value], own)
-    return Point(value, place, search.seeds[0]) if place is not None else _again(search, value, own)
+    final = len(tried) >= search.budget - search.finals
+    place = _next_final(search, own) if final else _next_place(search.begins[value], own)
+    steps = search.whole if final else search.steps
+    return Point(value, place, search.seeds[0], steps) if place is not None else _again(search, own, steps)
 
 
 def _next_place(begin: int, own: Sequence[Tried]) -> int | None:
     """The next rate of a value that was not tried; None where the best one has both its neighbours."""
-    places, losses = {trial.point.place for trial in own}, _losses(own)
+    places, losses = {trial.point.place for trial in own}, losses_of(own)
     if begin not in places:
         return begin
     if not losses:  # all of them diverged, and a higher rate would, too
         return min(places) - COARSE
-    too_high = min((trial.point.place for trial in own if trial.state == "diverged"), default=None)
+    too_high = _too_high(own)
     for place in (begin - COARSE, begin + COARSE):
-        if place not in places and (too_high is None or place < too_high):
+        if place not in places and place < too_high:
             return place
     best = min(losses, key=lambda place: losses[place])
     if best == min(places):
@@ -120,13 +129,33 @@ def _next_place(begin: int, own: Sequence[Tried]) -> int | None:
     return min(beside, key=lambda near: losses.get(2 * near - best, inf), default=None)  # towards the better side
 
 
-def _again(search: Search, value: int, own: Sequence[Tried]) -> Point:
+def _next_final(search: Search, own: Sequence[Tried]) -> int | None:
+    """The next rate of a value to try with the run's steps; None where the best one has both its neighbours."""
+    whole = of_steps(own, search.whole)
+    places, losses = {trial.point.place for trial in whole}, losses_of(whole)
+    if not losses:
+        short = losses_of(of_steps(own, search.steps))
+        if short and not whole:
+            return min(short, key=lambda place: short[place])
+        return min(trial.point.place for trial in whole or own) - COARSE
+    best = min(losses, key=lambda place: losses[place])
+    too_high = _too_high(own)
+    return next((near for near in (best + FINE, best - FINE) if near not in places and near < too_high), None)
+
+
+def _too_high(own: Sequence[Tried]) -> float:
+    """The lowest place that diverged; infinite where none did."""
+    return min((trial.point.place for trial in own if trial.state == "diverged"), default=inf)
+
+
+def _again(search: Search, own: Sequence[Tried], steps: int) -> Point:
     """One of a value's best rates, on the next seed that it has not had."""
-    losses = _losses(own)
-    count = {place: sum(trial.point.place == place for trial in own) for place in losses}
+    alike = of_steps(own, steps)
+    losses = losses_of(alike)
+    count = {place: sum(trial.point.place == place for trial in alike) for place in losses}
     best = sorted(losses, key=lambda place: losses[place])[:CONTENDERS]
     place = min(best, key=lambda place: count[place])  # of equally many trials the better one
-    return Point(value, place, search.seed(count[place]))
+    return Point(own[0].point.value, place, search.seed(count[place]), steps)
 
 
 def goes_on(search: Search, tried: Sequence[Tried], point: Point, losses: Sequence[float]) -> bool:
@@ -136,24 +165,24 @@ def goes_on(search: Search, tried: Sequence[Tried], point: Point, losses: Sequen
         tried: the trials before it.
         losses: at its rungs so far.
     """
-    rung = len(losses) - 1
-    if rung == search.rungs - 1:
+    rung, end = len(losses) - 1, len(rung_steps(point.steps)) - 1
+    if rung == end:
         return False
     if rung == 0 or point.seed != search.seeds[0]:  # on further seeds the best rates alone are tried
         return True
-    if rung == search.rungs - 2 and losses[rung] > losses[0]:
+    if rung == end - 1 and losses[rung] > losses[0]:
         return False
     alike = (trial for trial in tried if trial.point._replace(place=0) == point._replace(place=0))
     return all(t.at(rung) >= losses[rung] for t in alike if t.point.place >= point.place + COARSE)
 
 
 def replay(
-    search: Search, losses_of: Callable[[Point], tuple[list[float], bool] | None]
+    search: Search, recorded_of: Callable[[Point], tuple[list[float], bool] | None]
 ) -> tuple[list[Tried], Point | None]:
     """A search from its recorded trials, in the order in which it asks for them.
 
     Args:
-        losses_of: what is recorded of a trial: its losses at rungs, and whether it diverged; None where it was not
+        recorded_of: what is recorded of a trial: its losses at rungs, and whether it diverged; None where it was not
             made. Losses beyond the rung at which this search stops a trial are not looked at.
 
     Returns:
@@ -162,7 +191,7 @@ def replay(
     """
     tried: list[Tried] = []
     while (point := next_point(search, tried)) is not None:
-        recorded = losses_of(point)
+        recorded = recorded_of(point)
         outcome = None if recorded is None else _outcome(search, tried, point, *recorded)
         if outcome is None:
             return tried, point
@@ -176,63 +205,5 @@ def _outcome(
     """What a recorded trial is to a search; None where it is not far enough."""
     for count in range(1, len(losses) + 1):
         if not goes_on(search, tried, point, losses[:count]):
-            return Tried(point, tuple(losses[:count]), "done" if count == search.rungs else "stopped")
+            return Tried(point, tuple(losses[:count]), "done" if count == len(rung_steps(point.steps)) else "stopped")
     return Tried(point, tuple(losses), "diverged") if diverged else None
-
-
-# ------------------------------------------------------------------ the outcome
-
-
-class Best(NamedTuple):
-    """The best rate of an arm, or of a value of its other setting."""
-
-    value: int
-    place: int
-    loss: float
-    lead: float | None  # how far the loss of the next rate of the same value lies above it; None where none has any
-    inside: bool  # whether a lower and a higher rate were tried
-
-
-def best_of(tried: Sequence[Tried], value: int | None = None) -> Best | None:
-    """The rate of least loss; None where no trial reached its end.
-
-    Args:
-        value: among whose rates; all where None.
-    """
-    values = {trial.point.value for trial in tried} if value is None else {value}
-    found = [best for each in sorted(values) if (best := _best(tried, each)) is not None]
-    return min(found, key=lambda best: best.loss, default=None)
-
-
-def _best(tried: Sequence[Tried], value: int) -> Best | None:
-    own = [trial for trial in tried if trial.point.value == value]
-    ranked = sorted((loss, place) for place, loss in _losses(own).items())
-    if not ranked:
-        return None
-    (loss, place), places = ranked[0], [trial.point.place for trial in own]
-    lead = ranked[1][0] - loss if len(ranked) > 1 else None
-    return Best(value, place, loss, lead, min(places) < place < max(places))
-
-
-def losses_by_place(tried: Sequence[Tried], value: int) -> dict[int, float]:
-    """The loss of each rate of a value whose trials reached their end, by its place, see `_losses`."""
-    return _losses([trial for trial in tried if trial.point.value == value])
-
-
-def _losses(own: Sequence[Tried]) -> dict[int, float]:
-    """The loss of each place: the mean over its seeds, each seed's loss less what that seed adds to all of its places.
-
-    What a seed adds is measured against the first trials of the same places, so a rate that was tried on a lucky seed
-    has no advantage.
-    """
-    first: dict[int, float] = {}
-    seeds: dict[int, dict[int, float]] = {}
-    for trial in own:
-        if trial.state == "done":
-            first.setdefault(trial.point.place, trial.losses[-1])
-            seeds.setdefault(trial.point.seed, {})[trial.point.place] = trial.losses[-1]
-    added = {seed: fmean(loss - first[place] for place, loss in losses.items()) for seed, losses in seeds.items()}
-    return {
-        place: fmean(losses[place] - added[seed] for seed, losses in seeds.items() if place in losses)
-        for place in first
-    }

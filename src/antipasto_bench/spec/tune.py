@@ -1,7 +1,8 @@
-"""What a tune is: arms whose learning rate is searched, each by the same number of short runs.
+"""What a tune is: arms whose learning rate is searched, each by the same number of short runs, and of whole ones.
 
-A trial is a run of fewer steps with a whole schedule of its own, judged by the held-out loss on the validation
-questions. Its config names no test: no test question is read in it, and no setting of the test is part of its identity.
+A short trial is a run of fewer steps with a whole schedule of its own. Any trial is judged by the held-out loss on the
+validation questions. Its config names no test: no test question is read in it, and no setting of the test is part of
+its identity.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from .compose import DEFAULT_PRESET, compose
 from .config import ADAPTER_WORDS, BASE, RunConfig
 from .grammar import parse_words
 from .keys import refuse_keys_without_effect
-from .search import Point, Search, place_of, rate_at, rung_steps
+from .search import Search, finals_of, place_of, rate_at
+from .tried import Point
 from .words import words_of
 
 TRIAL_VERSION = 1  # of the rules of a trial: what it is measured on, and when
@@ -50,7 +52,7 @@ class Tune:
     Args:
         axis: the setting that is searched beside the learning rate; None where there is none.
         budget: trials of each arm.
-        steps: of a trial; a third of the run's where None.
+        steps: of a short trial; a third of the run's where None. With the run's steps, or more, there are no finals.
         seeds: see `Search`.
     """
 
@@ -62,14 +64,16 @@ class Tune:
 
     def search(self, arm: TunedArm) -> Search:
         begins = tuple(place_of(run.lr) for run in arm.runs)
-        return Search(self.budget, begins, self.seeds, len(rung_steps(self.trial_steps(arm))))
+        steps, whole = self.short_steps(arm), arm.runs[0].steps
+        finals = finals_of(self.budget, max(len(each.runs) for each in self.arms)) if steps < whole else 0
+        return Search(self.budget, begins, self.seeds, steps, whole, finals)
 
-    def trial_steps(self, arm: TunedArm) -> int:
+    def short_steps(self, arm: TunedArm) -> int:
         return self.steps or max(1, arm.runs[0].steps // SHARE)
 
     def trial(self, arm: TunedArm, point: Point) -> RunConfig:
         """The run of a trial."""
-        given = {"lr": rate_at(point.place), "seed": point.seed, "steps": self.trial_steps(arm)}
+        given = {"lr": rate_at(point.place), "seed": point.seed, "steps": point.steps}
         return trial_config(arm.runs[point.value], given)
 
 
@@ -103,7 +107,7 @@ def tune_of(
     axis = _other_axis(axes, presets)
     chosen = _checked_seeds(seeds)
     refuse_keys_without_effect(variants, axes)
-    arms = [_arm(variant, axes, axis, presets[0]) for variant in variants]
+    arms = [_arm(variant, axes, axis, presets[0], variants) for variant in variants]
     for arm in arms:
         if budget < 3 * len(arm.runs):
             each = f"each of the {len(arm.runs)} values of {axis}" if len(arm.runs) > 1 else arm.name
@@ -119,6 +123,8 @@ def _other_axis(axes: Mapping[str, list[Any]], presets: Sequence[Any]) -> str | 
         raise UserError("seed=: the seeds of trials are those of --seed, and never those of results; leave it out")
     if len(axes.get("lr", ())) > 1:
         raise UserError("lr= names several rates, and tune looks for one; write lr=RATE to say where it begins")
+    if len(axes.get("steps", ())) > 1:
+        raise UserError("steps= names several lengths of a run; a tune is of one, so write a tune for each")
     several = [key for key, values in axes.items() if len(values) > 1]
     if len(several) > 1:
         raise UserError(f"{' and '.join(several)} have several values; a tune takes one such setting beside lr")
@@ -134,12 +140,14 @@ def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     return chosen
 
 
-def _arm(variant: str, axes: Mapping[str, list[Any]], axis: str | None, preset: str | None) -> TunedArm:
+def _arm(
+    variant: str, axes: Mapping[str, list[Any]], axis: str | None, preset: str | None, beside: Sequence[str]
+) -> TunedArm:
     """An arm with those of the values that make different runs: an axis that the variant lacks collapses."""
     given = {key: values[0] for key, values in axes.items() if key != axis}
     runs: dict[str, tuple[RunConfig, Any]] = {}
     for value in axes[axis] if axis is not None else [None]:
-        run = compose(variant, given | ({} if axis is None else {axis: value}), preset or DEFAULT_PRESET)
+        run = compose(variant, given | ({} if axis is None else {axis: value}), preset or DEFAULT_PRESET, beside)
         if variant == BASE or not run.trains:
             raise UserError(f"{variant} trains nothing, so it has no learning rate to tune")
         if run.eval.valid == "none":

@@ -17,7 +17,7 @@ from ..core.errors import Damaged, UserError
 from ..core.files import read_regular
 from ..core.json_types import Json
 from ..spec.config import RunConfig
-from ..spec.search import rung_steps
+from ..spec.tried import rung_steps
 from .checked_json import parse_object, with_digest, without_digest
 from .folders import Store
 from .origins import Provenance

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..spec.search import Tried, best_of, rate_at
+from ..spec.search import rate_at
+from ..spec.tried import Tried, best_of, said_budget
 from ..spec.tune import RESULT_SEEDS, Tune, sweep_line
 
 
@@ -30,8 +31,9 @@ def sweep_text(tune: Tune, tried: Mapping[str, Sequence[Tried]]) -> tuple[str | 
         return None, left_out
     (preset,) = presets  # a tune has one
     seeds = sorted({trial.point.seed for own in tried.values() for trial in own})
+    trials = said_budget(tune.search(tune.arms[0]).budget_by_steps)
     text = [
-        f"# Chosen by antipasto-bench tune: {tune.budget} trials an arm, by the loss of the validation questions.",
+        f"# Chosen by antipasto-bench tune: {trials} an arm, by the loss of the validation questions.",
         f"# Seeds of the trials: {', '.join(map(str, seeds))}; of the runs below: {', '.join(map(str, RESULT_SEEDS))}.",
         f"preset: {preset}",
         "runs:",

@@ -19,8 +19,9 @@ from typing import Protocol
 from ..core.errors import first_line
 from ..core.signals import handle_signals
 from ..run.context import RunContext
-from ..run.trial import make_trial
-from ..spec.search import Point, Search, Tried, goes_on, rate_at, replay
+from ..run.trial import clear_recorded, make_trial
+from ..spec.search import Search, goes_on, rate_at, replay
+from ..spec.tried import Point, Tried, of_steps
 from ..spec.tune import Tune, TunedArm, trial_id
 from ..store.folders import Store
 from ..store.table import read_records
@@ -99,6 +100,8 @@ def run_tune(tune: Tune, store: Store, output: TuneOutput) -> int:
 
 def _make(tune: Tune, arm: TunedArm, context: RunContext, output: TuneOutput) -> None:
     """Make the trials of an arm until its budget is used up."""
+    for record in _read_search(tune, arm, context.store).records.values():
+        clear_recorded(record.trial_id, context.store)
     while (state := _read_search(tune, arm, context.store)).owed is not None:
         record = _make_one(tune, state, state.owed, context, output)
         output.log(f"  {outcome_line(record)}")
@@ -126,7 +129,8 @@ def _make_one(tune: Tune, state: ArmSearch, point: Point, context: RunContext, o
 
 def _named(arm: TunedArm, axis: str | None, point: Point) -> str:
     value = arm.values[point.value]
-    return " ".join([arm.name, *([] if value is None else [f"{axis}={value}"]), f"lr={rate_at(point.place):g}"])
+    setting = [] if value is None else [f"{axis}={value}"]
+    return " ".join([arm.name, *setting, f"lr={rate_at(point.place):g}", f"steps={point.steps}"])
 
 
 def outcome_line(record: TrialRecord) -> str:
@@ -138,7 +142,7 @@ def outcome_line(record: TrialRecord) -> str:
     return f"{stopped}{loss}, {record.seconds:.0f} s"
 
 
-def estimate(states: Sequence[ArmSearch], tune: Tune, store: Store) -> float | None:
+def estimate(states: Sequence[ArmSearch], store: Store) -> float | None:
     """Seconds that one process would take for what is owed, at most; None where no run like it was timed.
 
     By the trials of the same variant and steps that reached their end; else by the training of its finished runs, a
@@ -148,12 +152,17 @@ def estimate(states: Sequence[ArmSearch], tune: Tune, store: Store) -> float | N
     records = [record for record in read_records(store.table) if record.train_s and record.steps]
     total, known = 0.0, False
     for state in states:
-        variant, steps = state.arm.runs[0].variant, tune.trial_steps(state.arm)
-        model = state.arm.runs[0].model
-        each = [t.seconds for t in trials if (t.variant, t.steps, t.model) == (variant, steps, model)]
-        each = each or [
-            (r.train_s or 0.0) / (r.steps or 1) * steps for r in records if (r.variant, r.model) == (variant, model)
-        ]
-        known = known or bool(each)
-        total += (tune.budget - len(state.tried)) * (median(each) if each else 0.0)
+        variant, model = state.arm.runs[0].variant, state.arm.runs[0].model
+        for steps, owed in owed_by_steps(state).items():
+            each = [t.seconds for t in trials if (t.variant, t.steps, t.model) == (variant, steps, model)]
+            each = each or [
+                (r.train_s or 0.0) / (r.steps or 1) * steps for r in records if (r.variant, r.model) == (variant, model)
+            ]
+            known = known or bool(each)
+            total += owed * (median(each) if each else 0.0)
     return total if known else None
+
+
+def owed_by_steps(state: ArmSearch) -> dict[int, int]:
+    """How many trials of each length an arm still owes."""
+    return {steps: count - len(of_steps(state.tried, steps)) for steps, count in state.search.budget_by_steps.items()}

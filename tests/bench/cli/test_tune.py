@@ -1,9 +1,11 @@
 """Claims about `tune` as a user types it: equal budgets, nothing made twice, and a sweep of what was chosen."""
 
 import json
+import time
+from contextlib import suppress
 
 import pytest
-from command import bench
+from command import bench, start
 from recorded import record
 
 from antipasto_bench.spec.sweep import read_sweep
@@ -12,14 +14,14 @@ from antipasto_bench.store.table import append
 from antipasto_bench.store.trials import read_trials
 
 pytestmark = pytest.mark.slow
-SHORT = ["steps=12", "batch_size=4", "eval.valid_limit=6", "--steps", "4"]
+SHORT = ["steps=6", "batch_size=4", "eval.valid_limit=6", "--steps", "2"]
 
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """lora with two ranks and ia3, four trials each."""
+    """lora with two ranks and ia3, eight trials each, of which four are whole runs."""
     folder = tmp_path_factory.mktemp("tuned")
-    folder.joinpath("said").write_text(tune("lora,ia3", "rank=4,16", "--budget", 6, *SHORT, cwd=folder).stdout)
+    folder.joinpath("said").write_text(tune("lora,ia3", "rank=4,16", "--budget", 8, *SHORT, cwd=folder).stdout)
     return folder
 
 
@@ -28,33 +30,42 @@ def tune(*words, cwd, expect=0):
 
 
 def test_every_arm_has_the_same_number_of_trials_and_the_table_says_what_was_found(tuned):
-    rows = {line.split("  ")[0]: line.split() for line in (tuned / "said").read_text().splitlines()[1:]}
-    assert list(rows) == ["lora rank=4", "lora rank=16", "ia3"]
+    rows = [line.split() for line in (tuned / "said").read_text().splitlines()[1:]]
+    said = [" ".join(row[:3] if row[0] == "ia3" else row[:4]) for row in rows]  # arm, steps, trials
+    assert said == ["lora rank=4 2 2", "lora rank=4 6 2", "lora rank=16 2 2", "lora rank=16 6 2", "ia3 2 4", "ia3 6 4"]
+    chosen = [said[index].split() for index, row in enumerate(rows) if row[-1] == "*"]
+    assert [(words[0], words[-2]) for words in chosen] == [("lora", "6"), ("ia3", "6")]  # by the whole runs
     trials = read_trials(Store.of(tuned / "results"))
-    assert [sum(trial.variant == variant for trial in trials) for variant in ("lora", "ia3")] == [6, 6]
-    assert sum(line[-1] == "*" for line in rows.values()) == 1  # the better rank
+    for variant in ("lora", "ia3"):
+        assert sorted(trial.steps for trial in trials if trial.variant == variant) == [2] * 4 + [6] * 4
     assert min(trial.seed for trial in trials) == 1000
-    assert all(trial.steps == 4 for trial in trials)
 
 
 def test_a_finished_tune_makes_nothing_and_a_larger_budget_goes_on_from_its_end(tuned):
     path = tuned / "results/tune/trials.ndjson"
     before = path.read_bytes()
-    assert tune("lora,ia3", "rank=4,16", "--budget", 6, *SHORT, cwd=tuned).stdout == (tuned / "said").read_text()
+    left = Store.of(tuned / "results", tuned / "outputs").workspace(json.loads(before.splitlines()[0])["trial_id"])
+    left.path.mkdir(parents=True)  # of a trial that was killed behind its last line
+    assert tune("lora,ia3", "rank=4,16", "--budget", 8, *SHORT, cwd=tuned).stdout == (tuned / "said").read_text()
     assert path.read_bytes() == before
-    plan = tune("lora,ia3", "rank=4,16", "--budget", 7, *SHORT, "--dry-run", cwd=tuned).stdout
-    assert "2 arms x 7 trials: 2 owed, at most about" in plan
-    tune("ia3", "--budget", 7, *SHORT, cwd=tuned)
+    assert not left.path.exists()
+    plan = tune("ia3", "rank=4,16", "--budget", 10, *SHORT, "--dry-run", cwd=tuned).stdout
+    assert "8 + 2" in plan
+    assert "4 + 0" in plan
+    assert "1 arms x 10 trials: 6 owed, at most about" in plan
+    tune("ia3", "rank=4,16", "--budget", 10, *SHORT, cwd=tuned)
     after = path.read_bytes()
     assert after.startswith(before)
-    assert after.count(b"\n") == before.count(b"\n") + 1
+    ids = [json.loads(line)["trial_id"] for line in after.splitlines()]
+    assert len(set(ids)) == len(ids)
+    assert 4 <= len(ids) - before.count(b"\n") <= 6  # four short ones, and the finals that these lead to
 
 
 def test_the_chosen_settings_are_a_sweep_and_a_drawing_lies_beside_it(tuned):
     (path,) = (tuned / "outputs/tune").glob("*-lora-ia3-rank.yaml")
     sweep = read_sweep(path)
     assert [(run.variant, run.seed, run.steps) for run in sweep.runs] == [
-        (variant, seed, 12) for variant in ("lora", "ia3") for seed in (0, 1, 2)
+        (variant, seed, 6) for variant in ("lora", "ia3") for seed in (0, 1, 2)
     ]
     plan = bench("sweep", path, "--dry-run", cwd=tuned).stdout
     assert "6 runs: 6 owed" in plan
@@ -95,5 +106,43 @@ def test_mistakes_are_a_line_and_leave_nothing(tmp_path):
 def test_plan_as_json_is_a_line_an_arm(tmp_path):
     lines = tune("lora,ia3", "--budget", 5, "--dry-run", "--json", cwd=tmp_path).stdout.splitlines()
     assert [json.loads(line) for line in lines] == [
-        {"arm": arm, "trials": 5, "made": 0, "steps": 100} for arm in ("lora", "ia3")
+        {"arm": arm, "trials": {"100": 3, "300": 2}, "made": {"100": 0, "300": 0}} for arm in ("lora", "ia3")
     ]
+
+
+@pytest.mark.long
+def test_a_search_that_is_killed_in_a_short_and_in_a_whole_trial_ends_as_one_that_was_not(tmp_path):
+    words = ["lora", "steps=30", "batch_size=4", "eval.valid_limit=6", "checkpoint=5", "--steps", "20", "--budget", 4]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    tune(*words, cwd=whole)
+    store = Store.of(killed / "results", killed / "outputs")
+    for made in (1, 2):  # a short trial is under way, and a whole one
+        process = start("tune", *words, cwd=killed)
+        _wait_for_a_checkpoint(process, store, made)
+        process.kill()
+        process.wait(60)
+        assert len(read_trials(store)) == made
+    tune(*words, cwd=killed)
+    ends = [
+        [(trial.trial_id, trial.state, trial.losses, trial.last_loss) for trial in read_trials(each)]
+        for each in (Store.of(whole / "results"), store)
+    ]
+    assert ends[0] == ends[1]
+    assert [trial.steps for trial in read_trials(store)] == [20, 20, 30, 30]
+    assert not list(store.workspace("x").path.parent.glob("trial__*"))
+
+
+def _wait_for_a_checkpoint(process, store, made):
+    """Until the trial after so many recorded ones has a checkpoint."""
+    begun = store.workspace("x").path.parent
+    deadline = time.time() + 120
+    while time.time() < deadline and process.poll() is None:
+        with suppress(FileNotFoundError):
+            lines = store.trials.read_text().splitlines()
+            recorded = {json.loads(line)["trial_id"] for line in lines}
+            if len(lines) == made and {path.parts[-3] for path in begun.glob("*/checkpoints/step-*")} - recorded:
+                return
+        time.sleep(0.002)
+    raise AssertionError("no checkpoint")

@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
+from statistics import fmean
 
 import polars as pl
 import pytest
@@ -17,14 +18,18 @@ from antipasto_bench.report.markdown import BEGIN, END
 from antipasto_bench.report.write import write_report
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import RunConfig
+from antipasto_bench.spec.search import rate_at
 from antipasto_bench.spec.selection import choose_rate
 from antipasto_bench.spec.sweep import read_sweep
+from antipasto_bench.spec.tried import best_of
+from antipasto_bench.spec.tune import tune_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.items import items_digest
 from antipasto_bench.store.outcomes import validation_of
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import read_records
 from antipasto_bench.store.trials import read_trials
+from antipasto_bench.sweeps.tune import searches
 
 ROOT = Path(__file__).parents[3]
 STORE = Store(ROOT / "results", ROOT / "outputs")
@@ -189,9 +194,28 @@ def test_every_committed_run_is_of_a_committed_sweep(records):
 def test_every_arm_had_as_many_trials_of_committed_code_on_seeds_that_no_result_has(records):
     trials = read_trials(STORE)
     (section,) = searched_sections(trials)
-    assert len(set(section.budgets().values())) == 1
+    assert len({tuple(counts.items()) for counts in section.budgets().values()}) == 1
     assert all(trial.provenance.git.dirty is False for trial in trials)
     assert not {trial.seed for trial in trials} & {record.seed for record in records}
+
+
+def test_eight_trials_find_a_rate_within_a_standard_error_of_the_best_of_the_table(records):
+    """Accuracy of the whole runs at the rate that `tune` finds and at the best one, by the same rules and seeds."""
+    wanted = tune_of(["lora,antipasto,hra,dora", "rotate_basis=V"], "nano", budget=8)
+    for state in searches(wanted, STORE):
+        assert state.owed is None, state.arm.name
+        best = best_of(state.tried)
+        arm = method(state.arm.runs[0])
+        rates: dict[float, dict[int, RunRecord]] = {}
+        for record in records:
+            if record.protocol == committed_protocol() and method(record.config) == arm:
+                rates.setdefault(record.lr, {})[record.seed] = record
+        accuracy = {lr: {seed: r.test_accuracy for seed, r in seeds.items()} for lr, seeds in rates.items()}
+        at_found = accuracy[rate_at(best.place)]
+        for lr, seeds in accuracy.items():
+            shared = seeds.keys() & at_found.keys()
+            behind = fmean(seeds[seed] - at_found[seed] for seed in shared)
+            assert behind < min(rates[lr][seed].test_stderr for seed in shared), (state.arm.name, lr)
 
 
 def test_readme_tells_the_routing_example_as_it_was_measured():

@@ -3,8 +3,8 @@
 import pytest
 
 from antipasto_bench.core.errors import UserError
-from antipasto_bench.spec.search import Point
 from antipasto_bench.spec.sweep import sweep_of
+from antipasto_bench.spec.tried import Point
 from antipasto_bench.spec.tune import sweep_line, trial_id, tune_of
 
 
@@ -24,6 +24,7 @@ def tune(words, **given):
         ("lora rank=4,16", {"budget": 5}, "write --budget 6"),
         ("lora eval.valid=none", {}, "leave out eval.valid=none"),
         ("lora preset=nano,smollm2-135m", {}, "a tune compares arms of one"),
+        ("lora steps=100,300", {}, "several lengths of a run"),
         ("lora rotate_basis=V", {}, "lora has no setting 'rotate_basis'"),
     ],
 )
@@ -35,21 +36,26 @@ def test_what_a_tune_cannot_mean_is_refused_in_a_line(words, given, said):
 def test_an_axis_that_a_variant_lacks_takes_no_share_of_its_budget():
     both = tune("lora,ia3 rank=4,16,64")
     assert [arm.values for arm in both.arms] == [(4, 16, 64), (None,)]
-    assert [len(both.search(arm).begins) for arm in both.arms] == [3, 1]
-    assert {both.search(arm).budget for arm in both.arms} == {12}
+    searches = [both.search(arm) for arm in both.arms]
+    assert [each.budget_by_steps for each in searches] == [{100: 6, 300: 6}] * 2
+    assert [len(each.begins) for each in searches] == [3, 1]
+
+
+def test_trials_as_long_as_the_run_need_no_finals():
+    for steps, budgets in ((100, {100: 6, 300: 2}), (300, {300: 8}), (400, {400: 8})):
+        whole = tune("lora", budget=8, steps=steps)
+        assert whole.search(whole.arms[0]).budget_by_steps == budgets
 
 
 def test_no_setting_of_the_test_is_part_of_a_trial():
-    point = Point(0, -8, 1000)
+    point = Point(0, -8, 1000, 100)
     plain, other = tune("lora"), tune("lora eval.limit=7 eval.tasks=[no_such_task]")
     trials = [each.trial(each.arms[0], point) for each in (plain, other)]
     assert trials[0] == trials[1]
     assert trials[0].eval.tasks == ("none",)
     assert trials[0].steps == 100
-    ids = {trial_id(plain.trial(plain.arms[0], Point(0, place, seed))) for place in (-8, -7) for seed in (1000, 1001)}
-    assert len(ids) == 4
-    shorter = tune("lora", steps=50)
-    assert trial_id(shorter.trial(shorter.arms[0], point)) not in ids
+    every = [Point(0, place, seed, steps) for place in (-8, -7) for seed in (1000, 1001) for steps in (100, 300)]
+    assert len({trial_id(plain.trial(plain.arms[0], point)) for point in every}) == 8
 
 
 def test_the_line_of_a_chosen_setting_makes_the_run_at_that_rate_on_the_seeds_of_results():
