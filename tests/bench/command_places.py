@@ -53,6 +53,8 @@ class Machine:
 INSTALLS = Machine("installs packages from an index; the extra that it names is compared with pyproject.toml")
 CLUSTER = Machine("needs a Ray cluster; tests/bench/sweeps/test_ray.py starts one by the same engine")
 WORKED_EXAMPLE = "tests/bench/project/test_docs.py::test_the_worked_example_"
+PACKAGE_OF_THE_EXAMPLE = "tests/bench/project/test_docs.py::test_the_package_of_the_example_"
+PUBLISHED_FOLDERS = "tests/bench/spec/test_peft.py::test_the_published_experiments_are_seventy_arms"
 SMALL = (*QUICK, f"model={one_layer()}")
 
 PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
@@ -125,6 +127,9 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench sweep lora,dora,delora,ia3,road --preset peft-llama-3.2-3b": Plan(5),
     "antipasto-bench sweep lora,dora,antipasto --preset lora-lite-qwen3.5-0.8b": Plan(3),
     "antipasto-bench sweep lora,pissa,dora --preset lora-lite-qwen3-0.6b": Plan(3),
+    "antipasto-bench sweep benchmark/sweeps/adapter_dtype.yaml": Plan(19),
+    "antipasto-bench run peft:vera r=64": Plan(1),
+    "antipasto-bench sweep lora,peft:lora,peft:oft,peft:miss seed=0,1,2": Plan(12),
     "antipasto-bench run antipasto rotate_basis=V --preset qwen3-0.6b": Plan(1),
     "antipasto-bench run antipasto rotate_basis=V --preset qwen3.5-0.8b": Plan(1),
     "antipasto-bench run antipasto rotate_basis=V --preset smollm2-135m": Plan(1),
@@ -161,6 +166,14 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench sweep bounded,antipasto_gain lr=5e-2,1e-1 seed=0,1,2 --dry-run": Elsewhere(
         f"{WORKED_EXAMPLE}is_in_the_catalogue_and_the_sweeps"
     ),
+    "antipasto-bench variants shared_lora": Elsewhere(f"{PACKAGE_OF_THE_EXAMPLE}has_the_commands_that_are_printed"),
+    "antipasto-bench run shared_lora rank=2 lr=1e-2 --preset nano": Elsewhere(
+        f"{PACKAGE_OF_THE_EXAMPLE}trains_gets_its_row_and_merges"
+    ),
+    "antipasto-bench sweep shared_lora,lora lr=1e-2,3e-2 seed=0,1,2 --dry-run": Elsewhere(
+        f"{PACKAGE_OF_THE_EXAMPLE}has_the_commands_that_are_printed"
+    ),
+    "antipasto-bench sweep peft=../peft/method_comparison/MetaMathQA/experiments/*/*": Elsewhere(PUBLISHED_FOLDERS),
     "scripts/just test tests/antipasto -k bounded": Elsewhere(f"{WORKED_EXAMPLE}is_under_every_law"),
     # recipes
     "scripts/just demo": Recipe("antipasto-bench demo"),
