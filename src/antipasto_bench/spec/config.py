@@ -156,7 +156,7 @@ class RunConfig(Strict):
     @property
     def protocol(self) -> str:
         """Eight hex digits that two runs share where only their adapters, learning rates and seeds differ."""
-        return self._digest(self.calibrates, _PROTOCOL)
+        return self._digest(False, _PROTOCOL)  # no setting of calibration is the protocol's; the variant is not asked
 
     @property
     def scoring(self) -> str:

@@ -136,6 +136,12 @@ def test_a_task_enters_by_the_code_and_the_settings_of_the_folder_that_it_includ
     assert all(fingerprint.task_fingerprint(task) != before[task] for task in before)
 
 
+def test_no_setting_of_calibration_is_a_protocols():
+    sections = (RunConfig, DataConfig, EvalConfig)
+    notes = [counts_of(field) for section in sections for field in section.model_fields.values()]
+    assert [note.protocol for note in notes if note.when == "calibrated"] == [False]
+
+
 def test_a_field_that_says_nothing_is_part_of_every_digest():
     class Section(BaseModel):
         said: int = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import antipasto
@@ -12,6 +14,12 @@ from antipasto.config import AdapterConfig
 
 from ...core.json_types import Json
 from .method import Method, Rank
+
+
+@cache  # of some twenty classes, asked for at each key of each file
+def _fields(cls: type[AdapterConfig]) -> Mapping[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return MappingProxyType({field.name: hints[field.name] for field in dataclasses.fields(cls)})
 
 
 class LibraryMethod(Method):
@@ -45,9 +53,7 @@ class LibraryMethod(Method):
         return AdapterConfig.from_dict({"variant": self.variant} | dict(adapter))
 
     def fields(self) -> Mapping[str, Any]:
-        cls = antipasto.CONFIGS[self.variant]
-        hints = typing.get_type_hints(cls)
-        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+        return _fields(antipasto.CONFIGS[self.variant])
 
     def given(self, flat: Mapping[str, Any]) -> Json:
         values = super().given(flat)
