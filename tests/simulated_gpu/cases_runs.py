@@ -185,7 +185,7 @@ def test_costs_that_another_process_measured_leave_the_base_where_it_is(tmp_path
 
 
 def test_linear_attention_without_its_kernels_is_said_and_recorded(tmp_path, monkeypatch):
-    for module in ("models", "execute"):
+    for module in ("models", "origin"):
         monkeypatch.setattr(f"antipasto_bench.run.{module}.has_linear_attention", lambda model: True)
     with gpu():
         expected = (
