@@ -6,7 +6,7 @@ from small_runs import make, one_layer, small, store_in
 
 from antipasto_bench.core import provenance
 from antipasto_bench.core.provenance import installed_versions
-from antipasto_bench.run import execute, measured_costs
+from antipasto_bench.run import measured_costs, origin
 from antipasto_bench.run.measured_costs import costs_origin
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.store.record import Costs
@@ -117,7 +117,7 @@ def test_a_file_that_was_rewritten_is_measured_anew_under_the_same_settings(late
 
 def test_other_kernels_of_linear_attention_are_measured_anew(tmp_path, measured, monkeypatch):
     store = store_in(tmp_path)
-    monkeypatch.setattr(execute, "has_linear_attention", lambda model: True)
+    monkeypatch.setattr(origin, "has_linear_attention", lambda model: True)
     first = made(priced("lora"), store)
     assert made(priced("lora", seed=1), store).base_forward_ms == 1.0
     assert first.provenance.costs.kernels == {"flash-linear-attention": None, "causal-conv1d": None}
