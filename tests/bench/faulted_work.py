@@ -105,7 +105,9 @@ def workspaces(store: Store, training: RunConfig, scoring: RunConfig) -> Iterato
         yield Subject(path, "workspace", [taken], (scoring.run_id,))
     for path in scored.answer_logs():
         split = path.stem.removeprefix("answers-")
-        answered = Reader("go on scoring", _restoring(store, partial(answers, split)), may_lack=True)
+        read = _restoring(store, partial(answers, split))
+        # Behind a line that gives up a size of batches, the answers of the lines before it count no more.
+        answered = Reader("go on scoring", read, may_lack=True, earlier=_of_each_prefix(path, read))
         yield Subject(path, "answers", [answered], (scoring.run_id,))
     HeldLease(scoring.run_id, store).write()
 
@@ -113,6 +115,20 @@ def workspaces(store: Store, training: RunConfig, scoring: RunConfig) -> Iterato
         return {line.split()[0]: True for line in status_lines(store)[1:] if line.startswith("nano")}
 
     yield Subject(store.lease(scoring.run_id), "lease", [Reader("status", status, may_lack=True)], (scoring.run_id,))
+
+
+def _of_each_prefix(log: Path, read: Callable[[], Parts]) -> list[Parts]:
+    """What is read of a log that ends behind each of its lines."""
+    content = log.read_bytes()
+    lines = content.splitlines(keepends=True)
+    states = []
+    try:
+        for count in range(1, len(lines)):
+            log.write_bytes(b"".join(lines[:count]))
+            states.append(read())
+    finally:
+        log.write_bytes(content)
+    return states
 
 
 def _lines_of(log: Path) -> Parts:

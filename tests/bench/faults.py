@@ -95,12 +95,14 @@ class Reader:
         read: gives the parts of what was read, by name; equal parts are equal in every number.
         may_lack: parts may be missing without a word, since the program computes the very same again.
         speaks: it lists what is wrong as its result; a list that names the file notices the fault.
+        earlier: what it gives of states that the file had before, which a kill could have left as well.
     """
 
     name: str
     read: Callable[[], Parts]
     may_lack: bool = False
     speaks: bool = False
+    earlier: Sequence[Parts] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def judge(subject: Subject, whole: Mapping[str, Parts]) -> Verdict:
             said += [str(value) for name, value in parts.items() if before.get(name) != value]
         if any(name in text for text in said for name in (subject.path.name, *subject.names)):
             noticed.append(reader.name)
-        elif parts is None or not _same(parts, before, reader.may_lack):
+        elif parts is None or not any(_same(parts, state, reader.may_lack) for state in (before, *reader.earlier)):
             silent.append(f"{reader.name}: {_difference(parts, before, said)}")
     return Verdict(tuple(noticed), (*failures, *silent))
 
