@@ -150,11 +150,11 @@ def test_a_stop_of_continuous_batching_loses_no_finished_answer(model, tokenizer
         broken.generate_until(requests, disable_tqdm=True)
     again, log = logged_scorer(model, tokenizer, tmp_path / "a.jsonl", "continuous")
     asked = []
-    generate_those = generate.Scorer._answers_as_they_end
+    generate_those = generate.answers_as_they_end
     monkeypatch.setattr(
-        generate.Scorer,
-        "_answers_as_they_end",
-        lambda self, prompts, *more: asked.append(len(prompts)) or generate_those(self, prompts, *more),
+        generate,
+        "answers_as_they_end",
+        lambda model, prompts, *more: asked.append(len(prompts)) or generate_those(model, prompts, *more),
     )
     assert again.generate_until(requests, disable_tqdm=True) == expected
     assert asked == [18 - 5]
