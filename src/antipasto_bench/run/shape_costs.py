@@ -87,7 +87,7 @@ def meta_model(run: RunConfig) -> nn.Module:
     if (folder := EMBEDDED.get(run.model) or locate(run.model)) is not None and folder.is_dir():
         checked_source(run)  # a folder that brings code is refused, whatever its shapes
     values = _configuration(run)
-    outline = None if values is None else shipped_outline(values)
+    outline = None if values is None or run.method.needs_whole_model else shipped_outline(values)
     if outline is not None:
         return outline.build(getattr(torch, run.dtype))
     from transformers import AutoConfig, AutoModelForCausalLM

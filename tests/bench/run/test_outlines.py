@@ -13,6 +13,7 @@ from antipasto_bench.run.outlines import Outline, outline_file, shipped_outline
 from antipasto_bench.run.shape_costs import cost_of_shapes
 from antipasto_bench.spec.compose import compose
 
+ARMS = ("lora", "peft:lora")
 CONFIGURATIONS = [*sorted((benchmark_dir() / "architectures").glob("*.json")), MODEL_DIR / "config.json"]
 
 
@@ -52,3 +53,10 @@ def test_an_outline_that_is_damaged_is_not_used(tmp_path, monkeypatch):
         assert shipped_outline(configuration) is None
     path.write_text(text)
     assert shipped_outline(configuration) is not None
+
+
+def test_a_tuner_of_peft_is_priced_on_transformers_own_model():
+    pytest.importorskip("peft")
+    ours, theirs = (cost_of_shapes(compose(name, {"targets": "q_proj", "rank": 4}, "nano")) for name in ARMS)
+    assert theirs.trainable_params == ours.trainable_params > 0
+    assert theirs.added_macs_per_token == ours.added_macs_per_token

@@ -39,6 +39,7 @@ class _Setting:
 class FunctionMethod(Method):
     """A function of another package that changes a model."""
 
+    needs_whole_model = True
     adds_parameters = False  # or they are its own: it chooses their dtype itself
 
     def __init__(self, variant: str, package: str, value: Any) -> None:

@@ -24,6 +24,7 @@ class Method(ABC):
         factors: whether it trains both factors of a product B A, which `lr_ratio` tells apart.
         adds_parameters: whether it trains tensors of its own, whose dtype is `adapter_dtype`.
         mergeable: whether it can be merged into the weights at all.
+        needs_whole_model: whether its shapes follow only from transformers' own model, and not from its layers alone.
         frozen_basis: whether it is of that family, which presets have a block for.
     """
 
@@ -33,6 +34,7 @@ class Method(ABC):
     factors: bool = False
     adds_parameters: bool = True
     mergeable: bool = True
+    needs_whole_model: bool = False
     frozen_basis: bool = False
 
     @abstractmethod

@@ -33,6 +33,8 @@ _UNSUPPORTED = {
 class PeftMethod(Method):
     """A tuner type of PEFT."""
 
+    needs_whole_model = True
+
     def __init__(self, variant: str) -> None:
         """
         Raises:
