@@ -54,7 +54,7 @@ INSTALLS = Machine("installs packages from an index; the extra that it names is 
 CLUSTER = Machine("needs a Ray cluster; tests/bench/sweeps/test_ray.py starts one by the same engine")
 WORKED_EXAMPLE = "tests/bench/project/test_docs.py::test_the_worked_example_"
 PACKAGE_OF_THE_EXAMPLE = "tests/bench/project/test_docs.py::test_the_package_of_the_example_"
-PUBLISHED_FOLDERS = "tests/bench/spec/test_peft.py::test_the_published_experiments_are_seventy_arms"
+PUBLISHED_FOLDERS = "tests/bench/spec/test_peft.py::test_the_published_experiments_are_a_plan_of_seventy_one_runs"
 SMALL = (*QUICK, f"model={one_layer()}")
 
 PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {

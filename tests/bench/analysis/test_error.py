@@ -32,7 +32,7 @@ def test_half_and_p_invert_each_other(error, level):
 @given(errors(), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_p_falls_with_the_distance_and_the_interval_grows_with_the_level(error, one, other):
     near, far = sorted([one, other])
-    assert 1 >= error.p(near) >= error.p(far) > 0
+    assert 1 >= error.p(near) >= error.p(far) * (1 - 1e-9) > 0  # neighbouring distances: equal but for rounding
     assert error.p(0.0) == error.p(-1.0) == 1
     assume(0.01 < near < far < 0.999)
     assert error.half(near) <= error.half(far) * (1 + 1e-9)

@@ -52,6 +52,8 @@ def test_the_package_of_the_example_has_the_commands_that_are_printed(with_share
     page = (ROOT / "docs/add-a-variant.md").read_text()
     (_, commands) = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
     shown, _, sweep = (line.partition("#")[0].split()[1:] for line in commands.splitlines())
+    assert shown == ["variants", "shared_lora"]
+    assert sweep == ["sweep", "shared_lora,lora", "lr=1e-2,3e-2", "seed=0,1,2", "--dry-run"]
     card = run_with_plugin(with_shared_lora, *shown)
     assert "shared_lora: one low-rank pair, the same in all layers of a name" in card
     assert "y' = y + scale x A^T B^T" in card

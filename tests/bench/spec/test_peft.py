@@ -116,10 +116,17 @@ def test_a_folder_is_an_arm_with_its_training_and_what_is_typed_wins(tmp_path):
 
 @pytest.mark.skipif(not EXPERIMENTS.is_dir(), reason="the published experiments are not on this machine")
 @pytest.mark.filterwarnings("ignore:peft=")
-def test_the_published_experiments_are_seventy_arms():
-    folders = sorted(path.parent for path in EXPERIMENTS.glob("*/*/adapter_config.json"))
-    runs = [run for folder in folders for run in expand(*parse_words([f"peft={folder}"]))]
-    assert len({run.run_id for run in runs}) == len(folders) == 70
+def test_the_published_experiments_are_a_plan_of_seventy_one_runs(tmp_path, monkeypatch):
+    """As docs/peft.md types it, beside a clone of PEFT."""
+    clone = tmp_path / "peft/method_comparison/MetaMathQA"
+    clone.mkdir(parents=True)
+    (clone / "experiments").symlink_to(EXPERIMENTS)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = ["sweep", "peft=../peft/method_comparison/MetaMathQA/experiments/*/*"]
+    runs = expand(*parse_words(words[1:]))
+    assert len({run.run_id for run in runs}) == len(runs) == 71
+    assert [run.variant for run in runs if not run.variant.startswith("peft:")] == ["full"]
 
 
 def test_a_recorded_run_is_read_without_peft():

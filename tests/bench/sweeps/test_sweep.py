@@ -194,7 +194,7 @@ def test_a_sweep_file_of_the_current_folder_wins_over_a_shipped_one(tmp_path, mo
 def test_an_unknown_sweep_file_names_the_nearest_shipped_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("nanno.yaml", "benchmark/sweeps/nanno.yaml"):
-        with pytest.raises(UserError, match=rf"^{name}: no such sweep file; did you mean 'nano.yaml'\? \(known: lr"):
+        with pytest.raises(UserError, match=rf"^{name}: no such sweep file; did you mean 'nano.yaml'\? \(known: adapt"):
             sweep_of([name], None)
 
 
