@@ -7,7 +7,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from unittest import mock
@@ -27,7 +27,6 @@ from antipasto_bench.analysis.compared_sections import compared_sections, failur
 from antipasto_bench.cli.comparison_output import comparison_json
 from antipasto_bench.cli.results import list_runs, rebuild
 from antipasto_bench.core.errors import Damaged
-from antipasto_bench.report import html
 from antipasto_bench.report.html import page
 from antipasto_bench.report.markdown import markdown
 from antipasto_bench.run.export import load_adapted
@@ -93,8 +92,7 @@ def _results(store: Store, finished: list[RunConfig]) -> Iterator[Subject]:
 
     def report() -> Parts:
         sections, failed = compared_sections(store), failures(store)
-        with _numbers_for_drawings():
-            return {"tables": markdown(sections, failed, (), "figures"), "page": page(sections, failed, store)}
+        return {"tables": markdown(sections, failed, (), "figures"), "page": page(sections, failed, store)}
 
     def listing() -> Parts:
         with redirect_stdout(StringIO()) as printed, suppress(typer.Exit):
@@ -139,19 +137,6 @@ def _recomputed_once() -> Callable[[], AbstractContextManager[object]]:
 
     names = {"disagreements": once(integrity.disagreements), "incoherent": once(integrity.incoherent)}
     return lambda: mock.patch.multiple(integrity, **names)
-
-
-@contextmanager
-def _numbers_for_drawings() -> Iterator[None]:
-    """Puts the numbers of the page's drawings in place of the drawings, which take a second."""
-    with (
-        mock.patch.object(html, "pareto_explorer", lambda section: {"arms": repr(section.arms)}),
-        mock.patch.object(html, "learning_curves", lambda curves, title: {"curves": repr(curves)} if curves else {}),
-        mock.patch.object(html, "ablation_explorer", lambda swept: {"swept": repr(swept)}),
-        mock.patch.object(html, "plain", lambda specification: specification),
-        mock.patch.object(html, "vega_script", return_value=""),
-    ):
-        yield
 
 
 def _speed(store: Store) -> Iterator[Subject]:

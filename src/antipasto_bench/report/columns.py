@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import Literal
 
@@ -32,6 +32,8 @@ class Column:
     cell: CellOf
     table: Literal["scores", "costs", "both"]
     left: bool = False
+    quantity: Quantity | None = None  # whose mean it shows
+    better: Literal["lower", "higher"] | None = None
 
 
 # ------------------------------------------------------------------ what an arm is
@@ -208,7 +210,8 @@ def all_columns(quantities: Sequence[Quantity] = QUANTITIES) -> tuple[Column, ..
             continue
         cell = IN_PLACE.get(entry.field) or _cell_of(entry, entry.column)
         table = costs if entry.column.table == "costs" else scores
-        table.append(Column(entry.column.header, entry.column.meaning, cell, entry.column.table))
+        column = Column(entry.column.header, entry.column.meaning, cell, entry.column.table)
+        table.append(replace(column, quantity=entry, better=entry.better))
         table += BESIDE.get(entry.field, ())
     return (*IDENTITY, *scores, SEEDS, *costs)
 

@@ -1,4 +1,4 @@
-"""Drawings, written as Vega-Lite: SVG files for README, and specifications for the page.
+"""Drawings, written as Vega-Lite: the SVG files of README and docs/results.md.
 
 Plain mappings, as https://vega.github.io/vega-lite/docs has them. Altair would write the same, and takes half a second
 of each report to import and to copy; the tests hold every drawing to the schema that it carries.
@@ -46,11 +46,6 @@ def numbers(field: str, **rest: Any) -> VegaLite:
 def names(field: str, **rest: Any) -> VegaLite:
     """A channel that shows a field's words."""
     return {"field": field, "type": "nominal"} | rest
-
-
-def _menu(name: str, label: str, options: list[str]) -> VegaLite:
-    """A menu of the page, whose choice expressions know by a name; the first option is chosen."""
-    return {"name": name, "value": options[0], "bind": {"input": "select", "options": options, "name": label}}
 
 
 @dataclass
@@ -152,32 +147,6 @@ def _name_some(points: list[ParetoPoint]) -> list[float]:
     return domain
 
 
-def pareto_explorer(section: ComparedSection) -> VegaLite:
-    """The same with a menu of costs, as a specification for the page; empty where no arm has a cost."""
-    points = points_of(section, axes())
-    costs = list(dict.fromkeys(point.cost for point in points))
-    if not costs:
-        return {}
-    for cost in costs:
-        _name_some([point for point in points if point.cost == cost])
-    tooltip = [
-        names("arm"),
-        numbers("value", title="cost", format=",.4~g"),
-        numbers("test", title="test %", format=".1f"),
-        numbers("low", title="from", format=".1f"),
-        numbers("high", title="to", format=".1f"),
-        numbers("seeds"),
-    ]
-    x = numbers("value", scale={"type": "log"}, title="cost", axis={"grid": False, "format": "~s"})
-    return specification(
-        [point.data() for point in points],
-        layer=_pareto_layers(None, "datum.cost == cost", x=x, tooltip=tooltip),
-        params=[_menu("cost", "Cost ", costs)],
-        width="container",
-        height=420,
-    )
-
-
 _TEST = numbers("test", title="test %", scale={"domain": [0, 100]})
 _INTERVAL: VegaLite = {"y": numbers("low"), "y2": {"field": "high"}}
 _POINT: VegaLite = {"type": "point", "filled": True, "size": 60, "opacity": 1}
@@ -185,41 +154,25 @@ _FRONTIER = {"type": "line", "interpolate": "step-after", "strokeDash": [4, 3], 
 _LABEL = {"type": "text", "dx": -5, "dy": -6, "fontSize": 11, "align": "right", "baseline": "bottom"}
 
 
-def _pareto_layers(theme: Theme | None, *filters: str, **base: VegaLite | list[VegaLite]) -> list[VegaLite]:
+def _pareto_layers(theme: Theme, **base: VegaLite | list[VegaLite]) -> list[VegaLite]:
     """Intervals, frontier, points and names.
 
     Args:
-        theme: None for the page, which gives the colours itself.
-        filters: of all layers; so base, the channels that they share.
+        base: the channels that all layers share.
     """
     kinds = [FROZEN, OTHERS, UNTUNED]
-    hues: VegaLite = {"domain": kinds} | ({"range": [COLOURS[theme][kind] for kind in kinds]} if theme else {})
+    hues: VegaLite = {"domain": kinds, "range": [COLOURS[theme][kind] for kind in kinds]}
     colour = names("kind", scale=hues, title=None, legend={"orient": "top", "symbolOpacity": 1})
-    room = {"value": 0, "condition": _where("width > 500", 1)}
     return [
-        layer_of({"type": "rule", "opacity": 0.45}, *filters, **base, **_INTERVAL, color=colour),
-        layer_of(_FRONTIER, *filters, "datum.frontier", **base, y=_TEST),
-        layer_of(_POINT, *filters, **base, y=_TEST, color=colour, shape=names("kind", legend=None)),
-        layer_of(_LABEL, *filters, "isValid(datum.name)", **base, y=_TEST, text=names("name"), opacity=room),
+        layer_of({"type": "rule", "opacity": 0.45}, **base, **_INTERVAL, color=colour),
+        layer_of(_FRONTIER, "datum.frontier", **base, y=_TEST),
+        layer_of(_POINT, **base, y=_TEST, color=colour, shape=names("kind", legend=None)),
+        layer_of(_LABEL, "isValid(datum.name)", **base, y=_TEST, text=names("name")),
     ]
 
 
-def _where(test: str, value: float | str) -> VegaLite:
-    """The condition of a channel: the value that it has where an expression of Vega is true."""
-    return {"test": test, "value": value}
-
-
-def ablation_explorer(swept: Ablation) -> VegaLite:
-    """`ablation_chart` as a specification for the page."""
-    return ablation_chart(swept, None)
-
-
-def ablation_chart(swept: Ablation, theme: Theme | None) -> VegaLite:
-    """Test accuracy along an axis, a line a series, with intervals.
-
-    Args:
-        theme: None for the page, which gives the colours itself.
-    """
+def ablation_chart(swept: Ablation, theme: Theme) -> VegaLite:
+    """Test accuracy along an axis, a line a series, with intervals."""
     values = []
     for series in swept.series:
         for value, index in zip(series.values, series.members, strict=True):
@@ -230,23 +183,16 @@ def ablation_chart(swept: Ablation, theme: Theme | None) -> VegaLite:
                  "seeds": summary.seeds}
             )  # fmt: skip
     colour = names("series", title=None, legend={"orient": "top", "columns": 3, "symbolOpacity": 1})
-    if theme:
-        colour["scale"] = {"range": HUES[theme]}
+    colour["scale"] = {"range": HUES[theme]}
     base: VegaLite = {
         "x": _swept_axis(swept),
         "color": colour,
-        "tooltip": [
-            names("series"),
-            names("value", title=swept.axis),
-            *(numbers(field, format=".1f") for field in ("test", "low", "high")),
-            numbers("seeds"),
-        ],
     }
     layers = [layer_of({"type": "rule", "opacity": 0.6}, **base, **_INTERVAL)]
     if swept.numeric:
         layers.append(layer_of({"type": "line", "opacity": 0.8}, **base, y=_TEST))
     layers.append(layer_of(_POINT, **base, y=_TEST, shape=names("series", legend=None)))
-    return specification(values, layer=layers, width=560 if theme else "container", height=240)
+    return specification(values, layer=layers, width=560, height=240)
 
 
 def _swept_axis(swept: Ablation) -> VegaLite:
@@ -259,33 +205,6 @@ def _swept_axis(swept: Ablation) -> VegaLite:
     ticks = [compact(value) for value in ordered]
     axis = {"labelAngle": 0, "grid": False}
     return names("value", title=swept.axis, sort=ticks, axis=axis, scale={"padding": 0.5})
-
-
-def learning_curves(curves: Mapping[str, Mapping[int, float]], title: str) -> VegaLite:
-    """A loss of each arm as a specification for the page, with a menu that names one; empty where none has any.
-
-    Args:
-        curves: of each arm, by its name: the mean loss over its seeds, by step.
-        title: of the loss, with its unit.
-    """
-    values = [
-        {"arm": arm, "step": step, "loss": loss} for arm, losses in curves.items() for step, loss in losses.items()
-    ]
-    if not values:
-        return {}
-    shown = "datum.arm == shown"
-    layer = layer_of(
-        {"type": "line", "interpolate": "linear"},
-        x=numbers("step", title="step", axis={"grid": False}),
-        y=numbers("loss", title=title, scale={"type": "log"}),
-        detail=names("arm"),
-        color={"value": "#8b949e", "condition": _where(shown, "#d1242f")},
-        opacity={"value": 0.3, "condition": _where(shown, 1.0)},
-        strokeWidth={"value": 1.0, "condition": _where(shown, 2.5)},
-        tooltip=[names("arm"), numbers("step"), numbers("loss", format=".3f")],
-    )
-    menu = _menu("shown", "Highlight ", list(curves))
-    return specification(values, **layer, params=[menu], width="container", height=320)
 
 
 def drawings(section: ComparedSection) -> dict[str, VegaLite]:

@@ -1,6 +1,6 @@
-"""What takes seconds to render, SVG drawings and the script of the page: the last report's where it is the same.
+"""What takes seconds to render, SVG drawings: the last report's where it is the same.
 
-Both say what they were rendered from, and the digest of their own text: a file that was altered is rendered anew.
+Each says what it was rendered from, and the digest of their own text: a file that was altered is rendered anew.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from .svg import VegaLite
 
 RENDERER = version("vl-convert-python")
 _DRAWN = re.compile(r"<!-- drawn by antipasto-bench from ([0-9a-f]{64}), text ([0-9a-f]{64}) -->\n\Z")
-_SCRIPT = re.compile(
-    r'<script type="module" data-vega="([^"]*)" data-sha256="([0-9a-f]{64})">(.*?)</script>', re.DOTALL
-)
 
 
 def svg(specification: VegaLite, path: Path) -> str:
@@ -37,22 +34,6 @@ def svg(specification: VegaLite, path: Path) -> str:
         return earlier
     text = f"{vl_convert.vegalite_to_svg(specification, vl_version=vega_lite)}\n"
     return f"{text}<!-- drawn by antipasto-bench from {source}, text {_sha256(text)} -->\n"
-
-
-def vega_script(page: Path) -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script element that puts `vegaEmbed` into the window.
-
-    Args:
-        page: where an earlier report may have it.
-    """
-    import vl_convert
-
-    earlier = _SCRIPT.search(_text(page))
-    if earlier is not None and earlier[1] == RENDERER and earlier[2] == _sha256(earlier[3]):
-        return earlier[0]
-    bundle = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # its stub forgets the default
-    code = bundle.replace("</script", "<\\/script")
-    return f'<script type="module" data-vega="{RENDERER}" data-sha256="{_sha256(code)}">{code}</script>'
 
 
 def _sha256(text: str) -> str:

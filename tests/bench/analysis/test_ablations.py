@@ -10,11 +10,8 @@ from antipasto_bench.analysis.compare import compare_two
 from antipasto_bench.analysis.compared_sections import ComparedSection, compared_sections
 from antipasto_bench.report.figures import (
     FROZEN,
-    ablation_explorer,
     axes,
     drawings,
-    learning_curves,
-    pareto_explorer,
     points_of,
 )
 from antipasto_bench.report.rendering import svg
@@ -156,11 +153,6 @@ def test_drawings_are_svg_for_both_schemes_and_the_same_whatever_the_order_of_ro
     for name, specification in drawn[0].items():
         alt.Chart.from_dict(specification)  # raises where it is no Vega-Lite
         assert svg(specification, store.results / name).startswith("<svg ")
-    section = only(store)
-    curves = {"lora r=16": {1: 2.0, 2: 1.0}}
-    explorers = pareto_explorer(section), ablation_explorer(section.ablations[0]), learning_curves(curves, "loss")
-    for specification in explorers:
-        assert alt.Chart.from_dict(specification).to_dict()["encoding" if "mark" in specification else "layer"]
 
 
 def test_many_series_that_separate_throughout_take_no_time(store):

@@ -11,7 +11,7 @@ from antipasto_bench.analysis.compared_sections import compared_sections
 from antipasto_bench.report.columns import all_columns
 from antipasto_bench.report.cost_text import card, cost_json, measured_line
 from antipasto_bench.report.figures import axes, points_of
-from antipasto_bench.report.html import listed_quantities, run_card, run_cells
+from antipasto_bench.report.page_columns import run_columns
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.quantities import (
     QUANTITIES,
@@ -98,15 +98,23 @@ def test_the_untuned_model_is_told_by_its_own_measurements_without_a_ratio():
     assert line.endswith("generates 1,000.0 tokens/s")
 
 
-def test_the_list_of_runs_has_the_columns_that_some_run_has_a_value_for(tmp_path):
+def run_cells(run: RunRecord, quantities=QUANTITIES) -> dict[str, str]:
+    """What the page says of a run, by the whole name of each column."""
+    return {column.json()["meaning"]: column.cell(run)[0] for column in run_columns([run], quantities)}
+
+
+def test_the_page_has_the_columns_of_runs_that_some_run_has_a_value_for(tmp_path):
     store = Store(tmp_path / "results", tmp_path / "outputs")
     old, new = record(store, "lora", [0, 1]), record(store, "dora", [0, 1], nats=[5.0] * 8)
-    fields = [entry.field for entry in listed_quantities([old, new])]
-    assert fields[:3] == ["test_accuracy", "test_strict", "test_loss"]
-    assert [entry.field for entry in listed_quantities([old])] == [field for field in fields if field != "test_loss"]
-    assert [cell.text for cell in run_cells(new, listed_quantities([old, new]))][:3] == ["25.0", "25.0", "0.3704"]
-    assert ("test loss, nats a token", "0.3704") in run_card(new)
-    assert not any("loss" in label for label, _ in run_card(old))
+    both = run_columns([old, new])
+    assert [column.entry.field for column in both][:3] == ["test_accuracy", "test_strict", "test_loss"]
+    assert {"test_loss", "valid_loss"}.isdisjoint(column.entry.field for column in run_columns([old]))
+    assert [column.cell(new) for column in both if column.entry.field in ("test_accuracy", "test_loss")] == [
+        ("25.0", 25.0),
+        ("0.3704", new.test_loss),
+    ]
+    assert run_cells(new)["test loss"] == "0.3704"
+    assert not any("loss" in label for label in run_cells(old))
 
 
 def test_an_axis_takes_the_lower_for_the_better():
@@ -156,8 +164,7 @@ def test_one_entry_is_a_column_an_axis_a_line_of_the_card_a_cell_words_and_a_key
     (axis,) = [entry for entry in axes(copy) if entry not in axes()]
     (point,) = points_of(section, [axis])
     assert (point.cost, point.value, point.frontier) == ("energy, mJ", 12.5, True)
-    assert set(run_card(run, copy)) - set(run_card(run)) == {("energy, J", "0.0125")}
-    assert [cell.text for cell in run_cells(run, copy)] == [*[cell.text for cell in run_cells(run)], "12"]
+    assert run_cells(run, copy).items() - run_cells(run).items() == {("energy, mJ", "12")}
 
     costs = CostsOfACopy(**MEASURED.model_dump(), energy_j=0.0125, base_energy_j=0.01)
     shapes, measured = card(ShapesOfACopy(), costs, copy).splitlines()

@@ -3,7 +3,7 @@
 import pytest
 import vl_convert
 
-from antipasto_bench.report.rendering import svg, vega_script
+from antipasto_bench.report.rendering import svg
 
 SPECIFICATION = {
     "data": {"values": [{"x": 1, "y": 2}, {"x": 2, "y": 1}]},
@@ -16,7 +16,7 @@ SPECIFICATION = {
 def rendered(monkeypatch):
     """How often the renderer was called."""
     calls = []
-    for name in ("vegalite_to_svg", "javascript_bundle"):
+    for name in ("vegalite_to_svg",):
         real = getattr(vl_convert, name)
 
         def counted(*args, _real=real, _name=name, **options):
@@ -41,16 +41,3 @@ def test_a_drawing_is_rendered_again_only_where_it_or_its_file_changed(tmp_path,
     path.write_bytes(b"\xff")
     assert svg(SPECIFICATION, path) == first
     assert len(rendered) == 6, "an altered file is drawn anew"
-
-
-def test_the_script_of_a_page_is_bundled_again_only_where_it_was_altered(tmp_path, rendered):
-    page = tmp_path / "report.html"
-    first = vega_script(page)
-    page.write_text(f"<p>a page</p>\n{first}\n<p>and more</p>")
-    assert vega_script(page) == first
-    assert rendered == ["javascript_bundle"]
-    page.write_text(page.read_text().replace("vegaEmbed", "vegaEmbex", 1))
-    assert vega_script(page) == first
-    page.write_text(f"<p>a page</p>\n{first}\n".replace('data-vega="', 'data-vega="0.'))
-    assert vega_script(page) == first, "bundled by another version"
-    assert len(rendered) == 3

@@ -1,0 +1,163 @@
+"""Which adapter to use: the arm that the verdicts of a table recommend, its price, and how sure that is, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..analysis.compared_sections import ComparedArm, ComparedSection
+from ..analysis.plan_more import plan_more
+from ..analysis.projection import MOST_SEEDS
+from ..spec.config import SCORING_VERSION
+from ..store.quantities import quantity
+from .columns import signed
+from .words import answer
+
+_PERCENT, _LOSS, _PARAMETERS = quantity("test_accuracy"), quantity("test_loss"), quantity("trained_parameters")
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What a table says to who asks which adapter to use."""
+
+    headline: str
+    sentences: list[str]  # the best, the cheapest that is no worse, and what is open
+    best: ComparedArm | None = None
+    cheapest: ComparedArm | None = None  # None where no cheaper one is shown to be no worse than the reference
+
+
+def recommended(section: ComparedSection) -> Recommended:
+    """The recommendation that follows from the verdicts of a section, and from nothing else.
+
+    Best is the most accurate of the arms that are better than the reference. Where there is none, it is the one of
+    lowest held-out loss among those that are better by it and not worse by accuracy; else the reference. Cheapest is
+    the arm of fewest trained parameters, fewer than the best's, that is better or no worse than the reference.
+    """
+    if not section.verdicts or section.reference is None:
+        said = answer(section)
+        return Recommended("No arm can be recommended on these runs." if said else "", said)
+    reference, measure = section.arms[section.reference], "accuracy"
+    better = [row for row in _others(section) if row.verdict is not None and row.verdict.word == "better"]
+    best = max(better, key=lambda row: (float(row.arm.scores.mean()), -row.index), default=reference)
+    if not better:
+        better = [row for row in _others(section) if _by_loss(row, ("better",))]
+        best = min(better, key=lambda row: (_loss(row), row.index), default=reference)
+        measure = "held-out loss"
+    cheapest, by = _cheapest(section, best)
+    return Recommended(
+        _headline(best, cheapest, reference),
+        [_of_best(section, best, better, measure), _of_cheapest(reference, cheapest, by), *_of_open(section)],
+        best,
+        cheapest,
+    )
+
+
+def _others(section: ComparedSection) -> list[ComparedArm]:
+    return [section.arms[i] for i in section.verdicts if not section.arms[i].arm.untuned]
+
+
+def _by_loss(row: ComparedArm, words: Sequence[str]) -> bool:
+    """Whether the held-out loss says one of some words of an arm whose accuracy does not say worse."""
+    worse = row.verdict is not None and (row.verdict.word == "worse" or row.verdict.slightly_worse)
+    return not worse and row.loss_verdict is not None and row.loss_verdict.word in words
+
+
+def _loss(row: ComparedArm) -> float:
+    return float("inf") if row.loss is None else row.loss[0]
+
+
+def _parameters(row: ComparedArm) -> float:
+    return row.arm.mean("trained_parameters") or 0.0
+
+
+def _cheapest(section: ComparedSection, best: ComparedArm) -> tuple[ComparedArm | None, str]:
+    """The cheapest arm that is shown to be no worse than the reference, and by what measure."""
+    fit = ("better", "no worse")
+    cheaper = [row for row in _others(section) if 0 < _parameters(row) < _parameters(best)]
+    by_accuracy = [row for row in cheaper if row.verdict is not None and row.verdict.word in fit]
+    for rows, by in ((by_accuracy, "accuracy"), ([row for row in cheaper if _by_loss(row, fit)], "held-out loss")):
+        if rows:
+            return min(rows, key=lambda row: (_parameters(row), row.index)), by
+    return None, ""
+
+
+def _headline(best: ComparedArm, cheapest: ComparedArm | None, reference: ComparedArm) -> str:
+    if cheapest is None:
+        why = "nothing tried is shown to be better" if best is reference else "the best, and nothing cheaper is as good"
+        return f"Use {best.arm.name}: {why}."
+    if best is reference:
+        return f"Use {cheapest.arm.name}: no worse than {reference.arm.name}, and cheaper."
+    return f"Use {best.arm.name}; where parameters are dear, {cheapest.arm.name}."
+
+
+def _of_best(section: ComparedSection, best: ComparedArm, better: Sequence[ComparedArm], measure: str) -> str:
+    n, arms = len(best.arm.questions), len(section.verdicts)
+    if best.is_reference:
+        first = section.arms[0]
+        ahead = "" if first is best else f"; {first.arm.name} scores highest, {_share(first)}, but may owe it to chance"
+        return (
+            f"Of {arms} arm{'s' * (arms != 1)} none is surely better than {best.arm.name}, which has {_share(best)} of "
+            f"{n:,} questions right{ahead}."
+        )
+    others = f", and {len(better) - 1} more surely beat it" if len(better) > 1 else ""
+    assert section.reference is not None
+    name = section.arms[section.reference].arm.name
+    if measure == "accuracy":
+        assert best.verdict is not None
+        pair = best.verdict.comparison
+        gain = " to ".join(signed(100 * value, 1) for value in (pair.low, pair.high))
+        return (
+            f"{best.arm.name} is the best of {arms}: {_share(best)} of {n:,} questions right, "
+            f"{signed(100 * pair.difference, 1)} points ({gain}) against {name}{others}."
+        )
+    assert best.loss_verdict is not None
+    pair = best.loss_verdict.comparison
+    return (
+        f"Accuracy shows no arm better than {name}, but the held-out loss, which tells smaller differences, does: "
+        f"{best.arm.name} has {_LOSS.text(_loss(best))} nats a token, {signed(pair.difference, 4)} "
+        f"({signed(pair.low, 4)} to {signed(pair.high, 4)}) against {name}{others}."
+    )
+
+
+def _share(row: ComparedArm) -> str:
+    """The accuracy, with its interval where it has one."""
+    text = f"{_PERCENT.text(float(row.arm.scores.mean()))} %"
+    if row.summary is None or not row.arm.conclusive:
+        return text
+    return f"{text} ({_PERCENT.text(row.summary.low)} to {_PERCENT.text(row.summary.high)})"
+
+
+def _of_cheapest(reference: ComparedArm, cheapest: ComparedArm | None, by: str) -> str:
+    price = _PARAMETERS.text(round(_parameters(reference)))
+    if cheapest is None:
+        return f"Nothing cheaper than {reference.arm.name}, {price} trained parameters, is shown to be no worse."
+    own = _PARAMETERS.text(round(_parameters(cheapest)))
+    return (
+        f"The cheapest that is no worse than {reference.arm.name} by {by} is {cheapest.arm.name}: {own} trained "
+        f"parameters where {reference.arm.name} has {price}."
+    )
+
+
+def _of_open(section: ComparedSection) -> list[str]:
+    """How many arms are undecided, and what would decide them."""
+    more = plan_more(section)
+    if not more.undecided:
+        return []
+    count, arms = len(more.undecided), len(section.verdicts)
+    head = f"{count} of {arms} {'is' if count == 1 else 'are'} undecided by accuracy"
+    if any(record.config.eval.version != SCORING_VERSION for record in section.section.records):
+        return [f"{head}; no run is scored by these rules any more, so a new table has to decide."]
+    runs = sum(k for _, k in more.runs)
+    decided = sum(each.seeds is not None for each in more.undecided)
+    if not runs:
+        return [f"{head}, and up to {MOST_SEEDS} seeds an arm decide none: `antipasto-bench plan-more` says why."]
+    time = "" if more.seconds is None else f", about {_duration(more.seconds)} of one process,"
+    which = "all of them" if decided == count else f"{decided} of them"
+    return [
+        f"{head}: {runs} more run{'s' * (runs != 1)}{time} would decide {which}; `antipasto-bench plan-more` names "
+        "the runs."
+    ]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"

@@ -1,0 +1,46 @@
+// Names beside points, none on another name or point: the nearest free place, with a line where it is not at once beside.
+
+const LETTER = 6.1; // pixels of a letter of 11 px, at the most on average
+const LINE = 13;
+
+const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+
+/** The boxes of some points' names, in the order of the points: {left, right, top, bottom, far}. */
+function placeNames(points, bounds) {
+  const taken = points.map(({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 }));
+  const boxes = new Array(points.length);
+  const crowd = (point) => points.filter((other) => Math.hypot(other.px - point.px, other.py - point.py) < 60).length;
+  const order = points.map((point, i) => [crowd(point), i]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  for (const [, i] of order) {
+    boxes[i] = freeBox(points[i], taken, bounds);
+    taken.push(boxes[i]);
+  }
+  return boxes;
+}
+
+function freeBox(point, taken, bounds) {
+  const width = LETTER * point.name.length + 4;
+  let best = null;
+  for (const [dx, dy, distance] of OFFSETS) {
+    const left = dx > 0 ? point.px + dx : dx < 0 ? point.px + dx - width : point.px - width / 2;
+    const top = point.py + dy - LINE / 2;
+    const box = { left, right: left + width, top, bottom: top + LINE, far: distance > 16 };
+    if (box.left < bounds.left || box.right > bounds.right || box.top < bounds.top || box.bottom > bounds.bottom) continue;
+    const hits = taken.filter((other) => overlap(box, other)).length;
+    if (hits === 0) return box;
+    if (best === null || hits < best.hits) best = { ...box, hits };
+  }
+  return best ?? { left: bounds.left, right: bounds.left + width, top: point.py, bottom: point.py + LINE, far: true };
+}
+
+/** From near to far, beside the point before above and below it. */
+const OFFSETS = (() => {
+  const offsets = [[8, 0, 8], [-8, 0, 8], [0, -13, 13], [0, 13, 13]];
+  for (let radius = 12; radius <= 400; radius += 7) {
+    for (let angle = 0; angle < 360; angle += 15) {
+      const [dx, dy] = [radius * Math.cos((angle * Math.PI) / 180), radius * Math.sin((angle * Math.PI) / 180)];
+      offsets.push([Math.abs(dx) < 4 ? 0 : dx, dy, radius]);
+    }
+  }
+  return offsets;
+})();

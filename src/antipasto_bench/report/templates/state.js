@@ -1,0 +1,42 @@
+// The state of the page is its address: #SLUG, #SLUG/explore?q=rank+%3D+16&x=params, #SLUG/compare?a=..&b=.., #run=ID.
+
+const bySlug = new Map(data.sections.map((section) => [section.slug, section]));
+const byRun = new Map(data.runs.map((run) => [run.id, run]));
+const VIEWS = [["answer", "Answer"], ["explore", "Explore"], ["compare", "Compare two"]];
+
+function named(hash) {
+  try {
+    return decodeURIComponent(hash);
+  } catch {
+    return ""; // not an address of this page
+  }
+}
+
+/** What an address says; what is not of this page is the first section's answer. */
+function read(hash = location.hash) {
+  if (hash.startsWith("#run=")) {
+    const run = byRun.get(named(hash.slice(5)));
+    if (run) return { run };
+  }
+  const [path, query = ""] = hash.slice(1).split("?");
+  const [slug, view = "answer"] = path.split("/");
+  const section = bySlug.get(named(slug)) ?? data.sections[0];
+  return { section, view: VIEWS.some(([name]) => name === view) ? view : "answer", params: new URLSearchParams(query) };
+}
+
+function address(section, view = "answer", values = {}) {
+  const params = values instanceof URLSearchParams ? values : new URLSearchParams(values);
+  const query = params.toString();
+  return `#${encodeURIComponent(section.slug)}${view === "answer" && !query ? "" : `/${view}`}${query ? `?${query}` : ""}`;
+}
+
+/** Write values into the address without a step of the reader's history; empty ones are taken out of it. */
+function remember(changes) {
+  const state = read();
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === "" || value === undefined) state.params.delete(name);
+    else state.params.set(name, value);
+  }
+  history.replaceState(null, "", address(state.section, state.view, state.params));
+  return state.params;
+}

@@ -1,0 +1,54 @@
+// Elements, whose texts are text whatever they say, and numbers for people.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== 0));
+  return node;
+}
+
+const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+const svg = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+const PREFIXES = [[1e9, "G"], [1e6, "M"], [1e3, "k"]];
+
+/** A number on an axis, as 30k or 1.2M; never with an exponent where it can be helped. */
+function human(value) {
+  const size = Math.abs(value);
+  for (const [scale, prefix] of PREFIXES) {
+    if (size >= scale) return `${short(value / scale)}${prefix}`;
+  }
+  return size === 0 || size >= 1e-5 ? short(value) : value.toExponential(0);
+}
+
+const short = (value) => String(Number(value.toPrecision(3)));
+
+/** A number in a tooltip or a file: all digits that mean something. */
+const exact = (value) => Number(value.toPrecision(6)).toLocaleString("en", { maximumSignificantDigits: 6 });
+
+const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
+/** A label with a menu; `changed` gets the value that is chosen. */
+function menu(label, options, chosen, changed) {
+  const list = el("select", { onchange: (event) => changed(event.target.value) },
+    options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
+  return el("label", { class: "control" }, el("span", {}, label), list);
+}
+
+function checkbox(label, checked, changed) {
+  return el("label", { class: "control" },
+    el("input", { type: "checkbox", checked, onchange: (event) => changed(event.target.checked) }), el("span", {}, label));
+}
+
+const button = (text, pressed, attributes = {}) => el("button", { type: "button", onclick: pressed, ...attributes }, text);
+
+function scrolling(label, table, tall = false) {
+  return el("div", { class: tall ? "scroll tall" : "scroll", role: "region", tabindex: 0, "aria-label": label }, table);
+}

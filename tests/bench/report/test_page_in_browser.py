@@ -1,0 +1,304 @@
+"""Claims about the page in a real browser without network: it answers, filters, draws, compares, and trusts no text."""
+
+import json
+import re
+import shutil
+
+import pytest
+from page_store import HOSTILE, MODEL, data_of, page_store
+
+from antipasto_bench.store.folders import Store
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+)  # fmt: skip
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium; Debian's package is called chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    return page_store(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def slug(store) -> str:
+    """Of the table of the embedded model."""
+    sections = data_of((store.results / "report.html").read_text())["sections"]
+    return next(section["slug"] for section in sections if section["name"].startswith("nano"))
+
+
+@pytest.fixture
+def opened(browser, store):
+    """Opens the page at an address as a reader has it; at the end nothing was said, asked of a network, or owned."""
+    contexts, said = [], list[str]()
+
+    def open_at(address: str = "", scheme: str = "light", width: int = 1400):
+        context = browser.new_context(
+            color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True, accept_downloads=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("requestfailed", lambda request: said.append(request.url))
+        page.goto((store.results / "report.html").as_uri() + address)
+        page.wait_for_function("document.documentElement.dataset.ready")
+        return page
+
+    yield open_at
+    for context in contexts:
+        for page in context.pages:
+            assert page.evaluate("window.owned") is None
+            assert page.locator("img, main script").count() == 0
+        context.close()
+    assert said == []
+
+
+def column(page, name: str) -> list[str]:
+    """The cells of the table of rows under a heading, as shown from top to bottom."""
+    table = page.locator(".view:visible table").first
+    index = [text.strip() for text in table.locator("thead th").all_inner_texts()].index(name)
+    return [row.locator("th, td").nth(index).inner_text().strip() for row in table.locator("tbody tr").all()]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 1400), ("light", 360)])
+def test_every_view_fits_its_width_in_either_scheme(opened, slug, store, scheme, width):
+    run = data_of((store.results / "report.html").read_text())["runs"][0]["id"]
+    everything = f"#{slug}/explore?open=rates,curves,swept,kinds,pairs"
+    for address in ("", f"#{slug}", everything, f"#{slug}/explore?rows=runs", f"#{slug}/compare", f"#run={run}"):
+        page = opened(address, scheme, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, "only tables scroll sideways"
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", paper)[:3])) > 384) == (scheme == "light")
+        for heading in page.locator("h2:visible, h3:visible").all_inner_texts():
+            assert "nano" in heading or MODEL in heading, f"{heading}: names its model"
+
+
+def test_the_answer_stands_first_with_its_price_and_its_table(opened, slug):
+    page = opened(f"#{slug}")
+    assert page.locator(".headline:visible").inner_text().startswith("Use ")
+    assert page.locator(".headline:visible").bounding_box()["y"] < 200
+    assert page.locator(".drawing:visible svg").first.bounding_box()["y"] < 500
+    table = page.locator(".short:visible .scroll")
+    assert table.evaluate("node => node.scrollWidth <= node.clientWidth"), "no column is beyond the edge"
+    assert column(page, "adapter")[:2] == ["dora r=16", "lora r=16"]
+    assert column(page, "adapter")[-1] == "base"
+    phone = opened(f"#{slug}", width=360)
+    for cell in phone.locator(".short:visible td.test b").all():
+        box = cell.bounding_box()
+        assert box["x"] + box["width"] <= 360, "test % is seen without scrolling sideways"
+
+
+def test_colours_are_the_readers_until_the_button_says_otherwise(opened, slug):
+    page = opened(f"#{slug}", "light")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(paper)
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(paper) != light
+    page.get_by_role("button", name="Switch to light colours").click()
+    assert page.evaluate(paper) == light
+    page.get_by_role("button", name="Switch to dark colours").click()
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate(paper) != light
+
+
+def boxes(page, selector: str) -> list[dict[str, float]]:
+    return [node.bounding_box() for node in page.locator(selector).all()]
+
+
+def test_the_drawing_names_every_point_and_the_price_that_is_chosen(opened, slug):
+    page = opened(f"#{slug}")
+    drawing = page.locator(".drawing:visible")
+    names = drawing.locator("svg text.name")
+    assert sorted(names.all_text_contents()) == sorted(name for name in column(page, "adapter") if name != "base")
+    placed = boxes(page, ".drawing:visible svg text.name")
+    for i, a in enumerate(placed):
+        for b in placed[i + 1 :]:
+            apart = a["x"] + a["width"] <= b["x"] + 1 or b["x"] + b["width"] <= a["x"] + 1
+            assert apart or a["y"] + a["height"] <= b["y"] + 4 or b["y"] + b["height"] <= a["y"] + 4
+    assert "untuned base: 3.3 %" in drawing.locator("svg").first.text_content()
+    assert drawing.locator("path.frontier").count() >= 1
+    for price in ("training seconds", "adapter file, kB"):
+        drawing.get_by_role("combobox", name="Price").select_option(price)
+        assert price in drawing.locator("svg text.title").first.text_content()
+        assert not re.search(r"\de[+-]?\d", " ".join(drawing.locator("text.tick").all_text_contents()))
+    assert "x=adapter+kB" in page.url
+    drawing.get_by_role("combobox", name="Score").select_option("loss")
+    assert "held-out loss, nats a token" in drawing.locator("svg").first.text_content()
+    drawing.locator("svg a").first.click()
+    assert "/compare?a=" in page.url
+
+
+def test_a_first_click_puts_the_cheapest_first_and_what_has_no_value_last(opened, slug):
+    page = opened(f"#{slug}/explore")
+    heading = page.locator(".view:visible table").first.locator("thead")
+    heading.get_by_role("button", name="params").click()
+    shown = [int(text.replace(",", "")) for text in column(page, "params")]
+    assert shown == sorted(shown)
+    assert heading.locator("th[aria-sort]").get_attribute("aria-sort") == "ascending"
+    heading.get_by_role("button", name="test %").focus()
+    for direction, reverse in (("descending", True), ("ascending", False)):
+        page.keyboard.press("Enter")
+        shown = [float(text.split()[0]) for text in column(page, "test %")]
+        assert shown == sorted(shown, reverse=reverse)
+        assert heading.locator("th[aria-sort]").get_attribute("aria-sort") == direction
+        assert page.evaluate("document.activeElement.textContent") == "test %", "the focus stays where it was"
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("adapter kB").check()
+    for _ in range(2):
+        heading.get_by_role("button", name="train s").click()
+        assert column(page, "rank")[-1] == "" or column(page, "variant")[-1] != "base"
+    heading.get_by_role("button", name="lr", exact=True).click()
+    assert column(page, "variant")[-1] == "base", "what has no value comes last"
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("antipasto none", ["antipasto rotate_basis=none"]),
+        ("lora r=16", ["lora"]),  # as drawings name it
+        ("params < 4200 and rank = 64", ["antipasto rotate_basis=V", "antipasto rotate_basis=none"]),
+        ("params < 4.2k and test % > 45", ["antipasto rotate_basis=V", "base"][:1]),
+        ("variant = dora or variant = base", ["dora", "base"]),
+        ("verdict = worse and params > 0", ["antipasto rotate_basis=V", "antipasto rotate_basis=none"]),
+    ],
+)
+def test_rows_are_filtered_by_words_and_by_comparisons_with_their_count(opened, slug, query, shown):
+    page = opened(f"#{slug}/explore")
+    page.get_by_label("Filter rows").fill(query)
+    assert column(page, "variant") == shown
+    assert page.locator("output:visible").inner_text() == f"{len(shown)} of 5 rows"
+    assert page.locator("figure[data-plot] .point[data-name]:not([data-name=''])").count() == len(shown)
+    again = opened(page.url[page.url.index("#") :])
+    assert column(again, "variant") == shown, "the address is the view"
+
+
+def test_a_filter_that_names_no_column_says_so(opened, slug):
+    page = opened(f"#{slug}/explore")
+    page.get_by_label("Filter rows").fill("watts < 5")
+    assert page.locator("output:visible").inner_text() == "no column is called “watts”"
+    assert len(column(page, "variant")) == 5
+
+
+def test_any_two_quantities_are_drawn_against_each_other_of_arms_and_of_runs(opened, slug):
+    page = opened(f"#{slug}/explore?rows=runs&x=train+s&y=test+loss")
+    plot = page.locator("figure[data-plot]")
+    assert plot.get_attribute("data-plot") == "train s:test loss"
+    assert plot.locator("svg .point[data-name^=lora]").count() == 3, "a dot a run"
+    plot.get_by_role("combobox", name="Across").select_option("trained parameters")
+    assert page.locator("figure[data-plot]").get_attribute("data-plot") == "params:test loss"
+    assert "x=params" in page.url
+
+
+def saved(page, name: str) -> str:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name, exact=True).click()
+    return download.value.path().read_text()
+
+
+def test_what_is_shown_is_saved_as_csv_json_and_latex(opened, slug):
+    page = opened(f"#{slug}/explore?q=lora&cols=variant,test %25,params")
+    head, *lines = saved(page, "CSV").splitlines()
+    assert head == "variant,test %,trained parameters"
+    assert [line.split(",")[0] for line in lines] == column(page, "variant")
+    assert lines[0].split(",")[2] == "4250"
+    rows = json.loads(saved(page, "JSON"))["rows"]
+    assert [row["variant"]["text"] for row in rows] == column(page, "variant")
+    latex = saved(page, "LaTeX")
+    assert "variant & test \\% & params \\\\" in latex
+    assert "nano\\_metamath" in latex
+
+
+def test_two_arms_are_compared_with_the_questions_that_flipped_and_both_answers(opened, slug):
+    page = opened(f"#{slug}/compare")
+    view = page.locator(".view:visible")
+    for side, name in (("A", "lora r=16"), ("B", "antipasto rotate_basis=none r=64")):
+        view.get_by_role("combobox", name=side, exact=True).select_option(name)
+    said = view.locator(".headline").inner_text()
+    assert re.match(r"lora r=16 less antipasto rotate_basis=none r=64: \+5\d\.\d points \(95 % interval ", said)
+    assert "Held-out loss" in view.inner_text()
+    first = view.locator(".flips").first
+    assert re.match(
+        r"16\d questions of 300 right in lora r=16 and wrong in antipasto", first.locator("h3").inner_text()
+    )
+    flip = first.locator("details.flip").first
+    assert flip.locator("pre").nth(0).inner_text() == HOSTILE
+    assert [flip.locator(".answer.right pre").inner_text(), flip.locator(".answer.wrong pre").inner_text()] == [
+        HOSTILE
+    ] * 2
+    view.get_by_role("button", name="Swap").click()
+    assert view.locator(".headline").inner_text().startswith("antipasto rotate_basis=none r=64 less lora r=16: −5")
+    again = opened(page.url[page.url.index("#") :])
+    assert again.locator(".view:visible .headline").inner_text() == view.locator(".headline").inner_text()
+
+
+def test_a_run_has_its_command_settings_and_answers_which_stay_text(opened, slug):
+    page = opened(f"#{slug}/explore?rows=runs")
+    page.locator(".view:visible tbody a", has_text="__lora__").nth(1).press("Enter")
+    article = page.locator("article#run")
+    run_id = article.locator("h2").inner_text()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    article.get_by_role("button", name="Copy").click()
+    article.get_by_text("copied").wait_for()
+    assert article.locator(".command code").inner_text() == f"antipasto-bench reproduce {run_id}"
+    assert page.evaluate("navigator.clipboard.readText()") == f"antipasto-bench reproduce {run_id}"
+    assert article.locator(".answer").count() == 2
+    assert article.locator("pre", has_text="window.owned").first.text_content() == HOSTILE
+    article.get_by_text("Configuration").click()
+    assert "batch_size: 16" in article.locator("details pre").first.inner_text()
+    article.get_by_text("Provenance").click()
+    assert "hardware: cpu-of-a-test" in article.locator("details pre").nth(1).inner_text()
+    assert article.locator("svg path.curve").count() == 2, "training and held-out loss"
+    page.go_back()
+    page.locator(".view:visible table").first.wait_for()
+    assert article.is_hidden()
+
+
+def test_the_keyboard_alone_reaches_the_content_the_views_and_a_row(opened):
+    page = opened()
+    address = page.url
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+    assert page.url == address, "which is the view, and stays it"
+    reached = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent"))
+        if reached[-1] == "Explore":
+            break
+    assert reached[-1] == "Explore"
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid", "the focus is seen"
+    page.keyboard.press("Enter")
+    page.get_by_label("Filter rows").wait_for()
+    page.get_by_label("Filter rows").focus()
+    page.keyboard.type("dora")
+    assert column(page, "variant") == ["dora"]
+    assert page.evaluate("document.activeElement.type") == "search", "a filter keeps the focus while it works"
+
+
+def test_each_model_has_its_own_answer_behind_one_switch(opened, slug):
+    page = opened()
+    assert page.locator("section.bench:visible").count() == 1
+    assert MODEL in page.locator("h2:visible").inner_text(), "the embedded model is not what people ask about"
+    page.get_by_role("navigation", name="Model and data").get_by_text("nano on nano_metamath").click()
+    page.wait_for_url(f"**#{slug}")
+    assert page.locator("h2:visible").inner_text().startswith("nano: ")
+    assert page.locator("section.bench:visible").count() == 1
