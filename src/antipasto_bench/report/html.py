@@ -29,7 +29,7 @@ from .bars import Bar, Scale, bar_of, scale_of
 from .columns import Column
 from .markdown import TRIED, best_settings, conclusions, costs_note, published, trained_on
 from .page_columns import axis_title, page_columns, run_columns
-from .page_data import name_of_table, section_json
+from .page_data import names_of_tables, section_json
 from .page_pool import Pool
 from .page_runs import Settings, flat, runs_json
 from .recommended import Recommended, recommended
@@ -62,6 +62,7 @@ class Answer:
     slug: str
     title: str
     name: str
+    older: bool  # whether it was scored by rules that no run is scored by any more
     recommended: Recommended
     price: list[tuple[str, str]]  # of the recommended arm
     columns: list[Column]
@@ -84,12 +85,12 @@ def page(
     runs = {record.run_id: record for section in ordered for record in section.section.records}
     records = [runs[run_id] for run_id in sorted(runs)]
     excerpts = {record.run_id: read_excerpts(record, store) for record in records}
-    columns, pool = run_columns(records), Pool()
+    columns, pool, names = run_columns(records), Pool(), names_of_tables(ordered)
     best = [best_settings(section, most=None) for section in ordered]
     data = {
         "sections": [
-            section_json(section, excerpts, [row.index for row in rows], pool)
-            for section, rows in zip(ordered, best, strict=True)
+            section_json(section, name, excerpts, [row.index for row in rows], pool)
+            for section, name, rows in zip(ordered, names, best, strict=True)
         ],
         "runColumns": [column.json() for column in columns],
         "runs": runs_json(records, excerpts, columns, pool),
@@ -102,7 +103,7 @@ def page(
         _environment()
         .get_template("page.html.j2")
         .render(
-            answers=[_answer(section, rows) for section, rows in zip(ordered, best, strict=True)],
+            answers=[_answer(section, name, rows) for section, name, rows in zip(ordered, names, best, strict=True)],
             failed=failed,
             references=[published(path) for path in references],
             tried=TRIED,
@@ -115,8 +116,11 @@ def page(
 
 def _by_interest(section: ComparedSection) -> tuple[bool, bool]:
     """First what is scored as runs are today, and of that the models that people use."""
-    record = section.section.records[0]
-    return record.config.eval.version != SCORING_VERSION, section.section.model == EMBEDDED
+    return _is_older(section), section.section.model == EMBEDDED
+
+
+def _is_older(section: ComparedSection) -> bool:
+    return section.section.records[0].config.eval.version != SCORING_VERSION
 
 
 def _first_origin(records: Sequence[RunRecord]) -> Settings:
@@ -153,7 +157,7 @@ def _assets(names: Sequence[str]) -> Markup:
     return Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names))  # ours, not a model's
 
 
-def _answer(section: ComparedSection, rows: Sequence[ComparedArm]) -> Answer:
+def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm]) -> Answer:
     columns = {column.name: column for column in page_columns()}
     shown = [columns[name] for name in SHOWN_FIRST if any(columns[name].cell(row).text for row in rows)]
     scale = scale_of(section, rows)
@@ -163,7 +167,8 @@ def _answer(section: ComparedSection, rows: Sequence[ComparedArm]) -> Answer:
     return Answer(
         slug=section.slug,
         title=section.title,
-        name=name_of_table(section),
+        name=name,
+        older=_is_older(section),
         recommended=said,
         price=_price(said, [columns[name] for name in ("test %", "test loss", "params", "step ms", "forgets")]),
         columns=shown,

@@ -88,7 +88,8 @@ class RunColumn:
         value = getattr(record, self.entry.field)
         if value is None:
             return "", None
-        text = self.entry.text(value, self.entry.run_list or self.entry.run_card or self.entry.column)
+        place = self.entry.run_list
+        text = self.entry.text(value, place if place is not None and place.scale is None else None)
         return text, None if isinstance(value, str) else float(value) * self.entry.scale
 
     def json(self) -> Json:

@@ -19,15 +19,17 @@ from .by_kind import kind_table
 from .kept_answers import kept_answers, texts_of_questions
 from .page_columns import column_json, page_columns, scaled
 from .page_pool import Pool, mean_curve
-from .svg import FROZEN, OTHERS, UNTUNED
 
 DIGITS = 4  # of a difference in points or nats, and of p
 
 
-def section_json(section: ComparedSection, excerpts: Mapping[str, Excerpts], best: Sequence[int], pool: Pool) -> Json:
+def section_json(
+    section: ComparedSection, name: str, excerpts: Mapping[str, Excerpts], best: Sequence[int], pool: Pool
+) -> Json:
     """All that the page knows of a section.
 
     Args:
+        name: in a few words, as `names_of_tables` has it.
         excerpts: by run id.
         best: the places of the arms that the first table shows.
         pool: takes texts and curves, so that each is in the page once.
@@ -40,10 +42,8 @@ def section_json(section: ComparedSection, excerpts: Mapping[str, Excerpts], bes
     return {
         "slug": section.slug,
         "title": section.title,
-        "name": name_of_table(section),
-        "trained": any(not arm.untuned for arm in arms),
+        "name": name,
         "reference": section.reference,
-        "margins": [section.plan.margin, section.plan.loss_margin],
         "columns": [column_json(columns[i]) for i in filled],
         "arms": [
             _arm(row, excerpts, pool)
@@ -65,8 +65,13 @@ def section_json(section: ComparedSection, excerpts: Mapping[str, Excerpts], bes
     }
 
 
-def name_of_table(section: ComparedSection) -> str:
-    """The model and the data in a few words, for headings and links."""
+def names_of_tables(sections: Sequence[ComparedSection]) -> list[str]:
+    """The model and the data of each in a few words, for headings and links; the whole title where these are alike."""
+    names = [_short_name(section) for section in sections]
+    return [section.title if names.count(name) > 1 else name for section, name in zip(sections, names, strict=True)]
+
+
+def _short_name(section: ComparedSection) -> str:
     record = section.section.records[0]
     return f"{section.section.model} on {' + '.join(record.config.eval.tasks)}, {record.test_n:,} questions"
 
@@ -76,17 +81,15 @@ def name_of_table(section: ComparedSection) -> str:
 
 def _arm(row: ComparedArm, excerpts: Mapping[str, Excerpts], pool: Pool) -> Json:
     arm = row.arm
-    frozen = "basis" in arm.first.config.adapter  # a setting of that family alone
     interval = row.summary is not None and arm.conclusive
     return {
         "id": arm.first.arm,
         "name": arm.name,
-        "kind": UNTUNED if arm.untuned else FROZEN if frozen else OTHERS,
+        "untuned": arm.untuned,
         "runs": [record.run_id for record in arm.records],
         "accuracy": 100 * float(arm.scores.mean()),
         "interval": [100 * row.summary.low, 100 * row.summary.high] if interval and row.summary else None,
         "loss": None if row.loss is None else list(row.loss),
-        "first": row.ranks is not None and row.ranks[0] == 1,
         "verdict": _word(row, row.verdict),
         "lossVerdict": _word(row, row.loss_verdict) if row.loss is not None else "",
         "train": pool.curve(mean_curve([(p.step, p.loss) for p in excerpts[r.run_id].curve] for r in arm.records)),

@@ -83,8 +83,9 @@ def _cheapest(section: ComparedSection, best: ComparedArm) -> tuple[ComparedArm 
 
 def _headline(best: ComparedArm, cheapest: ComparedArm | None, reference: ComparedArm) -> str:
     if cheapest is None:
-        why = "nothing tried is shown to be better" if best is reference else "the best, and nothing cheaper is as good"
-        return f"Use {best.arm.name}: {why}."
+        if best is reference:
+            return f"Use {best.arm.name}: nothing tried is shown to be better."
+        return f"Use {best.arm.name}: the best, and nothing cheaper is shown to be as good."
     if best is reference:
         return f"Use {cheapest.arm.name}: no worse than {reference.arm.name}, and cheaper."
     return f"Use {best.arm.name}; where parameters are dear, {cheapest.arm.name}."

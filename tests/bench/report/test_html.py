@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 from page_store import HOSTILE, MODEL, RUNS, data_of, page_store
+from recorded import record
 
 from antipasto_bench.analysis.compared_sections import compared_sections
+from antipasto_bench.report.page_data import names_of_tables
 from antipasto_bench.report.write import write_report
 from antipasto_bench.store.folders import Store
+from antipasto_bench.store.table import append
 
 MOST_BYTES = 3_000_000
 
@@ -75,6 +78,14 @@ def test_each_table_is_a_section_that_names_its_model_and_its_data(text, data):
     assert data["sections"][-1]["name"].startswith("nano on nano_metamath"), "the embedded model comes last"
 
 
+def test_tables_of_one_model_and_data_are_told_apart_by_their_titles(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for steps in (20, 30):
+        append(store.table, record(store, "lora", [0, 1], steps=steps))
+    names = names_of_tables(compared_sections(store))
+    assert sorted(name.partition(" x ")[0] for name in names) == ["nano: 20 steps", "nano: 30 steps"]
+
+
 def test_held_out_losses_by_step_are_the_means_of_the_seeds(data):
     (curve,) = [arm["valid"] for section in data["sections"] for arm in section["arms"] if arm["valid"]]
     assert (data["steps"][curve[0]], curve[1]) == ([10, 20, 30], [0.75, 0.625, 0.625])
@@ -88,18 +99,18 @@ def test_numbers_that_rows_are_sorted_by_are_not_rounded(store, data):
         column = [each["name"] for each in shown["columns"]].index("test %")
         for arm, own in zip(section.section.arms, shown["arms"], strict=True):
             assert own["values"][column] == 100 * float(arm.scores.mean())
-        for record in section.section.records:
-            assert record.test_accuracy is not None
-            assert runs[record.run_id]["values"][place] == 100 * record.test_accuracy
+        for run in section.section.records:
+            assert run.test_accuracy is not None
+            assert runs[run.run_id]["values"][place] == 100 * run.test_accuracy
 
 
 def test_settings_of_a_run_are_those_of_the_first_with_what_it_changes(store, data):
     runs = {run["id"]: run for run in data["runs"]}
     for section in compared_sections(store):
-        for record in section.section.records:
-            changes, lacking = runs[record.run_id]["config"]
+        for run in section.section.records:
+            changes, lacking = runs[run.run_id]["config"]
             settings = {key: value for key, value in data["firstConfig"].items() if key not in lacking} | changes
-            config = record.config_as_shown()
+            config = run.config_as_shown()
             assert settings["seed"] == config["seed"]
             assert settings["eval.batch_size"] == config["eval"]["batch_size"]
             own = {key.removeprefix("adapter.") for key in settings if key.startswith("adapter.")}

@@ -22,7 +22,7 @@ function answerView(section, params, figure) {
   const price = prices.find((column) => column.name === params.get("x")) ?? prices[0];
   const all = params.get("all") === "1";
   if (!price) return figure.remove();
-  const arms = (all ? section.arms : section.best.map((i) => section.arms[i])).filter((arm) => arm.kind !== "untuned model");
+  const arms = (all ? section.arms : section.best.map((i) => section.arms[i])).filter((arm) => !arm.untuned);
   const points = arms.map((arm) => {
     const at = scoreOf(arm, score);
     const ends = at.low === undefined ? "one seed" : `${exact(at.low)} to ${exact(at.high)}`;
@@ -31,7 +31,7 @@ function answerView(section, params, figure) {
       said: [`${score === "accuracy" ? "right" : "loss"}: ${exact(at.y)}${score === "accuracy" ? " %" : ""} (${ends})`, `${price.axis}: ${arm.cells[price.place]}`, at.verdict || "no verdict"],
     };
   });
-  const base = section.arms.find((arm) => arm.kind === "untuned model");
+  const base = section.arms.find((arm) => arm.untuned);
   const level = base && scoreOf(base, score).y;
   const change = (changes) => answerView(section, remember(changes), figure);
   figure.replaceChildren(
@@ -42,7 +42,7 @@ function answerView(section, params, figure) {
     scatter({
       points, percent: score === "accuracy", xTitle: price.axis, yTitle: SCORES.find(([name]) => name === score)[1] + (score === "loss" ? ", lower is better" : ""),
       xBetter: price.better, yBetter: score === "accuracy" ? "higher" : "lower", height: 470,
-      line: Number.isFinite(level) ? { value: level, text: `untuned base: ${score === "accuracy" ? `${level.toFixed(1)} %` : exact(level)}` } : null,
+      line: Number.isFinite(level) ? { value: level, text: `untuned base: ${score === "accuracy" ? `${level.toFixed(1)} %` : level.toFixed(4)}` } : null,
       label: `${SCORES.find(([name]) => name === score)[1]} against ${price.axis}, ${section.name}; the numbers are in the table`,
     }),
     el("figcaption", {}, `${section.name}. Bars: ${score === "accuracy" ? "95 % intervals" : "± one standard error"}. A point opens its comparison with the reference.`));

@@ -36,7 +36,7 @@ function compareView(section, params, part) {
       menu("A", options, arms[a].id, (id) => change({ a: id }, 0)), menu("B", options, arms[b].id, (id) => change({ b: id }, 1)),
       button("Swap", () => change({ a: arms[b].id, b: arms[a].id }, 0))),
     a === b ? el("p", {}, "A and B are the same arm.") : [differences(section, a, b), pricesOf(section, a, b), flips(section, a, b), apartInRuns(section, a, b)],
-  ].flat(2));
+  ].flat(2).filter(Boolean));
 }
 
 function differences(section, a, b) {
@@ -63,7 +63,7 @@ function pricesOf(section, a, b) {
   return el("details", { class: "panel" }, el("summary", {}, `Scores and prices: ${section.name}`),
     scrolling("Scores and prices of both", el("table", {},
       el("thead", {}, el("tr", {}, ["", one.name, other.name, "A / B"].map((text, i) => el("th", { scope: "col", class: i ? null : "left" }, text)))),
-      el("tbody", {}, rows.map(({ column, texts, values }) => el("tr", {}, el("th", { scope: "row" }, column.axis), texts.map((text) => el("td", {}, text)), el("td", {}, ratio(values))))))));
+      el("tbody", {}, rows.map(({ column, texts, values }) => el("tr", {}, el("th", { scope: "row", title: column.meaning }, column.name), texts.map((text) => el("td", {}, text)), el("td", {}, ratio(values))))))));
 }
 
 // ------------------------------------------------------------------ questions

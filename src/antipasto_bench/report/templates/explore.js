@@ -100,7 +100,7 @@ function plotOf(section, columns, rows, runs, update) {
   const points = rows.map((row) => ({
     name: row.name, x: row.values[x.place], y: row.values[y.place], verdict: row.verdict ?? "", link: row.link,
     low: y.name === "test %" ? row.interval?.[0] : undefined, high: y.name === "test %" ? row.interval?.[1] : undefined,
-    said: [`${y.axis}: ${row.cells[y.place]}`, `${x.axis}: ${row.cells[x.place]}`],
+    said: [`${y.name}: ${row.cells[y.place]}`, `${x.name}: ${row.cells[x.place]}`],
   })).map((point) => ({ ...point, x: point.x ?? NaN, y: point.y ?? NaN }));
   const options = axes.map((column) => [column.name, column.axis]);
   const change = (changes) => { remember(changes); update(); };

@@ -1,7 +1,13 @@
 // Names beside points, none on another name or point: the nearest free place, with a line where it is not at once beside.
 
-const LETTER = 6.1; // pixels of a letter of 11 px, at the most on average
-const LINE = 13;
+const LINE = 13; // pixels from one line of names to the next
+
+const measure = document.createElement("canvas").getContext("2d");
+
+function widthOf(text) {
+  measure.font = `700 11px ${getComputedStyle(document.body).fontFamily}`;
+  return measure.measureText(text).width;
+}
 
 const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 
@@ -19,12 +25,12 @@ function placeNames(points, bounds) {
 }
 
 function freeBox(point, taken, bounds) {
-  const width = LETTER * point.name.length + 4;
+  const width = widthOf(point.name) + 4;
   let best = null;
   for (const [dx, dy, distance] of OFFSETS) {
     const left = dx > 0 ? point.px + dx : dx < 0 ? point.px + dx - width : point.px - width / 2;
     const top = point.py + dy - LINE / 2;
-    const box = { left, right: left + width, top, bottom: top + LINE, far: distance > 16 };
+    const box = { left, right: left + width, top, bottom: top + LINE, far: distance > 13 };
     if (box.left < bounds.left || box.right > bounds.right || box.top < bounds.top || box.bottom > bounds.bottom) continue;
     const hits = taken.filter((other) => overlap(box, other)).length;
     if (hits === 0) return box;
@@ -36,7 +42,7 @@ function freeBox(point, taken, bounds) {
 /** From near to far, beside the point before above and below it. */
 const OFFSETS = (() => {
   const offsets = [[8, 0, 8], [-8, 0, 8], [0, -13, 13], [0, 13, 13]];
-  for (let radius = 12; radius <= 400; radius += 7) {
+  for (let radius = 14; radius <= 400; radius += 7) {
     for (let angle = 0; angle < 360; angle += 15) {
       const [dx, dy] = [radius * Math.cos((angle * Math.PI) / 180), radius * Math.sin((angle * Math.PI) / 180)];
       offsets.push([Math.abs(dx) < 4 ? 0 : dx, dy, radius]);

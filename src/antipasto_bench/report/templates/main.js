@@ -17,7 +17,7 @@ function show({ moved }) {
     article.replaceChildren(...runView(state.run).flat().filter(Boolean));
     document.title = `${state.run.id}: antipasto-bench`;
     scrollTo(0, 0);
-    return article.focus();
+    return article.focus({ preventScroll: true });
   }
   showView(places.get(state.section.slug), state);
   document.title = `${state.section.name}: which adapter should I use?`;

@@ -72,7 +72,7 @@ function heatMap(grid, name, better) {
   const body = cells.map((row, i) => el("tr", {}, el("th", { scope: "row" }, grid.ranks[i] === null ? "" : `r=${grid.ranks[i]}`), row.map((cell) => {
     if (!cell) return el("td", { class: "quiet" }, "");
     const text = name.includes("%") ? cell.mean.toFixed(1) : cell.mean.toFixed(3);
-    return el("td", { class: cell.mean === first ? "heat top" : "heat", style: `--share:${(60 * share(cell.mean)).toFixed(0)}%`, title: counted(cell.count, "seed") }, text);
+    return el("td", { class: cell.mean === first ? "heat framed" : "heat", style: `--share:${(60 * share(cell.mean)).toFixed(0)}%`, title: counted(cell.count, "seed") }, text);
   })));
   return el("table", { class: "map" }, el("caption", {}, `${grid.label}, ${name}`),
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "rank \\ lr"), grid.rates.map((rate) => el("th", { scope: "col" }, String(rate))))), el("tbody", {}, body));

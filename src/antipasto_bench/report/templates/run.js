@@ -28,7 +28,7 @@ function curveFigure(curve, name) {
   if (!points || points.length < 2) return null;
   const losses = points.map(([, loss]) => loss);
   const text = `${name} by step: ${short(Math.max(...losses))} at most, ${short(Math.min(...losses))} at least`;
-  return el("figure", {}, lines({ curves: [{ name, points }], yTitle: "nats a token", height: 200, label: text }), el("figcaption", {}, text));
+  return el("figure", {}, lines({ curves: [{ name, points, chosen: true }], yTitle: "nats a token", height: 200, label: text }), el("figcaption", {}, text));
 }
 
 function answerBlock([right, prompt, target, response]) {

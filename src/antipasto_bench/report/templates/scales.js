@@ -7,7 +7,10 @@ function scaleOf(values, start, to, { log = false, padding = 0.05, floor = -Infi
   const forth = log ? Math.log10 : (value) => value;
   const known = values.filter((value) => Number.isFinite(value) && (!log || value > 0)).map(forth);
   let [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
-  if (low === high) [low, high] = [low - (log ? 0.3 : 0.5), high + (log ? 0.3 : 0.5)];
+  if (low === high) {
+    const around = log ? 0.3 : Math.abs(low) / 2 || 0.5;
+    [low, high] = [low - around, high + around];
+  }
   const room = (high - low) * padding;
   low = Math.max(low - room, log ? -Infinity : floor);
   high = Math.min(high + room, log ? Infinity : ceiling);

@@ -81,7 +81,7 @@ function levelOf(line, y, bounds) {
   const text = inside ? line.text : `${line.text}, beyond the axis`;
   return svg("g", {},
     svg("line", { class: "base", x1: bounds.left, x2: bounds.right, y1: at, y2: at }),
-    svg("text", { class: "base", x: bounds.right - 8, y: at - 5, "text-anchor": "end" }, text));
+    svg("text", { class: "base", x: bounds.right - 8, y: at < bounds.top + 12 ? at + 14 : at - 5, "text-anchor": "end" }, text));
 }
 
 function legendOf(points, frontier) {

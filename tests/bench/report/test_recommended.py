@@ -1,0 +1,84 @@
+"""Claims about which adapter is recommended: what the verdicts show, its price, and what is left open, in words."""
+
+import pytest
+from recorded import record
+
+from antipasto_bench.analysis.compared_sections import ComparedSection, compared_sections
+from antipasto_bench.report.recommended import Recommended, recommended
+from antipasto_bench.store.folders import Store
+from antipasto_bench.store.table import append
+
+N = 400
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", tmp_path / "outputs")
+
+
+def add(
+    store: Store, variant: str, right: int, size: int, seeds: int = 3, nats: float | None = None, first: int = 0
+) -> None:
+    """An arm: how many of N questions each seed has right, how many parameters it trains, its loss a question.
+
+    Args:
+        first: of the questions that it has right.
+    """
+    for seed in range(seeds):
+        losses = None if nats is None else [nats + (i + seed) % 5 / 4 for i in range(N)]
+        fields, questions = {"trained_parameters": size}, list(range(first, first + right + seed))
+        append(store.table, record(store, variant, questions, n=N, nats=losses, seed=seed, fields=fields))
+
+
+def of_one(store: Store) -> tuple[Recommended, ComparedSection]:
+    (section,) = compared_sections(store)
+    return recommended(section), section
+
+
+def test_the_most_accurate_of_the_better_arms_is_the_best_and_the_smallest_that_is_no_worse_the_cheapest(store):
+    add(store, "lora", 200, 1000)
+    add(store, "dora", 330, 2000)
+    add(store, "hra", 380, 3000)
+    add(store, "ia3", 340, 10)
+    said, _ = of_one(store)
+    assert said.headline == "Use hra r=16; where parameters are dear, ia3."
+    assert said.sentences[0].startswith("hra r=16 is the best of 3: 95.2 % (")
+    assert " points (" in said.sentences[0]
+    assert said.sentences[0].endswith(" against lora r=16, and 2 more surely beat it.")
+    assert said.sentences[1] == (
+        "The cheapest that is no worse than lora r=16 by accuracy is ia3: 10 trained parameters where lora r=16 has "
+        "1,000."
+    )
+    assert len(said.sentences) == 2, "nothing is undecided"
+
+
+def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counted_with_the_runs_that_decide(store):
+    add(store, "lora", 200, 1000, seeds=2)
+    add(store, "dora", 204, 900, seeds=2, first=100)
+    said, section = of_one(store)
+    assert section.verdicts[0].word == "undecided"
+    assert said.headline == "Use lora r=16: nothing tried is shown to be better."
+    assert "dora r=16 scores highest, " in said.sentences[0]
+    assert said.sentences[1] == "Nothing cheaper than lora r=16, 1,000 trained parameters, is shown to be no worse."
+    assert said.sentences[2].startswith("1 of 1 is undecided by accuracy")
+    assert "`antipasto-bench plan-more`" in said.sentences[2]
+
+
+def test_held_out_loss_recommends_where_accuracy_shows_nothing_better(store):
+    add(store, "lora", 200, 1000, nats=20.0)
+    add(store, "dora", 201, 2000, nats=5.0)
+    add(store, "ia3", 20, 10, nats=4.0)
+    said, _ = of_one(store)
+    assert said.best is not None
+    assert said.best.arm.name == "dora r=16", "ia3 has the lower loss, and is surely worse by accuracy"
+    assert said.sentences[0].startswith("Accuracy shows no arm better than lora r=16, but the held-out loss")
+    assert said.cheapest is None
+
+
+def test_runs_of_one_seed_recommend_nothing(store):
+    add(store, "lora", 200, 1000, seeds=1)
+    add(store, "dora", 300, 1000, seeds=1)
+    said, _ = of_one(store)
+    assert said.headline == "No arm can be recommended on these runs."
+    assert said.best is None
+    assert said.sentences[0].startswith("These runs only")
