@@ -9,7 +9,7 @@ from math import ceil, floor
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from .columns import ACCURACY
 
-ROUND = 10  # per cent: ends of a scale are multiples of it
+STEPS = ((30, 10), (10, 5), (0, 1))  # per cent: of a range beyond the first, ends are multiples of the second
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ def scale_of(section: ComparedSection, rows: Sequence[ComparedArm]) -> Scale | N
     ends = ends or [end for row in rows for end in _ends(row)]
     if section.accuracy is None or not ends:
         return None
-    low, high = ROUND * floor(min(ends) / ROUND), ROUND * ceil(max(ends) / ROUND)
-    scale = Scale(low, high if high > low else low + ROUND, None)
+    step = next(step for beyond, step in STEPS if max(ends) - min(ends) >= beyond)
+    low, high = step * floor(min(ends) / step), step * ceil(max(ends) / step)
+    scale = Scale(low, high if high > low else low + step, None)
     if section.reference is None:
         return scale
     mean = 100 * float(section.arms[section.reference].arm.scores.mean())

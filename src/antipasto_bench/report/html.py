@@ -39,7 +39,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("base.css", "tables.css", "views.css")
 SCRIPTS = (
     *("text.js", "state.js", "query.js", "tables.js", "scales.js", "labels.js", "scatter.js", "lines.js", "save.js"),
-    *("answer.js", "explore.js", "maps.js", "compare.js", "run.js", "main.js"),
+    *(
+        "answer.js",
+        "rows.js",
+        "plot.js",
+        "explore.js",
+        "maps.js",
+        "panels.js",
+        "flips.js",
+        "compare.js",
+        "run.js",
+        "main.js",
+    ),
 )  # in the order in which they stand in one module
 SHOWN_FIRST = ("verdict", "verdict by loss", "params", "step ms", "forgets")  # behind the name and the bar
 EMBEDDED = "nano"  # the model that tests and demos train: of several, a reader's question is seldom about it

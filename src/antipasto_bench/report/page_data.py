@@ -19,6 +19,7 @@ from .by_kind import kind_table
 from .kept_answers import kept_answers, texts_of_questions
 from .page_columns import column_json, page_columns, scaled
 from .page_pool import Pool, mean_curve
+from .recommended import recommended
 
 DIGITS = 4  # of a difference in points or nats, and of p
 
@@ -43,6 +44,7 @@ def section_json(
         "slug": section.slug,
         "title": section.title,
         "name": name,
+        "score": recommended(section).measure,
         "reference": section.reference,
         "columns": [column_json(columns[i]) for i in filled],
         "arms": [

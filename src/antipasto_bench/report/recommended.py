@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..analysis.plan_more import plan_more
@@ -24,6 +25,7 @@ class Recommended:
     sentences: list[str]  # the best, the cheapest that is no worse, and what is open
     best: ComparedArm | None = None
     cheapest: ComparedArm | None = None  # None where no cheaper one is shown to be no worse than the reference
+    measure: Literal["accuracy", "loss"] = "accuracy"  # that shows the best to be better
 
 
 def recommended(section: ComparedSection) -> Recommended:
@@ -31,24 +33,27 @@ def recommended(section: ComparedSection) -> Recommended:
 
     Best is the most accurate of the arms that are better than the reference. Where there is none, it is the one of
     lowest held-out loss among those that are better by it and not worse by accuracy; else the reference. Cheapest is
-    the arm of fewest trained parameters, fewer than the best's, that is better or no worse than the reference.
+    the arm of fewest trained parameters, fewer than the best's, that is better or no worse than the reference by one of
+    both measures, and worse by neither.
     """
     if not section.verdicts or section.reference is None:
         said = answer(section)
         return Recommended("No arm can be recommended on these runs." if said else "", said)
-    reference, measure = section.arms[section.reference], "accuracy"
+    reference = section.arms[section.reference]
+    measure: Literal["accuracy", "loss"] = "accuracy"
     better = [row for row in _others(section) if row.verdict is not None and row.verdict.word == "better"]
     best = max(better, key=lambda row: (float(row.arm.scores.mean()), -row.index), default=reference)
     if not better:
         better = [row for row in _others(section) if _by_loss(row, ("better",))]
         best = min(better, key=lambda row: (_loss(row), row.index), default=reference)
-        measure = "held-out loss"
+        measure = "loss" if better else "accuracy"
     cheapest, by = _cheapest(section, best)
     return Recommended(
         _headline(best, cheapest, reference),
         [_of_best(section, best, better, measure), _of_cheapest(reference, cheapest, by), *_of_open(section)],
         best,
         cheapest,
+        measure,
     )
 
 
@@ -74,7 +79,13 @@ def _cheapest(section: ComparedSection, best: ComparedArm) -> tuple[ComparedArm 
     """The cheapest arm that is shown to be no worse than the reference, and by what measure."""
     fit = ("better", "no worse")
     cheaper = [row for row in _others(section) if 0 < _parameters(row) < _parameters(best)]
-    by_accuracy = [row for row in cheaper if row.verdict is not None and row.verdict.word in fit]
+    by_accuracy = [
+        row
+        for row in cheaper
+        if row.verdict is not None
+        and row.verdict.word in fit
+        and not (row.loss_verdict is not None and row.loss_verdict.word == "worse")
+    ]
     for rows, by in ((by_accuracy, "accuracy"), ([row for row in cheaper if _by_loss(row, fit)], "held-out loss")):
         if rows:
             return min(rows, key=lambda row: (_parameters(row), row.index)), by
@@ -88,14 +99,14 @@ def _headline(best: ComparedArm, cheapest: ComparedArm | None, reference: Compar
         return f"Use {best.arm.name}: the best, and nothing cheaper is shown to be as good."
     if best is reference:
         return f"Use {cheapest.arm.name}: no worse than {reference.arm.name}, and cheaper."
-    return f"Use {best.arm.name}; where parameters are dear, {cheapest.arm.name}."
+    return f"Use {best.arm.name}; for fewer parameters, {cheapest.arm.name}."
 
 
 def _of_best(section: ComparedSection, best: ComparedArm, better: Sequence[ComparedArm], measure: str) -> str:
     n, arms = len(best.arm.questions), len(section.verdicts)
     if best.is_reference:
         first = section.arms[0]
-        ahead = "" if first is best else f"; {first.arm.name} scores highest, {_share(first)}, but may owe it to chance"
+        ahead = "" if first is best else f"; {first.arm.name} scores highest, {_share(first)}, which is not surely more"
         return (
             f"Of {arms} arm{'s' * (arms != 1)} none is surely better than {best.arm.name}, which has {_share(best)} of "
             f"{n:,} questions right{ahead}."
@@ -151,11 +162,11 @@ def _of_open(section: ComparedSection) -> list[str]:
     runs = sum(k for _, k in more.runs)
     decided = sum(each.seeds is not None for each in more.undecided)
     if not runs:
-        return [f"{head}, and up to {MOST_SEEDS} seeds an arm decide none: `antipasto-bench plan-more` says why."]
+        return [f"{head}, and up to {MOST_SEEDS} seeds an arm decide none: antipasto-bench plan-more says why."]
     time = "" if more.seconds is None else f", about {_duration(more.seconds)} of one process,"
     which = "all of them" if decided == count else f"{decided} of them"
     return [
-        f"{head}: {runs} more run{'s' * (runs != 1)}{time} would decide {which}; `antipasto-bench plan-more` names "
+        f"{head}: {runs} more run{'s' * (runs != 1)}{time} would decide {which}; antipasto-bench plan-more names "
         "the runs."
     ]
 

@@ -131,15 +131,16 @@ def test_the_drawing_names_every_point_and_the_price_that_is_chosen(opened, slug
         for b in placed[i + 1 :]:
             apart = a["x"] + a["width"] <= b["x"] + 1 or b["x"] + b["width"] <= a["x"] + 1
             assert apart or a["y"] + a["height"] <= b["y"] + 4 or b["y"] + b["height"] <= a["y"] + 4
+    assert "held-out loss, nats a token" in drawing.locator("svg").first.text_content(), "by which dora is better"
+    drawing.get_by_role("combobox", name="Score").select_option("accuracy")
+    assert page.evaluate("document.activeElement.value") == "accuracy", "the focus stays where it was"
     assert "untuned base: 3.3 %" in drawing.locator("svg").first.text_content()
     assert drawing.locator("path.frontier").count() >= 1
     for price in ("training seconds", "adapter file, kB"):
         drawing.get_by_role("combobox", name="Price").select_option(price)
         assert price in drawing.locator("svg text.title").first.text_content()
         assert not re.search(r"\de[+-]?\d", " ".join(drawing.locator("text.tick").all_text_contents()))
-    assert "x=adapter+kB" in page.url
-    drawing.get_by_role("combobox", name="Score").select_option("loss")
-    assert "held-out loss, nats a token" in drawing.locator("svg").first.text_content()
+    assert page.url.endswith("?y=accuracy&x=adapter+kB")
     drawing.locator("svg a").first.click()
     assert "/compare?a=" in page.url
 

@@ -41,7 +41,7 @@ def test_the_most_accurate_of_the_better_arms_is_the_best_and_the_smallest_that_
     add(store, "hra", 380, 3000)
     add(store, "ia3", 340, 10)
     said, _ = of_one(store)
-    assert said.headline == "Use hra r=16; where parameters are dear, ia3."
+    assert said.headline == "Use hra r=16; for fewer parameters, ia3."
     assert said.sentences[0].startswith("hra r=16 is the best of 3: 95.2 % (")
     assert " points (" in said.sentences[0]
     assert said.sentences[0].endswith(" against lora r=16, and 2 more surely beat it.")
@@ -61,7 +61,7 @@ def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counte
     assert "dora r=16 scores highest, " in said.sentences[0]
     assert said.sentences[1] == "Nothing cheaper than lora r=16, 1,000 trained parameters, is shown to be no worse."
     assert said.sentences[2].startswith("1 of 1 is undecided by accuracy")
-    assert "`antipasto-bench plan-more`" in said.sentences[2]
+    assert "antipasto-bench plan-more" in said.sentences[2]
 
 
 def test_held_out_loss_recommends_where_accuracy_shows_nothing_better(store):
@@ -73,6 +73,19 @@ def test_held_out_loss_recommends_where_accuracy_shows_nothing_better(store):
     assert said.best.arm.name == "dora r=16", "ia3 has the lower loss, and is surely worse by accuracy"
     assert said.sentences[0].startswith("Accuracy shows no arm better than lora r=16, but the held-out loss")
     assert said.cheapest is None
+    assert said.measure == "loss"
+
+
+def test_what_one_measure_finds_worse_the_other_does_not_recommend(store):
+    add(store, "lora", 200, 1000, nats=20.0)
+    add(store, "ia3", 201, 10, nats=40.0)
+    add(store, "dora", 201, 100, nats=20.0)
+    said, section = of_one(store)
+    words = {section.arms[i].arm.variant: verdict.word for i, verdict in section.verdicts.items()}
+    assert words == {"ia3": "no worse", "dora": "no worse"}, "by accuracy; ia3 has twice the loss"
+    assert said.cheapest is not None
+    assert said.cheapest.arm.name == "dora r=16"
+    assert said.headline == "Use dora r=16: no worse than lora r=16, and cheaper."
 
 
 def test_runs_of_one_seed_recommend_nothing(store):

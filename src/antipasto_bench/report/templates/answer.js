@@ -2,23 +2,35 @@
 
 const armLink = (section, arm) => {
   const reference = section.arms[section.reference];
-  return reference && reference !== arm ? address(section, "compare", { a: arm.id, b: reference.id }) : address(section, "compare", { a: arm.id });
+  return reference && reference !== arm
+    ? address(section, "compare", { a: arm.id, b: reference.id })
+    : address(section, "compare", { a: arm.id });
 };
 
-const SCORES = [["accuracy", "test accuracy, % right"], ["loss", "held-out loss, nats a token"]];
+const SCORES = [
+  ["accuracy", "test accuracy, % right"],
+  ["loss", "held-out loss, nats a token"],
+];
 
 function scoreOf(arm, score) {
-  if (score === "accuracy") return { y: arm.accuracy, low: arm.interval?.[0], high: arm.interval?.[1], verdict: arm.verdict };
+  if (score === "accuracy")
+    return { y: arm.accuracy, low: arm.interval?.[0], high: arm.interval?.[1], verdict: arm.verdict };
   if (!arm.loss) return { y: NaN };
   const [loss, error] = arm.loss;
   const known = typeof error === "number";
-  return { y: loss, low: known ? loss - error : undefined, high: known ? loss + error : undefined, verdict: arm.lossVerdict };
+  return {
+    y: loss,
+    low: known ? loss - error : undefined,
+    high: known ? loss + error : undefined,
+    verdict: arm.lossVerdict,
+  };
 }
 
 function answerView(section, params, figure) {
   const prices = section.columns.map((column, place) => ({ ...column, place })).filter((column) => column.price);
   const withLoss = section.arms.some((arm) => arm.loss);
-  const score = params.get("y") === "loss" && withLoss ? "loss" : "accuracy";
+  const asked = params.get("y") ?? section.score;
+  const score = asked === "loss" && withLoss ? "loss" : "accuracy";
   const price = prices.find((column) => column.name === params.get("x")) ?? prices[0];
   const all = params.get("all") === "1";
   if (!price) return figure.remove();
@@ -27,24 +39,53 @@ function answerView(section, params, figure) {
     const at = scoreOf(arm, score);
     const ends = at.low === undefined ? "one seed" : `${exact(at.low)} to ${exact(at.high)}`;
     return {
-      ...at, name: arm.name, x: arm.values[price.place], link: armLink(section, arm),
-      said: [`${score === "accuracy" ? "right" : "loss"}: ${exact(at.y)}${score === "accuracy" ? " %" : ""} (${ends})`, `${price.axis}: ${arm.cells[price.place]}`, at.verdict || "no verdict"],
+      ...at,
+      name: arm.name,
+      x: arm.values[price.place],
+      link: armLink(section, arm),
+      said: [
+        `${score === "accuracy" ? "right" : "loss"}: ${exact(at.y)}${score === "accuracy" ? " %" : ""} (${ends})`,
+        `${price.axis}: ${arm.cells[price.place]}`,
+        at.verdict || "no verdict",
+      ],
     };
   });
   const base = section.arms.find((arm) => arm.untuned);
   const level = base && scoreOf(base, score).y;
-  const change = (changes) => answerView(section, remember(changes), figure);
+  const change = (changes) => keepingFocus(figure, () => answerView(section, remember(changes), figure));
   figure.replaceChildren(
-    el("div", { class: "controls" },
-      withLoss ? menu("Score", SCORES, score, (y) => change({ y: y === "accuracy" ? null : y })) : null,
-      menu("Price", prices.map((column) => [column.name, column.axis]), price.name, (x) => change({ x: x === prices[0].name ? null : x })),
-      section.arms.length > section.best.length ? checkbox("every setting", all, (on) => change({ all: on ? "1" : null })) : null),
+    el(
+      "div",
+      { class: "controls" },
+      withLoss ? menu("Score", SCORES, score, (y) => change({ y: y === section.score ? null : y })) : null,
+      menu(
+        "Price",
+        prices.map((column) => [column.name, column.axis]),
+        price.name,
+        (x) => change({ x: x === prices[0].name ? null : x }),
+      ),
+      section.arms.length > section.best.length
+        ? checkbox("every setting", all, (on) => change({ all: on ? "1" : null }))
+        : null,
+    ),
     scatter({
-      points, percent: score === "accuracy", xTitle: price.axis, yTitle: SCORES.find(([name]) => name === score)[1] + (score === "loss" ? ", lower is better" : ""),
-      xBetter: price.better, yBetter: score === "accuracy" ? "higher" : "lower", height: 470,
-      line: Number.isFinite(level) ? { value: level, text: `untuned base: ${score === "accuracy" ? `${level.toFixed(1)} %` : level.toFixed(4)}` } : null,
+      points,
+      percent: score === "accuracy",
+      xTitle: price.axis,
+      yTitle: SCORES.find(([name]) => name === score)[1] + (score === "loss" ? ", lower is better" : ""),
+      xBetter: price.better,
+      yBetter: score === "accuracy" ? "higher" : "lower",
+      height: 470,
+      line: Number.isFinite(level)
+        ? { value: level, text: `untuned base: ${score === "accuracy" ? `${level.toFixed(1)} %` : level.toFixed(4)}` }
+        : null,
       label: `${SCORES.find(([name]) => name === score)[1]} against ${price.axis}, ${section.name}; the numbers are in the table`,
     }),
-    el("figcaption", {}, `${section.name}. Bars: ${score === "accuracy" ? "95 % intervals" : "± one standard error"}. A point opens its comparison with the reference.`));
+    el(
+      "figcaption",
+      {},
+      `${section.name}. Bars: ${score === "accuracy" ? "95 % intervals" : "± one standard error"}. A point opens its comparison with the reference.`,
+    ),
+  );
   figure.dataset.drawn = `${score}:${price.name}`;
 }

@@ -31,7 +31,8 @@ function freeBox(point, taken, bounds) {
     const left = dx > 0 ? point.px + dx : dx < 0 ? point.px + dx - width : point.px - width / 2;
     const top = point.py + dy - LINE / 2;
     const box = { left, right: left + width, top, bottom: top + LINE, far: distance > 13 };
-    if (box.left < bounds.left || box.right > bounds.right || box.top < bounds.top || box.bottom > bounds.bottom) continue;
+    if (box.left < bounds.left || box.right > bounds.right || box.top < bounds.top || box.bottom > bounds.bottom)
+      continue;
     const hits = taken.filter((other) => overlap(box, other)).length;
     if (hits === 0) return box;
     if (best === null || hits < best.hits) best = { ...box, hits };
@@ -41,7 +42,12 @@ function freeBox(point, taken, bounds) {
 
 /** From near to far, beside the point before above and below it. */
 const OFFSETS = (() => {
-  const offsets = [[8, 0, 8], [-8, 0, 8], [0, -13, 13], [0, 13, 13]];
+  const offsets = [
+    [8, 0, 8],
+    [-8, 0, 8],
+    [0, -13, 13],
+    [0, 13, 13],
+  ];
   for (let radius = 14; radius <= 400; radius += 7) {
     for (let angle = 0; angle < 360; angle += 15) {
       const [dx, dy] = [radius * Math.cos((angle * Math.PI) / 180), radius * Math.sin((angle * Math.PI) / 180)];

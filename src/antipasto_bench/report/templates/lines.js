@@ -4,20 +4,48 @@
 function lines({ curves, yTitle, height = 320, label }) {
   const place = el("div", { class: "chart" });
   const draw = (width) => {
-    const margin = { top: 24, right: curves.some((curve) => curve.chosen) ? Math.min(190, width * 0.35) : 14, bottom: 42, left: 48 };
+    const margin = {
+      top: 24,
+      right: curves.some((curve) => curve.chosen) ? Math.min(190, width * 0.35) : 14,
+      bottom: 42,
+      left: 48,
+    };
     const points = curves.flatMap((curve) => curve.points);
     const losses = points.map(([, loss]) => loss).filter((loss) => loss > 0);
     const log = losses.length === points.length && Math.max(...losses) > 8 * Math.min(...losses);
     const x = scaleOf([0, ...points.map(([step]) => step)], margin.left, width - margin.right, { padding: 0 });
-    const y = scaleOf(points.map(([, loss]) => loss), height - margin.bottom, margin.top + 4, { log });
+    const y = scaleOf(
+      points.map(([, loss]) => loss),
+      height - margin.bottom,
+      margin.top + 4,
+      { log },
+    );
     const chosen = curves.filter((curve) => curve.chosen);
-    const ends = apart(chosen.map((curve) => y.place(curve.points.at(-1)[1])), margin.top, height - margin.bottom);
-    const path = (curve) => curve.points.map(([step, loss], i) => `${i ? "L" : "M"}${x.place(step).toFixed(1)},${y.place(loss).toFixed(1)}`).join("");
-    return [svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
-      axesOf({ x, y, width, height, margin, xTitle: "step →", yTitle: `${yTitle}${log ? " (log scale)" : ""}` }),
-      curves.filter((curve) => !curve.chosen).map((curve) => svg("path", { class: "curve", d: path(curve) }, svg("title", {}, curve.name))),
-      chosen.map((curve, i) => svg("path", { class: `curve chosen hue${i % 6}`, d: path(curve) }, svg("title", {}, curve.name))),
-      chosen.map((curve, i) => svg("text", { class: `name hue${i % 6}`, x: width - margin.right + 6, y: ends[i] + 4 }, curve.name)))];
+    const ends = apart(
+      chosen.map((curve) => y.place(curve.points.at(-1)[1])),
+      margin.top,
+      height - margin.bottom,
+    );
+    const path = (curve) =>
+      curve.points
+        .map(([step, loss], i) => `${i ? "L" : "M"}${x.place(step).toFixed(1)},${y.place(loss).toFixed(1)}`)
+        .join("");
+    return [
+      svg(
+        "svg",
+        { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
+        axesOf({ x, y, width, height, margin, xTitle: "step →", yTitle: `${yTitle}${log ? " (log scale)" : ""}` }),
+        curves
+          .filter((curve) => !curve.chosen)
+          .map((curve) => svg("path", { class: "curve", d: path(curve) }, svg("title", {}, curve.name))),
+        chosen.map((curve, i) =>
+          svg("path", { class: `curve chosen hue${i % 6}`, d: path(curve) }, svg("title", {}, curve.name)),
+        ),
+        chosen.map((curve, i) =>
+          svg("text", { class: `name hue${i % 6}`, x: width - margin.right + 6, y: ends[i] + 4 }, curve.name),
+        ),
+      ),
+    ];
   };
   return drawn(place, draw);
 }

@@ -25,8 +25,13 @@ function show({ moved }) {
 }
 
 function showView(node, { section, view, params }) {
-  node.querySelector(".views").replaceChildren(...VIEWS.map(([name, text]) =>
-    el("a", { href: address(section, name), "aria-current": name === view ? "page" : null }, text)));
+  node
+    .querySelector(".views")
+    .replaceChildren(
+      ...VIEWS.map(([name, text]) =>
+        el("a", { href: address(section, name), "aria-current": name === view ? "page" : null }, text),
+      ),
+    );
   for (const part of node.querySelectorAll(".view")) part.hidden = part.dataset.view !== view;
   const part = node.querySelector(`.view[data-view=${view}]`);
   if (view === "answer") {

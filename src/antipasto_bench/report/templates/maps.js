@@ -1,46 +1,40 @@
-// What lies below the rows: learning rate by rank, curves, swept settings, kinds of question, every pair.
+// Learning rate by rank: a map of each variant that was tried at several rates, and learning curves.
 
-function panels(section, params) {
-  const open = new Set((params.get("open") ?? "").split(",").filter(Boolean));
-  const parts = [
-    ["rates", "Learning rate by rank", ratesPanel],
-    ["curves", "Learning curves", curvesPanel],
-    ["swept", "Settings that were swept", sweptPanel],
-    ["kinds", "Accuracy by kind of question", kindsPanel],
-    ["pairs", "Every pair, as exploration", pairsPanel],
-  ];
-  return parts.map(([name, title, build]) => {
-    const place = el("div");
-    const whole = el("details", { class: "panel", "data-panel": name }, el("summary", {}, `${title}: ${section.name}`), place);
-    const filled = () => place.childNodes.length || place.replaceChildren(...[build(section)].flat().filter(Boolean));
-    whole.addEventListener("toggle", () => {
-      if (whole.open) filled();
-      const now = new Set((read().params.get("open") ?? "").split(",").filter(Boolean));
-      if (now.has(name) === whole.open) return;
-      if (whole.open) now.add(name);
-      else now.delete(name);
-      remember({ open: [...now].join(",") });
-    });
-    whole.open = open.has(name);
-    return build(section) === null ? null : whole;
-  }).filter(Boolean);
-}
-
-// ------------------------------------------------------------------ learning rate by rank
-
-const MEASURES = [["valid %", "higher"], ["valid loss", "lower"], ["test %", "higher"], ["test loss", "lower"]];
+const MEASURES = [
+  ["valid %", "higher"],
+  ["valid loss", "lower"],
+  ["test %", "higher"],
+  ["test loss", "lower"],
+];
 
 function ratesPanel(section) {
   const grids = gridsOf(section);
   if (!grids.length) return null;
-  const measures = MEASURES.filter(([name]) => grids.some((grid) => grid.runs.some((run) => measured(run, name) !== null)));
+  const measures = MEASURES.filter(([name]) =>
+    grids.some((grid) => grid.runs.some((run) => measured(run, name) !== null)),
+  );
   if (!measures.length) return null;
   const place = el("div", { class: "grids" });
-  const fill = (name) => place.replaceChildren(...grids.map((grid) => heatMap(grid, name, MEASURES.find(([each]) => each === name)[1])));
+  const fill = (name) =>
+    place.replaceChildren(...grids.map((grid) => heatMap(grid, name, MEASURES.find(([each]) => each === name)[1])));
   fill(measures[0][0]);
   return [
-    el("p", {}, "Means over the seeds of each setting; the best of a map is framed. Rates are chosen by validation, never by the test questions."),
-    el("div", { class: "controls" }, menu("Shown", measures.map(([name]) => [name, name]), measures[0][0], fill)), place,
+    el(
+      "p",
+      {},
+      "Means over the seeds of each setting; the best of a map is framed. Rates are chosen by validation, never by the test questions.",
+    ),
+    el(
+      "div",
+      { class: "controls" },
+      menu(
+        "Shown",
+        measures.map(([name]) => [name, name]),
+        measures[0][0],
+        fill,
+      ),
+    ),
+    place,
   ];
 }
 
@@ -56,98 +50,113 @@ function gridsOf(section) {
     if (run.lr !== null) groups.set(label, [...(groups.get(label) ?? []), run]);
   }
   const distinct = (values) => [...new Set(values)].sort((a, b) => a - b);
-  return [...groups].map(([label, runs]) => ({ label, runs, rates: distinct(runs.map((run) => run.lr)), ranks: distinct(runs.map((run) => run.rank)) }))
+  return [...groups]
+    .map(([label, runs]) => ({
+      label,
+      runs,
+      rates: distinct(runs.map((run) => run.lr)),
+      ranks: distinct(runs.map((run) => run.rank)),
+    }))
     .filter((grid) => grid.rates.length > 1);
 }
 
 function heatMap(grid, name, better) {
-  const cells = grid.ranks.map((rank) => grid.rates.map((rate) => {
-    const values = grid.runs.filter((run) => run.rank === rank && run.lr === rate).map((run) => measured(run, name)).filter((value) => value !== null);
-    return values.length ? { mean: values.reduce((a, b) => a + b) / values.length, count: values.length } : null;
-  }));
-  const means = cells.flat().filter(Boolean).map((cell) => cell.mean);
+  const cells = grid.ranks.map((rank) =>
+    grid.rates.map((rate) => {
+      const values = grid.runs
+        .filter((run) => run.rank === rank && run.lr === rate)
+        .map((run) => measured(run, name))
+        .filter((value) => value !== null);
+      return values.length ? { mean: values.reduce((a, b) => a + b) / values.length, count: values.length } : null;
+    }),
+  );
+  const means = cells
+    .flat()
+    .filter(Boolean)
+    .map((cell) => cell.mean);
   const [low, high] = [Math.min(...means), Math.max(...means)];
   const first = better === "higher" ? high : low;
-  const share = (mean) => (high === low ? 1 : better === "higher" ? (mean - low) / (high - low) : (high - mean) / (high - low));
-  const body = cells.map((row, i) => el("tr", {}, el("th", { scope: "row" }, grid.ranks[i] === null ? "" : `r=${grid.ranks[i]}`), row.map((cell) => {
-    if (!cell) return el("td", { class: "quiet" }, "");
-    const text = name.includes("%") ? cell.mean.toFixed(1) : cell.mean.toFixed(3);
-    return el("td", { class: cell.mean === first ? "heat framed" : "heat", style: `--share:${(60 * share(cell.mean)).toFixed(0)}%`, title: counted(cell.count, "seed") }, text);
-  })));
-  return el("table", { class: "map" }, el("caption", {}, `${grid.label}, ${name}`),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "rank \\ lr"), grid.rates.map((rate) => el("th", { scope: "col" }, String(rate))))), el("tbody", {}, body));
+  const share = (mean) =>
+    high === low ? 1 : better === "higher" ? (mean - low) / (high - low) : (high - mean) / (high - low);
+  const body = cells.map((row, i) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, grid.ranks[i] === null ? "" : `r=${grid.ranks[i]}`),
+      row.map((cell) => {
+        if (!cell) return el("td", { class: "quiet" }, "");
+        const text = name.includes("%") ? cell.mean.toFixed(1) : cell.mean.toFixed(3);
+        return el(
+          "td",
+          {
+            class: cell.mean === first ? "heat framed" : "heat",
+            style: `--share:${(60 * share(cell.mean)).toFixed(0)}%`,
+            title: counted(cell.count, "seed"),
+          },
+          text,
+        );
+      }),
+    ),
+  );
+  return el(
+    "table",
+    { class: "map" },
+    el("caption", {}, `${grid.label}, ${name}`),
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        el("th", { scope: "col" }, "rank \\ lr"),
+        grid.rates.map((rate) => el("th", { scope: "col" }, String(rate))),
+      ),
+    ),
+    el("tbody", {}, body),
+  );
 }
-
-// ------------------------------------------------------------------ curves
 
 function curvesPanel(section) {
-  const kinds = [["train", "training loss, nats a token", "Training loss"], ["valid", "held-out loss, nats a token", "Held-out loss while they trained"]];
+  const kinds = [
+    ["train", "training loss, nats a token", "Training loss"],
+    ["valid", "held-out loss, nats a token", "Held-out loss while they trained"],
+  ];
   const known = kinds.filter(([name]) => section.arms.some((arm) => arm[name]));
   if (!known.length) return null;
-  const chosen = new Set(section.best.map((i) => section.arms[i]).filter((arm) => arm.train).slice(0, 5).map((arm) => arm.id));
+  const chosen = new Set(
+    section.best
+      .map((i) => section.arms[i])
+      .filter((arm) => arm.train)
+      .slice(0, 5)
+      .map((arm) => arm.id),
+  );
   const place = el("div");
-  const fill = () => place.replaceChildren(...known.flatMap(([name, yTitle, title]) => [
-    el("h4", {}, `${title}: ${section.name}`),
-    lines({
-      yTitle, label: `${title} of every arm by step, ${section.name}`,
-      curves: section.arms.filter((arm) => arm[name]).map((arm) => ({ name: arm.name, points: curveOf(arm[name]), chosen: chosen.has(arm.id) })),
-    })]));
+  const fill = () =>
+    place.replaceChildren(
+      ...known.flatMap(([name, yTitle, title]) => [
+        el("h4", {}, `${title}: ${section.name}`),
+        lines({
+          yTitle,
+          label: `${title} of every arm by step, ${section.name}`,
+          curves: section.arms
+            .filter((arm) => arm[name])
+            .map((arm) => ({ name: arm.name, points: curveOf(arm[name]), chosen: chosen.has(arm.id) })),
+        }),
+      ]),
+    );
   fill();
-  const boxes = section.arms.filter((arm) => arm.train || arm.valid).map((arm) => checkbox(arm.name, chosen.has(arm.id), (on) => {
-    if (on) chosen.add(arm.id);
-    else chosen.delete(arm.id);
-    fill();
-  }));
-  return [el("p", {}, "The mean over an arm's seeds. What is scored is the last step, never the best."),
-    el("details", { class: "picker" }, el("summary", {}, "Arms in colour"), el("div", { class: "choices" }, boxes)), place];
-}
-
-// ------------------------------------------------------------------ swept settings, kinds, pairs
-
-function barOf(value, ends, low, high) {
-  const place = (x) => `${((100 * (x - low)) / (high - low)).toFixed(1)}%`;
-  return el("span", { class: "bar" }, ends ? el("span", { class: "whisker", style: `left:${place(ends[0])};width:${((100 * (ends[1] - ends[0])) / (high - low)).toFixed(1)}%` }) : null,
-    el("span", { class: "dot", style: `left:${place(value)}` }));
-}
-
-function sweptPanel(section) {
-  if (!section.swept.length) return null;
-  return section.swept.flatMap((swept) => {
-    const rows = swept.series.flatMap((series) => series.points.map(([value, mean, ends, seeds], i) => el("tr", {},
-      el("th", { scope: "row" }, i === 0 ? series.name : ""), el("td", {}, value), el("td", {}, mean.toFixed(1)),
-      el("td", { class: "left" }, barOf(mean, ends, 0, 100)), el("td", {}, String(seeds)))));
-    const head = ["series", swept.axis, "test %", "0 to 100 %", "seeds"].map((name, i) => el("th", { scope: "col", class: i === 0 || i === 3 ? "left" : null }, name));
-    return [el("h4", {}, `Swept: ${swept.axis}, ${section.name}`), el("p", {}, swept.conclusion),
-      scrolling(`Swept: ${swept.axis}`, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)), true)];
-  });
-}
-
-function kindsPanel(section) {
-  const table = section.kinds;
-  if (!table) return null;
-  const head = [el("th", { scope: "col", class: "left" }, "arm"), ...table.columns.map((kind) => el("th", { scope: "col" }, kind.name, el("br"), el("span", { class: "quiet" }, String(kind.questions))))];
-  const body = table.rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name), row.cells.map((cell) => el("td", {}, cell.mean, cell.runs ? [el("br"), el("span", { class: "quiet" }, cell.runs)] : null))));
-  const more = table.more ? ` ${table.more} kinds with fewer questions are not shown.` : "";
+  const boxes = section.arms
+    .filter((arm) => arm.train || arm.valid)
+    .map((arm) =>
+      checkbox(arm.name, chosen.has(arm.id), (on) => {
+        if (on) chosen.add(arm.id);
+        else chosen.delete(arm.id);
+        fill();
+      }),
+    );
   return [
-    el("p", {}, `Per cent of the questions of each kind that were answered right: the mean over an arm's runs and, below it, each run in the order of the seeds, those that diverged last. Under a kind stands its number of questions.${more}`),
-    scrolling("Accuracy by kind of question", el("table", { class: "dense" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)), true),
-  ];
-}
-
-function pairsPanel(section) {
-  const { arms } = section;
-  if (!section.pairs.accuracy?.some((pair) => pair && pair[3] !== null)) return null;
-  const cell = (i, j) => {
-    const pair = i === j ? null : pairOf(section, "accuracy", i, j);
-    if (!pair || pair.p === null) return el("td", {}, "");
-    const apart = pair.p < 0.05;
-    const text = `${arms[i].name} less ${arms[j].name}: ${signed(pair.difference, 1)} points, ${apart ? said(pair.p) : "not separated"}`;
-    return el("td", { class: apart ? "apart" : null, title: text }, apart ? said(pair.p).replace("p ", "").replace("< 0.001", "0") : "-");
-  };
-  return [
-    el("p", {}, "Exploration: no pair was planned but those with the reference. p of no difference where it is below 0.05, paired on the same questions and corrected for the number of pairs (Holm); 0 stands for less than 0.001, - for pairs that are not separated. Columns are numbered as rows are."),
-    scrolling("p values of every pair", el("table", { class: "dense" },
-      el("thead", {}, el("tr", {}, el("th", { scope: "col", class: "left" }, "arm"), arms.map((arm, i) => el("th", { scope: "col", title: arm.name }, String(i + 1), el("span", { class: "unseen" }, ` ${arm.name}`))))),
-      el("tbody", {}, arms.map((arm, i) => el("tr", {}, el("th", { scope: "row" }, `${i + 1} ${arm.name}`), arms.map((_, j) => cell(i, j)))))), true),
+    el("p", {}, "The mean over an arm's seeds. What is scored is the last step, never the best."),
+    el("details", { class: "picker" }, el("summary", {}, "Arms in colour"), el("div", { class: "choices" }, boxes)),
+    place,
   ];
 }

@@ -19,8 +19,12 @@ function numberOf(text) {
 }
 
 const COMPARED = {
-  "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b,
-  "=": (a, b) => a === b, "!=": (a, b) => a !== b,
+  "<": (a, b) => a < b,
+  ">": (a, b) => a > b,
+  "<=": (a, b) => a <= b,
+  ">=": (a, b) => a >= b,
+  "=": (a, b) => a === b,
+  "!=": (a, b) => a !== b,
 };
 
 /** A test of rows, and what is wrong with the filter; a row is {text, cells, values} by the columns' places. */
@@ -37,7 +41,10 @@ function filterOf(text, columns) {
     const [, , sign, given] = found;
     const place = columns.indexOf(column);
     const number = numberOf(given);
-    const wanted = given.trim().replace(/^["']|["']$/g, "").toLowerCase();
+    const wanted = given
+      .trim()
+      .replace(/^["']|["']$/g, "")
+      .toLowerCase();
     if (sign === "~") return (row) => row.cells[place].toLowerCase().includes(wanted);
     if (!Number.isNaN(number)) {
       return (row) => typeof row.values[place] === "number" && COMPARED[sign](row.values[place], number);
@@ -45,7 +52,12 @@ function filterOf(text, columns) {
     if (/[<>]/.test(sign)) problem = `“${given}” is no number`;
     return (row) => COMPARED[sign](row.cells[place].toLowerCase(), wanted);
   };
-  const either = text.split(/\s+or\s+/i).map((part) => part.split(/\s+and\s+|\s*&&\s*/i).filter((each) => each.trim()).map(clause));
+  const either = text.split(/\s+or\s+/i).map((part) =>
+    part
+      .split(/\s+and\s+|\s*&&\s*/i)
+      .filter((each) => each.trim())
+      .map(clause),
+  );
   const test = (row) => either.some((all) => all.every((one) => one(row)));
   return { test: problem ? () => true : test, problem };
 }

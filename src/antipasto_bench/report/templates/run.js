@@ -6,7 +6,11 @@ const settingsOf = (first, [changes, lacking]) => {
   return settings;
 };
 
-const listed = (settings) => Object.keys(settings).sort().map((key) => `${key}: ${typeof settings[key] === "string" ? settings[key] : JSON.stringify(settings[key])}`).join("\n");
+const listed = (settings) =>
+  Object.keys(settings)
+    .sort()
+    .map((key) => `${key}: ${typeof settings[key] === "string" ? settings[key] : JSON.stringify(settings[key])}`)
+    .join("\n");
 
 function copied(text) {
   const told = el("span", { role: "status" });
@@ -28,14 +32,33 @@ function curveFigure(curve, name) {
   if (!points || points.length < 2) return null;
   const losses = points.map(([, loss]) => loss);
   const text = `${name} by step: ${short(Math.max(...losses))} at most, ${short(Math.min(...losses))} at least`;
-  return el("figure", {}, lines({ curves: [{ name, points, chosen: true }], yTitle: "nats a token", height: 200, label: text }), el("figcaption", {}, text));
+  return el(
+    "figure",
+    {},
+    lines({ curves: [{ name, points, chosen: true }], yTitle: "nats a token", height: 200, label: text }),
+    el("figcaption", {}, text),
+  );
 }
 
 function answerBlock([right, prompt, target, response]) {
-  return el("div", { class: `answer ${right ? "right" : "wrong"}` }, el("p", { class: "judged" }, right ? "Right" : "Wrong"),
-    el("div", { class: "two" },
-      el("div", {}, el("h4", {}, "Asked"), el("pre", {}, data.texts[prompt]), el("h4", {}, "Expected"), el("pre", {}, data.texts[target])),
-      el("div", {}, el("h4", {}, "Answered"), el("pre", {}, data.texts[response]))));
+  return el(
+    "div",
+    { class: `answer ${right ? "right" : "wrong"}` },
+    el("p", { class: "judged" }, right ? "Right" : "Wrong"),
+    el(
+      "div",
+      { class: "two" },
+      el(
+        "div",
+        {},
+        el("h4", {}, "Asked"),
+        el("pre", {}, data.texts[prompt]),
+        el("h4", {}, "Expected"),
+        el("pre", {}, data.texts[target]),
+      ),
+      el("div", {}, el("h4", {}, "Answered"), el("pre", {}, data.texts[response])),
+    ),
+  );
 }
 
 function runView(run) {
@@ -47,17 +70,38 @@ function runView(run) {
   const commit = origin["git.commit"];
   const [right, wrong] = [true, false].map((is) => run.answers.filter((answer) => answer[0] === is));
   return [
-    el("p", {}, sections.map((section) => el("a", { href: address(section, "explore", { rows: "runs" }) }, `All runs: ${section.name}`))),
+    el(
+      "p",
+      {},
+      sections.map((section) =>
+        el("a", { href: address(section, "explore", { rows: "runs" }) }, `All runs: ${section.name}`),
+      ),
+    ),
     el("h2", {}, run.id),
     el("p", { class: "quiet" }, where),
     el("h3", {}, `Repeat this run: ${run.model}`),
     copied(`antipasto-bench reproduce ${run.id}`),
-    el("p", { class: "quiet" }, commit ? `Made by the code of commit ${commit.slice(0, 10)}${origin["git.dirty"] ? ", with changes" : ""}, on ${origin.hardware}, ${origin.device}.` : ""),
+    el(
+      "p",
+      { class: "quiet" },
+      commit
+        ? `Made by the code of commit ${commit.slice(0, 10)}${origin["git.dirty"] ? ", with changes" : ""}, on ${origin.hardware}, ${origin.device}.`
+        : "",
+    ),
     el("h3", {}, `Numbers: ${run.model}`),
-    el("dl", { class: "facts" }, numbers.map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text)))),
+    el(
+      "dl",
+      { class: "facts" },
+      numbers.map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text))),
+    ),
     el("div", { class: "two" }, curveFigure(run.train, "Training loss"), curveFigure(run.valid, "Held-out loss")),
     el("details", {}, el("summary", {}, "Configuration"), el("pre", {}, listed(config))),
-    el("details", {}, el("summary", {}, "Provenance: code, machine, packages, model and data"), el("pre", {}, listed(origin))),
+    el(
+      "details",
+      {},
+      el("summary", {}, "Provenance: code, machine, packages, model and data"),
+      el("pre", {}, listed(origin)),
+    ),
     run.answers.length ? el("h3", {}, `Answers, ${right.length} right and ${wrong.length} wrong: ${where}`) : null,
     run.answers.map(answerBlock),
   ];

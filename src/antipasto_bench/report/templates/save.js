@@ -20,31 +20,69 @@ const numberOrText = (row, column) => {
 
 function asCsv(columns, rows) {
   const head = columns.map((column) => csvCell(column.axis || column.name));
-  return [head, ...rows.map((row) => columns.map((column) => csvCell(numberOrText(row, column))))].map((line) => `${line.join(",")}\n`).join("");
+  return [head, ...rows.map((row) => columns.map((column) => csvCell(numberOrText(row, column))))]
+    .map((line) => `${line.join(",")}\n`)
+    .join("");
 }
 
 function asJson(section, columns, rows) {
-  const objects = rows.map((row) => Object.fromEntries(columns.map((column) => [column.name, { text: row.cells[column.place], value: row.values[column.place] ?? null }])));
+  const objects = rows.map((row) =>
+    Object.fromEntries(
+      columns.map((column) => [
+        column.name,
+        { text: row.cells[column.place], value: row.values[column.place] ?? null },
+      ]),
+    ),
+  );
   return `${JSON.stringify({ table: section.title, rows: objects }, null, 1)}\n`;
 }
 
-const TEX = { "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "%": "\\%", "&": "\\&", "#": "\\#", $: "\\$", _: "\\_", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$", "−": "$-$", "<": "\\textless{}", ">": "\\textgreater{}" };
+const TEX = {
+  "\\": "\\textbackslash{}",
+  "{": "\\{",
+  "}": "\\}",
+  "%": "\\%",
+  "&": "\\&",
+  "#": "\\#",
+  $: "\\$",
+  _: "\\_",
+  "~": "\\textasciitilde{}",
+  "^": "\\textasciicircum{}",
+  "±": "$\\pm$",
+  "−": "$-$",
+  "<": "\\textless{}",
+  ">": "\\textgreater{}",
+};
 const tex = (text) => text.replace(/[\\{}%&#$_~^±−<>]/g, (character) => TEX[character]);
 
 function asLatex(section, columns, rows) {
   const lines = rows.map((row) => `${columns.map((column) => tex(row.cells[column.place])).join(" & ")} \\\\`);
   return [
-    "% needs \\usepackage{booktabs}", "\\begin{table}", "\\centering", `\\begin{tabular}{${columns.map((column, i) => (column.left || i === 0 ? "l" : "r")).join("")}}`,
-    "\\toprule", `${columns.map((column) => tex(column.name)).join(" & ")} \\\\`, "\\midrule", ...lines, "\\bottomrule", "\\end{tabular}",
-    `\\caption{${tex(section.title)}.}`, "\\end{table}", "",
+    "% needs \\usepackage{booktabs}",
+    "\\begin{table}",
+    "\\centering",
+    `\\begin{tabular}{${columns.map((column, i) => (column.left || i === 0 ? "l" : "r")).join("")}}`,
+    "\\toprule",
+    `${columns.map((column) => tex(column.name)).join(" & ")} \\\\`,
+    "\\midrule",
+    ...lines,
+    "\\bottomrule",
+    "\\end{tabular}",
+    `\\caption{${tex(section.title)}.}`,
+    "\\end{table}",
+    "",
   ].join("\n");
 }
 
 /** Buttons that save what a table shows; `shown` gives its columns and rows. */
 function saveButtons(section, what, shown) {
   const name = `${section.slug}-${what}`;
-  return el("span", { class: "save" }, "Save as ",
+  return el(
+    "span",
+    { class: "save" },
+    "Save as ",
     button("CSV", () => save(`${name}.csv`, "text/csv", asCsv(...shown()))),
     button("JSON", () => save(`${name}.json`, "application/json", asJson(section, ...shown()))),
-    button("LaTeX", () => save(`${name}.tex`, "text/x-tex", asLatex(section, ...shown()))));
+    button("LaTeX", () => save(`${name}.tex`, "text/x-tex", asLatex(section, ...shown()))),
+  );
 }

@@ -24,7 +24,8 @@ function linearTicks(low, high, about = 6) {
   const unit = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((k) => k * unit).find((each) => each >= rough);
   const ticks = [];
-  for (let k = Math.ceil(low / step); k * step <= high + step * 1e-9; k += 1) ticks.push(Number((k * step).toPrecision(12)));
+  for (let k = Math.ceil(low / step); k * step <= high + step * 1e-9; k += 1)
+    ticks.push(Number((k * step).toPrecision(12)));
   return ticks;
 }
 
@@ -51,11 +52,19 @@ function axesOf({ x, y, width, height, margin, xTitle, yTitle }) {
     return free;
   });
   return [
-    ...y.ticks.map((tick) => svg("line", { class: "grid", x1: margin.left, x2: right, y1: y.place(tick), y2: y.place(tick) })),
-    ...y.ticks.map((tick) => svg("text", { class: "tick", x: margin.left - 6, y: y.place(tick) + 4, "text-anchor": "end" }, human(tick))),
+    ...y.ticks.map((tick) =>
+      svg("line", { class: "grid", x1: margin.left, x2: right, y1: y.place(tick), y2: y.place(tick) }),
+    ),
+    ...y.ticks.map((tick) =>
+      svg("text", { class: "tick", x: margin.left - 6, y: y.place(tick) + 4, "text-anchor": "end" }, human(tick)),
+    ),
     svg("line", { class: "axis", x1: margin.left, x2: right, y1: bottom, y2: bottom }),
-    ...along.map((tick) => svg("text", { class: "tick", x: x.place(tick), y: bottom + 17, "text-anchor": "middle" }, human(tick))),
-    ...along.map((tick) => svg("line", { class: "axis", x1: x.place(tick), x2: x.place(tick), y1: bottom, y2: bottom + 4 })),
+    ...along.map((tick) =>
+      svg("text", { class: "tick", x: x.place(tick), y: bottom + 17, "text-anchor": "middle" }, human(tick)),
+    ),
+    ...along.map((tick) =>
+      svg("line", { class: "axis", x1: x.place(tick), x2: x.place(tick), y1: bottom, y2: bottom + 4 }),
+    ),
     svg("text", { class: "title", x: right, y: height - 5, "text-anchor": "end" }, xTitle),
     svg("text", { class: "title", x: 2, y: 13 }, yTitle),
   ];

@@ -1,6 +1,12 @@
 // Points with intervals, names, a frontier and a line for the untuned model.
 
-const SHAPES = { better: "triangle", "no worse": "square", "worse, not by the margin": "square", reference: "diamond", worse: "cross" };
+const SHAPES = {
+  better: "triangle",
+  "no worse": "square",
+  "worse, not by the margin": "square",
+  reference: "diamond",
+  worse: "cross",
+};
 
 function markOf(point) {
   const { px, py } = point;
@@ -8,8 +14,10 @@ function markOf(point) {
   const at = { class: "point", "data-verdict": point.verdict ?? "", "data-name": point.name };
   if (shape === "circle") return svg("circle", { ...at, cx: px, cy: py, r: 4.5 });
   const paths = {
-    triangle: `M${px},${py - 6}l5.5,10h-11z`, square: `M${px - 4.5},${py - 4.5}h9v9h-9z`,
-    diamond: `M${px},${py - 7}l6,7l-6,7l-6,-7z`, cross: `M${px - 4},${py - 4}l8,8m0,-8l-8,8`,
+    triangle: `M${px},${py - 6}l5.5,10h-11z`,
+    square: `M${px - 4.5},${py - 4.5}h9v9h-9z`,
+    diamond: `M${px},${py - 7}l6,7l-6,7l-6,-7z`,
+    cross: `M${px - 4},${py - 4}l8,8m0,-8l-8,8`,
   };
   return svg("path", { ...at, d: paths[shape] });
 }
@@ -17,7 +25,8 @@ function markOf(point) {
 /** The points that no other beats: none has a price as low and a score as good, one of them better. */
 function frontierOf(points, higher, cheaper) {
   const [up, down] = [higher ? 1 : -1, cheaper ? 1 : -1];
-  const beaten = (p) => points.some((q) => q !== p && down * (p.x - q.x) >= 0 && up * (q.y - p.y) >= 0 && (q.x !== p.x || q.y !== p.y));
+  const beaten = (p) =>
+    points.some((q) => q !== p && down * (p.x - q.x) >= 0 && up * (q.y - p.y) >= 0 && (q.x !== p.x || q.y !== p.y));
   return points.filter((point) => !beaten(point)).sort((a, b) => a.x - b.x);
 }
 
@@ -32,7 +41,19 @@ function stepsThrough(points, right) {
  *
  * `line` is {value, text}: a level that is drawn whether or not it lies within the points' range.
  */
-function scatter({ points, xTitle, yTitle, xBetter, yBetter, percent, line = null, names = true, frontier = true, height = 420, label }) {
+function scatter({
+  points,
+  xTitle,
+  yTitle,
+  xBetter,
+  yBetter,
+  percent,
+  line = null,
+  names = true,
+  frontier = true,
+  height = 420,
+  label,
+}) {
   const place = el("div", { class: "chart" });
   const tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" });
   const shown = points.filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y));
@@ -41,28 +62,71 @@ function scatter({ points, xTitle, yTitle, xBetter, yBetter, percent, line = nul
   const draw = (width) => {
     const margin = { top: 24, right: 14, bottom: 42, left: 44 };
     const tall = width < 500 ? Math.max(height, 60 + 17 * shown.length) : height;
-    const x = scaleOf(shown.map((point) => point.x), margin.left + 14, width - margin.right - 14, { log, padding: width < 500 ? 0.06 : 0.1 });
+    const x = scaleOf(
+      shown.map((point) => point.x),
+      margin.left + 14,
+      width - margin.right - 14,
+      { log, padding: width < 500 ? 0.06 : 0.1 },
+    );
     const ends = shown.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]);
     const y = scaleOf(ends, tall - margin.bottom, margin.top + 6, percent ? { floor: 0, ceiling: 101 } : {});
     const placed = shown.map((point) => ({ ...point, px: x.place(point.x), py: y.place(point.y) }));
     const best = frontier ? frontierOf(placed, yBetter === "higher", xBetter !== "higher") : [];
     const bounds = { left: margin.left, right: width - 2, top: margin.top - 6, bottom: tall - margin.bottom };
     const boxes = names ? placeNames(placed, bounds) : [];
-    const drawing = svg("svg", { viewBox: `0 0 ${width} ${tall}`, width, height: tall, role: "img", "aria-label": label },
-      axesOf({ x, y, width, height: tall, margin, xTitle: log ? `${xTitle} (log scale) →` : `${xTitle} →`, yTitle: `↑ ${yTitle}` }),
+    const drawing = svg(
+      "svg",
+      { viewBox: `0 0 ${width} ${tall}`, width, height: tall, role: "img", "aria-label": label },
+      axesOf({
+        x,
+        y,
+        width,
+        height: tall,
+        margin,
+        xTitle: log ? `${xTitle} (log scale) →` : `${xTitle} →`,
+        yTitle: `↑ ${yTitle}`,
+      }),
       line ? levelOf(line, y, { ...bounds, bottom: tall - margin.bottom }) : null,
-      placed.filter((point) => point.low !== undefined && point.low !== null).map((point) =>
-        svg("line", { class: "whisker", x1: point.px, x2: point.px, y1: y.place(point.low), y2: y.place(point.high) })),
+      placed
+        .filter((point) => point.low !== undefined && point.low !== null)
+        .map((point) =>
+          svg("line", {
+            class: "whisker",
+            x1: point.px,
+            x2: point.px,
+            y1: y.place(point.low),
+            y2: y.place(point.high),
+          }),
+        ),
       best.length > 1 ? svg("path", { class: "frontier", d: stepsThrough(best, width - margin.right) }) : null,
-      boxes.map((box, i) => (box.far ? svg("line", { class: "leader", x1: placed[i].px, y1: placed[i].py, x2: Math.min(Math.max(placed[i].px, box.left), box.right), y2: (box.top + box.bottom) / 2 }) : null)),
+      boxes.map((box, i) =>
+        box.far
+          ? svg("line", {
+              class: "leader",
+              x1: placed[i].px,
+              y1: placed[i].py,
+              x2: Math.min(Math.max(placed[i].px, box.left), box.right),
+              y2: (box.top + box.bottom) / 2,
+            })
+          : null,
+      ),
       placed.map((point) => {
         const mark = markOf(point);
         mark.addEventListener("pointerenter", () => tell(point, width));
-        mark.addEventListener("pointerleave", () => { tip.hidden = true; });
+        mark.addEventListener("pointerleave", () => {
+          tip.hidden = true;
+        });
         if (!point.link) return mark;
         return svg("a", { href: point.link, tabindex: -1, "aria-label": point.name }, mark);
       }),
-      boxes.map((box, i) => svg("text", { class: best.includes(placed[i]) ? "name first" : "name", x: box.left + 2, y: box.bottom - 3 }, placed[i].name)));
+      boxes.map((box, i) =>
+        svg(
+          "text",
+          { class: best.includes(placed[i]) ? "name first" : "name", x: box.left + 2, y: box.bottom - 3 },
+          placed[i].name,
+        ),
+      ),
+    );
     return [drawing, tip];
   };
   const tell = (point, width) => {
@@ -77,21 +141,43 @@ function scatter({ points, xTitle, yTitle, xBetter, yBetter, percent, line = nul
 
 function levelOf(line, y, bounds) {
   const inside = y.inside(line.value);
-  const at = inside ? y.place(line.value) : line.value < 0 || y.place(line.value) > bounds.bottom ? bounds.bottom - 3 : bounds.top + 3;
+  const at = inside
+    ? y.place(line.value)
+    : line.value < 0 || y.place(line.value) > bounds.bottom
+      ? bounds.bottom - 3
+      : bounds.top + 3;
   const text = inside ? line.text : `${line.text}, beyond the axis`;
-  return svg("g", {},
+  return svg(
+    "g",
+    {},
     svg("line", { class: "base", x1: bounds.left, x2: bounds.right, y1: at, y2: at }),
-    svg("text", { class: "base", x: bounds.right - 8, y: at < bounds.top + 12 ? at + 14 : at - 5, "text-anchor": "end" }, text));
+    svg(
+      "text",
+      { class: "base", x: bounds.right - 8, y: at < bounds.top + 12 ? at + 14 : at - 5, "text-anchor": "end" },
+      text,
+    ),
+  );
 }
 
 function legendOf(points, frontier) {
   const words = [...new Set(points.map((point) => point.verdict).filter(Boolean))].sort();
   const items = words.map((word) => {
-    const mark = svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, markOf({ px: 8, py: 8, verdict: word, name: "" }));
+    const mark = svg(
+      "svg",
+      { width: 16, height: 16, "aria-hidden": "true" },
+      markOf({ px: 8, py: 8, verdict: word, name: "" }),
+    );
     return el("span", {}, mark, ` ${word}`);
   });
   if (frontier) {
-    items.push(el("span", {}, svg("svg", { width: 24, height: 16, "aria-hidden": "true" }, svg("path", { class: "frontier", d: "M0,8h24" })), " best at its price, by estimate"));
+    items.push(
+      el(
+        "span",
+        {},
+        svg("svg", { width: 24, height: 16, "aria-hidden": "true" }, svg("path", { class: "frontier", d: "M0,8h24" })),
+        " best at its price, by estimate",
+      ),
+    );
   }
   return items.length ? el("p", { class: "legend" }, items) : null;
 }

@@ -2,7 +2,11 @@
 
 const bySlug = new Map(data.sections.map((section) => [section.slug, section]));
 const byRun = new Map(data.runs.map((run) => [run.id, run]));
-const VIEWS = [["answer", "Answer"], ["explore", "Explore"], ["compare", "Compare two"]];
+const VIEWS = [
+  ["answer", "Answer"],
+  ["explore", "Explore"],
+  ["compare", "Compare two"],
+];
 
 function named(hash) {
   try {

@@ -8,7 +8,10 @@ function inOrder(rows, place, direction) {
   return [...rows].sort((a, b) => {
     if (absent(a) || absent(b)) return absent(a) - absent(b);
     const [x, y] = [value(a), value(b)];
-    const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), "en", { numeric: true });
+    const order =
+      typeof x === "number" && typeof y === "number"
+        ? x - y
+        : String(x).localeCompare(String(y), "en", { numeric: true });
     return direction === "descending" ? -order : order;
   });
 }
@@ -17,22 +20,42 @@ function inOrder(rows, place, direction) {
 function tableOf({ columns, rows, sort, sorted, label }) {
   const head = columns.map((column, i) => {
     const chosen = sort && sort.column === column.name;
-    const asked = () => sorted(column, chosen && sort.direction === firstDirection(column) ? opposite(sort.direction) : firstDirection(column));
-    return el("th", { scope: "col", class: column.left || i === 0 ? "left" : null, title: column.meaning, "aria-sort": chosen ? sort.direction : null },
-      button(column.name, asked));
+    const asked = () =>
+      sorted(
+        column,
+        chosen && sort.direction === firstDirection(column) ? opposite(sort.direction) : firstDirection(column),
+      );
+    return el(
+      "th",
+      {
+        scope: "col",
+        class: column.left || i === 0 ? "left" : null,
+        title: column.meaning,
+        "aria-sort": chosen ? sort.direction : null,
+      },
+      button(column.name, asked),
+    );
   });
-  const body = rows.map((row) => el("tr", { class: row.mark ?? null }, columns.map((column, i) => {
-    const text = row.cells[column.place];
-    if (i === 0) return el("th", { scope: "row" }, row.link ? el("a", { href: row.link }, text) : text);
-    return el("td", { class: column.left ? "left" : null }, verdictOr(column, text));
-  })));
+  const body = rows.map((row) =>
+    el(
+      "tr",
+      { class: row.mark ?? null },
+      columns.map((column, i) => {
+        const text = row.cells[column.place];
+        if (i === 0) return el("th", { scope: "row" }, row.link ? el("a", { href: row.link }, text) : text);
+        return el("td", { class: column.left ? "left" : null }, verdictOr(column, text));
+      }),
+    ),
+  );
   return scrolling(label, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)), true);
 }
 
 const opposite = (direction) => (direction === "ascending" ? "descending" : "ascending");
 
 function verdictOr(column, text) {
-  return column.name.startsWith("verdict") && text ? el("span", { class: "verdict", "data-verdict": text }, text) : text;
+  return column.name.startsWith("verdict") && text
+    ? el("span", { class: "verdict", "data-verdict": text }, text)
+    : text;
 }
 
 /** Let the headings of a table that stands in the markup sort it. */

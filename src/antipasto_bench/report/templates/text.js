@@ -5,9 +5,12 @@ const data = JSON.parse(document.getElementById("data").textContent);
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== 0));
+  node.append(
+    ...children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== 0),
+  );
   return node;
 }
 
@@ -15,7 +18,11 @@ const el = (tag, attributes = {}, ...children) => fill(document.createElement(ta
 const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
-const PREFIXES = [[1e9, "G"], [1e6, "M"], [1e3, "k"]];
+const PREFIXES = [
+  [1e9, "G"],
+  [1e6, "M"],
+  [1e3, "k"],
+];
 
 /** A number on an axis, as 30k or 1.2M; never with an exponent where it can be helped. */
 function human(value) {
@@ -37,17 +44,33 @@ const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 /** A label with a menu; `changed` gets the value that is chosen. */
 function menu(label, options, chosen, changed) {
-  const list = el("select", { onchange: (event) => changed(event.target.value) },
-    options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
+  const list = el(
+    "select",
+    { onchange: (event) => changed(event.target.value) },
+    options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)),
+  );
   return el("label", { class: "control" }, el("span", {}, label), list);
 }
 
 function checkbox(label, checked, changed) {
-  return el("label", { class: "control" },
-    el("input", { type: "checkbox", checked, onchange: (event) => changed(event.target.checked) }), el("span", {}, label));
+  return el(
+    "label",
+    { class: "control" },
+    el("input", { type: "checkbox", checked, onchange: (event) => changed(event.target.checked) }),
+    el("span", {}, label),
+  );
 }
 
-const button = (text, pressed, attributes = {}) => el("button", { type: "button", onclick: pressed, ...attributes }, text);
+const button = (text, pressed, attributes = {}) =>
+  el("button", { type: "button", onclick: pressed, ...attributes }, text);
+
+/** Do what replaces controls of a place, and give the focus to the one that stands where it was. */
+function keepingFocus(place, act) {
+  const controls = () => [...place.querySelectorAll("select, input, button")];
+  const at = controls().indexOf(document.activeElement);
+  act();
+  if (at >= 0 && !place.contains(document.activeElement)) controls()[at]?.focus();
+}
 
 function scrolling(label, table, tall = false) {
   return el("div", { class: tall ? "scroll tall" : "scroll", role: "region", tabindex: 0, "aria-label": label }, table);

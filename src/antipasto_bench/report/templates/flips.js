@@ -1,0 +1,161 @@
+// Questions that one arm has right and the other wrong, with the answers that are kept of them.
+
+const bitAt = (digits, i) => (parseInt(digits[i >> 2], 16) >> (3 - (i & 3))) & 1;
+const rightIn = (section, arm, question) => section.questions.right[arm].map((digits) => bitAt(digits, question));
+
+function flips(section, a, b) {
+  if (!section.questions) return null;
+  const share = (arm, question) => {
+    const bits = rightIn(section, arm, question);
+    return bits.reduce((x, y) => x + y, 0) / bits.length;
+  };
+  const ways = [
+    [a, b],
+    [b, a],
+  ].map(([x, y]) => {
+    const questions = [];
+    for (let q = 0; q < section.questions.count; q += 1) if (share(x, q) > 0.5 && share(y, q) < 0.5) questions.push(q);
+    return [x, y, questions];
+  });
+  return ways.map(([x, y, questions]) => flipped(section, x, y, questions, a, b));
+}
+
+/** The answer of an arm to a question that is kept: one of a run that did as most of them. */
+function keptOf(section, arm, question, right) {
+  const kept = section.questions.kept[arm].filter(([asked]) => asked === question);
+  const fitting =
+    kept.find(([, run]) => Boolean(bitAt(section.questions.right[arm][run], question)) === right) ?? kept[0];
+  return fitting
+    ? {
+        run: section.arms[arm].runs[fitting[1]],
+        right: Boolean(bitAt(section.questions.right[arm][fitting[1]], question)),
+        text: data.texts[fitting[2]],
+      }
+    : null;
+}
+
+function flipped(section, x, y, questions, a, b) {
+  const [right, wrong] = [section.arms[x].name, section.arms[y].name];
+  const shown = questions
+    .filter((question) => section.questions.texts[question])
+    .map((question) => ({ question, kept: [a, b].map((arm) => keptOf(section, arm, question, arm === x)) }))
+    .filter(({ kept }) => kept.some(Boolean))
+    .sort((one, other) => other.kept.filter(Boolean).length - one.kept.filter(Boolean).length);
+  const both = shown.filter(({ kept }) => kept.every(Boolean)).length;
+  return el(
+    "section",
+    { class: "flips" },
+    el(
+      "h3",
+      {},
+      `${counted(questions.length, "question")} of ${section.questions.count} right in ${right} and wrong in ${wrong}: ${section.name}`,
+    ),
+    kindsOf(section, questions),
+    questions.length &&
+      el(
+        "p",
+        { class: "quiet" },
+        shown.length
+          ? `Both answers are kept of ${both}, one of ${shown.length - both} more: the results keep a few answers of each run, right and wrong. A question counts as right where most seeds have it right.`
+          : "No answer to one of them is kept: the results keep a few answers of each run, right and wrong.",
+      ),
+    shown.map(({ question, kept }, i) => oneFlip(section, question, kept, [a, b], i < 3)),
+  );
+}
+
+/** Questions of which an answer of either arm is kept, one right and the other wrong: in single runs, not in most. */
+function apartInRuns(section, a, b) {
+  if (!section.questions) return null;
+  const most = (arm, question) => {
+    const bits = rightIn(section, arm, question);
+    return Math.sign(bits.reduce((x, y) => x + y, 0) - bits.length / 2);
+  };
+  const found = Object.keys(section.questions.texts)
+    .map(Number)
+    .filter((question) => most(a, question) * most(b, question) !== -1)
+    .map((question) => ({
+      question,
+      pairs: [
+        [true, false],
+        [false, true],
+      ].map(([x, y]) => [keptAs(section, a, question, x), keptAs(section, b, question, y)]),
+    }))
+    .map(({ question, pairs }) => ({ question, kept: pairs.find((pair) => pair.every(Boolean)) }))
+    .filter(({ kept }) => kept);
+  if (!found.length) return null;
+  return el(
+    "section",
+    { class: "flips" },
+    el("h3", {}, `${counted(found.length, "question")} that single runs of both answered otherwise: ${section.name}`),
+    el(
+      "p",
+      { class: "quiet" },
+      "Right in a run of one and wrong in a run of the other, but not in most runs of each: what seeds alone can do.",
+    ),
+    found.map(({ question, kept }, i) => oneFlip(section, question, kept, [a, b], i < 2)),
+  );
+}
+
+function keptAs(section, arm, question, right) {
+  const kept = keptOf(section, arm, question, right);
+  return kept && kept.right === right ? kept : null;
+}
+
+function kindsOf(section, questions) {
+  if (!section.questions.kindOf || !questions.length) return null;
+  const counts = new Map();
+  for (const question of questions) {
+    const kind = section.questions.kinds[section.questions.kindOf[question]];
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  }
+  return el(
+    "p",
+    {},
+    `By kind: ${[...counts]
+      .sort((one, other) => other[1] - one[1])
+      .map(([kind, count]) => `${kind} ${count}`)
+      .join(", ")}.`,
+  );
+}
+
+function oneFlip(section, question, kept, sides, open) {
+  const [prompt, target] = section.questions.texts[question].map((text) => data.texts[text]);
+  const side = (arm, i) => {
+    const bits = rightIn(section, arm, question);
+    const sum = bits.reduce((x, y) => x + y, 0);
+    const answer = kept[i];
+    const right = sum * 2 > bits.length;
+    return el(
+      "div",
+      { class: `answer ${(answer ? answer.right : right) ? "right" : "wrong"}` },
+      el("h4", {}, `${i ? "B" : "A"}, ${section.arms[arm].name}: right in ${sum} of ${counted(bits.length, "run")}`),
+      answer
+        ? [
+            el("pre", {}, answer.text),
+            el(
+              "p",
+              { class: "quiet" },
+              answer.right ? "right, " : "wrong, ",
+              el("a", { href: `#run=${encodeURIComponent(answer.run)}` }, "its run"),
+            ),
+          ]
+        : el(
+            "p",
+            { class: "quiet" },
+            right ? "Right, so it ends in the expected number; its text is not kept." : "Wrong; its text is not kept.",
+          ),
+    );
+  };
+  return el(
+    "details",
+    { class: "flip", open },
+    el("summary", {}, prompt.replace(/\s+/g, " ").slice(0, 160)),
+    el(
+      "div",
+      { class: "two" },
+      el("div", {}, el("h4", {}, "Asked"), el("pre", {}, prompt)),
+      el("div", {}, el("h4", {}, "Expected"), el("pre", {}, target)),
+    ),
+    el("div", { class: "two" }, sides.map(side)),
+  );
+}
