@@ -132,6 +132,7 @@ def test_the_drawing_names_every_point_and_the_price_that_is_chosen(opened, slug
             apart = a["x"] + a["width"] <= b["x"] + 1 or b["x"] + b["width"] <= a["x"] + 1
             assert apart or a["y"] + a["height"] <= b["y"] + 4 or b["y"] + b["height"] <= a["y"] + 4
     assert "held-out loss, nats a token" in drawing.locator("svg").first.text_content(), "by which dora is better"
+    drawing.get_by_role("combobox", name="Score").focus()
     drawing.get_by_role("combobox", name="Score").select_option("accuracy")
     assert page.evaluate("document.activeElement.value") == "accuracy", "the focus stays where it was"
     assert "untuned base: 3.3 %" in drawing.locator("svg").first.text_content()
@@ -231,7 +232,7 @@ def test_two_arms_are_compared_with_the_questions_that_flipped_and_both_answers(
     for side, name in (("A", "lora r=16"), ("B", "antipasto rotate_basis=none r=64")):
         view.get_by_role("combobox", name=side, exact=True).select_option(name)
     said = view.locator(".headline").inner_text()
-    assert re.match(r"lora r=16 less antipasto rotate_basis=none r=64: \+5\d\.\d points \(95 % interval ", said)
+    assert re.match(r"lora r=16 against antipasto rotate_basis=none r=64: \+5\d\.\d points \(95 % interval ", said)
     assert "Held-out loss" in view.inner_text()
     first = view.locator(".flips").first
     assert re.match(
@@ -242,8 +243,9 @@ def test_two_arms_are_compared_with_the_questions_that_flipped_and_both_answers(
     assert [flip.locator(".answer.right pre").inner_text(), flip.locator(".answer.wrong pre").inner_text()] == [
         HOSTILE
     ] * 2
+    assert view.get_by_role("link", name="seed 2").count() == 2, "the runs of both, with the commands that repeat them"
     view.get_by_role("button", name="Swap").click()
-    assert view.locator(".headline").inner_text().startswith("antipasto rotate_basis=none r=64 less lora r=16: −5")
+    assert view.locator(".headline").inner_text().startswith("antipasto rotate_basis=none r=64 against lora r=16: −5")
     again = opened(page.url[page.url.index("#") :])
     assert again.locator(".view:visible .headline").inner_text() == view.locator(".headline").inner_text()
 

@@ -22,11 +22,9 @@ function compareView(section, params, part) {
     return found < 0 ? usual : found;
   };
   const reference = section.reference ?? Math.min(1, arms.length - 1);
-  const a = place(
-    "a",
-    arms.findIndex((_, i) => i !== reference),
-  );
-  const b = place("b", reference);
+  const other = arms.findIndex((_, i) => i !== reference);
+  const a = place("a", other);
+  const b = place("b", a === reference ? other : reference);
   if (arms.length < 2 || a < 0) return part.replaceChildren(el("p", {}, "There are no two arms to compare."));
   const options = arms.map((arm) => [arm.id, arm.name]);
   const change = (changes) => keepingFocus(part, () => compareView(section, remember(changes), part));
@@ -42,7 +40,13 @@ function compareView(section, params, part) {
       ),
       a === b
         ? el("p", {}, "A and B are the same arm.")
-        : [differences(section, a, b), pricesOf(section, a, b), flips(section, a, b), apartInRuns(section, a, b)],
+        : [
+            differences(section, a, b),
+            runsOf(section, [a, b]),
+            pricesOf(section, a, b),
+            flips(section, a, b),
+            apartInRuns(section, a, b),
+          ],
     ]
       .flat(2)
       .filter(Boolean),
@@ -66,7 +70,7 @@ function differences(section, a, b) {
   return el(
     "div",
     { class: "said" },
-    el("p", { class: "headline" }, `${arms[a].name} less ${arms[b].name}: ${sentence(accuracy, "points", 1)}.`),
+    el("p", { class: "headline" }, `${arms[a].name} against ${arms[b].name}: ${sentence(accuracy, "points", 1)}.`),
     el("p", {}, `${arms[a].accuracy.toFixed(1)} % against ${arms[b].accuracy.toFixed(1)} % right; ${sure(accuracy)}.`),
     loss
       ? el("p", {}, `Held-out loss: ${sentence(loss, "nats a token", 4)}; negative is better for A; ${sure(loss)}.`)
@@ -84,6 +88,17 @@ function differences(section, a, b) {
         )
       : el("p", {}, "Neither is the reference, so this pair is exploration: it was not planned."),
   );
+}
+
+/** The runs of both, each with the command that repeats it. */
+function runsOf(section, places) {
+  return places.map((place) => {
+    const links = section.arms[place].runs.flatMap((id) => {
+      const { seed } = byRun.get(id);
+      return [el("a", { href: `#run=${encodeURIComponent(id)}` }, seed === null ? "its run" : `seed ${seed}`), " "];
+    });
+    return el("p", {}, `Settings, answers and the command that repeats ${section.arms[place].name}: `, links);
+  });
 }
 
 function pricesOf(section, a, b) {

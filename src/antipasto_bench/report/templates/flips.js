@@ -86,7 +86,7 @@ function apartInRuns(section, a, b) {
   return el(
     "section",
     { class: "flips" },
-    el("h3", {}, `${counted(found.length, "question")} that single runs of both answered otherwise: ${section.name}`),
+    el("h3", {}, `${counted(found.length, "question")} that single runs answered differently: ${section.name}`),
     el(
       "p",
       { class: "quiet" },

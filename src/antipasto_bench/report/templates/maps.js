@@ -98,7 +98,7 @@ function heatMap(grid, name, better) {
       }),
     ),
   );
-  return el(
+  const table = el(
     "table",
     { class: "map" },
     el("caption", {}, `${grid.label}, ${name}`),
@@ -114,6 +114,7 @@ function heatMap(grid, name, better) {
     ),
     el("tbody", {}, body),
   );
+  return el("div", { class: "sideways", role: "region", tabindex: 0, "aria-label": `${grid.label}, ${name}` }, table);
 }
 
 function curvesPanel(section) {
