@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
+from torch.nn import functional
+from torch.nn.functional import cross_entropy, pad
 
 from ..core.compat import one_sequence_a_row
 from ..core.errors import out_of_memory
@@ -96,12 +97,12 @@ def _loss_from_hidden(hidden: Tensor, head: nn.Linear, positions: Tensor, labels
     """The loss of hidden states (tokens, d) at `positions` (n,), where the next tokens are `labels` (n,)."""
     rows = hidden.index_select(0, positions)
     chunk = max(1, LOGITS_BYTES // (4 * head.out_features))
-    if len(rows) <= chunk:
+    if len(rows) <= chunk or not hasattr(functional, "linear_cross_entropy"):  # before torch 2.13, in more memory
         return cross_entropy(head(rows).float(), labels, reduction="sum")
     # The sum itself would be rounded to the dtype of the hidden states; of single tokens the rounding averages out.
     how = "sum" if hidden.dtype == torch.float32 else "none"
     by_chunks = nn.LinearCrossEntropyOptions(batch_chunk_size=chunk, chunking_method=None)
-    return linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
+    return functional.linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
 
 
 def _token_losses_from_hidden(hidden: Tensor, head: nn.Linear, positions: Tensor, labels: Tensor) -> Tensor:
