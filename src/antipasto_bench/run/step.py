@@ -44,7 +44,9 @@ class CompletionLoss:
         self._head = None if whole_model else plain_head(model)
         whole = model if self._head is None else model.base_model
         self._model = torch.compile(whole, dynamic=True) if compiled else whole
-        self._last = None if self._head is None else last_mlp(model)
+        # An untrained adapter that mixes tokens adds nothing, so that trying it would tell nothing.
+        mixed = adapter is not None and adapter.mixes_tokens
+        self._last = None if self._head is None or mixed else last_mlp(model)
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:
         """The sum over a batch's labelled tokens, in at least float32.
