@@ -11,7 +11,7 @@ from .identity import NOT_IDENTITY, Counts
 
 TRAINING = Counts(when="trained")
 # 1: an answer's last number, always from merged weights, the model's own generation settings
-# 2: batches that end with their last answer. In bfloat16 the last bits of an answer depend on what is computed beside it.
+# 2: batches that end with their last answer; in bfloat16 the last bits of an answer depend on what shares its batch
 # 3: rows leave a batch as they end, and the next questions take their places (run/open_rows.py says when)
 SCORING_VERSION: Final = 3
 
