@@ -108,6 +108,7 @@ def test_our_patterns_name_the_same_layers_to_peft(layers, count, model):
         ("peft:prompt_tuning", {"pack": True}, "write pack=false"),
         ("peft:lora", {"init_lora_weights": "eva"}, "PEFT makes it from data in a way that no run has"),
         ("peft:adalora", {"rank": 4, "target_r": 4}, "are two words for one setting"),
+        ("peft:trainable_tokens", {"token_indices": []}, "write token_indices=[1,2]"),
     ],
 )
 def test_a_mistake_is_one_line(variant, given, message):

@@ -105,6 +105,8 @@ class PeftMethod(Method):
             return "PEFT keeps parameters in float32 or in the base's dtype; write adapter_dtype=float32"
         if settings["optimizer"] == "loraplus" and settings["lr_ratio"] == 1:
             return "optimizer=loraplus needs the ratio of B's learning rate to A's; write lr_ratio=16, say"
+        if self.kind == "trainable_tokens" and not adapter.get("token_indices"):
+            return "it trains the embeddings of given tokens, and none is given; write token_indices=[1,2], say"
         for name, why in _UNSUPPORTED.items():
             if adapter.get(name):
                 return f"{name}: {why}"
