@@ -137,10 +137,11 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "torchrun --nproc-per-node 4 -m antipasto_bench run antipasto --preset qwen3-0.6b": Plan(1),
     "antipasto-bench status benchmark/sweeps/nano.yaml --watch": Plan(271),
     "antipasto-bench sweep lora,dora,pissa seed=0,1,2,3,4,5,6,7 --until decided --budget 3h": Plan(24),
-    "antipasto-bench tune lora,antipasto rotate_basis=V --budget 8": Parse(
+    "antipasto-bench tune lora,antipasto rotate_basis=V --budget 8 --workers 2": Parse(
         "minutes; tests/bench/cli/test_tune.py tunes"
     ),
     "antipasto-bench tune lora,antipasto,hra rotate_basis=V --budget 8": Parse("minutes; see above"),
+    "antipasto-bench tune lora,peft:vera,peft:oft --budget 8 --workers 3": Parse("minutes; see above"),
     "antipasto-bench tune lora rank=4,16,64 --budget 18": Parse("minutes; see above"),
     "antipasto-bench sweep outputs/tune/nano-lora-antipasto-hra.yaml": Parse(
         "a file that the command before it writes"

@@ -119,6 +119,10 @@ def speed(
     results: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder that holds speed/ [results of a checkout].")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.5, metavar="N", help="Of --suite gpu: begin nothing more after so many minutes."),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure speed and memory against the base and against peft, on a quiet machine; bounds are ratios.
@@ -133,7 +137,7 @@ def speed(
     from ..speed.running import run_suites
 
     places = choose_places(results, page, page_only)
-    all_hold = page_only or run_suites(suite, places.results, as_json)
+    all_hold = page_only or run_suites(suite, places.results, as_json, minutes)
     if places.page is not None:
         write_page(places.results, places.page)
         print_notice(str(places.page))

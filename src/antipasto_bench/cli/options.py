@@ -31,4 +31,7 @@ TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the Python files that the run's model brings; read them first.")
 ]
 
+Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes [one a visible GPU; else one].")]
+WorkersPerGpu = Annotated[int | None, typer.Option("--workers-per-gpu", help="Processes that share a GPU [1].")]
+
 SWEEP_WORDS = "VARIANT,... KEY=VALUE,..."  # how help names the words of a sweep

@@ -22,12 +22,8 @@ def sweep(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also make runs again that failed.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Make no more than so many runs.")] = None,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="In random order, the same each time.")] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-w", min=1, help="Processes [one a visible GPU; else one].")
-    ] = None,
-    workers_per_gpu: Annotated[
-        int | None, typer.Option("--workers-per-gpu", help="Processes that share a GPU [1].")
-    ] = None,
+    workers: options.Workers = None,
+    workers_per_gpu: options.WorkersPerGpu = None,
     until: Annotated[
         str | None,
         typer.Option(metavar="decided", help="Seed by seed, until every arm is."),
@@ -61,7 +57,7 @@ def sweep(
     from ..run.process_group import launched
     from ..spec.sweep import sweep_of
     from ..sweeps.budget import parse_budget
-    from ..sweeps.engine import parse_engine
+    from ..sweeps.engine import engine_of
     from ..sweeps.plan import overview, plan
     from ..sweeps.sweep import SweepCommand, is_worker, run_sweep
     from ..sweeps.until import refuse_with_until, run_until_decided
@@ -72,8 +68,7 @@ def sweep(
             "torchrun makes one run: `torchrun ... -m antipasto_bench run`; a sweep has --workers of its own"
         )
     store = Store.of(results, outputs)
-    options_of_engine = {"workers": workers, "workers_per_gpu": workers_per_gpu}
-    engine, words = parse_engine([*words, *(f"{k}={v}" for k, v in options_of_engine.items() if v is not None)])
+    engine, words = engine_of(words, workers, workers_per_gpu)
     if until not in (None, "decided"):
         raise UserError(f"--until {until}: expected decided")
     ends = None if budget is None else datetime.now(UTC) + parse_budget(budget)

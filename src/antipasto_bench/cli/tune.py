@@ -22,6 +22,9 @@ class _Printer:
     def log(self, text: str) -> None:
         print_notice(text)
 
+    def worker_line(self, number: int, line: str) -> None:
+        print_notice(f"worker {number}: {line}")
+
 
 def tune(
     words: Annotated[
@@ -35,6 +38,8 @@ def tune(
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The sweep of the chosen settings [outputs/tune/NAME.yaml].")
     ] = None,
+    workers: options.Workers = None,
+    workers_per_gpu: options.WorkersPerGpu = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: options.AsJson = False,
     results: options.Results = None,
@@ -46,29 +51,36 @@ def tune(
     chosen: the shorter a run, the lower its best rate. A trial is judged by the held-out loss of the validation
     questions; no test question is read. With a setting of several values, such as `rank=16,64`, the budget of an arm is
     shared out among them. Trials are kept in results/tune, so the same command goes on after a stop, and one with a
-    larger budget makes only what is new to it.
+    larger budget makes only what is new to it. Of several `--workers` each searches another arm.
 
-    Example: `antipasto-bench tune lora,antipasto rotate_basis=V --budget 8`, or
+    Example: `antipasto-bench tune lora,antipasto rotate_basis=V --budget 8 --workers 2`, or
     `antipasto-bench tune lora rank=4,16,64 --budget 18 --dry-run`
     """
     from ..run.process_group import launched
     from ..spec.tune import tune_of
-    from ..sweeps.tune import run_tune, searches
+    from ..sweeps.engine import engine_of
+    from ..sweeps.tune import searches
+    from ..sweeps.tune_workers import is_tune_worker, run_tune
 
     if launched():
         raise UserError("torchrun makes one run: `torchrun ... -m antipasto_bench run`; tune makes its trials itself")
     store = Store.of(results, outputs)
+    engine, words = engine_of(words, workers, workers_per_gpu)
     wanted = tune_of(words, preset, budget=budget, steps=steps, seeds=_seeds(seed))
     if dry_run:
         _print_plan(wanted, store, as_json)
         return
-    code = run_tune(wanted, store, _Printer())
-    states = searches(wanted, store)
-    arms = [_searched(state, wanted) for state in states]
-    _print_outcome(arms, as_json)
-    if code:
+    given: dict[str, object] = {"--budget": budget, "--steps": steps, "--seed": seed, "--preset": preset}
+    given |= {"--results": store.results, "--outputs": store.outputs}
+    again = [*words, *(word for name, value in given.items() if value is not None for word in (name, str(value)))]
+    code = run_tune(wanted, store, engine, again, _Printer())
+    if is_tune_worker():
         raise typer.Exit(code)
-    _write(wanted, arms, write or store.outputs / "tune" / f"{_name(wanted)}.yaml", results)
+    states = searches(wanted, store)
+    _print_outcome([_searched(state, wanted) for state in states], as_json)
+    _write(wanted, states, write or store.outputs / "tune" / f"{_name(wanted)}.yaml", results)
+    if code or any(state.owed is not None for state in states):
+        raise typer.Exit(code or 1)
 
 
 def _seeds(text: str) -> list[int]:
@@ -157,15 +169,23 @@ def _name(tune: Tune) -> str:
     return "-".join(part.replace(":", "-").replace("/", "-") for part in parts)[:80].strip("-.")
 
 
-def _write(tune: Tune, arms: list[SearchedArm], path: Path, results: Path | None) -> None:
-    """Write the sweep of the chosen settings, and beside it the drawing of the search."""
+def _write(tune: Tune, states: list[ArmSearch], path: Path, results: Path | None) -> None:
+    """Write the sweep of the chosen settings, and beside it the drawing of the search.
+
+    An arm that has not had its budget is in neither.
+    """
     from ..core.files import write_bytes
     from ..report.searched import drawing_of_search
     from ..sweeps.chosen import sweep_text
 
-    text, left_out = sweep_text(tune, {arm.name: list(arm.tried) for arm in arms})
-    for name in left_out:
-        print_notice(f"{name}: no trial reached its end, so it is not in {path}")
+    tried = {state.arm.name: state.tried if state.owed is None else [] for state in states}
+    arms = [_searched(state, tune) for state in states if state.owed is None]
+    text, left_out = sweep_text(tune, tried)
+    for state in states:
+        if state.arm.name in left_out:
+            made = f"{len(state.tried)} of {tune.budget} trials are made"
+            why = "no trial reached its end" if state.owed is None else made
+            print_notice(f"{state.arm.name}: {why}, so it is not in {path}")
     if text is None:
         raise typer.Exit(1)
     path.parent.mkdir(parents=True, exist_ok=True)

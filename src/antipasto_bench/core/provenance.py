@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -118,7 +118,7 @@ def _instructions() -> str:
     """
     import torch
 
-    has = torch.cpu.get_capabilities()
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it
     names = [torch.backends.cpu.get_cpu_capability(), *(name for name in ONEDNN_KERNELS if has.get(name))]
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
     return " ".join(names) + (f", oneDNN up to {limit}" if limit else "")

@@ -1,7 +1,8 @@
 """The answers of a run under way, so that scoring goes on where it was interrupted.
 
-Whole batches are written as they are answered, and the batch in hand every half minute (`batch_in_hand.py`). The
-remaining questions then form the same batches, with the same padding, as without an interruption.
+Answers are written as they are given, and the tokens of those under way every half minute: of rows that leave the batch
+one by one (`open_rows.py`), or of a batch that ends as a whole (`batch_in_hand.py`). The remaining questions then come
+in the same order, and whole batches have the same rows and padding, as without an interruption.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ def _fits(value: Any, *, first: bool) -> bool:
 
 
 class AnswerLog:
-    """A file of answers: a first line names the model that gave them, then a line a batch, each with its digest.
+    """A file of answers: a first line names the model that gave them, then lines of answers, each with its digest.
 
-    A line that is an object says that answers begin anew with batches of another size, or holds the batch in hand.
+    A line that is an object says that answers begin anew with batches of another size, or holds the tokens under way.
     """
 
     def __init__(self, path: Path, model: str) -> None:
@@ -70,6 +71,7 @@ class AnswerLog:
         self.path = path
         self.batch_size: int | None = None  # to go on with, where it is not the configured one
         self.unfinished: UnfinishedBatch | None = None
+        self.open: dict[str, list[int]] = {}  # tokens of the answers that had not ended, by `request_key`
         self._lm: Any = None
         self._batch: list[tuple[str, str]] = []
         self._settings = ""
@@ -82,12 +84,17 @@ class AnswerLog:
                 self.unfinished = None
             elif "batch_size" in line:
                 batches, self.unfinished, self.batch_size = [], None, line["batch_size"]
+                self.open = {}
+            elif "open" in line:
+                self.open = line["open"]
             else:
                 self.unfinished = UnfinishedBatch(**line)
         self._answers = dict(pair for batch in batches for pair in batch)
         # Written anew without a torn line; whole or not at all, so that a kill here loses no answer.
         whole: list[Any] = [model, *([{"batch_size": self.batch_size}] if self.batch_size else []), *batches]
         whole += [asdict(self.unfinished)] if self.unfinished else []
+        self.open = {key: tokens for key, tokens in self.open.items() if key not in self._answers}
+        whole += [{"open": self.open}] if self.open else []
         write_bytes(path, "".join(map(log_line, whole)).encode())
 
     def attach_to(self, lm: Any, on_begin: Callable[[int, int], None] = lambda count, known: None) -> None:
@@ -105,7 +112,7 @@ class AnswerLog:
 
         def generate_until(requests: list[Any], **options: Any) -> list[str]:
             keys = [
-                f"draw {place}" if draws(request.args[1]) else _key(request.args)
+                f"draw {place}" if draws(request.args[1]) else request_key(request.args)
                 for place, request in enumerate(requests)
             ]
             on_begin(len(keys), sum(key in self._answers for key in keys))
@@ -127,7 +134,7 @@ class AnswerLog:
         if settings != self._settings:  # batches are of one task's settings each
             self._write()
             self._settings = settings
-        self._batch.append((_key(request), answer))
+        self._batch.append((request_key(request), answer))
         if len(self._batch) >= self._lm.batch_size:
             self._write()
 
@@ -136,20 +143,31 @@ class AnswerLog:
         self._write()
 
     @contextmanager
-    def flushed_now_and_then(self) -> Iterator[Callable[[], None]]:
-        """Gives a function to call after each answer that belongs to no batch."""
+    def flushed_now_and_then(self, tokens: Callable[[], dict[str, list[int]]] = dict) -> Iterator[Callable[[], None]]:
+        """Gives a function to call after each step: it writes the answers so far, every half minute.
+
+        Args:
+            tokens: of the answers under way, by `request_key`, which are noted too.
+        """
         written_at = time.monotonic()
 
         def flush() -> None:
             nonlocal written_at
             if time.monotonic() - written_at >= NOTE_S:
-                self.flush()
+                write()
                 written_at = time.monotonic()
+
+        def write() -> None:
+            self.flush()
+            under_way = {key: list(ids) for key, ids in tokens().items() if key not in self._answers}
+            if under_way and under_way != self.open:  # no line is written twice
+                self._append({"open": under_way})
+                self.open = under_way
 
         try:
             yield flush
         except (Interrupted, KeyboardInterrupt):
-            self.flush()
+            write()
             raise
 
     def note(self, unfinished: UnfinishedBatch) -> None:
@@ -159,6 +177,7 @@ class AnswerLog:
     def begin_anew(self, batch_size: int) -> None:
         """Forget all answers: those of batches of another size may be others."""
         self._answers, self._batch, self.unfinished, self.batch_size = {}, [], None, batch_size
+        self.open = {}
         self._append({"batch_size": batch_size})
 
     def _write(self) -> None:
@@ -174,5 +193,6 @@ class AnswerLog:
             os.fsync(file.fileno())
 
 
-def _key(request: Any) -> str:
+def request_key(request: Any) -> str:
+    """Names a prompt with the settings that it is answered by."""
     return hashlib.sha256(json.dumps(list(request), sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -2,8 +2,10 @@
 
 `eval.backend` says how they are generated:
 
-    hf          batch by batch; each answer ends where it ends, and a batch with its last
-    static      the same with a cache of fixed size, whose steps transformers compiles on a GPU
+    hf          each pass computes the answers that have not ended; others take the places of those that have
+                (open_rows.py). Batch by batch, each of which ends with its last answer, where that cannot be: a model
+                whose cache cannot be taken apart, a task's draws, beams or penalties, tokens of an adapter's own
+    static      batch by batch, with a cache of fixed size, whose steps transformers compiles on a GPU
     continuous  the place of an answer that has ended goes to the next question at once; it knows of no stop strings,
                 so that an answer ends with an end token or at its greatest length, and is cut afterwards; nor does it
                 know of a task's draws, beams or penalties: such questions are answered as by hf
@@ -12,34 +14,35 @@
 
 from __future__ import annotations
 
-import copy
 import gc
-import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
-from transformers import ContinuousBatchingConfig, LogitsProcessorList, StoppingCriteriaList
+from lm_eval.models.utils import normalize_gen_kwargs
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from ..core.compat import tied_as_they_are
 from ..core.errors import out_of_memory
 from ..spec.config import EvalConfig
+from .answer_ends import AnswerEnds
 from .answer_log import AnswerLog
 from .batch_in_hand import BatchInHand, batch_key, steps_shown
 from .batch_size import MOST_ROWS_GPU, next_smaller_batch, rows_that_fit
 from .continuous_batching import answers_as_they_end
 from .generation_settings import draws, only_needed_settings, plainly_greedy
 from .methods.registry import adapter_on
+from .open_rows import OpenRows, Row
 from .progress import ScoringProgress
+from .row_cache import rows_can_leave
 from .rows_without_padding import generate_without_padding
 from .stop_strings import stop_string_criterion, without_end
+from .streamed_answers import Questions, Stream, streamed_answers
 from .tokens import encode_prompts, first_ids
 
 T = TypeVar("T")
-Flushed = AbstractContextManager[Callable[[], None]]
 
 
 @contextmanager
@@ -70,7 +73,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
             super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1, trust_remote_code=False)
         self._config = config
         self._first_ids = first_ids(tokenizer)
-        self._progress = progress or ScoringProgress()
+        self.progress = progress or ScoringProgress()
         adapter = adapter_on(model)
         self._wrapped = adapter is not None and adapter.model is not adapter.base  # PEFT's model around the base
         self._takes_padding = adapter is None or adapter.takes_padding
@@ -84,19 +87,18 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         width = most_new + max(len(self.tok_encode(text)) for text in texts)
         self._choose_batch_size(len(requests), width)
         if self.answer_log is None:
-            self._progress.expect(len(requests))
+            self.progress.expect(len(requests))
         elif self.answer_log.batch_size is None and self._config.batch_size == "auto":
             self.answer_log.begin_anew(self.batch_size_per_gpu)  # another try takes as many, whatever memory is free
-        continuous = self._config.backend == "continuous" and not self._wrapped  # which would call the base alone
-        chosen = [i for i, setting in enumerate(settings) if continuous and plainly_greedy(setting)]
+        stream = self._stream()
+        chosen = [i for i, setting in enumerate(settings) if stream is not None and self._streams(setting)]
         others = sorted({*range(len(requests))} - {*chosen})
         generate = super().generate_until
 
         def work() -> list[str]:
             answers: dict[int, str] = {}
-            if chosen:
-                ended = self._generate_continuously([requests[i] for i in chosen], width)
-                answers |= zip(chosen, ended, strict=True)
+            if chosen and stream is not None:
+                answers |= zip(chosen, streamed_answers(self, [requests[i] for i in chosen], stream), strict=True)
             if others:
                 answers |= zip(others, generate([requests[i] for i in others], disable_tqdm), strict=True)
             return [answers[i] for i in range(len(requests))]
@@ -104,9 +106,23 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         with only_needed_settings(self._base):
             return self._retry_with_smaller_batch(work, self.answer_log)
 
+    def _stream(self) -> Stream | None:
+        """What gives plainly greedy answers one by one; None where they are given batch by batch."""
+        if self._wrapped:  # the base alone would be called, or positions be wrong
+            return None
+        if self._config.backend == "continuous":
+            return self._continuously
+        can_leave = self._config.backend == "hf" and self._takes_padding and rows_can_leave(self.model)
+        return self._by_open_rows if can_leave else None
+
+    def _streams(self, setting: dict[str, Any]) -> bool:
+        """Whether answers by a task's settings can be streamed; where no room is left for a prompt, lm-eval says so."""
+        most: int = normalize_gen_kwargs(setting, self.max_gen_toks)["max_gen_toks"]
+        return plainly_greedy(setting) and most < self.max_length
+
     def _loglikelihood_tokens(self, requests: list[Any], *arguments: Any, **options: Any) -> list[tuple[float, bool]]:
         width = max((len(context) + len(end) for _, context, end in requests), default=1)
-        self._progress.expect(len(requests))
+        self.progress.expect(len(requests))
         score = super()._loglikelihood_tokens
         with self._likelihood_batches(len(requests), width):
             values = self._retry_with_smaller_batch(lambda: list(score(requests, *arguments, **options)))
@@ -115,7 +131,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def _model_call(self, inps: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         logits: torch.Tensor = super()._model_call(inps, *arguments, **options)
-        self._progress.add(len(inps))
+        self.progress.add(len(inps))
         return logits
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
@@ -173,7 +189,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         Args:
             log: of answers that depend on the size, and are given again.
         """
-        answered = self._progress.answered
+        answered = self.progress.answered
         while True:
             try:
                 return work()
@@ -181,7 +197,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
                 if not out_of_memory(error) or self.batch_size_per_gpu == 1:
                     raise
             self.batch_size_per_gpu = next_smaller_batch(self.batch_size_per_gpu)
-            self._progress.back_to(answered if log is None else 0)
+            self.progress.back_to(answered if log is None else 0)
             if log is not None:
                 log.begin_anew(self.batch_size_per_gpu)
             gc.collect()
@@ -202,7 +218,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
                 max_length,
                 self.tokenizer.pad_token_id,
             )
-        self._progress.add(len(context))
+        self.progress.add(len(context))
         return answers
 
     def _generate_rows(
@@ -210,7 +226,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     ) -> torch.Tensor:
         """Drawn or likeliest answers: (rows, at most max_length), prompts included."""
         if draws(settings):
-            settings["logits_processor"] = LogitsProcessorList([steps_shown(context.shape[1], self._progress.step)])
+            settings["logits_processor"] = LogitsProcessorList([steps_shown(context.shape[1], self.progress.step)])
             stop = [*without_end(stop, self._end), self._end]
             answers: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
             return answers
@@ -235,7 +251,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
             stops=stops,
             rows_stay=not beams,
             note=None if log is None else log.note,
-            on_step=self._progress.step,
+            on_step=self.progress.step,
         )
         ids, earlier = prompts, None if log is None else log.unfinished
         if earlier is not None and earlier.key == batch.key:
@@ -275,41 +291,20 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         own = self.model.generation_config.eos_token_id
         return sorted({self.eot_token_id, *(own if isinstance(own, list) else [] if own is None else [own])})
 
-    def _generate_continuously(self, requests: list[Any], width: int) -> list[str]:
-        """As many at once as the batch size says; `width` is that of the longest, in tokens."""
-        page = 256 if self.device.type == "cuda" else 64  # flash attention takes no smaller
-        room = ContinuousBatchingConfig(
-            page_size=page,
-            num_blocks=self.batch_size * -(-width // page),
-            max_batch_tokens=max(width, 2 * self.batch_size),
-            max_requests_per_batch=self.batch_size,
-            allow_block_sharing=False,  # questions begin alike for a few words only
-        )
-        answers: dict[int, str] = {}
-        kinds = sorted({json.dumps(request.args[1], sort_keys=True) for request in requests})
-        for kind in kinds:
-            chosen = [i for i, request in enumerate(requests) if json.dumps(request.args[1], sort_keys=True) == kind]
-            settings = normalize_gen_kwargs(json.loads(kind), self.max_gen_toks)
-            stop = handle_stop_sequences(settings.get("until"), eos=None)
-            limits = copy.deepcopy(self.model.generation_config)
-            limits.update(
-                max_new_tokens=settings["max_gen_toks"],
-                do_sample=False,
-                eos_token_id=self._end_ids,
-                pad_token_id=self.tokenizer.pad_token_id,
-            )
-            most = self.max_length - settings["max_gen_toks"]
-            prompts = [self.tok_encode(requests[i].args[0])[-most:] for i in chosen]
-            log = self.answer_log
-            flushed: Flushed = nullcontext(lambda: None) if log is None else log.flushed_now_and_then()
-            with (
-                flushed as flush,
-                closing(answers_as_they_end(self.model, prompts, limits, room, self._progress)) as ended,
-            ):
-                for place, tokens in ended:
-                    i = chosen[place]
-                    answers[i] = postprocess_generated_text(self.tok_decode(tokens), stop, None)
-                    self.cache_hook.add_partial("generate_until", requests[i].args, answers[i])
-                    self._progress.add(1)
-                    flush()
-        return [answers[i] for i in range(len(requests))]
+    def _continuously(self, questions: Questions) -> Generator[tuple[int, list[int]]]:
+        pad_id = self.tokenizer.pad_token_id
+        return answers_as_they_end(self.model, questions, self._end_ids, pad_id, self.batch_size)
+
+    def _by_open_rows(self, questions: Questions) -> Generator[tuple[int, list[int]]]:
+        """Those with tokens of an earlier try first, in its order; then the longest prompts first, as lm-eval does."""
+        prompts, given = questions.prompts, questions.given
+        others = sorted({*range(len(prompts))} - {*given}, key=lambda i: (-len(prompts[i]), prompts[i]))
+        order = [*sorted(given, key=list(given).index), *others]
+        ends = AnswerEnds(self._decode_whole, self._end_ids, without_end(questions.stop, self._end))
+        batch = OpenRows(self.model, self.batch_size, ends, self.tokenizer.pad_token_id, questions.on_step)
+        questions.under_way = lambda: {row.place: row.tokens for row in batch.open if row.tokens}
+        rows = [Row(i, prompts[i], questions.most, list(given.get(i, []))) for i in order]
+        return ((row.place, row.tokens) for row in batch.answers(rows))
+
+    def _decode_whole(self, tokens: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=False))

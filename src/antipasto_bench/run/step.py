@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear_cross_entropy, pad
+from torch.nn import functional
+from torch.nn.functional import cross_entropy, pad
 
 from ..core.compat import one_sequence_a_row
 from ..core.errors import out_of_memory
@@ -43,7 +44,9 @@ class CompletionLoss:
         self._head = None if whole_model else plain_head(model)
         whole = model if self._head is None else model.base_model
         self._model = torch.compile(whole, dynamic=True) if compiled else whole
-        self._last = None if self._head is None else last_mlp(model)
+        # An untrained adapter that mixes tokens adds nothing, so that trying it would tell nothing.
+        mixed = adapter is not None and adapter.mixes_tokens
+        self._last = None if self._head is None or mixed else last_mlp(model)
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:
         """The sum over a batch's labelled tokens, in at least float32.
@@ -96,12 +99,12 @@ def _loss_from_hidden(hidden: Tensor, head: nn.Linear, positions: Tensor, labels
     """The loss of hidden states (tokens, d) at `positions` (n,), where the next tokens are `labels` (n,)."""
     rows = hidden.index_select(0, positions)
     chunk = max(1, LOGITS_BYTES // (4 * head.out_features))
-    if len(rows) <= chunk:
+    if len(rows) <= chunk or not hasattr(functional, "linear_cross_entropy"):  # before torch 2.13, in more memory
         return cross_entropy(head(rows).float(), labels, reduction="sum")
     # The sum itself would be rounded to the dtype of the hidden states; of single tokens the rounding averages out.
     how = "sum" if hidden.dtype == torch.float32 else "none"
     by_chunks = nn.LinearCrossEntropyOptions(batch_chunk_size=chunk, chunking_method=None)
-    return linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
+    return functional.linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
 
 
 def _token_losses_from_hidden(hidden: Tensor, head: nn.Linear, positions: Tensor, labels: Tensor) -> Tensor:

@@ -75,7 +75,14 @@ def recorded_trial(trial_id: str, store: Store) -> TrialRecord | None:
 
 
 def make_trial(
-    run: RunConfig, trial_id: str, goes_on: GoesOn, is_enough: Callable[[TrialRecord], bool], context: RunContext
+    run: RunConfig,
+    trial_id: str,
+    goes_on: GoesOn,
+    is_enough: Callable[[TrialRecord], bool],
+    context: RunContext,
+    *,
+    wait: bool = True,
+    begins: Callable[[], None] = lambda: None,
 ) -> TrialRecord:
     """Make a trial and record it, unless another process has made it meanwhile.
 
@@ -83,15 +90,19 @@ def make_trial(
         run: the trial's config.
         goes_on: asked at each rung but the end.
         is_enough: whether a recorded trial is as far as it is wanted.
+        wait: until another process that makes it has ended; else raise.
+        begins: called once no other process makes it.
 
     Raises:
+        HeldElsewhere: another process makes it, and `wait` is False.
         UserError: it cannot be made; nothing was recorded.
         Interrupted: a signal asked to stop; what was trained is kept for the next try.
         RuntimeError, MemoryError: the machine failed it; nothing was recorded.
     """
     store = context.store
     store.check_writable()
-    with locked(store.lock(trial_id)), leased(trial_id, store), pinned_threads(run.threads):
+    with locked(store.lock(trial_id), wait=wait), leased(trial_id, store), pinned_threads(run.threads):
+        begins()
         recorded = recorded_trial(trial_id, store)
         if recorded is not None and is_enough(recorded):
             return recorded

@@ -10,9 +10,10 @@ from ..core.fingerprint import fingerprint, task_fingerprint
 from .identity import NOT_IDENTITY, Counts
 
 TRAINING = Counts(when="trained")
-SCORING_VERSION: Final = (
-    2  # 1: an answer's last number, always from merged weights, the model's own generation settings
-)
+# 1: an answer's last number, always from merged weights, the model's own generation settings
+# 2: batches that end with their last answer; in bfloat16 the last bits of an answer depend on what shares its batch
+# 3: rows leave a batch as they end, and the next questions take their places (run/open_rows.py says when)
+SCORING_VERSION: Final = 3
 
 
 def _questions_fingerprint(reference: str | None) -> str | None:
@@ -81,7 +82,7 @@ class EvalConfig(Strict):
         description="score merged weights where their outputs are this near those of the trained model, relative to "
         "what the adapter changes; null to merge whatever that costs",
     )
-    version: Annotated[Literal[1, 2], Counts(older=1)] = Field(
+    version: Annotated[Literal[1, 2, 3], Counts(older=1)] = Field(
         SCORING_VERSION, description="of the rules of scoring; results of older versions are read, and made no more"
     )
     general: Annotated[str, Counts(identity=False, place=True)] = Field(

@@ -115,7 +115,7 @@ def for_variant(blocks: Mapping[str, Mapping[str, Any]], variant: str, frozen_ba
 
 
 def _for_peft(blocks: Mapping[str, Mapping[str, Any]], variant: str) -> Json:
-    """As `for_variant` of a tuner type of PEFT, whose other settings are PEFT's own where its block says nothing."""
+    """As `for_variant` of a tuner type of PEFT: of other variants' settings it has the rate and the layers alone."""
     shared = {"lr": "lr", "target_names": PRESET_TARGETS}
     general = {shared[key]: value for key, value in blocks.get("default", {}).items() if key in shared}
     return general | dict(blocks.get(variant, {}))

@@ -149,7 +149,7 @@ def _arm(
     for value in axes[axis] if axis is not None else [None]:
         run = compose(variant, given | ({} if axis is None else {axis: value}), preset or DEFAULT_PRESET, beside)
         if variant == BASE or not run.trains:
-            raise UserError(f"{variant} trains nothing, so it has no learning rate to tune")
+            raise UserError(f"{variant} trains nothing, so it has no learning rate to tune; leave it out")
         if run.eval.valid == "none":
             raise UserError("tune judges by the validation questions; leave out eval.valid=none")
         runs.setdefault(run.content, (run, value))

@@ -23,12 +23,13 @@ from .suite import SUITES, MeasuredCell, MeasuredClaim, MeasuredSuite, SuiteResu
 NOT_HELD = 3  # exit code of a suite of which a claim does not hold
 
 
-def run_suite(suite: str, measure: Callable[[], SuiteResult | None], words: list[str] | None = None) -> int:
+def run_suite(suite: str, measure: Callable[..., SuiteResult | None], words: list[str] | None = None) -> int:
     """What a suite's module does when it is run: measure and record; the last line printed is the record's path.
 
     Args:
         suite: its name in SUITES.
-        measure: None where this machine cannot be measured; it has then printed why, and nothing is recorded.
+        measure: None where this machine cannot be measured; it has then printed why, and nothing is recorded. Given the
+            minutes that it may take, where those are bounded.
         words: of the command line; by default this process's.
 
     Returns:
@@ -36,13 +37,14 @@ def run_suite(suite: str, measure: Callable[[], SuiteResult | None], words: list
     """
     parser = argparse.ArgumentParser(prog=f"python -m antipasto_bench.speed.suites.{suite}", description=SUITES[suite])
     parser.add_argument("--results", type=Path, metavar="DIR", help="holds speed/ [results, in a checkout]")
+    parser.add_argument("--minutes", type=float, metavar="N", help="begin nothing more after so many")
     options = parser.parse_args(words)
     try:
         results = results_folder(options.results)  # before any time is spent on measuring
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    result = measure()
+    result = measure() if options.minutes is None else measure(options.minutes)
     return 0 if result is None else record_suite(suite, result, results)
 
 

@@ -16,11 +16,12 @@ from .recording import NOT_HELD
 from .suite import SUITES
 
 
-def run_suites(names: list[str] | None, results: Path, as_json: bool = False) -> bool:
+def run_suites(names: list[str] | None, results: Path, as_json: bool = False, minutes: float | None = None) -> bool:
     """Run these suites, or all of them, and record each under `results`.
 
     Args:
         names: keys of SUITES; all of them where none is given.
+        minutes: that the suite `gpu` may take, the only one with a bound.
         as_json: print each suite's record as one line of JSON, instead of its table.
 
     Returns:
@@ -32,6 +33,8 @@ def run_suites(names: list[str] | None, results: Path, as_json: bool = False) ->
     for name in names or []:
         if name not in SUITES:
             raise UserError(f"--suite {name}: no such suite; there are {', '.join(SUITES)}")
+    if minutes is not None and names != ["gpu"]:
+        raise UserError("--minutes: only --suite gpu has a bound of time; leave out the others, or --minutes")
     if find_spec("peft") is None:
         raise UserError(
             f"peft is not installed, and it is what speed is held against; install it with: {install_hint('peft')}"
@@ -40,6 +43,7 @@ def run_suites(names: list[str] | None, results: Path, as_json: bool = False) ->
     for name in names or SUITES:
         print(f"--- {name}: {SUITES[name]}", file=sys.stderr, flush=True)
         command = [*module_command(f"antipasto_bench.speed.suites.{name}"), "--results", str(results)]
+        command += [] if minutes is None else ["--minutes", str(minutes)]
         with TemporaryDirectory() as cache:  # decompositions of random weights are of no use to later runs
             environment = module_environment() | {"ANTIPASTO_CACHE": cache}
             done = subprocess.run(command, stdout=subprocess.PIPE if as_json else None, text=True, env=environment)

@@ -21,7 +21,7 @@ from ..spec.tried import rung_steps
 from .checked_json import parse_object, with_digest, without_digest
 from .folders import Store
 from .origins import Provenance
-from .record import Digest, FileName, Line
+from .record import Digest, FileName, Line, VariantName
 from .table import append_line
 
 SCHEMA_VERSION = 1
@@ -37,7 +37,7 @@ class TrialRecord(BaseModel):
     state: Literal["done", "stopped", "diverged"]
     error: str | None = None  # why it diverged
     model: Line
-    variant: FileName
+    variant: VariantName
     rank: int | None = None
     lr: float
     seed: int

@@ -28,6 +28,16 @@ class Engine(BaseModel):
     scratch: str | None = Field(None, description="folder on each node to make runs in, instead of outputs/")
 
 
+def engine_of(words: list[str], workers: int | None, workers_per_gpu: int | None) -> tuple[Engine, list[str]]:
+    """As `parse_engine`, with what options of the command say.
+
+    Raises:
+        UserError: as `parse_engine`.
+    """
+    options = {"workers": workers, "workers_per_gpu": workers_per_gpu}
+    return parse_engine([*words, *(f"{name}={value}" for name, value in options.items() if value is not None)])
+
+
 def parse_engine(words: list[str]) -> tuple[Engine, list[str]]:
     """Split the words of a sweep into how its runs are made, and which runs those are.
 

@@ -1,9 +1,9 @@
-"""Worker processes on one machine that share a sweep: one or some for each GPU, or several that divide a CPU's cores.
+"""Worker processes of one machine that share work: one or some for each GPU, or several that divide a CPU's cores.
 
-Each is a `sweep` command of its own, in a session of its own; the locks on the runs divide the work. When one dies the
-others go on, and another takes its place, which continues the run from its last checkpoint. A run over which two
-workers died is recorded as failed. A worker ends by itself where an error has left its GPU unusable for its process:
-another takes its place, too.
+Each is a command of its own, `sweep` or `tune`, in a session of its own; the locks on the runs divide the work. When
+one dies the others go on, and another takes its place, which continues the run from its last checkpoint. A run over
+which two workers died is given up: a sweep records it as failed. A worker ends by itself where an error has left its
+GPU unusable for its process: another takes its place, too.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -28,9 +29,11 @@ from ..core.locks import HeldElsewhere, locked
 from ..core.machine import cores
 from ..core.signals import handle_signals
 from ..run.failures import record_dead_run
+from ..spec.config import RunConfig
 from ..spec.sweep import Sweep
 from ..store.folders import Store
 from ..store.leases import noted_lease
+from .engine import Engine
 from .plan import plan
 from .scheduler import DEAD_DEVICE, MOST_DEATHS, Order, PrintLine
 
@@ -39,6 +42,42 @@ MOST_DEAD_DEVICES = 3  # of one worker, after which it is not replaced: the GPU 
 POLL_S = 0.05
 
 WorkerLine = Callable[[int, str], None]  # given the number of a worker, and a line that it printed
+
+
+class Work(Protocol):
+    """What workers share."""
+
+    @property
+    def store(self) -> Store:
+        """Where it is made and recorded."""
+
+    def run_ids(self) -> Iterable[str]:
+        """Of all that a worker may have in hand."""
+
+    def give_up(self, run_id: str, reason: str) -> None:
+        """See to it that no worker takes a run on again; called under the run's lock."""
+
+    def is_owed(self) -> bool:
+        """Whether a worker that is started now finds something to make."""
+
+
+@dataclass(frozen=True)
+class SweepWork:
+    """The runs of a sweep."""
+
+    sweep: Sweep
+    store: Store
+    order: Order
+
+    def run_ids(self) -> list[str]:
+        return [run.run_id for run in self.sweep.runs]
+
+    def give_up(self, run_id: str, reason: str) -> None:
+        run = next(run for run in self.sweep.runs if run.run_id == run_id)
+        record_dead_run(run, RunFailure(reason), self.store)
+
+    def is_owed(self) -> bool:
+        return bool(self.order.select(plan(self.sweep, self.store), self.store))
 
 
 @dataclass
@@ -50,14 +89,14 @@ class Worker:
 
 @dataclass(frozen=True)
 class WorkersEnded:
-    """How the workers of a sweep ended."""
+    """How the workers ended."""
 
     exit_codes: list[int]  # of the workers that were not killed
-    failed: int  # runs that were recorded as failed because workers died over them
+    failed: int  # runs that were given up because workers died over them
 
     @property
     def exit_code(self) -> int:
-        """Exit code of the sweep: the highest of all."""
+        """Exit code of the work: the highest of all."""
         return max([*self.exit_codes, 1 if self.failed else 0])
 
 
@@ -67,6 +106,26 @@ def visible_gpus() -> list[str]:
     if named is not None:
         return [name for name in named.split(",") if name.strip()] if torch.cuda.is_available() else []
     return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def worker_count(runs: Iterable[RunConfig], engine: Engine, most: int | None = None) -> int:
+    """Worker processes on this machine: as many as wanted, else those of each visible GPU.
+
+    Args:
+        runs: that they make.
+        most: that have something to do.
+
+    Raises:
+        UserError: several workers are to share a GPU, and there is none, or a model takes all of them.
+    """
+    uses_all_gpus = any(run.device_map == "auto" for run in runs)
+    gpus, per_gpu = len(visible_gpus()), engine.workers_per_gpu
+    if per_gpu > 1 and not gpus:
+        raise UserError(f"workers_per_gpu={per_gpu}: this machine shows no GPU; workers=N divides its cores")
+    if per_gpu > 1 and uses_all_gpus:
+        raise UserError(f"workers_per_gpu={per_gpu}: device_map=auto gives one run all GPUs; leave out one of them")
+    count = engine.workers or (1 if uses_all_gpus else max(1, gpus * per_gpu))
+    return count if most is None else min(count, most)
 
 
 def worker_environments(count: int, per_gpu: int = 1) -> list[dict[str, str]]:
@@ -91,15 +150,13 @@ def worker_environments(count: int, per_gpu: int = 1) -> list[dict[str, str]]:
 
 def run_workers(
     commands: list[list[str]],
-    sweep: Sweep,
-    store: Store,
-    order: Order,
+    work: Work,
     environment: dict[str, str],
     print_line: PrintLine,
     worker_line: WorkerLine,
     per_gpu: int = 1,
 ) -> WorkersEnded:
-    """Run the commands at the same time until the sweep owes nothing more.
+    """Run the commands at the same time until nothing more is owed.
 
     Args:
         commands: one for each worker.
@@ -131,12 +188,12 @@ def run_workers(
                             continue
                     else:
                         name = signal.Signals(-code).name
-                        failed += handle_worker_death(worker, name, deaths, sweep, store, print_line)
+                        failed += handle_worker_death(worker, name, deaths, work, print_line)
                     if deaths[f"worker {number}"] >= MOST_IDLE_DEATHS:
                         raise UserError(
                             f"worker {number} died {MOST_IDLE_DEATHS} times before it had begun a run; see above"
                         )
-                    if order.select(plan(sweep, store), store):
+                    if work.is_owed():
                         workers.append(_start(number, commands[number], environments[number], worker_line))
     finally:
         for worker in workers:
@@ -158,15 +215,15 @@ def replace_after_dead_device(number: int, deaths: Counter[str], print_line: Pri
 
 
 def handle_worker_death(
-    worker: Worker, signal_name: str, deaths: Counter[str], sweep: Sweep, store: Store, print_line: PrintLine
+    worker: Worker, signal_name: str, deaths: Counter[str], work: Work, print_line: PrintLine
 ) -> bool:
     """Count the death, and remove the lease of the run that the dead worker was making.
 
     Returns:
-        whether workers have died over that run so often that it was recorded as failed.
+        whether workers have died over that run so often that it was given up.
     """
-    for run in sweep.runs:
-        run_id = run.run_id
+    store = work.store
+    for run_id in work.run_ids():
         lease = noted_lease(run_id, store)
         if lease is None or (lease.holder.pid, lease.holder.host) != (worker.process.pid, socket.gethostname()):
             continue
@@ -175,8 +232,7 @@ def handle_worker_death(
         give_up = deaths[run_id] >= MOST_DEATHS
         with suppress(HeldElsewhere), locked(store.lock(run_id), wait=False):  # else another process makes it already
             if give_up:
-                reason = f"its worker died {MOST_DEATHS} times, the last time of {signal_name}"
-                record_dead_run(run, RunFailure(reason), store)
+                work.give_up(run_id, f"its worker died {MOST_DEATHS} times, the last time of {signal_name}")
             store.lease(run_id).unlink(missing_ok=True)
         return give_up
     deaths[f"worker {worker.number}"] += 1

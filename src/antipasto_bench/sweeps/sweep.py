@@ -18,7 +18,7 @@ from ..spec.sweep import Sweep
 from ..store.folders import Store
 from .engine import Engine
 from .plan import Planned, overview, plan
-from .processes import run_workers, visible_gpus
+from .processes import SweepWork, run_workers, worker_count
 from .scheduler import DEAD_DEVICE, Order, Tally, make_all
 
 # Set for workers: when their sweep began and when it is to end (UTC, ISO 8601), and the ids of the runs in hand where
@@ -117,15 +117,14 @@ def make_runs(
     if is_worker() and SWEEP_RUNS in os.environ:
         in_hand = set(os.environ[SWEEP_RUNS].split(","))
         sweep = replace(sweep, runs=[run for run in sweep.runs if _digits(run) in in_hand])
-    count = 1 if is_worker() or engine.engine == "ray" else worker_count(sweep, engine, command.limit)
+    count = 1 if is_worker() or engine.engine == "ray" else worker_count(sweep.runs, engine, command.limit)
     if count > 1:
         told = {SWEEP_BEGAN: command.began} | ({} if ends is None else {SWEEP_ENDS: ends.isoformat()})
         told |= {SWEEP_RUNS: ",".join(map(_digits, sweep.runs))} if is_part else {}
         commands = worker_commands(command, store, count)
         try:
-            ended = run_workers(
-                commands, sweep, store, order, told, output.log, output.worker_line, engine.workers_per_gpu
-            )
+            work = SweepWork(sweep, store, order)
+            ended = run_workers(commands, work, told, output.log, output.worker_line, engine.workers_per_gpu)
         except Interrupted as error:
             output.log("interrupted; the workers have stopped, and the same command goes on from what is kept")
             return error.exit_code
@@ -138,22 +137,6 @@ def make_runs(
 
 def _digits(run: RunConfig) -> str:
     return run.run_id.rpartition("__")[2]
-
-
-def worker_count(sweep: Sweep, engine: Engine, limit: int | None) -> int:
-    """Worker processes on this machine: as many as wanted, else those of each visible GPU; no more than runs.
-
-    Raises:
-        UserError: several workers are to share a GPU, and there is none, or a model takes all of them.
-    """
-    uses_all_gpus = any(run.device_map == "auto" for run in sweep.runs)
-    gpus, per_gpu = len(visible_gpus()), engine.workers_per_gpu
-    if per_gpu > 1 and not gpus:
-        raise UserError(f"workers_per_gpu={per_gpu}: this machine shows no GPU; workers=N divides its cores")
-    if per_gpu > 1 and uses_all_gpus:
-        raise UserError(f"workers_per_gpu={per_gpu}: device_map=auto gives one run all GPUs; leave out one of them")
-    count = engine.workers or (1 if uses_all_gpus else max(1, gpus * per_gpu))
-    return count if limit is None else min(count, limit)
 
 
 def worker_commands(command: SweepCommand, store: Store, count: int) -> list[list[str]]:

@@ -1,7 +1,8 @@
 """Make the trials of a tune, arm after arm, until each has had its budget.
 
 The state of a search is its recorded trials and nothing else: a tune that was killed goes on where it was, one that was
-finished makes nothing, and one with a larger budget goes on from its end. Two processes can make one tune.
+finished makes nothing, and one with a larger budget goes on from its end. Several processes can make one tune: the
+trials of an arm follow from each other, so each process takes an arm whose next trial no other one makes.
 
 Neither Optuna nor Ray Tune is used. Their samplers and schedulers keep a study of their own, beside the evidence, and
 stop and promote trials by what was in flight; what is needed here is a deterministic function of the recorded trials
@@ -16,7 +17,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
 
-from ..core.errors import first_line
+from antipasto.config import AdapterError
+
+from ..core.device import device_is_dead
+from ..core.errors import UserError, first_line
+from ..core.locks import HeldElsewhere
 from ..core.signals import handle_signals
 from ..run.context import RunContext
 from ..run.trial import clear_recorded, make_trial
@@ -76,43 +81,101 @@ def losses_in(record: TrialRecord) -> tuple[list[float], bool]:
     return [loss for _, loss in record.losses], record.state == "diverged"
 
 
-def run_tune(tune: Tune, store: Store, output: TuneOutput) -> int:
-    """Make every trial that is owed.
+@dataclass(frozen=True)
+class Ended:
+    """How the making of trials ended in one process.
 
-    Returns:
-        the exit code: 1 where the machine failed a trial of an arm, whose search stays where it was.
+    Args:
+        refused: arms that could not be made, with the reason.
+        failed: arms of which the machine failed a trial, or of which an error ended it.
+        device_is_dead: for this process, which must leave the rest to another.
+    """
+
+    refused: Mapping[str, str]
+    failed: list[str]
+    device_is_dead: bool = False
+
+
+class Withheld(Protocol):
+    """Trials that are not tried again before the command is given again; workers of one tune share them."""
+
+    def __contains__(self, trial_id: str, /) -> bool: ...
+
+    def add(self, trial_id: str, /) -> None: ...
+
+
+def make_trials(tune: Tune, store: Store, output: TuneOutput, withheld: Withheld, *, wait: bool) -> Ended:
+    """Make trials until none is owed that this process can make.
+
+    Args:
+        withheld: trials that are left alone; those that could not be made are added.
+        wait: for trials that other processes make; else leave once they make all that is owed.
 
     Raises:
-        UserError: an arm cannot be made.
         Interrupted: SIGINT or SIGTERM came; what was trained is kept for the next try.
     """
-    code = 0
+    refused, failed = dict[str, str](), list[str]()
     with handle_signals() as stop:
         context = RunContext(store, stop=stop)
-        for arm in tune.arms:
-            try:
-                _make(tune, arm, context, output)
-            except (RuntimeError, MemoryError) as error:  # torch tells of devices and memory by RuntimeErrors
-                output.log(f"failed: {arm.name}: {first_line(error)}; the same command goes on with it")
-                code = 1
-    return code
+        for state in searches(tune, store):
+            for record in state.records.values():
+                clear_recorded(record.trial_id, store)
+        while (owed := owed_searches(tune, store, withheld)) and (
+            taken := _make_first(tune, owed, context, output, wait)
+        ):
+            arm, error = taken
+            if error is None:
+                continue
+            state = next(state for state in owed if state.arm is arm)
+            withheld.add(owed_id(tune, state))
+            if isinstance(error, UserError | AdapterError):
+                refused[arm.name] = str(error)
+                if len(tune.arms) > 1:
+                    output.log(f"refused: {arm.name}: {error}")
+                continue
+            failed.append(arm.name)
+            kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
+            output.log(f"failed: {arm.name}: {kind}{first_line(error)}; the same command goes on with it")
+            if device_is_dead(arm.runs[0].device, every=arm.runs[0].device_map == "auto"):
+                return Ended(refused, failed, device_is_dead=True)
+    return Ended(refused, failed)
 
 
-def _make(tune: Tune, arm: TunedArm, context: RunContext, output: TuneOutput) -> None:
-    """Make the trials of an arm until its budget is used up."""
-    for record in _read_search(tune, arm, context.store).records.values():
-        clear_recorded(record.trial_id, context.store)
-    while (state := _read_search(tune, arm, context.store)).owed is not None:
-        record = _make_one(tune, state, state.owed, context, output)
+def owed_searches(tune: Tune, store: Store, withheld: Withheld) -> list[ArmSearch]:
+    """The searches that go on, in the order of the arms."""
+    return [s for s in searches(tune, store) if s.owed is not None and owed_id(tune, s) not in withheld]
+
+
+def owed_id(tune: Tune, state: ArmSearch) -> str:
+    """The id of the trial that a search owes."""
+    assert state.owed is not None
+    return trial_id(tune.trial(state.arm, state.owed))
+
+
+def _make_first(
+    tune: Tune, owed: Sequence[ArmSearch], context: RunContext, output: TuneOutput, wait: bool
+) -> tuple[TunedArm, Exception | None] | None:
+    """Make the next trial of the first arm of which no other process makes it.
+
+    Returns:
+        the arm, and why its trial could not be made; None where others make all of them, and that is not waited for.
+    """
+    for state, waits in [*((state, False) for state in owed), *((state, True) for state in owed[:1] if wait)]:
+        try:
+            record = _make_one(tune, state, context, output, waits)
+        except HeldElsewhere:
+            continue
+        except Exception as error:  # of this arm alone: the others go on
+            return state.arm, error
         output.log(f"  {outcome_line(record)}")
+        return state.arm, None
+    return None
 
 
-def _read_search(tune: Tune, arm: TunedArm, store: Store) -> ArmSearch:
-    return arm_search(tune, arm, {record.trial_id: record for record in read_trials(store)})
-
-
-def _make_one(tune: Tune, state: ArmSearch, point: Point, context: RunContext, output: TuneOutput) -> TrialRecord:
+def _make_one(tune: Tune, state: ArmSearch, context: RunContext, output: TuneOutput, wait: bool) -> TrialRecord:
     """Make the trial that a search owes."""
+    point = state.owed
+    assert point is not None
     run = tune.trial(state.arm, point)
     name = trial_id(run)
     before = {trial_id(tune.trial(state.arm, t.point)): state.records[t.point] for t in state.tried}
@@ -123,8 +186,10 @@ def _make_one(tune: Tune, state: ArmSearch, point: Point, context: RunContext, o
     def is_enough(record: TrialRecord) -> bool:
         return len(arm_search(tune, state.arm, before | {name: record}).tried) > len(state.tried)
 
-    output.log(f"[{len(state.tried) + 1}/{tune.budget}] {_named(state.arm, tune.axis, point)}: {name}")
-    return make_trial(run, name, continues, is_enough, context)
+    def begins() -> None:
+        output.log(f"[{len(state.tried) + 1}/{tune.budget}] {_named(state.arm, tune.axis, point)}: {name}")
+
+    return make_trial(run, name, continues, is_enough, context, wait=wait, begins=begins)
 
 
 def _named(arm: TunedArm, axis: str | None, point: Point) -> str:

@@ -21,8 +21,9 @@ from ..spec.sweep import Sweep
 from ..store.folders import Store
 from .engine import Engine
 from .plan import Planned, due, overview, plan
+from .processes import worker_count
 from .scheduler import WAIT_S, PrintLine
-from .sweep import SweepCommand, SweepOutput, make_runs, say_how_it_ended, worker_count
+from .sweep import SweepCommand, SweepOutput, make_runs, say_how_it_ended
 
 FIRST = 2  # seeds that an arm needs before anything may be concluded on it
 
@@ -129,7 +130,7 @@ def _make(part: Sweep, store: Store, engine: Engine, command: SweepCommand, outp
         if owed:
             if engine.engine == "local":  # a worker without a run would only start and end
                 most = owed + sum(p.state == "waiting" for p in planned)
-                engine = engine.model_copy(update={"workers": worker_count(part, engine, most)})
+                engine = engine.model_copy(update={"workers": worker_count(part.runs, engine, most)})
             code = max(code, make_runs(part, store, engine, command, output, is_part=True))
         if code > 1 or not _wait_for_others(part, store, output.log):
             return code

@@ -1,6 +1,8 @@
 """Claims about `tune` as a user types it: equal budgets, nothing made twice, and a sweep of what was chosen."""
 
 import json
+import os
+import signal
 import time
 from contextlib import suppress
 
@@ -98,6 +100,9 @@ def test_mistakes_are_a_line_and_leave_nothing(tmp_path):
         (["lora", "--seed", "0"], "seeds below 1000 are those of results"),
         (["loraa"], "did you mean 'lora'"),
         (["lora", "--budget", "2"], "write --budget 3"),
+        (["lora,base"], "base trains nothing, so it has no learning rate to tune; leave it out"),
+        (["lora", "--workers-per-gpu", "2"], "workers_per_gpu=2: this machine shows no GPU"),
+        (["lora", "engine=ray"], "engine=ray: trials are made on this machine"),
     ):
         assert said in tune(*words, cwd=tmp_path, expect=2).stderr
     assert not list(tmp_path.iterdir())
@@ -132,6 +137,41 @@ def test_a_search_that_is_killed_in_a_short_and_in_a_whole_trial_ends_as_one_tha
     assert ends[0] == ends[1]
     assert [trial.steps for trial in read_trials(store)] == [20, 20, 30, 30]
     assert not list(store.workspace("x").path.parent.glob("trial__*"))
+
+
+@pytest.mark.long
+def test_workers_of_which_one_is_killed_make_the_trials_of_one_process_and_an_arm_that_cannot_be_made_stops_none(
+    tuned, tmp_path
+):
+    words = ["peft:adaption_prompt,lora,ia3", "rank=4,16", "--budget", 8, *SHORT, "--workers", 2]
+    store = Store.of(tmp_path / "results", tmp_path / "outputs")
+    process = start("tune", *words, cwd=tmp_path)
+    os.kill(_worker_at_work(process, store), signal.SIGKILL)
+    out, err = process.communicate(200)
+    assert process.returncode == 1, err
+    assert err.count("died of SIGKILL while making trial__") == 1
+    assert err.count("refused: peft:adaption_prompt: ") == 1
+    assert "peft:adaption_prompt: 0 of 8 trials are made, so it is not in" in err
+    made, of_one = (
+        {t.trial_id: (t.state, t.losses) for t in read_trials(s)} for s in (store, Store.of(tuned / "results"))
+    )
+    assert made.items() <= of_one.items()  # another test has made more of ia3
+    assert len(store.trials.read_text().splitlines()) == len(made) == 16
+    (path,) = (tmp_path / "outputs/tune").glob("*.yaml")
+    assert [run.variant for run in read_sweep(path).runs] == ["lora"] * 3 + ["ia3"] * 3
+    assert "lora rank=16" in out
+
+
+def _worker_at_work(process, store):
+    """The process of a worker that trains."""
+    deadline = time.time() + 120
+    while time.time() < deadline and process.poll() is None:
+        for note in store.locks.glob("trial__*.json"):
+            with suppress(OSError, ValueError):
+                if store.workspace(note.stem).log.exists():
+                    return int(json.loads(note.read_text())["pid"])
+        time.sleep(0.002)
+    raise AssertionError("no trial has begun to train")
 
 
 def _wait_for_a_checkpoint(process, store, made):

@@ -111,13 +111,13 @@ def test_each_table_says_by_which_rules_its_answers_were_judged(store):
     append(store.table, record(store, "lora", [0]))
     append(store.table, with_first_rules(record(store, "lora", [0, 1], seed=1)))
     text = render(store)
-    older, today = sorted(text.split("### ")[1:], key=lambda part: "scored by rules 2" in part)
+    older, today = sorted(text.split("### ")[1:], key=lambda part: "scored by rules 3" in part)
     assert older.splitlines()[0].endswith("n = 8, by scoring rules 1")
     assert "scored by rules 1: right is the last number of an answer; adapters merged into the weights" in older
     assert today.splitlines()[0].endswith("n = 8")
-    assert "scored by rules 2: right is the first announced answer, or the last number" in today
+    assert "scored by rules 3: right is the first announced answer, or the last number" in today
     for title, rules in (("by scoring rules 1", "scored by rules 1: right is the last number"),
-                         ("n = 8</h2>", "scored by rules 2: right is the first announced answer")):  # fmt: skip
+                         ("n = 8</h2>", "scored by rules 3: right is the first announced answer")):  # fmt: skip
         shown = page(compared_sections(store), failures(store), store)
         assert title in shown
         assert rules in shown
@@ -127,7 +127,7 @@ def test_lm_evals_own_tasks_are_said_to_be_judged_by_lm_evals_metric(store):
     row = record(store, "lora", [0])
     row.metrics = {"test": {"nano_metamath": {"none": {"acc": (0.5, None)}}}}
     append(store.table, row)
-    assert "scored by rules 2: lm-eval's acc, filter none." in render(store)
+    assert "scored by rules 3: lm-eval's acc, filter none." in render(store)
 
 
 def test_order_of_rows_and_repetition_change_no_byte(store, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from antipasto_bench.core.signals import Interrupted
+from antipasto_bench.run import generate as scoring
 from antipasto_bench.run.answer_log import AnswerLog, log_line, read_log
 from antipasto_bench.run.generate import Scorer
 from antipasto_bench.spec.compose import compose
@@ -32,6 +33,7 @@ def attempt(model, tokenizer, tmp_path, monkeypatch):
         answers, None where the try was stopped; rows of each batch that was answered; and the scorer.
     """
     generate = type(model).generate
+    monkeypatch.setattr(scoring, "rows_can_leave", lambda model: False)  # whole batches
 
     def one_try(requests, room=lambda width: 10**9, stop_at_batch=None):
         rows = []

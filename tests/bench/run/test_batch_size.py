@@ -9,6 +9,7 @@ from command import bench
 from small_runs import make, small, store_in
 
 from antipasto_bench.core.errors import UserError
+from antipasto_bench.run import generate
 from antipasto_bench.run.answer_log import AnswerLog
 from antipasto_bench.run.batch_size import next_smaller_batch, sizes_text
 from antipasto_bench.run.data import read_questions
@@ -16,6 +17,7 @@ from antipasto_bench.run.evaluate import SplitScores
 from antipasto_bench.run.examples import PROMPT
 from antipasto_bench.run.generate import Scorer
 from antipasto_bench.run.noise import measure_noise
+from antipasto_bench.run.open_rows import OpenRows
 from antipasto_bench.run.progress import Progress
 from antipasto_bench.run.score import batch_size_text
 from antipasto_bench.spec.compose import compose, load_preset, preset_names
@@ -24,16 +26,20 @@ from antipasto_bench.store.table import find
 
 @pytest.fixture
 def little_memory(model, monkeypatch):
-    """Room for so many rows; and how many each call had."""
-    generate, tried, room = type(model).generate, [], [6]
+    """Room for so many rows; and how many each batch was to have."""
+    tried, room = [], [6]
 
-    def in_little_memory(self, input_ids, **settings):
-        tried.append(len(input_ids))
-        if len(input_ids) > room[0]:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(self, input_ids=input_ids, **settings)
+    class InLittleMemory(OpenRows):
+        def __init__(self, model, width, *arguments):
+            super().__init__(model, width, *arguments)
+            tried.append(width)
 
-    monkeypatch.setattr(type(model), "generate", in_little_memory)
+        def _next(self, ids, *arguments):
+            if len(ids) > room[0]:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super()._next(ids, *arguments)
+
+    monkeypatch.setattr(generate, "OpenRows", InLittleMemory)
     return SimpleNamespace(tried=tried, room=room)
 
 
@@ -52,7 +58,7 @@ def test_memory_that_does_not_hold_a_batch_divides_it_evenly(model, tokenizer, l
     requests = [SimpleNamespace(args=(PROMPT.format(query=text), settings)) for text in questions[:15]]
     lm = Scorer(model, tokenizer, compose("base", {"eval.batch_size": 15}, "nano").eval)
     lm.generate_until(requests, disable_tqdm=True)
-    assert little_memory.tried == [15, 5, 5, 5], "not seven"
+    assert little_memory.tried == [15, 5], "not seven"
     assert lm.batch_size == 5
 
 
@@ -61,7 +67,7 @@ def test_the_size_in_the_end_is_recorded_and_both_splits_have_it(tmp_path, littl
     run = small("base", **{"eval.limit": 30, "eval.valid_limit": 10})
     record = make(run, store_in(tmp_path)).record  # 8 at once, of 30 and 10 questions
     assert record.provenance.eval_batch_size == 4
-    assert little_memory.tried == [8, *[4] * 7, 2, *[4] * 2, 2], "validation begins with what test came to"
+    assert little_memory.tried == [8, 4, 4], "validation begins with what test came to"
 
 
 def test_splits_of_different_sizes_are_both_named():
@@ -119,7 +125,7 @@ def test_answers_of_larger_batches_are_given_again_and_a_resume_begins_with_the_
     lm.generate_until(requests[:8], disable_tqdm=True)
     little_memory.room[0] = 4  # another process takes the memory
     lm.generate_until(requests, disable_tqdm=True)
-    assert little_memory.tried == [8, 8, 4, 4, 4, 4]
+    assert little_memory.tried == [8, 8, 4, 4]
     lines = [json.loads(line.partition("\t")[0]) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert {"batch_size": 4} in lines
     again, log = Scorer(model, tokenizer, config), AnswerLog(tmp_path / "a.jsonl", "a")
@@ -127,7 +133,7 @@ def test_answers_of_larger_batches_are_given_again_and_a_resume_begins_with_the_
     log.attach_to(again)
     again.generate_until(requests, disable_tqdm=True)
     assert again.batch_size == 4
-    assert little_memory.tried == [8, 8, 4, 4, 4, 4], "nothing is generated again"
+    assert little_memory.tried == [8, 8, 4, 4], "nothing is generated again"
 
 
 def test_a_resume_takes_the_batch_that_memory_gave_the_first_try(model, tokenizer, tmp_path, monkeypatch):

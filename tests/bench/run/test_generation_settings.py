@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers import StopStringCriteria as TransformersStopStrings
 
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run import stop_strings
+from antipasto_bench.run import generate, stop_strings
 from antipasto_bench.run.answer_log import AnswerLog
 from antipasto_bench.run.data import read_questions
 from antipasto_bench.run.examples import PROMPT
@@ -155,6 +155,7 @@ def test_stop_strings_are_prepared_once_for_all_scorers_of_a_process(model, toke
         return TransformersStopStrings(tokenizer, strings)
 
     monkeypatch.setattr(stop_strings, "StopStringCriteria", counting)
+    monkeypatch.setattr(generate, "rows_can_leave", lambda model: False)  # whole batches
     stop_strings._prepared.cache_clear()
     run = compose("base", {"eval.batch_size": 4}, "nano")
     for _ in range(3):

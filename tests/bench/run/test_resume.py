@@ -206,9 +206,28 @@ def test_a_run_killed_at_eight_random_moments_ends_with_the_bits_of_one_that_was
 
     ANTIPASTO_KILLS=20 kills more often, ANTIPASTO_SEED=1 at other moments.
     """
-    wanted, seed = int(os.environ.get("ANTIPASTO_KILLS", "8")), int(os.environ.get("ANTIPASTO_SEED", "0"))
-    print(f"{wanted} kills, seed {seed}")
     run = of_the_whole_model("lora", steps=20, **{"eval.limit": 40})
+    end_after_kills(run, tmp_path, int(os.environ.get("ANTIPASTO_KILLS", "8")), {"log.jsonl", "step", *SCORING})
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("variant", "given"), [("peft:lora", {}), ("peft:vera", {}), ("peft:adalora", {"tinit": 4, "tfinal": 6})]
+)
+def test_a_run_of_peft_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(variant, given, tmp_path):
+    """AdaLoRA changes its ranks after each step; VeRA's frozen matrices are drawn and shared by all layers."""
+    run = small(variant, steps=20, **given)
+    end_after_kills(run, tmp_path, int(os.environ.get("ANTIPASTO_KILLS", "2")), {"log.jsonl", "step"})
+
+
+SCORING = {"trained.json", "answers"}
+
+
+def end_after_kills(run: RunConfig, tmp_path: Path, wanted: int, phases: set[str]) -> None:
+    """Kill a run so often, in every phase, and hold its end against that of one that nothing killed."""
+    seed = int(os.environ.get("ANTIPASTO_SEED", "0"))
+    print(f"{wanted} kills, seed {seed}")
 
     def started(folder: Path) -> multiprocessing.Process:
         return fork(work, run.model_dump(), folder)
@@ -219,7 +238,7 @@ def test_a_run_killed_at_eight_random_moments_ends_with_the_bits_of_one_that_was
     assert process.exitcode == 0
     took = find(store_in(whole).table, run.run_id).total_s  # of its own; before it, a first process imports
     rng = random.Random(seed)
-    killed, reached, phases = 0, set(), {"log.jsonl", "step", "trained.json", "answers"}
+    killed, reached = 0, set[str]()
     for _ in range(60):
         process = started(broken)
         process.join(timeout=rng.uniform(0.05, 0.6) * took)

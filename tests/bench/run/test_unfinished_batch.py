@@ -10,12 +10,13 @@ import torch
 from small_runs import make, small, store_in
 
 from antipasto_bench.core.signals import Interrupted, handle_signals
-from antipasto_bench.run import batch_in_hand, generate
+from antipasto_bench.run import answer_log, batch_in_hand, generate
 from antipasto_bench.run.answer_log import AnswerLog
 from antipasto_bench.run.batch_in_hand import BatchInHand
 from antipasto_bench.run.data import read_questions
 from antipasto_bench.run.examples import PROMPT
 from antipasto_bench.run.generate import Scorer
+from antipasto_bench.run.open_rows import OpenRows
 from antipasto_bench.spec.compose import compose
 
 pytestmark = pytest.mark.slow
@@ -75,13 +76,15 @@ def test_it_goes_on_from_its_tokens_to_the_answers_of_one_that_was_not_stopped(
     whole, _ = logged_scorer(model, tokenizer, tmp_path / "whole.jsonl", backend)
     expected = []
     steps, _ = forwards(model, lambda: expected.extend(whole.generate_until(requests, disable_tqdm=True)))
-    monkeypatch.setattr(batch_in_hand, "NOTE_S", note_s)
+    for noting in (batch_in_hand, answer_log):
+        monkeypatch.setattr(noting, "NOTE_S", note_s)
     broken, _ = logged_scorer(model, tokenizer, tmp_path / "a.jsonl", backend)
     done, error = forwards(model, lambda: broken.generate_until(requests, disable_tqdm=True), until, end)
     assert isinstance(error, Killed | Interrupted)
     again, log = logged_scorer(model, tokenizer, tmp_path / "a.jsonl", backend)
-    assert log.unfinished is not None
-    assert 0 < log.unfinished.length < 48
+    under_way = log.open if backend == "hf" else dict(enumerate(log.unfinished.tokens))
+    assert len(under_way) > 1
+    assert all(0 < len(tokens) < 48 for tokens in under_way.values())
     answers = []
     left, _ = forwards(model, lambda: answers.extend(again.generate_until(requests, disable_tqdm=True)))
     assert answers == expected
@@ -93,7 +96,7 @@ def test_half_a_minute_of_a_batch_is_lost_at_most(model, tokenizer, requests, tm
     clock, notes = [0.0], []
     monkeypatch.setattr(batch_in_hand.time, "monotonic", lambda: clock[0])
     lm, log = logged_scorer(model, tokenizer, tmp_path / "a.jsonl")
-    monkeypatch.setattr(log, "note", lambda unfinished: notes.append((clock[0], unfinished.length)))
+    monkeypatch.setattr(log, "_append", lambda line: notes.append((clock[0], line)) if "open" in line else None)
 
     def tick(module, args):
         clock[0] += 10.0
@@ -106,7 +109,8 @@ def test_half_a_minute_of_a_batch_is_lost_at_most(model, tokenizer, requests, tm
     times = [time for time, _ in notes]
     assert len(times) > 10
     assert all(later - earlier <= 40 for earlier, later in itertools.pairwise(times))
-    assert [length for _, length in notes] == sorted(length for _, length in notes)
+    for (_, earlier), (_, later) in itertools.pairwise(notes):
+        assert all(len(later["open"].get(key, "x" * 99)) > len(tokens) for key, tokens in earlier["open"].items())
 
 
 def test_a_batch_of_other_rows_or_settings_is_not_gone_on_with(model, tokenizer, requests, tmp_path):
@@ -115,7 +119,7 @@ def test_a_batch_of_other_rows_or_settings_is_not_gone_on_with(model, tokenizer,
     assert isinstance(error, Interrupted)
     expected, _ = logged_scorer(model, tokenizer, tmp_path / "whole.jsonl")
     again, log = logged_scorer(model, tokenizer, tmp_path / "a.jsonl")
-    assert log.unfinished is not None
+    assert len(log.open) == 9
     fewer = requests[:4]
     assert again.generate_until(fewer, disable_tqdm=True) == expected.generate_until(fewer, disable_tqdm=True)
 
@@ -154,7 +158,7 @@ def test_a_stop_of_continuous_batching_loses_no_finished_answer(model, tokenizer
     monkeypatch.setattr(
         generate,
         "answers_as_they_end",
-        lambda model, prompts, *more: asked.append(len(prompts)) or generate_those(model, prompts, *more),
+        lambda model, questions, *more: asked.append(len(questions.prompts)) or generate_those(model, questions, *more),
     )
     assert again.generate_until(requests, disable_tqdm=True) == expected
     assert asked == [18 - 5]
@@ -164,20 +168,19 @@ def test_a_run_stopped_in_the_middle_of_a_batch_ends_with_the_same_items(tmp_pat
     run = small("base", **{"eval.valid": "none", "eval.limit": 30})
     whole, broken = store_in(tmp_path / "whole"), store_in(tmp_path / "broken")
     make(run, whole)
-    call, steps = BatchInHand.__call__, []
+    step, steps = OpenRows._step, []
 
-    def interrupting(self, *given, **more):
-        ended = call(self, *given, **more)
+    def interrupting(self):
         steps.append(1)
         if len(steps) == 100:
             raise Interrupted(signal.SIGTERM)
-        return ended
+        return step(self)
 
-    monkeypatch.setattr(BatchInHand, "__call__", interrupting)
+    monkeypatch.setattr(OpenRows, "_step", interrupting)
     with pytest.raises(Interrupted):
         make(run, broken)
     log = next((broken.outputs / ".workspaces").rglob("answers-test.jsonl"))
-    assert '"tokens"' in log.read_text().splitlines()[-1]
+    assert '"open"' in log.read_text().splitlines()[-1]
     assert make(run, broken).status == "ok"
     samples = [store.run_folder(run.run_id).samples.read_text() for store in (whole, broken)]
     assert samples[0] == samples[1]

@@ -82,7 +82,7 @@ def test_a_setting_changes_the_digests_that_it_can_matter_to_and_no_other(settin
 
 
 def test_results_of_older_scoring_rules_are_read_and_made_no_more():
-    with pytest.raises(UserError, match=r"eval\.version=1: .*write eval\.version=2"):
+    with pytest.raises(UserError, match=r"eval\.version=1: .*write eval\.version=3"):
         compose("lora", {"eval.version": 1}, "nano")
 
 

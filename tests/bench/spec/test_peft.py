@@ -60,6 +60,28 @@ def test_words_of_the_grammar_are_pefts_fields():
     assert adapter("peft:lora", targets="all-linear")["target_modules"] == "all-linear"
 
 
+def test_the_layers_that_a_preset_names_are_those_of_every_tuner_that_can_be_at_any(tmp_path):
+    """A sweep of lora and peft:lora compares equal layers."""
+    projections = r"(?:.*\.)?(?:.*_proj)"
+    own = {"adaption_prompt": None, "beft": ["v_proj"], "ia3": ["down_proj", "k_proj", "v_proj"], "ln_tuning": None}
+    own["lily"] = sorted(f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down"))
+    for kind in TYPES.keys() - REFUSED.keys():
+        values = adapter(f"peft:{kind}")
+        if "target_modules" in values and kind != "trainable_tokens":
+            assert values["target_modules"] == own.get(kind, projections), kind
+    assert adapter("peft:lora", targets=["q_proj"])["target_modules"] == ["q_proj"]
+    assert adapter("peft:lora", target_modules=["q_proj"])["target_modules"] == ["q_proj"]
+    assert adapter("peft:lora", layers_to_transform=[1])["target_modules"] == (
+        rf"(?:[^.]*[^.0-9][^.]*\.)*(?:1)\.{projections}"
+    )
+    folder = tmp_path / "as-published"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "target_modules": None}))
+    (run,) = expand(*parse_words([f"peft={folder}"]))
+    assert run.adapter["target_modules"] is None, "PEFT's own for the model's type"
+    assert expand(*parse_words(words_of(run))) == [run]
+
+
 @pytest.mark.parametrize(("layers", "count"), [(None, 28), ([1, 3], 14)])
 def test_our_patterns_name_the_same_layers_to_peft(layers, count, model):
     from peft.tuners.tuners_utils import check_target_module_exists
@@ -86,6 +108,7 @@ def test_our_patterns_name_the_same_layers_to_peft(layers, count, model):
         ("peft:prompt_tuning", {"pack": True}, "write pack=false"),
         ("peft:lora", {"init_lora_weights": "eva"}, "PEFT makes it from data in a way that no run has"),
         ("peft:adalora", {"rank": 4, "target_r": 4}, "are two words for one setting"),
+        ("peft:trainable_tokens", {"token_indices": []}, "write token_indices=[1,2]"),
     ],
 )
 def test_a_mistake_is_one_line(variant, given, message):

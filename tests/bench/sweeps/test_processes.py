@@ -21,16 +21,29 @@ from antipasto_bench.core.files import write_json
 from antipasto_bench.core.signals import Interrupted
 from antipasto_bench.run.failures import record_dead_run
 from antipasto_bench.spec.sweep import Sweep, sweep_of
+from antipasto_bench.spec.tune import tune_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.leases import noted_lease
 from antipasto_bench.store.table import read_records, read_table
 from antipasto_bench.sweeps.engine import Engine
-from antipasto_bench.sweeps.processes import Worker, handle_worker_death, run_workers, worker_environments
+from antipasto_bench.sweeps.processes import (
+    SweepWork,
+    Worker,
+    handle_worker_death,
+    run_workers,
+    worker_count,
+    worker_environments,
+)
 from antipasto_bench.sweeps.scheduler import Order
-from antipasto_bench.sweeps.sweep import SweepCommand, worker_commands, worker_count
+from antipasto_bench.sweeps.sweep import SweepCommand, worker_commands
+from antipasto_bench.sweeps.tune_workers import TuneWork, WithheldFile
 
 pytestmark = pytest.mark.slow
 FAST = [*QUICK, "eval.general=none"]
+
+
+def work(runs, store):
+    return SweepWork(Sweep(runs), store, Order())
 
 
 @pytest.mark.long
@@ -146,7 +159,7 @@ def test_workers_that_cannot_even_start_end_the_sweep(tmp_path):
     said: list[str] = []
     command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 6)"]
     with pytest.raises(UserError, match="died 3 times before it had begun a run"):
-        run_workers([command], Sweep([small("lora")]), store_in(tmp_path), Order(), {}, said.append, lambda *_: None)
+        run_workers([command], work([small("lora")], store_in(tmp_path)), {}, said.append, lambda *_: None)
     assert said == ["worker 0 died of SIGABRT"] * 3
 
 
@@ -160,7 +173,7 @@ def test_threads_are_shared_out_unless_somebody_chose(monkeypatch):
 
 def test_the_second_death_of_a_worker_over_a_run_records_it_as_failed(tmp_path):
     store, run = store_in(tmp_path), small("lora")
-    sweep, deaths, lines = Sweep([small("ia3"), run]), Counter(), []
+    shared, deaths, lines = work([small("ia3"), run], store), Counter(), []
     with subprocess.Popen(["true"], stdout=subprocess.PIPE, text=True) as process:
         process.wait()
     worker = Worker(3, process, threading.Thread())
@@ -168,7 +181,7 @@ def test_the_second_death_of_a_worker_over_a_run_records_it_as_failed(tmp_path):
     failed = []
     for _ in range(2):
         write_json(store.lease(run.run_id), lease)
-        failed.append(handle_worker_death(worker, "SIGKILL", deaths, sweep, store, lines.append))
+        failed.append(handle_worker_death(worker, "SIGKILL", deaths, shared, lines.append))
         assert noted_lease(run.run_id, store) is None
     assert failed == [False, True]
     assert lines == [f"worker 3 died of SIGKILL while making {run.run_id}"] * 2
@@ -177,12 +190,33 @@ def test_the_second_death_of_a_worker_over_a_run_records_it_as_failed(tmp_path):
     assert record.error == "its worker died 2 times, the last time of SIGKILL"
 
 
+def test_a_trial_over_which_two_workers_died_is_left_alone_by_the_others(tmp_path):
+    store, tune = store_in(tmp_path), tune_of(["lora,ia3"], "nano", budget=4)
+    withheld = WithheldFile(tmp_path / "withheld")
+    withheld.path.touch()
+    shared = TuneWork(tune, store, withheld)
+    before = shared.run_ids()
+    with subprocess.Popen(["true"], stdout=subprocess.PIPE, text=True) as process:
+        process.wait()
+    worker, deaths = Worker(0, process, threading.Thread()), Counter()
+    for _ in range(2):
+        write_json(
+            store.lease(before[0]), {"host": socket.gethostname(), "pid": process.pid, "since": "2026-01-01T00:00Z"}
+        )
+        handle_worker_death(worker, "SIGKILL", deaths, shared, lambda line: None)
+    assert shared.run_ids() == before[1:]
+    assert shared.is_owed()
+    withheld.add(before[1])
+    assert not TuneWork(tune, store, WithheldFile(withheld.path)).is_owed()
+    assert not store.trials.exists()
+
+
 def test_a_worker_that_dies_without_a_run_is_counted_by_its_number(tmp_path):
     with subprocess.Popen(["true"], stdout=subprocess.PIPE, text=True) as process:
         process.wait()
     deaths: Counter[str] = Counter()
-    worker, sweep = Worker(3, process, threading.Thread()), Sweep([small("lora")])
-    assert not handle_worker_death(worker, "SIGABRT", deaths, sweep, store_in(tmp_path), print)
+    worker, shared = Worker(3, process, threading.Thread()), work([small("lora")], store_in(tmp_path))
+    assert not handle_worker_death(worker, "SIGABRT", deaths, shared, print)
     assert deaths == {"worker 3": 1}
 
 
@@ -210,16 +244,16 @@ def test_workers_are_given_the_command_again_and_divide_its_limit(tmp_path):
 @pytest.mark.parametrize(("wanted", "limit", "count"), [(None, None, 1), (4, None, 4), (4, 2, 2), (None, 3, 1)])
 def test_without_gpus_one_process_makes_a_sweep_unless_more_are_wanted(monkeypatch, wanted, limit, count):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert worker_count(Sweep([small("lora")]), Engine(workers=wanted), limit) == count
+    assert worker_count([small("lora")], Engine(workers=wanted), limit) == count
 
 
 def test_each_visible_gpu_has_a_worker_unless_a_model_is_laid_out_over_all(monkeypatch):
-    monkeypatch.setattr("antipasto_bench.sweeps.sweep.visible_gpus", lambda: ["0", "1", "2"])
-    spread = Sweep([small("lora"), small("ia3", device_map="auto")])
-    assert worker_count(Sweep([small("lora")]), Engine(), None) == 3
+    monkeypatch.setattr("antipasto_bench.sweeps.processes.visible_gpus", lambda: ["0", "1", "2"])
+    spread = [small("lora"), small("ia3", device_map="auto")]
+    assert worker_count([small("lora")], Engine(), None) == 3
     assert worker_count(spread, Engine(), None) == 1
-    assert worker_count(Sweep([small("lora")]), Engine(workers_per_gpu=2), None) == 6
-    assert worker_count(Sweep([small("lora")]), Engine(workers_per_gpu=2, workers=5), None) == 5
+    assert worker_count([small("lora")], Engine(workers_per_gpu=2), None) == 6
+    assert worker_count([small("lora")], Engine(workers_per_gpu=2, workers=5), None) == 5
     with pytest.raises(UserError, match="workers_per_gpu=2: device_map=auto gives one run all GPUs"):
         worker_count(spread, Engine(workers_per_gpu=2), None)
 
@@ -258,9 +292,7 @@ def test_a_worker_whose_gpu_is_dead_is_replaced_and_not_for_ever(tmp_path):
     said: list[str] = []
     starts = tmp_path / "starts"
     command = [sys.executable, "-c", SICK, str(starts)]
-    ended = run_workers(
-        [command], Sweep([small("lora")]), store_in(tmp_path), Order(), {}, said.append, lambda *_: None
-    )
+    ended = run_workers([command], work([small("lora")], store_in(tmp_path)), {}, said.append, lambda *_: None)
     assert starts.read_text() == "xxx"
     assert ended.exit_code == 1
     assert said[:2] == ["worker 0 has ended: its GPU was in an error state; a new process takes its place"] * 2
@@ -272,5 +304,5 @@ def test_a_worker_whose_gpu_is_dead_is_not_replaced_where_nothing_is_owed(tmp_pa
     record_dead_run(run, RuntimeError("CUDA error: device-side assert triggered"), store)
     starts = tmp_path / "starts"
     command = [sys.executable, "-c", SICK, str(starts)]
-    run_workers([command], Sweep([run]), store, Order(), {}, lambda line: None, lambda *_: None)
+    run_workers([command], work([run], store), {}, lambda line: None, lambda *_: None)
     assert starts.read_text() == "x"

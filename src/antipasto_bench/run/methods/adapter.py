@@ -57,6 +57,7 @@ class Adapter(ABC):
 
     exports_peft: ClassVar[bool] = True  # whether `export_peft` can be tried
     takes_padding: bool = True  # whether prompts of a batch may be padded to the left: positions are those of prompts
+    mixes_tokens: bool = False  # whether what it adds to one token's output depends on the other tokens of the batch
 
     def __init__(self, base: Any) -> None:
         self.base = base

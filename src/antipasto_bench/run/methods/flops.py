@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from antipasto.quantised import evaluating
@@ -52,6 +53,8 @@ def prompt_macs(config: Any, virtual_tokens: int) -> int:
 def _flops(model: Any, tokens: int) -> int:
     device = next(model.parameters()).device
     ids = torch.zeros((1, tokens), dtype=torch.long, device=device)
-    with FlopCounterMode(display=False) as counter, one_sequence_a_row():  # else it looks at positions' values
+    # Attention as plain products: on a GPU torch's formulas refuse key heads that several query heads share.
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with FlopCounterMode(display=False) as counter, plain, one_sequence_a_row():  # else it looks at positions' values
         model(input_ids=ids, use_cache=False)
     return int(counter.get_total_flops())

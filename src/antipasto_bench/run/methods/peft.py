@@ -86,6 +86,7 @@ class PeftAdapter(Adapter):
         self._variant, self._settings = run.variant, run.adapter
         self.model = self.peft if self._method.is_prompt else self.base
         self.takes_padding = self._method.kind not in ("prompt_tuning", "p_tuning")  # others see positions alone
+        self.mixes_tokens = self._method.kind == "lily"  # its router's weights are means over all tokens
         self.model.train(training)
         own = {name: tensor for name, (tensor, _, _) in before.tensors.items()}
         self.changed = [name for name, value in checksums_of(own).items() if sums[name] != value]

@@ -17,9 +17,9 @@ from ...core.json_types import Json
 from ...core.paths import EMBEDDED, benchmark_dir, locate
 from . import peft_settings
 from .method import Method, Rank
-from .peft_types import NO_CHANGE_OF_WEIGHTS, PREFIX, PROMPTS, TYPES, type_of
+from .peft_types import NO_CHANGE_OF_WEIGHTS, OWN_LAYERS, PREFIX, PROMPTS, TYPES, type_of
 
-PRESET_TARGETS = "preset.target_names"  # of a preset's block for all variants: only where PEFT has no targets itself
+PRESET_TARGETS = "preset.target_names"  # of a preset's block for all variants: of every tuner that can be at any layer
 DATA_INITS = ("eva", "corda", "lora_ga")
 _UNSUPPORTED = {
     "alora_invocation_tokens": "aLoRA adapts a part of each prompt, which no question here has",
@@ -64,15 +64,17 @@ class PeftMethod(Method):
 
     def given(self, flat: Mapping[str, Any]) -> Json:
         values = super().given(flat)
-        if PRESET_TARGETS in flat and self._has_no_targets(values, str(flat.get("model", ""))):
+        if PRESET_TARGETS in flat and self._takes_targets_of_all(values, str(flat.get("model", ""))):
             values["target_names"] = flat[PRESET_TARGETS]
         return values
 
-    def _has_no_targets(self, values: Mapping[str, Any], model: str) -> bool:
-        """Whether neither a user nor PEFT says which layers of a model of this type are adapted."""
+    def _takes_targets_of_all(self, values: Mapping[str, Any], model: str) -> bool:
+        """Whether the layers of all variants are its own, too: nothing says others, and it is not made for some."""
         fields = peft_settings.own_fields(self.kind)
         if "target_modules" not in fields or {"target_names", "target_modules", "target_parameters"} & values.keys():
             return False
+        if self.kind not in OWN_LAYERS:
+            return True
         kind = model_type(model)
         return kind is not None and kind not in default_targets(self.kind)
 
@@ -103,6 +105,8 @@ class PeftMethod(Method):
             return "PEFT keeps parameters in float32 or in the base's dtype; write adapter_dtype=float32"
         if settings["optimizer"] == "loraplus" and settings["lr_ratio"] == 1:
             return "optimizer=loraplus needs the ratio of B's learning rate to A's; write lr_ratio=16, say"
+        if self.kind == "trainable_tokens" and not adapter.get("token_indices"):
+            return "it trains the embeddings of given tokens, and none is given; write token_indices=[1,2], say"
         for name, why in _UNSUPPORTED.items():
             if adapter.get(name):
                 return f"{name}: {why}"
@@ -129,7 +133,7 @@ def default_targets(kind: str) -> Mapping[str, Any]:
     except ImportError as error:
         raise UserError(f"{PREFIX}{kind} needs PEFT") from error
     tuner = {getattr(name, "value", str(name)).lower(): cls for name, cls in PEFT_TYPE_TO_TUNER_MAPPING.items()}[kind]
-    if kind in ("trainable_tokens", "adaption_prompt"):  # the embeddings, and all attention, of any model
+    if kind in ("trainable_tokens", "adaption_prompt", "ln_tuning"):  # embeddings, all attention, norms of any model
         return _Anything()
     targets: Mapping[str, Any] = getattr(tuner, "target_module_mapping", {})
     return targets

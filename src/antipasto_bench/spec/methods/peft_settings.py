@@ -134,7 +134,7 @@ def to_fields(kind: str, values: Mapping[str, Any], fields: Mapping[str, Any]) -
         if field in own or (key in by_word and by_word[key] in values):
             raise AdapterError(f"{key} and {by_word.get(key, field)} are two words for one setting; give one of them")
         own[field] = modules(value) if key in ("target_names", "exclude_names") else value
-    targets, layers = own.get("target_modules"), values.get("layers")
+    targets, layers = own.get("target_modules"), own.get("layers_to_transform")
     if isinstance(targets, str) and targets != ALL_LINEAR and layers is not None and "target_names" in values:
         own["target_modules"] = _in_layers(targets, layers)  # PEFT takes numbers beside a list of names alone
         del own["layers_to_transform"]

@@ -60,6 +60,8 @@ REFUSED = {
     "shadow": "its auxiliary loss and its cache are a training and a generation of their own",
 }
 PROMPTS = frozenset({"prompt_tuning", "prefix_tuning", "p_tuning"})  # stand before the model, and change no layer
+# Made for embeddings, attention, norms, or keys, values and MLP activations: PEFT knows which layers these are.
+OWN_LAYERS = frozenset({"adaption_prompt", "ia3", "ln_tuning", "trainable_tokens"})
 NO_CHANGE_OF_WEIGHTS = PROMPTS | {"adaption_prompt"}  # cannot be merged
 
 

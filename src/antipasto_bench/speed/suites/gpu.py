@@ -2,6 +2,7 @@
 memory, and GSM8K's number of questions answered.
 
     antipasto-bench speed --suite gpu
+    antipasto-bench speed --suite gpu --minutes 5    # what comes first of it, where a GPU is paid by the minute
 """
 
 import copy
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
@@ -28,24 +30,28 @@ from ..recording import run_suite
 from ..shapes import SHAPES, build_model, random_batch
 from ..suite import ArmFigures, Claim, SuiteResult
 
-TURNS, REPEATS = 9, 5
-MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")
+TURNS, REPEATS = 5, 4
+MODELS = ("Qwen3-0.6B", "Qwen3.5-0.8B", "Llama-3.2-3B")
+STEPS_SHARE = 0.6  # of bounded time; answers have the rest
 # GSM8K's number of test questions, and how long its prompts and a trained model's answers are.
 QUESTIONS, PROMPT_TOKENS, ANSWER_TOKENS = 1319, 128, 160
 # Linear attention has no continuous batching, so that the ways to generate are compared on a model without it.
-ANSWERED = [("Qwen3.5-0.8B", "hf"), ("Qwen3-0.6B", "hf"), ("Qwen3-0.6B", "static"), ("Qwen3-0.6B", "continuous")]
-THREE_TIMES_AS_FAST = ("lora", "antipasto")  # bound on Qwen3.5-0.8B: three times peft's tokens a second
+ANSWERED = [("Qwen3-0.6B", "hf"), ("Qwen3.5-0.8B", "hf"), ("Qwen3-0.6B", "static"), ("Qwen3-0.6B", "continuous")]
+THREE_TIMES_AS_FAST = ("lora", "antipasto")  # bound on Qwen3.5-0.8B: three times peft's tokens a second; timed first
 
 
 def measure_steps(
-    name: str, build: Callable[[], Any], batch: dict[str, Tensor]
+    name: str, build: Callable[[], Any], batch: dict[str, Tensor], ends: float = inf
 ) -> tuple[list[ArmFigures], list[Claim], list[str]]:
     """Milliseconds, tokens a second and peak memory of every arm's step.
 
     Each variant of ours takes turns with the base, our lora and its peer in peft: at most four models are in memory.
 
+    Args:
+        ends: of `time.monotonic`; no arm is begun after it.
+
     Returns:
-        (cells, claims, arms that did not fit into memory).
+        (cells, claims, arms that did not fit into memory or into the time).
     """
     builders = down_proj_arms(build, batch)
     peft_arm = {ours: f"peft {method}" for method, ours in VARIANT_BESIDE.items()}
@@ -53,7 +59,11 @@ def measure_steps(
     peaks = {arm: peak for arm, (_, peak) in always.items()}
     times: dict[str, list[float]] = {}
     claims: list[Claim] = []
-    for ours in [arm for arm in ("lora", *builders) if not arm.startswith("peft ")]:
+    late: set[str] = set()
+    for ours in dict.fromkeys(arm for arm in (*THREE_TIMES_AS_FAST, *builders) if not arm.startswith("peft ")):
+        if time.monotonic() > ends:
+            late |= {ours, peft_arm.get(ours, ours)}
+            continue
         theirs = peft_arm.get(ours)
         in_memory = {arm: step for arm, (step, _) in always.items()}
         for arm in (ours, theirs):
@@ -70,14 +80,16 @@ def measure_steps(
             claims.append(claim_ratio(together, ours, theirs, bound, f"{what}, time"))
             claims.append(Claim(f"{what}, peak memory", peaks[ours] / peaks[theirs], 1.0))
     too_large = [arm for arm in builders if arm not in times]
-    claims.append(Claim(f"{name}: arms of ours that do not fit", sum("peft " not in arm for arm in too_large), 0.0))
+    of_ours = [arm for arm in too_large if "peft " not in arm and arm not in late]
+    claims.append(Claim(f"{name}: arms of ours that do not fit", len(of_ours), 0.0))
     tokens = batch["input_ids"].numel()
     cells = [ArmFigures(f"{name}, {arm}", "ms", values) for arm, values in times.items()]
     cells += [
         ArmFigures(f"{name}, {arm}", "tokens/s", [1e3 * tokens / ms for ms in values]) for arm, values in times.items()
     ]
     cells += [ArmFigures(f"{name}, {arm}", "MiB at its peak", [peaks[arm] / 2**20]) for arm in times]
-    return cells, claims, [f"{name}, {arm}" for arm in too_large]
+    absent = [f"{name}, {arm}{' (no time)' * (arm in late)}" for arm in too_large]
+    return cells, claims, absent
 
 
 def build_with_peak(build: Callable[[], TrainingStep]) -> tuple[TrainingStep, int]:
@@ -113,7 +125,8 @@ def seconds_to_answer(model: Any, questions: int, batch_size: int, backend: str 
     return time.perf_counter() - start
 
 
-def measure() -> SuiteResult | None:
+def measure(minutes: float = inf) -> SuiteResult | None:
+    begun = time.monotonic()
     if not torch.cuda.is_available():
         print("needs a GPU: run `antipasto-bench speed --suite gpu` where there is one; nothing was measured here")
         return None
@@ -121,12 +134,20 @@ def measure() -> SuiteResult | None:
     claims: list[Claim] = []
     too_large: list[str] = []
     for name in MODELS:
+        if time.monotonic() - begun > 60 * minutes * STEPS_SHARE:
+            too_large.append(f"{name} (no time)")
+            continue
         build = partial(copy.deepcopy, build_model(name, torch.bfloat16))
-        of_model = measure_steps(name, build, random_batch(8, 256, SHAPES[name][1]["vocab_size"]))
+        of_model = measure_steps(
+            name, build, random_batch(8, 256, SHAPES[name][1]["vocab_size"]), begun + 60 * minutes * STEPS_SHARE
+        )
         cells += of_model[0]
         claims += of_model[1]
         too_large += of_model[2]
     for name, backend in ANSWERED:
+        if time.monotonic() - begun > 60 * minutes:
+            too_large.append(f"answers of {name}, {backend} (no time)")
+            continue
         model = build_model(name, torch.bfloat16).to("cuda").eval()
         batch_size = min(QUESTIONS, rows_that_fit(model, PROMPT_TOKENS + ANSWER_TOKENS))
         seconds_to_answer(model, QUESTIONS, batch_size, backend)
