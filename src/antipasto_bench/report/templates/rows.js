@@ -33,48 +33,37 @@ function armRows(section) {
   return { columns, rows };
 }
 
+/** What tells runs apart: name, meaning, title as an axis, and whether it is shown without being asked for. */
+const RUN_COLUMNS = [
+  ["run", "variant, rank and seed", "", true],
+  ["lr", "learning rate", "learning rate", true],
+  ["variant", "with its settings", "", false],
+  ["rank", "rank", "rank", false],
+  ["seed", "seed", "seed", false],
+  ["run id", "as commands take it", "", true],
+];
+
 function runRows(section) {
-  const own = [
-    ["run", "", null],
-    ["variant", "with its settings", null],
-    ["rank", "rank", null],
-    ["lr", "learning rate", null],
-    ["seed", "seed", null],
-  ];
-  const usual = (column) => column.listed;
-  const columns = [
-    ...own.map(([name, meaning]) => ({
-      name,
-      meaning,
-      left: name === "variant",
-      axis: meaning.startsWith("with") ? "" : meaning,
-      better: null,
-      usual: true,
-    })),
-    ...data.runColumns.map((column) => ({ ...column, usual: usual(column) })),
-  ].map((column, place) => ({ ...column, place }));
+  const own = RUN_COLUMNS.map(([name, meaning, axis, usual]) => ({
+    name,
+    meaning,
+    axis,
+    usual,
+    left: !axis,
+    better: null,
+  }));
+  const measured = data.runColumns.map((column) => ({ ...column, usual: column.listed }));
+  const [head, tail] = [own.slice(0, 2), own.slice(2)];
+  const columns = [...head, ...measured, ...tail].map((column, place) => ({ ...column, place }));
   const rows = section.runs.map(([id, label]) => {
     const run = byRun.get(id);
-    const values = [id, label, run.rank, run.lr, run.seed, ...run.values];
-    const cells = [
-      id,
-      label,
-      ...[run.rank, run.lr, run.seed].map((value) => (value === null ? "" : String(value))),
-      ...run.cells,
-    ];
-    const seed = run.seed === null ? "" : ` seed ${run.seed}`;
-    return {
-      id,
-      name: `${label}${run.rank === null ? "" : ` r=${run.rank}`}${seed}`,
-      cells,
-      values,
-      link: `#run=${encodeURIComponent(id)}`,
-      text: `${label} r=${run.rank} seed=${run.seed} ${cells.join(" ")}`,
-    };
+    const rank = run.rank === null ? "" : ` r=${run.rank}`;
+    const name = `${label}${rank}${run.seed === null ? "" : ` seed ${run.seed}`}`;
+    const values = [name, run.lr, ...run.values, label, run.rank, run.seed, id];
+    const text = (value) => (value === null ? "" : String(value));
+    const cells = [name, text(run.lr), ...run.cells, label, text(run.rank), text(run.seed), id];
+    return { id, name, cells, values, link: `#run=${encodeURIComponent(id)}`, text: cells.join(" ") };
   });
-  return {
-    columns: columns.filter((column) => column.place < 5 || rows.some((row) => row.cells[column.place])),
-    rows,
-    all: columns,
-  };
+  const shown = columns.filter((column) => rows.some((row) => row.cells[column.place]));
+  return { columns: shown, rows, all: columns };
 }
