@@ -95,11 +95,14 @@ IN_README = (
 MOST_ROWS = 12
 
 
-def best_settings(section: ComparedSection) -> list[ComparedArm]:
+def best_settings(section: ComparedSection, most: int | None = MOST_ROWS) -> list[ComparedArm]:
     """The arms of a short table: of each variant the one of best validation accuracy, the reference and the base.
 
     Which setting is best, and which variants have a row where there are too many, is not judged by the test questions,
     which would flatter it. Where no arm was validated, the first in the table are taken.
+
+    Args:
+        most: rows; None for every variant's.
     """
     best: dict[str, ComparedArm] = {}
     for row in section.arms:
@@ -108,7 +111,7 @@ def best_settings(section: ComparedSection) -> list[ComparedArm]:
             best[row.arm.variant] = row
     kept = [row for row in section.arms if row.is_reference or row.arm.untuned]
     others = sorted((row for row in best.values() if row not in kept), key=lambda row: -_validated(row))
-    return sorted([*kept, *others[: max(0, MOST_ROWS - len(kept))]], key=lambda row: row.index)
+    return sorted([*kept, *others[: None if most is None else max(0, most - len(kept))]], key=lambda row: row.index)
 
 
 def _validated(row: ComparedArm) -> float:
