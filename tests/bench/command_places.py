@@ -95,6 +95,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench run antipasto rotate_basis=V rank=64 --preset nano": Run("trained", "done", SMALL),
     'antipasto-bench compare lora "antipasto rotate_basis=V" --show 5': Run("trained", "A - B  "),
     "antipasto-bench show RUN_ID": Run("trained", "variant: lora"),
+    "antipasto-bench show RUN_ID --card": Run("trained", "pipeline_tag: text-generation"),
     "antipasto-bench measure RUN_ID": Run("trained", " nats a token"),
     "antipasto-bench measure --all --general texts.jsonl": Run("trained", " nats a token"),
     "antipasto-bench noise RUN_ID": Run("trained", "verdicts that differ"),
