@@ -106,6 +106,10 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
         "trained", "| base ", ("batch_size=4", "eval.valid_limit=6", "eval.general_limit=8", SMALL[-1])
     ),
     "antipasto-bench export RUN_ID --merged DIR": Run("trained", "new"),
+    "antipasto-bench reproduce RUN_ID": Run("trained", "same bits: it repeats to the last bit"),
+    "antipasto-bench reproduce RUN_ID --record": Elsewhere(
+        "tests/bench/run/test_repeat.py::test_the_command_ends_with_1_where_the_bits_are_others_and_records_what_it_is_told_to"
+    ),
     "antipasto-bench export RUN_ID --peft DIR": Run("trained", "new"),
     "lm_eval run --model hf --model_args pretrained=DIR --include_path benchmark/tasks --tasks nano_metamath "
     "--batch_size 100": Run("trained", "given-answer", ("--limit", "4")),

@@ -86,7 +86,8 @@ def report(
     own = project is not None and store.results == (project / "results").resolve()
     home = project if project is not None and own else store.results
     whole = home / "docs" / "results.md" if own else store.results / "results.md"
-    _write_report(store, readme or home / "README.md", whole, reference or [], full=full)
+    repeats = whole.with_name("repeatability.md")
+    _write_report(store, readme or home / "README.md", whole, reference or [], full=full, repeats=repeats)
 
 
 STDOUT = Path("-")
@@ -116,7 +117,13 @@ def _write_tables(store: Store, csv: Path | None, latex: Path | None, *, full: b
 
 
 def _write_report(
-    store: Store, readme: Path, whole: Path, references: Sequence[Path] = (), *, full: bool = False
+    store: Store,
+    readme: Path,
+    whole: Path,
+    references: Sequence[Path] = (),
+    *,
+    full: bool = False,
+    repeats: Path | None = None,
 ) -> None:
     from ..core.fingerprint import files_at_rest
     from ..core.text_table import terminal_width
@@ -129,7 +136,7 @@ def _write_report(
         from ..report.write import write_report
 
         sections, failed = compared_sections(store), failures(store)
-        text, changed = write_report(store, readme, whole, references, sections)
+        text, changed = write_report(store, readme, whole, references, sections, repeats)
     short = width is not None and not full
     echo(f"{overview(sections, failed, width)}\n" if short else text)
     for path in (readme, whole, store.results / HTML):
