@@ -9,8 +9,8 @@ from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..core.places import shown_name
 from .columns import COLUMNS, Cell, Column
 from .csv_table import trained_with
-from .markdown import best_settings
 from .markup import latex
+from .short_tables import best_settings
 from .words import reading, reference_note
 
 SHOWN = (

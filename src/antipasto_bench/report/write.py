@@ -15,10 +15,11 @@ from ..store.repeats import read_repeats
 from ..store.trials import read_trials
 from .figures import drawings
 from .html import HTML, page
-from .markdown import check_place, markdown, short_markdown, write_into
+from .markdown import check_place, markdown, write_into
 from .rendering import svg
 from .repeats import repeats_markdown
 from .searched import search_drawings, searches_markdown
+from .short_tables import short_markdown
 from .svg import is_drawing
 
 FIGURES = "figures"
