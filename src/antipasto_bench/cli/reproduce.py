@@ -22,7 +22,7 @@ def reproduce(
     ] = 10.0,
     loss: Annotated[
         float, typer.Option(min=0, metavar="NATS", help="How far the held-out loss a token may be elsewhere.")
-    ] = 0.05,
+    ] = 0.02,
     trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.AsJson = False,
     results: options.Results = None,
