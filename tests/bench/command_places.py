@@ -107,9 +107,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     ),
     "antipasto-bench export RUN_ID --merged DIR": Run("trained", "new"),
     "antipasto-bench reproduce RUN_ID": Run("trained", "same bits: it repeats to the last bit"),
-    "antipasto-bench reproduce RUN_ID --record": Elsewhere(
-        "tests/bench/run/test_repeat.py::test_the_command_ends_with_1_where_the_bits_are_others_and_records_what_it_is_told_to"
-    ),
+    "antipasto-bench reproduce RUN_ID --record": Run("trained", "same bits: it repeats to the last bit"),
     "antipasto-bench export RUN_ID --peft DIR": Run("trained", "new"),
     "lm_eval run --model hf --model_args pretrained=DIR --include_path benchmark/tasks --tasks nano_metamath "
     "--batch_size 100": Run("trained", "given-answer", ("--limit", "4")),

@@ -13,26 +13,32 @@ from .markup import latex
 from .short_tables import best_settings
 from .words import reading, reference_note
 
-SHOWN = (
-    *("variant", "rank", "lr", "test %", "95 %", "vs reference", "verdict", "test loss", "loss vs reference"),
-    *("verdict by loss", "forgets", "seeds", "params", "train s"),
+SHOWN = (  # as many as a page is wide
+    *("variant", "rank", "params", "test %", "95 %", "vs reference", "verdict", "test loss", "verdict by loss"),
+    "forgets",
 )
-HEAD = "% antipasto-bench report --latex; needs \\usepackage{booktabs}\n"
+FULL = (
+    *("variant", "rank", "lr", "params", "test %", "95 %", "vs reference", "verdict", "test loss", "loss vs reference"),
+    *("verdict by loss", "forgets", "seeds", "train s", "kept MB"),
+)
+HEAD = "% antipasto-bench report --latex; needs \\usepackage{booktabs,graphicx}\n"
+FITTED = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"  # no wider than the text
+VERSUS = next(column for column in COLUMNS if column.name == "vs reference")
 _MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 def latex_tables(sections: Sequence[ComparedSection], *, full: bool = False) -> str:
-    """A table for each section, by default with the best setting of each variant.
+    """A table for each section, by default with the best setting of each variant and the columns that fit a page.
 
     Args:
-        full: every arm.
+        full: every arm, with more columns.
     """
     return HEAD + "".join(f"\n{_table(section, full)}" for section in sections)
 
 
 def _table(section: ComparedSection, full: bool) -> str:
     rows = section.arms if full else best_settings(section, most=None)
-    shown = [next(column for column in COLUMNS if column.name == name) for name in SHOWN]
+    shown = [next(column for column in COLUMNS if column.name == name) for name in (FULL if full else SHOWN)]
     cells = [[column.cell(row) for column in shown] for row in rows]
     filled = [i for i in range(len(shown)) if any(line[i].text for line in cells)]
     lines = [[_cell(shown[i], line[i]) for i in filled] for line in cells]
@@ -42,13 +48,14 @@ def _table(section: ComparedSection, full: bool) -> str:
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
             f"\\caption{{{_caption(section, rows)}}}",
             f"\\label{{tab:{section.slug}}}",
+            FITTED,
             f"\\begin{{tabular}}{{{''.join('l' if shown[i].left else 'r' for i in filled)}}}",
             r"\toprule",
             _line([latex(shown[i].name) for i in filled]),
             r"\midrule",
             *map(_line, lines),
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table*}",
             "",
         ]
@@ -74,6 +81,7 @@ def _caption(section: ComparedSection, rows: Sequence[ComparedArm]) -> str:
         _seeds(rows),
         "" if len(rows) == len(section.arms) else _selection(len(rows), len(section.arms)),
         *reading(section, ranks=False),
+        f"{VERSUS.name}: {VERSUS.meaning}." if section.verdicts else "",
         _reference(section),
     ]
     return " ".join(map(latex, filter(None, said)))

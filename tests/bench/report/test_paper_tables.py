@@ -74,7 +74,7 @@ def test_each_latex_table_stands_alone_with_questions_seeds_family_and_correctio
     for said in ("nano: 300 steps x 16", r"nano\_metamath, n = 40", "2 seeds an arm", "corrected for 2 comparisons",
                  "(Holm, 0.05)", "The reference is lora r=16.", "train.parquet"):  # fmt: skip
         assert said in caption, said
-    assert "dora & 16 & " in first
+    assert "dora & 16 & 1,234 & " in first
     assert re.search(r"& \$-\$\d+\.\d \(\$-\$\d+\.\d to ", first)
     widths = {line.count(" & ") for line in first.splitlines() if line.endswith(r" \\")}
     assert widths == {len(re.search(r"tabular\}\{([lr]+)\}", first)[1]) - 1}
