@@ -139,7 +139,7 @@ def _write_report(
         text, changed = write_report(store, readme, whole, references, sections, repeats)
     short = width is not None and not full
     echo(f"{overview(sections, failed, width)}\n" if short else text)
-    for path in (readme, whole, store.results / HTML):
+    for path in (readme, whole, store.results / HTML, *([repeats] if repeats in changed else [])):
         print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
     if short:
         print_notice(f"every column, interval and learning rate: {whole}, or report --full; drawings and runs: {HTML}")
