@@ -61,6 +61,8 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     # what reads the committed results
     "antipasto-bench report": Run("evidence", "README.md: already up to date"),
     "antipasto-bench report --full": Run("evidence", "| pissa "),
+    "antipasto-bench report --latex table.tex": Run("evidence", "table.tex: written"),
+    "antipasto-bench report --csv table.csv --latex table.tex": Run("evidence", "table.csv: written"),
     "antipasto-bench report --reference benchmark/reference/FILE.csv": Run("evidence", "Published elsewhere"),
     'antipasto-bench compare lora "antipasto rotate_basis=V"': Run("evidence", "A - B  +14.0 points"),
     "antipasto-bench plan-more": Run("evidence", "undecided against lora r=16, margin 2 points"),
@@ -93,6 +95,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench run antipasto rotate_basis=V rank=64 --preset nano": Run("trained", "done", SMALL),
     'antipasto-bench compare lora "antipasto rotate_basis=V" --show 5': Run("trained", "A - B  "),
     "antipasto-bench show RUN_ID": Run("trained", "variant: lora"),
+    "antipasto-bench show RUN_ID --card": Run("trained", "pipeline_tag: text-generation"),
     "antipasto-bench measure RUN_ID": Run("trained", " nats a token"),
     "antipasto-bench measure --all --general texts.jsonl": Run("trained", " nats a token"),
     "antipasto-bench noise RUN_ID": Run("trained", "verdicts that differ"),
@@ -103,6 +106,8 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
         "trained", "| base ", ("batch_size=4", "eval.valid_limit=6", "eval.general_limit=8", SMALL[-1])
     ),
     "antipasto-bench export RUN_ID --merged DIR": Run("trained", "new"),
+    "antipasto-bench reproduce RUN_ID": Run("trained", "same bits: it repeats to the last bit"),
+    "antipasto-bench reproduce RUN_ID --record": Run("trained", "same bits: it repeats to the last bit"),
     "antipasto-bench export RUN_ID --peft DIR": Run("trained", "new"),
     "lm_eval run --model hf --model_args pretrained=DIR --include_path benchmark/tasks --tasks nano_metamath "
     "--batch_size 100": Run("trained", "given-answer", ("--limit", "4")),

@@ -89,7 +89,7 @@ def workspaces(store: Store, training: RunConfig, scoring: RunConfig) -> Iterato
         if workspace.trained() is None:
             return {}
         log = workspace.answers(split, merged=merged)
-        return dict(log._answers) | {"unfinished": log.unfinished, "batch size": log.batch_size}
+        return dict(log._answers) | {"unfinished": log.unfinished, "open": log.open, "batch size": log.batch_size}
 
     first = next(scored.answer_logs()).read_text(encoding="utf-8").splitlines()[0]
     merged = "merged" in first

@@ -11,6 +11,7 @@ from ..spec.config import SCORING_VERSION
 from ..store.folders import Store
 from ..store.items import headline_of, headline_task
 from ..store.outcomes import not_done
+from ..store.record import RunRecord
 from ..store.table import read_records
 from .ablations import Ablation, ablations
 from .arms import Arm
@@ -137,22 +138,25 @@ class ComparedSection:
 
     @property
     def scored_by(self) -> str:
-        """By which rules answers were judged: an older protocol's are not those of today."""
-        record = self.section.records[0]
-        assert record.metrics is not None, f"{record.run_id} has no result"
-        filters = record.metrics["test"][headline_task(record)]
-        name, metric = headline_of((name, metric) for name, values in filters.items() for metric in values)
-        version = record.config.eval.version
-        rule = {
-            "given-answer": "right is the first announced answer, or the last number where none is, by value",
-            "flexible-extract": "right is the last number of an answer",
-        }.get(name, f"lm-eval's {metric}, filter {name}")
-        return f"scored by rules {version}: {rule}{_WEIGHTS.get(version, '')}"
+        return scored_by(self.section.records[0])
 
     @property
     def slug(self) -> str:
         """A name for files and links."""
         return slug(f"{self.section.records[0].run_id.partition('__')[0]}-{self.section.protocol}")
+
+
+def scored_by(record: RunRecord) -> str:
+    """By which rules the answers of a run were judged: an older protocol's are not those of today."""
+    assert record.metrics is not None, f"{record.run_id} has no result"
+    filters = record.metrics["test"][headline_task(record)]
+    name, metric = headline_of((name, metric) for name, values in filters.items() for metric in values)
+    version = record.config.eval.version
+    rule = {
+        "given-answer": "right is the first announced answer, or the last number where none is, by value",
+        "flexible-extract": "right is the last number of an answer",
+    }.get(name, f"lm-eval's {metric}, filter {name}")
+    return f"scored by rules {version}: {rule}{_WEIGHTS.get(version, '')}"
 
 
 def compared_sections(store: Store) -> list[ComparedSection]:

@@ -9,6 +9,7 @@ from ..store.record import RunRecord
 from .arms import Arm
 
 NAMED = 3  # of the arms that the fewer runs belong to, and of the values of a condition
+_OURS = {"antipasto-bench"}  # its version says nothing that the commit does not
 MOST_PACKAGES = 2  # whose versions are given; of more only the names
 
 
@@ -85,6 +86,18 @@ def mixed_conditions(arms: Sequence[Arm]) -> str:
     if not parts:
         return ""
     return f"These runs were not all made alike, and results depend on it: {'; '.join(parts)}."
+
+
+def changed_conditions(recorded: RunRecord, repeated: RunRecord) -> list[str]:
+    """What differs between two records of one run, in words; what either did not record is no difference."""
+    names = sorted({name for record in (recorded, repeated) for name in _origin(record).packages or {}} - _OURS)
+    reads = CONDITIONS | {name: _package(name) for name in names}
+    changes = []
+    for name, read in reads.items():
+        then, now = read(recorded), read(repeated)
+        if then and now and then != now:
+            changes.append(f"{name} {then}, now {now}")
+    return changes
 
 
 def _different_packages(runs: Sequence[tuple[Arm, RunRecord]]) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 
+from antipasto.config import AdapterError
+
 from ..core.errors import UserError
 from ..spec.compose import expand
 from ..spec.config import SCORING_VERSION, RunConfig, content_of
@@ -49,11 +51,12 @@ def _of_arm(arm: Arm, more: int, records: Sequence[RunRecord]) -> NextRuns:
     made = {r.seed for r in records if r.arm == arm.first.arm and (r.status == "ok" or r.failed_by != "machine")}
     seeds = list(islice((seed for seed in count() if seed not in made), more))
     one = mean_seconds(arm.records)
-    words, problem = _words(arm.first)
+    words, problem = command_words(arm.first, with_seed=False)
     return NextRuns(arm, seeds, None if one is None else one * more, words, problem)
 
 
-def _words(record: RunRecord) -> tuple[list[str], str | None]:
+def command_words(record: RunRecord, *, with_seed: bool = True) -> tuple[list[str], str | None]:
+    """The words that make a recorded run, and why they would make another one; None where they make this one."""
     config = record.config
     if config.eval.version != SCORING_VERSION:
         return [config.variant], (
@@ -62,10 +65,11 @@ def _words(record: RunRecord) -> tuple[list[str], str | None]:
         )
     try:
         words = [word for word in words_of(config) if not word.startswith("seed=")]
-        runs = expand(*parse_words([*words, f"seed={config.seed}"]))
-    except UserError as error:
+        seeded = [*words, f"seed={config.seed}"]
+        runs = expand(*parse_words(seeded))
+    except (UserError, AdapterError) as error:  # its variant is gone, or has other settings today
         return [config.variant], str(error)
-    return words, None if _same(runs, record) else (
+    return seeded if with_seed else words, None if _same(runs, record) else (
         f"its words make other runs here, since {_names(config)} names other content or is not found: give the path"
     )
 

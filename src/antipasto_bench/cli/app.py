@@ -24,6 +24,7 @@ from .export import export
 from .more import plan_more
 from .noise import noise
 from .report import compare, demo, report
+from .reproduce import reproduce
 from .results import digests, kinds, list_runs, rebuild, show, verify
 from .run import run
 from .sweep import status, sweep
@@ -53,6 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of the help
     "show": show,
     "export": export,
     "noise": noise,
+    "reproduce": reproduce,
     "variants": variants,
     "compare": compare,
     "plan-more": plan_more,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from ..core.errors import UserError
 from ..store.folders import Store
 from . import options
 from .output import echo, export_notices, print_notice
+
+if TYPE_CHECKING:
+    from ..report.card import Form
 
 
 class Dtype(StrEnum):
@@ -37,7 +40,8 @@ def export(
     """Write a run's model for other tools: with the adapter folded in, or the adapter alone as a LoRA.
 
     A merged model is rounded to its dtype, and what that loses of the adapter's effect is said on stderr; with
-    `--dtype float32` it is nothing. A base model that was moved is named by `model=PATH`; its content is checked.
+    `--dtype float32` it is nothing. A base model that was moved is named by `model=PATH`; its content is checked. The
+    folder's README.md is a model card, as `show RUN_ID --card` prints it.
 
     Example: `antipasto-bench export RUN_ID --merged DIR`, then
     `lm_eval --include_path benchmark/tasks --tasks nano_metamath --model hf --model_args pretrained=DIR`;
@@ -57,6 +61,19 @@ def export(
         exported = export_merged(run_id, merged, store, dtype and dtype.value, paths, trust_remote_code)
         for notice in export_notices(exported):
             print_notice(notice)
+        _write_card(run_id, exported.folder, store, "merged")
         echo(exported.folder)
     elif peft is not None:
-        echo(export_peft(run_id, peft, store, paths, trust_remote_code))
+        folder = export_peft(run_id, peft, store, paths, trust_remote_code)
+        _write_card(run_id, folder, store, "peft")
+        echo(folder)
+
+
+def _write_card(run_id: str, folder: Path, store: Store, form: Form) -> None:
+    from ..core.files import write_bytes
+    from ..core.fingerprint import files_at_rest
+    from ..report.card import CARD, card
+    from ..run.export import finished_record
+
+    with files_at_rest():
+        write_bytes(folder / CARD, card(finished_record(run_id, store), store, form).encode())

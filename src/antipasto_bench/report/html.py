@@ -20,6 +20,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
+from ..core.paths import EMBEDDED
 from ..core.text import printable
 from ..spec.config import SCORING_VERSION
 from ..store.excerpts import read_excerpts
@@ -27,12 +28,13 @@ from ..store.folders import Store
 from ..store.record import RunRecord
 from .bars import Bar, Scale, bar_of, scale_of
 from .columns import Column
-from .markdown import TRIED, best_settings, conclusions, costs_note, published, trained_on
+from .markdown import TRIED, conclusions, costs_note, published, trained_on
 from .page_columns import axis_title, page_columns, run_columns
 from .page_data import names_of_tables, section_json
 from .page_pool import Pool
 from .page_runs import Settings, flat, runs_json
 from .recommended import Recommended, recommended
+from .short_tables import best_settings
 
 HTML = "report.html"  # in the folder of the results
 TEMPLATES = Path(__file__).parent / "templates"
@@ -53,7 +55,6 @@ SCRIPTS = (
     ),
 )  # in the order in which they stand in one module
 SHOWN_FIRST = ("verdict", "verdict by loss", "params", "step ms", "forgets")  # behind the name and the bar
-EMBEDDED = "nano"  # the model that tests and demos train: of several, a reader's question is seldom about it
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def page(
 
 def _by_interest(section: ComparedSection) -> tuple[bool, bool]:
     """First what is scored as runs are today, and of that the models that people use."""
-    return _is_older(section), section.section.model == EMBEDDED
+    return _is_older(section), section.section.records[0].config.model in EMBEDDED
 
 
 def _is_older(section: ComparedSection) -> bool:

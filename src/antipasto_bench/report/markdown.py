@@ -2,8 +2,8 @@
 
 Each model and protocol has a section of its own: runs that were trained or scored differently never share one. A row is
 an arm, its seeds pooled; the untuned base has a row in every table of runs that were scored as it was. Every arm has a
-verdict against the reference of the plan. README has the best setting of each variant; docs/results.md has every arm,
-and below each table each axis that was swept.
+verdict against the reference of the plan. docs/results.md has every arm, and below each table each axis that was
+swept; README has less (short_tables.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import quote
 import polars as pl
 
 from ..analysis.arms import Arm
-from ..analysis.choosing_notes import choosing_notes, diverged_notes, scored_where_chosen
+from ..analysis.choosing_notes import choosing_notes, diverged_notes
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
 from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
@@ -56,70 +56,6 @@ def markdown(
     return "\n\n".join([*parts, *map(_published, references)]) + "\n"
 
 
-def short_markdown(sections: Sequence[ComparedSection], whole: str, figures: str | None = None) -> str:
-    """For each table its answer, a drawing and the best setting of each variant.
-
-    Args:
-        whole: where the whole tables are, as the page names it.
-        figures: as in `markdown`.
-    """
-    return "\n\n".join(_short(section, whole, figures) for section in sections) + "\n"
-
-
-def _short(section: ComparedSection, whole: str, figures: str | None) -> str:
-    rows = best_settings(section)
-    parts = [f"### {escaped(section.title)}", ""]
-    if said := answer(section):
-        parts += [" ".join(map(escaped, said)), ""]
-    if figures and section.has_sizes:
-        parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
-    shown = [column for column in columns("scores") + columns("costs") if column.name in IN_README]
-    parts += [_markdown(list(dict.fromkeys(shown)), rows), ""]
-    left = len(section.arms) - len(rows)
-    more = f"{left} more arm{'s' * (left != 1)}, " if left else ""
-    notes = [
-        *reading(section, ranks=False),
-        *diverged_notes(section.section),
-        *scored_where_chosen(section.section),
-        *contamination(section.section.arms),
-        mixed_conditions([row.arm for row in rows]),
-    ]
-    parts += [" ".join(map(escaped, filter(None, notes))), "", f"[{more}every column, sweep and cost]({quote(whole)})"]
-    return "\n".join(parts)
-
-
-IN_README = (
-    *("variant", "rank", "test %", "95 %", "vs reference", "verdict", "test loss", "verdict by loss", "forgets"),
-    *("seeds", "params", "train s", "kept MB"),
-)
-MOST_ROWS = 12
-
-
-def best_settings(section: ComparedSection, most: int | None = MOST_ROWS) -> list[ComparedArm]:
-    """The arms of a short table: of each variant the one of best validation accuracy, the reference and the base.
-
-    Which setting is best, and which variants have a row where there are too many, is not judged by the test questions,
-    which would flatter it. Where no arm was validated, the first in the table are taken.
-
-    Args:
-        most: rows; None for every variant.
-    """
-    best: dict[str, ComparedArm] = {}
-    for row in section.arms:
-        known = best.get(row.arm.variant)
-        if known is None or _validated(row) > _validated(known):
-            best[row.arm.variant] = row
-    kept = [row for row in section.arms if row.is_reference or row.arm.untuned]
-    others = sorted((row for row in best.values() if row not in kept), key=lambda row: -_validated(row))
-    room = None if most is None else max(0, most - len(kept))
-    return sorted([*kept, *others[:room]], key=lambda row: row.index)
-
-
-def _validated(row: ComparedArm) -> float:
-    """The validation accuracy; of a run that diverged 0."""
-    return (row.arm.mean("valid_accuracy") or 0.0) * len(row.arm.records) / row.arm.seeds
-
-
 def _published(path: Path) -> str:
     title, header, rows = published(path)
     lines = [tuple(map(escaped, line)) for line in (header, *rows)]
@@ -153,8 +89,8 @@ def _section(section: ComparedSection, figures: str | None) -> str:
     parts = [f"### {escaped(section.title)}", ""]
     if figures and section.has_sizes:
         parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
-    parts += [_markdown(columns("scores"), section.arms), "", *conclusions(section)]
-    parts += ["What each row costs, in the same order:", "", _markdown(columns("costs"), section.arms), ""]
+    parts += [arms_table(columns("scores"), section.arms), "", *conclusions(section)]
+    parts += ["What each row costs, in the same order:", "", arms_table(columns("costs"), section.arms), ""]
     parts += [escaped(note), ""] if (note := costs_note(section)) else []
     line = (
         f"{escaped(trained_on(section.section.records))}; protocol {code(section.section.protocol)}, "
@@ -254,7 +190,8 @@ def trained_on(records: Sequence[RunRecord]) -> str:
     return f"Trained on {' and '.join(sorted(machines))}; code {', '.join(sorted(commits))}"
 
 
-def _markdown(shown: list[Column], rows: Sequence[ComparedArm]) -> str:
+def arms_table(shown: list[Column], rows: Sequence[ComparedArm]) -> str:
+    """Some columns of some arms; those left out that are empty."""
     cells = [[column.cell(row) for column in shown] for row in rows]
     filled = [i for i in range(len(shown)) if any(line[i].text for line in cells)]  # no column stands empty
     body = [

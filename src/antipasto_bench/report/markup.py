@@ -1,4 +1,4 @@
-"""Text that Markdown shows as it is, whatever a model, a file or a row has put into it."""
+"""Text that Markdown and LaTeX show as it is, whatever a model, a file or a row has put into it."""
 
 from __future__ import annotations
 
@@ -26,3 +26,24 @@ def _entity(character: str) -> str:
 def code(text: str) -> str:
     """A name as code; as escaped text where it has characters that could end code or a line."""
     return f"`{text}`" if re.fullmatch(r"[\w.+-]+", text) else escaped(text)
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\char34{}",
+        "`": r"\textasciigrave{}",
+        "±": r"$\pm$",
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+    }
+)
+
+
+def latex(text: str) -> str:
+    """Text in a line of LaTeX: no character of it is a command, opens mathematics or ends a cell."""
+    return one_line(text).translate(_LATEX).replace("--", "-{}-")  # no dash

@@ -88,10 +88,17 @@ def _names(rows: Sequence[ComparedArm]) -> str:
 
 
 def _of_cheap_arms(section: ComparedSection) -> str:
-    """The arm of fewest trained parameters that is better or no worse, where it has fewer than the reference."""
+    """The arm of fewest trained parameters that is better or no worse, where it has fewer than the reference.
+
+    One that its held-out loss shows to be worse is none.
+    """
     assert section.reference is not None
     most = section.section.arms[section.reference].mean("trained_parameters") or 0.0
-    fit = [*_with(section, "better"), *_with(section, "no worse")]
+    fit = [
+        row
+        for row in [*_with(section, "better"), *_with(section, "no worse")]
+        if row.loss_verdict is None or row.loss_verdict.word != "worse"
+    ]
     priced = [(size, row.index) for row in fit if 0 < (size := row.arm.mean("trained_parameters") or 0.0) < most]
     if not priced:
         return "No trained arm with fewer parameters than the reference is shown to be no worse."

@@ -11,12 +11,15 @@ from ..analysis.searched import searched_sections
 from ..core.errors import UserError
 from ..core.files import read_regular, write_bytes
 from ..store.folders import Store
+from ..store.repeats import read_repeats
 from ..store.trials import read_trials
 from .figures import drawings
 from .html import HTML, page
-from .markdown import check_place, markdown, short_markdown, write_into
+from .markdown import check_place, markdown, write_into
 from .rendering import svg
+from .repeats import repeats_markdown
 from .searched import search_drawings, searches_markdown
+from .short_tables import short_markdown
 from .svg import is_drawing
 
 FIGURES = "figures"
@@ -28,6 +31,7 @@ def write_report(
     whole: Path,
     references: Sequence[Path] = (),
     sections: Sequence[ComparedSection] | None = None,
+    repeats: Path | None = None,
 ) -> tuple[str, list[Path]]:
     """Render results into two pages of Markdown, results/figures and results/report.html, each only where it changed.
 
@@ -35,6 +39,7 @@ def write_report(
         readme: the page for the best setting of each variant.
         whole: the page for every arm, column and sweep.
         sections: those of the store, where they were computed already.
+        repeats: the page for the runs that were made again; it is not begun where none was.
 
     Returns:
         the whole tables as Markdown, and the files that changed.
@@ -49,6 +54,9 @@ def write_report(
     text = markdown(sections, failed, references, _relative(folder, whole))
     text += f"\n{searches}\n" if (searches := searches_markdown(searched, _relative(folder, whole))) else ""
     pages = {readme: short_markdown(sections, _relative(whole, readme), _relative(folder, readme)), whole: text}
+    again = read_repeats(store)
+    if repeats is not None and (again or repeats.exists()):
+        pages[repeats] = repeats_markdown(again)
     drawn = [*map(drawings, sections), *map(search_drawings, searched)]
     files = {folder / name: svg(drawing, folder / name) for each in drawn for name, drawing in each.items()}
     files[store.results / HTML] = page(sections, failed, store, references)

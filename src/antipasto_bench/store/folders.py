@@ -50,6 +50,15 @@ class Store:
         """The trials of `tune`, which are no results."""
         return self.results / "tune" / "trials.ndjson"
 
+    @property
+    def repeats(self) -> Path:
+        """Runs of the table that were made again, and how they compare."""
+        return self.results / "reproduced.ndjson"
+
+    def repeated(self, run_id: str) -> Path:
+        """Folder in which a run of the table is made again."""
+        return self.outputs / ".reproduced" / checked_run_id(run_id)
+
     def items(self, run_id: str) -> Path:
         return self.results / "items" / f"{checked_run_id(run_id)}.parquet"
 

@@ -18,6 +18,7 @@ from .kinds import damaged_kinds, kinds_problems
 from .recomputed import disagreements, incoherent
 from .record import SCHEMA_VERSION, NewerSchema, RunRecord, read_record
 from .recording import check_finished, record_in
+from .repeats import repeat_problems
 from .table import that_count
 from .trials import trial_problems
 
@@ -28,7 +29,8 @@ def verify(store: Store) -> list[str]:
     Every line of the table is a whole row of a known schema, and what was written; no run has two results; every result
     has its questions, and all that its row says of them is what they give; ids, columns and digests are those of the
     config; no questions lie about without a row. The kinds of questions are what was written. Where outputs/ have the
-    run, its files are what its row names. Trials of `tune`, which are no results, are what was written, too.
+    run, its files are what its row names. Trials of `tune` and runs made again, which are no results, are what was
+    written, too.
     """
     problems: list[str] = []
     records: list[RunRecord] = []
@@ -67,7 +69,7 @@ def verify(store: Store) -> list[str]:
         of_kinds = [line for record in counted if record.status == "ok" for line in kinds_problems(record, store)]
         problems += dict.fromkeys([*of_kinds, *damaged_kinds(store)])  # many runs share a file
     known = newer | {run_id for run_id, count in results.items() if count}
-    problems += trial_problems(store)
+    problems += [*trial_problems(store), *repeat_problems(store)]
     return problems + [
         f"{run_id}: questions without a row; `antipasto-bench results rebuild` may know it"
         for run_id in rowless(store, known)

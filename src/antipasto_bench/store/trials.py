@@ -7,22 +7,17 @@ an earlier search took it has a further line, which counts.
 
 from __future__ import annotations
 
-import json
-import warnings
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ..core.errors import Damaged, UserError
-from ..core.files import read_regular
 from ..core.json_types import Json
 from ..spec.config import RunConfig
 from ..spec.tried import rung_steps
-from .checked_json import parse_object, with_digest, without_digest
+from .digested_lines import Kind, add_object, checked_objects, read_objects
 from .folders import Store
 from .origins import Provenance
 from .record import Digest, FileName, Line, VariantName
-from .table import append_line
 
 SCHEMA_VERSION = 1
 
@@ -62,14 +57,16 @@ class TrialRecord(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
+_KIND = Kind(TrialRecord, SCHEMA_VERSION, "trial", "tune trials")
+
+
 def add_trial(record: TrialRecord, store: Store) -> None:
     """Record a trial; when this returns, its line is on the disk.
 
     Raises:
         OSError: it could not be written; the file is then as it was.
     """
-    store.trials.parent.mkdir(parents=True, exist_ok=True)
-    append_line(store.trials, json.dumps(with_digest(record.to_json()), allow_nan=False).encode() + b"\n")
+    add_object(store.trials, record.to_json())
 
 
 def read_trials(store: Store) -> list[TrialRecord]:
@@ -78,53 +75,22 @@ def read_trials(store: Store) -> list[TrialRecord]:
     Raises:
         UserError: a newer version of this program wrote one.
     """
-    trials: dict[str, TrialRecord] = {}
-    for number, line in _lines(store):
-        try:
-            record = _read(line)
-        except ValueError as error:
-            text = f"tune/{store.trials.name}, line {number}: not a whole trial; skipped: {error}"
-            warnings.warn(text, Damaged, stacklevel=2)
-            continue
-        trials[record.trial_id] = record
-    return list(trials.values())
+    return list({record.trial_id: record for record in read_objects(store.trials, _shown(store), _KIND)}.values())
 
 
 def trial_problems(store: Store) -> list[str]:
     """Everything that is wrong with the recorded trials, a line each."""
     problems = []
-    for number, line in _lines(store):
-        try:
-            record = _read(line)
-        except (ValueError, UserError) as error:
-            problems.append(f"tune/{store.trials.name}, line {number}: {error}")
-            continue
-        problems += [f"{record.trial_id}: {problem}" for problem in _contradictions(record)]
+    for found in checked_objects(store.trials, _shown(store), _KIND):
+        if isinstance(found, str):
+            problems.append(found)
+        else:
+            problems += [f"{found.trial_id}: {problem}" for problem in _contradictions(found)]
     return problems
 
 
-def _lines(store: Store) -> list[tuple[int, bytes]]:
-    lines = read_regular(store.trials).split(b"\n") if store.trials.exists() else []
-    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-
-
-def _read(line: bytes) -> TrialRecord:
-    """
-    Raises:
-        ValueError: it is not a whole trial, or not what was written.
-        UserError: a newer version of this program wrote it.
-    """
-    values = without_digest(parse_object(line), required=True)
-    version = values.get("schema")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ValueError(f"schema {version!r} is not a version")
-    if version > SCHEMA_VERSION:
-        raise UserError(f"tune trials of schema {version}; this program reads {SCHEMA_VERSION}; update it")
-    try:
-        return TrialRecord.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+def _shown(store: Store) -> str:
+    return f"tune/{store.trials.name}"
 
 
 def _contradictions(record: TrialRecord) -> list[str]:

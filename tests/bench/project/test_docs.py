@@ -131,7 +131,25 @@ def test_the_fidelity_page_has_a_section_for_every_variant():
     assert {*antipasto.CONFIGS} <= {*headings}
 
 
+def linked(page: Path) -> set[Path]:
+    """The files that a page links to."""
+    return {(page.parent / target).resolve() for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())}
+
+
 def test_every_file_that_a_page_links_to_exists():
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target in linked(page):
+            assert target.exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_is_short_and_leads_to_every_other_page():
+    readme = ROOT / "README.md"
+    assert len(readme.read_text().splitlines()) <= 150
+    seen, left = {readme}, [readme]
+    while left:
+        new = {target for target in linked(left.pop()) if target.suffix == ".md"} - seen
+        seen |= new
+        left += new
+    others = {ROOT / "CHANGELOG.md", *(ROOT / "benchmark").rglob("README.md")}
+    assert {*PAGES, *others} <= seen
+    assert {page for page in PAGES if page.parent.name == "docs"} <= linked(readme), "in one step"

@@ -222,12 +222,13 @@ def test_the_scripts_of_the_pages_are_shell_scripts():
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
 
 
-def test_the_library_is_used_as_readme_prints(monkeypatch, tmp_path):
+def test_the_library_is_used_as_its_page_prints(monkeypatch, tmp_path):
     import torch
 
     import antipasto
 
-    (code,) = re.findall(r"```python\n(import antipasto, torch\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    page = (ROOT / "docs/library.md").read_text()
+    (code,) = re.findall(r"```python\n(import antipasto, torch\n.*?)```", page, re.DOTALL)
     model = torch.nn.ModuleDict({"down_proj": torch.nn.Linear(512, 256)})
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,8 @@ from antipasto_bench.analysis.stats import summarise
 from antipasto_bench.core.errors import Damaged, UserError
 from antipasto_bench.report.columns import columns
 from antipasto_bench.report.html import page
-from antipasto_bench.report.markdown import BEGIN, END, best_settings, markdown, write_into
+from antipasto_bench.report.markdown import BEGIN, END, markdown, write_into
+from antipasto_bench.report.short_tables import best_settings, short_markdown
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append
@@ -97,6 +98,19 @@ def test_runs_of_two_protocols_or_models_share_no_table(store):
     text = render(store)
     assert text.count("### ") == 4
     assert text.count("| base ") == 2 * 2, "the base is scored like the first two protocols and shown with both"
+
+
+def test_readme_has_one_table_a_model_the_toy_last_and_one_drawing(store):
+    for given in ({}, {"steps": 7}, {"model": "org/other"}):
+        append(store.table, record(store, "lora", [0], **given))
+    append(store.table, record(store, "dora", [0, 1]))
+    text = short_markdown(compared_sections(store), "docs/results.md", "figures")
+    titles = [line for line in text.splitlines() if line.startswith("### ")]
+    assert [title.split(":")[0] for title in titles] == ["### org/other", "### nano"]
+    assert "### nano: 300 steps" in titles[1], "of its protocols the one with most arms"
+    assert text.count("<picture>") == 1
+    assert text.index("<picture>") < text.index("### nano")
+    assert "[1 more protocol, every column, sweep and cost](docs/results.md)" in text
 
 
 def with_first_rules(row: RunRecord) -> RunRecord:

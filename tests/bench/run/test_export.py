@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 from command import bench, row_of
+from huggingface_hub import ModelCard
 from small_runs import make, small, store_in
 from stock_lm_eval import samples as stock_samples
 from stock_lm_eval import samples_of_the_command
@@ -71,6 +72,9 @@ def test_an_export_is_a_plain_model_folder_and_overwrites_nothing(tmp_path):
     said = bench("export", row["run_id"], "--merged", "taken", cwd=tmp_path, expect=2).stderr
     assert "exists and is not an empty folder" in said
     bench("export", row["run_id"], "--merged", "model", cwd=tmp_path)
+    front = ModelCard.load(tmp_path / "model/README.md").data
+    assert (front.model_name, front.library_name) == (row["run_id"], "transformers")
+    assert front.eval_results[0].metric_value == row["test_accuracy"]
     assert not [name for name in os.listdir(tmp_path) if "partial" in name]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert not any("lora_" in name for name in model.state_dict())

@@ -9,7 +9,8 @@ import antipasto
 from antipasto_bench.analysis.compared_sections import compared_sections
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.report.columns import all_columns
-from antipasto_bench.report.markdown import IN_README, markdown
+from antipasto_bench.report.markdown import markdown
+from antipasto_bench.report.short_tables import IN_README
 from antipasto_bench.store.capacity import IN_PROPORTION, parameters_filled, rank_filled
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
