@@ -13,7 +13,8 @@ from ..core.paths import EMBEDDED
 from .columns import columns
 from .markdown import arms_table, picture
 from .markup import escaped
-from .words import answer, reading
+from .recommended import recommended
+from .words import reading
 
 
 def short_markdown(sections: Sequence[ComparedSection], whole: str, figures: str | None = None) -> str:
@@ -46,8 +47,9 @@ def _short(section: ComparedSection, others: int, whole: str, figures: str | Non
     """
     rows = best_settings(section)
     parts = [f"### {escaped(section.title)}", ""]
-    if said := answer(section):
-        parts += [" ".join(map(escaped, said)), ""]
+    said = recommended(section)  # what the page says first, too
+    if said.sentences:
+        parts += [" ".join([f"**{escaped(said.headline)}**", *map(escaped, said.sentences)]), ""]
     if figures and section.has_sizes:
         parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
     shown = [column for column in columns("scores") + columns("costs") if column.name in IN_README]
