@@ -15,7 +15,10 @@ from .output import SweepPrinter, command_line, echo, print_plan
 
 def sweep(
     words: Annotated[
-        list[str], typer.Argument(metavar=options.SWEEP_WORDS, help="What to multiply out; or a sweep file.")
+        list[str],
+        typer.Argument(
+            metavar=options.SWEEP_WORDS, help="What to multiply out; or a sweep file, and settings for all of its runs."
+        ),
     ],
     preset: options.Preset = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,

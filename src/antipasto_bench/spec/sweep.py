@@ -12,7 +12,7 @@ runs:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,21 @@ class Sweep:
 
 
 def sweep_of(words: list[str], preset: str | None) -> Sweep:
-    """The sweep that words name.
+    """The sweep that words name, or that is in the file that they name, with settings beside it for all of its runs.
 
     Raises:
         UserError: no variant, or a word or sweep file that cannot be read.
     """
     files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
     if files:
-        if len(words) > 1:
-            raise UserError(f"{files[0]} is a sweep file; give it alone, or the words of a sweep")
-        return read_sweep(find_sweep(files[0]), preset)
+        others = [word for word in words if word != files[0]]
+        for word in others:
+            if "=" not in word:
+                raise UserError(
+                    f"{files[0]} is a sweep file, and {word} no setting; beside it write settings that hold for all of "
+                    "its runs, such as data.train=PATH"
+                )
+        return read_sweep(find_sweep(files[0]), preset, others)
     variants, axes = parse_words(words)
     if not variants and "peft" not in axes:
         raise UserError("name at least one variant, such as: antipasto-bench sweep lora,antipasto seed=0,1,2")
@@ -83,8 +88,11 @@ def find_sweep(reference: str) -> Path:
     return place
 
 
-def read_sweep(path: Path, preset: str | None = None) -> Sweep:
-    """The sweep that a YAML file holds; a preset given beside it wins over the one it names.
+def read_sweep(path: Path, preset: str | None = None, settings: Sequence[str] = ()) -> Sweep:
+    """The sweep that a YAML file holds; a preset or settings given beside it win over those that it names.
+
+    Args:
+        settings: words such as `data.train=PATH`.
 
     Raises:
         UserError: it cannot be read, or says something unknown.
@@ -107,7 +115,7 @@ def read_sweep(path: Path, preset: str | None = None) -> Sweep:
     runs: dict[str, RunConfig] = {}
     lines: dict[Any, str] = {}
     for line in values["runs"]:
-        for run in _runs_of(line, path, preset or values.get("preset")):
+        for run in _runs_of(line, settings, path, preset or values.get("preset")):
             if choose and run.eval.valid == "none":
                 raise UserError(f"{path}: {line!r}: choose: lr needs validation questions; leave out eval.valid=none")
             if choose and lines.setdefault(rate_family(run.protocol, run), line) != line:
@@ -118,9 +126,12 @@ def read_sweep(path: Path, preset: str | None = None) -> Sweep:
     return Sweep(list(runs.values()), choose, plan, values.get("until") == "decided")
 
 
-def _runs_of(line: str, path: Path, preset: str | None) -> list[RunConfig]:
+def _runs_of(line: str, settings: Sequence[str], path: Path, preset: str | None) -> list[RunConfig]:
+    """The runs of a line, with settings in place of its own of the same keys."""
+    keys = {word.partition("=")[0] for word in settings}
+    own = [word for word in line.split() if word.partition("=")[0] not in keys]
     try:
-        variants, axes = parse_words(line.split())
+        variants, axes = parse_words([*own, *settings])
         if not variants and "peft" not in axes:
             raise UserError("names no variant")
         load_variants(variants)

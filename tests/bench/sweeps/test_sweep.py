@@ -160,7 +160,7 @@ def test_a_mistake_in_a_sweep_file_is_one_clear_error(tmp_path, values, said):
         read_sweep(write(tmp_path, values))
     with pytest.raises(UserError, match=r"absent\.yaml: cannot be read"):
         read_sweep(tmp_path / "absent.yaml")
-    with pytest.raises(UserError, match="give it alone"):
+    with pytest.raises(UserError, match="is a sweep file, and lora no setting"):
         sweep_of([str(tmp_path / "sweep.yaml"), "lora"], None)
 
 
@@ -189,6 +189,18 @@ def test_a_sweep_file_of_the_current_folder_wins_over_a_shipped_one(tmp_path, mo
     write(tmp_path, {"preset": "nano", "runs": ["sspace"]}).rename(tmp_path / "nano.yaml")
     assert [run.variant for run in sweep_of(["nano.yaml"], None).runs] == ["sspace"]
     assert find_sweep("nano.yaml") == Path("nano.yaml")
+
+
+def test_settings_beside_a_sweep_file_hold_for_all_of_its_runs(tmp_path):
+    path = write(tmp_path, {"preset": "nano", "runs": ["lora seed=0,1 steps=5", "antipasto rotate_basis=V"]})
+    runs = sweep_of([str(path), "steps=7", "data.limit=30"], None).runs
+    assert [(run.variant, run.seed, run.steps, run.data.limit) for run in runs] == [
+        ("lora", 0, 7, 30),
+        ("lora", 1, 7, 30),
+        ("antipasto", 0, 7, 30),
+    ]
+    with pytest.raises(UserError, match="is a sweep file, and lora no setting; beside it write settings"):
+        sweep_of([str(path), "lora"], None)
 
 
 def test_an_unknown_sweep_file_names_the_nearest_shipped_one(tmp_path, monkeypatch):
