@@ -42,7 +42,7 @@ def scale_of(section: ComparedSection, rows: Sequence[ComparedArm]) -> Scale | N
     ends = ends or [end for row in rows for end in _ends(row)]
     if section.accuracy is None or not ends:
         return None
-    step = next(step for beyond, step in STEPS if max(ends) - min(ends) >= beyond)
+    step = next((step for beyond, step in STEPS if max(ends) - min(ends) > beyond), STEPS[0][1])
     low, high = step * floor(min(ends) / step), step * ceil(max(ends) / step)
     scale = Scale(low, high if high > low else low + step, None)
     if section.reference is None:

@@ -37,8 +37,7 @@ def recommended(section: ComparedSection) -> Recommended:
     both measures, and worse by neither.
     """
     if not section.verdicts or section.reference is None:
-        said = answer(section)
-        return Recommended("No arm can be recommended on these runs." if said else "", said)
+        return Recommended(_why_none(section), answer(section))
     reference = section.arms[section.reference]
     measure: Literal["accuracy", "loss"] = "accuracy"
     better = [row for row in _others(section) if row.verdict is not None and row.verdict.word == "better"]
@@ -55,6 +54,12 @@ def recommended(section: ComparedSection) -> Recommended:
         cheapest,
         measure,
     )
+
+
+def _why_none(section: ComparedSection) -> str:
+    if section.accuracy is None:
+        return "These rows are not compared, so none is recommended."
+    return "No arm can be recommended on these runs." if len(section.arms) > 1 else "There is nothing to compare yet."
 
 
 def _others(section: ComparedSection) -> list[ComparedArm]:

@@ -78,6 +78,12 @@ def test_each_table_is_a_section_that_names_its_model_and_its_data(text, data):
     assert data["sections"][-1]["name"].startswith("nano on nano_metamath"), "the embedded model comes last"
 
 
+def test_the_answer_and_the_first_table_stand_in_the_markup_for_readers_without_scripts(text):
+    assert text.count('<p class="headline">Use ') == 2
+    body = text.partition('<script type="application/json"')[0]
+    assert body.count("<tr") == 2 + 2 + 4, "two headings, two arms, and four variants"
+
+
 def test_tables_of_one_model_and_data_are_told_apart_by_their_titles(tmp_path):
     store = Store(tmp_path / "results", tmp_path / "outputs")
     for steps in (20, 30):

@@ -95,3 +95,12 @@ def test_runs_of_one_seed_recommend_nothing(store):
     assert said.headline == "No arm can be recommended on these runs."
     assert said.best is None
     assert said.sentences[0].startswith("These runs only")
+
+
+def test_an_arm_alone_and_rows_that_are_not_compared_recommend_nothing_and_say_why(store):
+    add(store, "lora", 200, 1000)
+    said, _ = of_one(store)
+    assert (said.headline, said.sentences) == ("There is nothing to compare yet.", [])
+    append(store.table, record(store, "dora", [0, 1], questions=[f"other {i}" for i in range(8)]))
+    said, _ = of_one(store)
+    assert (said.headline, said.sentences) == ("These rows are not compared, so none is recommended.", [])

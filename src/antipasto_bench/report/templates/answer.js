@@ -33,7 +33,8 @@ function answerView(section, params, figure) {
   const score = asked === "loss" && withLoss ? "loss" : "accuracy";
   const price = prices.find((column) => column.name === params.get("x")) ?? prices[0];
   const all = params.get("all") === "1";
-  if (!price) return figure.remove();
+  figure.hidden = !price || !section.arms.some((arm) => !arm.untuned);
+  if (figure.hidden) return;
   const arms = (all ? section.arms : section.best.map((i) => section.arms[i])).filter((arm) => !arm.untuned);
   const points = arms.map((arm) => {
     const at = scoreOf(arm, score);
