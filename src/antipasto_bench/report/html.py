@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from html import unescape
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..analysis.arms import Arm
+from ..analysis.choosing_notes import rows_of_diverged
 from ..analysis.compared_sections import ComparedSection, FailedRun
 from ..analysis.verdicts import LEVEL
 from ..core.text import printable
@@ -26,7 +27,7 @@ from ..store.folders import Store
 from ..store.quantities import QUANTITIES, Quantity
 from ..store.record import RunRecord
 from .by_kind import KindTable, kind_table
-from .columns import COLUMNS, Cell, Column
+from .columns import COLUMNS, Cell, Column, diverged_cell
 from .figures import ablation_explorer, learning_curves, pareto_explorer
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
 from .rendering import vega_script
@@ -41,7 +42,7 @@ CURVE_WIDTH, CURVE_HEIGHT = 320, 90  # of the small drawing on a run's page
 @dataclass(frozen=True)
 class TableRow:
     cells: list[Cell]
-    arm: Arm
+    records: list[RunRecord]  # of runs that have a page
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
         return chart_id
 
     cells = [[column.cell(row) for column in COLUMNS] for row in section.arms]
+    cells += [[diverged_cell(column, arm) for column in COLUMNS] for arm in rows_of_diverged(section.section)]
     filled = [i for i in range(len(COLUMNS)) if any(line[i].text for line in cells)]
     arms = section.section.arms
     curves = {
@@ -177,7 +179,10 @@ def _part(section: ComparedSection, excerpts: dict[str, Excerpts], charts: dict[
         slug=section.slug,
         title=section.title,
         columns=[COLUMNS[i] for i in filled],
-        rows=[TableRow([line[i] for i in filled], arm) for line, arm in zip(cells, arms, strict=True)],
+        rows=[
+            TableRow([line[i] for i in filled], [] if arm is None else arm.records)
+            for line, arm in zip_longest(cells, arms)
+        ],
         notes=[unescape(note) for note in conclusions(section) if note],
         costs_note=costs_note(section),
         trained_on=f"{trained_on(section.section.records)}; protocol {section.section.protocol}, {section.scored_by}.",

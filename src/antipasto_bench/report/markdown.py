@@ -17,7 +17,13 @@ from urllib.parse import quote
 import polars as pl
 
 from ..analysis.arms import Arm
-from ..analysis.choosing_notes import choosing_notes, diverged_notes, scored_where_chosen
+from ..analysis.choosing_notes import (
+    DivergedArm,
+    choosing_notes,
+    diverged_notes,
+    rows_of_diverged,
+    scored_where_chosen,
+)
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
 from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
@@ -27,7 +33,7 @@ from ..core.files import atomically, read_regular
 from ..core.text import printable
 from ..store.origins import Provenance
 from ..store.record import RunRecord
-from .columns import Column, columns
+from .columns import Column, columns, diverged_cell
 from .markup import code, escaped
 from .words import answer, reading, reference_note
 
@@ -74,7 +80,7 @@ def _short(section: ComparedSection, whole: str, figures: str | None) -> str:
     if figures and section.has_sizes:
         parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
     shown = [column for column in columns("scores") + columns("costs") if column.name in IN_README]
-    parts += [_markdown(list(dict.fromkeys(shown)), rows), ""]
+    parts += [_markdown(list(dict.fromkeys(shown)), rows, rows_of_diverged(section.section)), ""]
     left = len(section.arms) - len(rows)
     more = f"{left} more arm{'s' * (left != 1)}, " if left else ""
     notes = [
@@ -149,7 +155,7 @@ def _section(section: ComparedSection, figures: str | None) -> str:
     parts = [f"### {escaped(section.title)}", ""]
     if figures and section.has_sizes:
         parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
-    parts += [_markdown(columns("scores"), section.arms), "", *conclusions(section)]
+    parts += [_markdown(columns("scores"), section.arms, rows_of_diverged(section.section)), "", *conclusions(section)]
     parts += ["What each row costs, in the same order:", "", _markdown(columns("costs"), section.arms), ""]
     parts += [escaped(note), ""] if (note := costs_note(section)) else []
     line = (
@@ -250,8 +256,9 @@ def trained_on(records: Sequence[RunRecord]) -> str:
     return f"Trained on {' and '.join(sorted(machines))}; code {', '.join(sorted(commits))}"
 
 
-def _markdown(shown: list[Column], rows: Sequence[ComparedArm]) -> str:
+def _markdown(shown: list[Column], rows: Sequence[ComparedArm], diverged: Sequence[DivergedArm] = ()) -> str:
     cells = [[column.cell(row) for column in shown] for row in rows]
+    cells += [[diverged_cell(column, arm) for column in shown] for arm in diverged]
     filled = [i for i in range(len(shown)) if any(line[i].text for line in cells)]  # no column stands empty
     body = [
         tuple(f"**{escaped(line[i].text)}**" if line[i].best else escaped(line[i].text) for i in filled)
