@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from ..spec.selection import rate_family
+from ..spec.selection import calibration_among, rate_family
 from ..store.record import RunRecord
 from .arms import label_of, name_of
 from .sections import Section, TriedRates
@@ -36,22 +36,26 @@ class DivergedArm(NamedTuple):
 def diverged_arms(section: Section) -> list[DivergedArm]:
     """The arms of which every run ended non-finite, by name and learning rate: nothing is right in their runs."""
     peers = [*section.records, *section.diverged]
-    finished, scored = {record.arm for record in section.records}, set(map(_family, section.records))
+    finished = {record.arm for record in section.records}
     lost: dict[str, list[RunRecord]] = {}
     for record in section.diverged:
         if record.arm not in finished:
             lost.setdefault(record.arm, []).append(record)
-    arms = [DivergedArm(label_of(own[0], peers), own, _family(own[0]) not in scored) for own in lost.values()]
+    if not lost:
+        return []
+    calibration = calibration_among(record.config for record in peers)
+
+    def family(record: RunRecord) -> tuple[Hashable, ...]:
+        return rate_family(record.protocol, record.config, calibration)
+
+    scored = set(map(family, section.records))
+    arms = [DivergedArm(label_of(own[0], peers), own, family(own[0]) not in scored) for own in lost.values()]
     return sorted(arms, key=lambda arm: (arm.name, arm.records[0].lr or 0))
 
 
 def rows_of_diverged(section: Section) -> list[DivergedArm]:
     """Those that stand below the other arms of a table."""
     return [arm for arm in diverged_arms(section) if arm.alone]
-
-
-def _family(record: RunRecord) -> tuple[Hashable, ...]:
-    return rate_family(record.protocol, record.config)
 
 
 def diverged_notes(section: Section) -> list[str]:
