@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import Literal
 
-from ..analysis.choosing_notes import DivergedArm
 from ..analysis.compared_sections import ComparedArm
 from ..analysis.verdicts import Verdict
 from ..store.quantities import QUANTITIES, Quantity, TableColumn, quantity
@@ -248,23 +247,6 @@ BESIDE: dict[str, tuple[Column, ...]] = {
         ),
     ),
 }
-
-
-# ------------------------------------------------------------------ arms of which every run diverged
-
-
-def diverged_cell(column: Column, arm: DivergedArm) -> Cell:
-    """What a column shows of an arm that has no result: nothing is right, and no statistics are made of that."""
-    first, runs = arm.records[0], len(arm.records)
-    cells = {
-        "variant": Cell(arm.label, arm.label),
-        "rank": Cell(rank_of(first), first.rank),
-        "lr": Cell("" if first.lr is None else f"{first.lr:g}", first.lr),
-        "test %": Cell(ACCURACY.text(0.0), 0.0),
-        "verdict": Cell("every run diverged", _ORDER["worse"] + 1),
-        "seeds": Cell(f"{runs} ({runs} diverged)", runs),
-    }
-    return cells.get(column.name, Cell(""))
 
 
 # ------------------------------------------------------------------ the quantities of the list

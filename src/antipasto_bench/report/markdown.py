@@ -27,7 +27,8 @@ from ..core.files import atomically, read_regular
 from ..core.text import printable
 from ..store.origins import Provenance
 from ..store.record import RunRecord
-from .columns import Column, columns, diverged_cell
+from .columns import Column, columns
+from .diverged import diverged_cell
 from .markup import code, escaped
 from .words import answer, reading, reference_note
 
