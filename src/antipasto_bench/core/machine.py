@@ -25,7 +25,8 @@ def free_memory(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("
         groups: where Linux tells which control groups this process is in; elsewhere there is no such file.
         mounted: where it shows their limits.
     """
-    return max(0, min([int(psutil.virtual_memory().available), *_left_by(groups, mounted)]))
+    left = [*_left_by(groups, mounted), *_left_to_process()]
+    return max(0, min([int(psutil.virtual_memory().available), *left]))
 
 
 def _left_by(groups: Path, mounted: Path) -> list[int]:
@@ -47,7 +48,16 @@ def _left_by(groups: Path, mounted: Path) -> list[int]:
     return left
 
 
+def _left_to_process() -> list[int]:
+    """What the limit of this process's own addresses leaves, as `ulimit -v` and some clusters set it."""
+    used = resident("VmSize")
+    if used is None:  # not Linux
+        return []
+    limit, _ = psutil.Process().rlimit(psutil.RLIMIT_AS)
+    return [] if limit == psutil.RLIM_INFINITY else [limit - used]
+
+
 def resident(kind: str) -> int | None:
-    """Bytes of this process that are resident, by a name of Linux's, such as RssAnon or VmHWM; None elsewhere."""
+    """Bytes of this process, by a name of Linux's, such as RssAnon, VmHWM or VmSize; None elsewhere."""
     lines = STATUS.read_text().splitlines() if STATUS.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")), None)

@@ -62,6 +62,9 @@ class OpenRows:
         self._lengths = torch.empty(0, dtype=torch.long, device=self._device)  # (rows,): tokens in the cache
         # What sdpa takes is given whole: of another mask, transformers asks on the host whether it masks anything.
         self._whole_mask = model.config._attn_implementation == "sdpa" and not any(self._cache.cache.is_sliding)
+        # As an index it has the last hidden states copied. A view of them, which a number gives, has torch copy the
+        # head's matrix for every row on a CPU: 57 MB a row of SmolLM2.
+        self._last_column = torch.tensor([-1], device=self._device)
         self.open: list[Row] = []
 
     def answers(self, rows: Iterable[Row]) -> Iterator[Row]:
@@ -131,7 +134,7 @@ class OpenRows:
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=self._last_column,
         ).logits
         likeliest: Tensor = logits[:, -1].float().argmax(-1)  # in float32, as transformers' generate chooses
         return likeliest

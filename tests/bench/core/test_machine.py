@@ -1,10 +1,13 @@
 """Claims about what of a machine a process takes to be its own."""
 
 import os
+import subprocess
+import sys
 
 import psutil
 import pytest
 
+from antipasto_bench.core.child_processes import module_environment
 from antipasto_bench.core.machine import cores, free_memory
 
 GB = 10**9
@@ -61,3 +64,16 @@ def test_groups_of_the_older_kind_are_read(told):
 def test_here_it_is_no_more_than_the_machine_has():
     assert 0 < free_memory() <= psutil.virtual_memory().total
     assert 1 <= cores() <= os.cpu_count()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much a process has taken of its limit")
+def test_a_limit_of_the_process_itself_bounds_what_is_free():
+    code = """
+import resource
+from antipasto_bench.core.machine import free_memory, resident
+before = free_memory()
+resource.setrlimit(resource.RLIMIT_AS, (resident("VmSize") + 2**28, resource.RLIM_INFINITY))
+print(before > 2**28 >= free_memory() > 2**27)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=module_environment())
+    assert done.stdout == "True\n", done.stderr

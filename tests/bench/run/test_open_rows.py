@@ -112,6 +112,19 @@ def test_no_pass_computes_a_row_that_has_ended_nor_a_column_that_pads_every_row(
     assert sum(full) / len(full) > 3.5, "others take the places of those that have ended"
 
 
+def test_the_head_reads_the_last_states_alone_and_not_as_a_view(tiny, prompts):
+    """Of a view of all states, torch copies the head's matrix for every row: five times the memory of SmolLM2."""
+    seen = []
+    handle = tiny.lm_head.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    try:
+        answered(tiny, prompts, 5)
+    finally:
+        handle.remove()
+    assert {states.shape[1] for states in seen} == {1}
+    assert all(states.is_contiguous() for states in seen)
+    assert max(states.untyped_storage().nbytes() for states in seen) == 5 * SIZES["hidden_size"] * 4
+
+
 def test_rows_go_on_behind_the_tokens_they_have(tiny, prompts, alone):
     draw = random.Random(3)
     given = {i: alone[i][: draw.randrange(len(alone[i]) + 1)] for i in range(0, len(prompts), 2)}

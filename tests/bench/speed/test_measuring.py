@@ -34,7 +34,7 @@ def test_two_arms_that_are_compared_follow_each_other_and_lead_in_turn():
 
 def test_the_first_of_a_pair_is_ours_whichever_was_timed_first(monkeypatch):
     clock = [0.0]  # seconds
-    monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: clock[0], monotonic=lambda: clock[0]))
 
     def takes(seconds):
         def work():
@@ -45,3 +45,8 @@ def test_the_first_of_a_pair_is_ours_whichever_was_timed_first(monkeypatch):
     claim = compare_arms(takes(1.0), takes(4.0), 4, 1.0, "x")
     assert claim.pairs == [[1000.0, 4000.0]] * 4, "milliseconds"
     assert time_arms({"a": takes(1.0)}, turns=2, repeats=3) == {"a": [1000.0, 1000.0]}, "the mean over repeats"
+    ends = clock[0] + 4.5
+    assert time_arms({"a": takes(1.0)}, turns=9, ends=ends) == {"a": [1000.0] * 3}, (
+        "two to warm up, three before the end"
+    )
+    assert time_arms({"a": takes(1.0)}, turns=9, ends=ends) == {"a": [1000.0]}, "one turn, however late it is"
