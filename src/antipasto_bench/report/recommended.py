@@ -9,6 +9,7 @@ from typing import Literal
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..analysis.plan_more import plan_more
 from ..analysis.projection import MOST_SEEDS
+from ..analysis.verdicts import Verdict
 from ..spec.config import SCORING_VERSION
 from ..store.quantities import quantity
 from .columns import signed
@@ -70,7 +71,12 @@ def _others(section: ComparedSection) -> list[ComparedArm]:
 def _by_loss(row: ComparedArm, words: Sequence[str]) -> bool:
     """Whether the held-out loss says one of some words of an arm whose accuracy does not say worse."""
     worse = row.verdict is not None and (row.verdict.word == "worse" or row.verdict.slightly_worse)
-    return not worse and row.loss_verdict is not None and row.loss_verdict.word in words
+    return not worse and _says(row.loss_verdict, words)
+
+
+def _says(verdict: Verdict | None, words: Sequence[str]) -> bool:
+    """Whether a verdict as people see it is one of some words; what is surely worse by less than the margin is none."""
+    return verdict is not None and verdict.shown in words
 
 
 def _loss(row: ComparedArm) -> float:
@@ -93,9 +99,7 @@ def _cheapest(
     by_accuracy = [
         row
         for row in cheaper
-        if row.verdict is not None
-        and row.verdict.word in fit(row)
-        and not (row.loss_verdict is not None and row.loss_verdict.word == "worse")
+        if _says(row.verdict, fit(row)) and not (row.loss_verdict is not None and row.loss_verdict.word == "worse")
     ]
     if by_accuracy:
         return min(by_accuracy, key=lambda row: (_parameters(row), row.index)), "accuracy"

@@ -78,6 +78,16 @@ def test_an_arm_that_is_dearer_than_the_reference_has_to_be_better(store):
     assert said.sentences[1].startswith("The cheapest that is better than lora r=16 by accuracy is hra r=16: 2,500 ")
 
 
+def test_an_arm_that_is_surely_worse_by_less_than_the_margin_is_not_called_no_worse(store):
+    add(store, "lora", 200, 1000)
+    add(store, "ia3", 185, 10)
+    (store.results / "plan.yaml").write_text("margin: 10\n")
+    said, section = of_one(store)
+    assert section.verdicts[1].shown == "worse, not by the margin"
+    assert said.headline == "Use lora r=16: nothing tried is shown to be better."
+    assert said.cheapest is None
+
+
 def test_a_headline_that_follows_from_held_out_loss_alone_says_so(store):
     add(store, "lora", 200, 1000, nats=20.0)
     add(store, "dora", 204, 900, nats=20.0, first=100)
