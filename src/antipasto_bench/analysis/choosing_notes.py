@@ -5,6 +5,11 @@ Each function gives a list of sentences, which is empty where there is nothing t
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from ..spec.selection import calibration_among, rate_family
+from ..store.record import RunRecord
 from .arms import label_of, name_of
 from .sections import Section, TriedRates
 
@@ -16,18 +21,50 @@ def choosing_notes(section: Section) -> list[str]:
     return [*_unequal_tries(section), *scored_where_chosen(section), *_edges(section)]
 
 
-def diverged_notes(section: Section) -> list[str]:
-    """The arms of which every run ended non-finite: they have no row, as `dora r=16 lr=1: 3 of 3 runs diverged`."""
-    finished = {record.arm for record in section.records}
+class DivergedArm(NamedTuple):
+    """An arm of which every run ended non-finite."""
+
+    label: str
+    records: list[RunRecord]
+    alone: bool  # whether no other learning rate of it has a result: then it is a row of the table
+
+    @property
+    def name(self) -> str:
+        return name_of(self.label, self.records[0])
+
+
+def diverged_arms(section: Section) -> list[DivergedArm]:
+    """The arms of which every run ended non-finite, by name and learning rate: nothing is right in their runs."""
     peers = [*section.records, *section.diverged]
-    names: dict[str, str] = {}
-    count: dict[str, int] = {}
+    finished = {record.arm for record in section.records}
+    lost: dict[str, list[RunRecord]] = {}
     for record in section.diverged:
         if record.arm not in finished:
-            rate = "" if record.lr is None else f" lr={record.lr:g}"
-            names[record.arm] = name_of(label_of(record, peers), record) + rate
-            count[record.arm] = count.get(record.arm, 0) + 1
-    return sorted(f"{names[arm]}: {n} of {n} run{'s' * (n != 1)} diverged" for arm, n in count.items())
+            lost.setdefault(record.arm, []).append(record)
+    if not lost:
+        return []
+    calibration = calibration_among(record.config for record in peers)
+
+    def family(record: RunRecord) -> tuple[Hashable, ...]:
+        return rate_family(record.protocol, record.config, calibration)
+
+    scored = set(map(family, section.records))
+    arms = [DivergedArm(label_of(own[0], peers), own, family(own[0]) not in scored) for own in lost.values()]
+    return sorted(arms, key=lambda arm: (arm.name, arm.records[0].lr or 0))
+
+
+def rows_of_diverged(section: Section) -> list[DivergedArm]:
+    """Those that stand below the other arms of a table."""
+    return [arm for arm in diverged_arms(section) if arm.alone]
+
+
+def diverged_notes(section: Section) -> list[str]:
+    """The arms of which every run ended non-finite, as `dora r=16 lr=1: 3 of 3 runs diverged`."""
+    said = []
+    for arm in diverged_arms(section):
+        rate, n = arm.records[0].lr, len(arm.records)
+        said.append(f"{arm.name}{'' if rate is None else f' lr={rate:g}'}: {n} of {n} run{'s' * (n != 1)} diverged")
+    return sorted(said)
 
 
 def _unequal_tries(section: Section) -> list[str]:

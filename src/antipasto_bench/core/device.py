@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +12,9 @@ from torch import nn
 
 from .errors import UserError, out_of_memory
 from .machine import resident
+
+WORKERS_ON_GPU = "ANTIPASTO_WORKERS_ON_GPU"  # environment variable of a worker
+SHARED_PART = 0.9  # of a shared GPU's memory: each process takes about half a GiB of it before its first tensor
 
 
 def pick_device(name: str) -> torch.device:
@@ -32,6 +37,31 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name}: not available here; write device=cpu or device=auto") from error
     return device
+
+
+def workers_on_gpu() -> int:
+    """How many processes share this one's GPU, by the environment of a worker; 1 elsewhere."""
+    return int(os.environ.get(WORKERS_ON_GPU, "1"))
+
+
+def keep_to_share_of_gpu() -> None:
+    """Bound what this process may allocate on the current GPU where others share it, each by as much.
+
+    torch keeps what it has allocated, so that without a bound the first to need much would leave nothing to the others,
+    which then fail; at its bound, a process itself goes on with fewer rows at once.
+    """
+    if workers_on_gpu() > 1:
+        torch.cuda.set_per_process_memory_fraction(SHARED_PART / workers_on_gpu())
+
+
+def free_on_gpu(device: torch.device) -> int:
+    """Bytes of a GPU that this process may still take, once what it has freed is given back."""
+    gc.collect()  # what training left
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info(device)
+    if workers_on_gpu() == 1:
+        return int(free)
+    return int(min(free, max(0, SHARED_PART / workers_on_gpu() * total - torch.cuda.memory_reserved(device))))
 
 
 def synchronise(model: nn.Module) -> None:

@@ -4,6 +4,10 @@ import errno
 
 from .causes import cause_of, message_line, unreached
 
+# cuDNN's attention takes memory of its own, and says no more than this where there is none; or at another error.
+CUDNN_FAILED = "mha_graph.execute(handle, variant_pack, workspace_ptr.get()).is_good()"
+FULL_SHARE = 1 / 20  # of a GPU's memory; where less is free, a lack of it is the likely cause
+
 
 class UserError(Exception):
     """A request that cannot be carried out; the message is one line. Exit code 2, nothing was written."""
@@ -22,7 +26,20 @@ def out_of_memory(error: BaseException) -> bool:
     from torch import OutOfMemoryError  # the command line need not wait for it
 
     messages = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "more than available memory")
-    return isinstance(error, OutOfMemoryError | MemoryError) or any(words in str(error) for words in messages)
+    if isinstance(error, OutOfMemoryError | MemoryError) or any(words in str(error) for words in messages):
+        return True
+    return CUDNN_FAILED in str(error) and _gpu_is_full()
+
+
+def _gpu_is_full() -> bool:
+    """Whether little of the current GPU is free; False where there is none, or where it fails at everything."""
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
+    except RuntimeError:
+        return False
+    return bool(free < FULL_SHARE * total)
 
 
 def disk_is_full(error: BaseException | None) -> bool:

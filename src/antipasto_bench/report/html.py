@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from ..analysis.choosing_notes import rows_of_diverged
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
 from ..core.paths import EMBEDDED
 from ..core.text import printable
@@ -28,6 +29,7 @@ from ..store.folders import Store
 from ..store.record import RunRecord
 from .bars import Bar, Scale, bar_of, scale_of
 from .columns import Column
+from .diverged import diverged_cell
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
 from .page_columns import axis_title, page_columns, run_columns
 from .page_data import names_of_tables, section_json
@@ -79,6 +81,7 @@ class Answer:
     price: list[tuple[str, str]]  # of the recommended arm
     columns: list[Column]
     rows: list[ShortRow]
+    diverged: list[tuple[str, list[str]]]  # arms of which every run diverged, and their cells
     scale: Scale | None
     notes: list[str]
     tried: list[str]
@@ -188,6 +191,10 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm]) ->
         rows=[
             ShortRow(row, bar_of(row, scale), [cell.text for cell in line], [cell.sort for cell in line])
             for row, line in zip(rows, cells, strict=True)
+        ],
+        diverged=[
+            (arm.name, [diverged_cell(column, arm).text for column in shown])
+            for arm in rows_of_diverged(section.section)
         ],
         scale=scale,
         notes=[note for note in notes if note],

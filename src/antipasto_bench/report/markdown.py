@@ -17,7 +17,7 @@ from urllib.parse import quote
 import polars as pl
 
 from ..analysis.arms import Arm
-from ..analysis.choosing_notes import choosing_notes, diverged_notes
+from ..analysis.choosing_notes import DivergedArm, choosing_notes, diverged_notes, rows_of_diverged
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
 from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
@@ -28,6 +28,7 @@ from ..core.text import printable
 from ..store.origins import Provenance
 from ..store.record import RunRecord
 from .columns import Column, columns
+from .diverged import diverged_cell
 from .markup import code, escaped
 from .words import answer, reading, reference_note
 
@@ -89,7 +90,7 @@ def _section(section: ComparedSection, figures: str | None) -> str:
     parts = [f"### {escaped(section.title)}", ""]
     if figures and section.has_sizes:
         parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
-    parts += [arms_table(columns("scores"), section.arms), "", *conclusions(section)]
+    parts += [arms_table(columns("scores"), section.arms, rows_of_diverged(section.section)), "", *conclusions(section)]
     parts += ["What each row costs, in the same order:", "", arms_table(columns("costs"), section.arms), ""]
     parts += [escaped(note), ""] if (note := costs_note(section)) else []
     line = (
@@ -190,9 +191,10 @@ def trained_on(records: Sequence[RunRecord]) -> str:
     return f"Trained on {' and '.join(sorted(machines))}; code {', '.join(sorted(commits))}"
 
 
-def arms_table(shown: list[Column], rows: Sequence[ComparedArm]) -> str:
-    """Some columns of some arms; those left out that are empty."""
+def arms_table(shown: list[Column], rows: Sequence[ComparedArm], diverged: Sequence[DivergedArm] = ()) -> str:
+    """Some columns of some arms, and of those of which every run diverged; columns left out that are empty."""
     cells = [[column.cell(row) for column in shown] for row in rows]
+    cells += [[diverged_cell(column, arm) for column in shown] for arm in diverged]
     filled = [i for i in range(len(shown)) if any(line[i].text for line in cells)]  # no column stands empty
     body = [
         tuple(f"**{escaped(line[i].text)}**" if line[i].best else escaped(line[i].text) for i in filled)

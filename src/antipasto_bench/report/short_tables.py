@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from ..analysis.choosing_notes import diverged_notes, scored_where_chosen
+from ..analysis.choosing_notes import diverged_notes, rows_of_diverged, scored_where_chosen
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
@@ -53,7 +53,7 @@ def _short(section: ComparedSection, others: int, whole: str, figures: str | Non
     if figures and section.has_sizes:
         parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
     shown = [column for column in columns("scores") + columns("costs") if column.name in IN_README]
-    parts += [arms_table(list(dict.fromkeys(shown)), rows), ""]
+    parts += [arms_table(list(dict.fromkeys(shown)), rows, rows_of_diverged(section.section)), ""]
     left = len(section.arms) - len(rows)
     more = f"{left} more arm{'s' * (left != 1)}, " if left else ""
     more += f"{others} more protocol{'s' * (others != 1)}, " if others else ""

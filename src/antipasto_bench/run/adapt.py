@@ -73,6 +73,7 @@ def adapt(
         with context.stop.deferred():  # until the adapter is saved: a signal behind the last step loses no step
             training, timing = _train(active, model, tokenizer.pad_token_id, examples, checkpoint, held_out, pauses)
             timing.attach_s = attach_s
+            context.models.free_memory()  # on a GPU: what a step took is of no use to scoring, nor to other processes
             if context.group.is_first:
                 trained = workspace.save_trained(model, _size(run, model), training, timing)
         if context.stop.signum is not None:

@@ -6,12 +6,12 @@ evenly, by its smallest prime factor, and the size in the end is recorded.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from ..core.device import free_on_gpu
 from ..core.machine import cores, free_memory
 
 MOST_ROWS_GPU = 512  # questions at once, however much memory is free
@@ -62,9 +62,3 @@ def _largest(config: Any, name: str) -> int:
     """A config value; the largest where it differs by layer, 0 where the model has none."""
     value = getattr(config, name, None) or 0
     return max(value) if isinstance(value, list | tuple) else value
-
-
-def free_on_gpu(device: torch.device) -> int:
-    gc.collect()  # what training left
-    torch.cuda.empty_cache()
-    return torch.cuda.mem_get_info(device)[0]

@@ -195,14 +195,16 @@ def _train_and_score(active: ActiveRun, began: float) -> dict[str, SplitScores]:
     if texts:
         context.progress.phase("general loss before training")
         origin.data["general"] = texts_digest(texts)
-        record.general_loss_base, record.general_tokens = measure_general_loss(run, model, tokenizer, texts)
+        record.general_loss_base, record.general_tokens = _untuned_general_loss(active, model, tokenizer, texts)
     measured_s = time.perf_counter() - measuring
     evaluation.try_backend(model, tokenizer)
     adapted = model if run.variant == BASE else adapt(active, model, tokenizer, splits.valid)
     workspace.begin()
     context.group.barrier()  # until the folder that answers are written to is there
     measuring = time.perf_counter()
-    if texts:
+    if texts and run.variant == BASE:
+        record.general_loss = record.general_loss_base
+    elif texts:
         context.progress.phase("general loss after training")
         record.general_loss, record.general_tokens = measure_general_loss(run, adapted, tokenizer, texts)
     losses = measure_heldout_losses(active, adapted, tokenizer, evaluation, splits.valid)
@@ -269,6 +271,13 @@ def _general_texts(run: RunConfig) -> list[str] | None:
             raise
         warnings.warn(f"forgetting is not measured, give eval.general=PATH or none: {error}", stacklevel=2)
         return None
+
+
+def _untuned_general_loss(active: ActiveRun, model: Any, tokenizer: Any, texts: list[str]) -> tuple[float | None, int]:
+    run, digest = active.run, texts_digest(texts).sha256
+    return active.context.models.untuned_general_loss(
+        run, digest, lambda: measure_general_loss(run, model, tokenizer, texts)
+    )
 
 
 def _finish_timing(record: RunRecord, began: float) -> None:

@@ -36,6 +36,7 @@ from .row_columns import QUESTION_FIELDS
 from .step import CompletionLoss
 
 BATCH_TOKENS = 4096  # of a batch, padding included; a longer solution has a batch of its own
+BATCH_PADDING = 128  # tokens of padding in a batch; one more pass costs about as much
 SECONDS_A_LINE = 30  # of progress
 
 _CALCULATOR_MARK = re.compile(r"<<.*?>>")  # GSM8K's, as in "48/2 = <<48/2=24>>24"
@@ -210,17 +211,21 @@ def losses_of_examples(
 
 
 def _batches(examples: Sequence[Example]) -> list[list[int]]:
-    """Indices of examples of like length, no more than BATCH_TOKENS in a batch; those without a completion left out."""
-    by_length = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
+    """Indices of examples of like length, by BATCH_TOKENS and BATCH_PADDING; those without a completion are left out.
+
+    Several examples in one row, as training packs them, would need no padding. But attention without a mask is the
+    fastest: packed, the same solutions take 1.3 times as long on SmolLM2 and 1.7 times on nano.
+    """
+    scored = [i for i, example in enumerate(examples) if len(example.ids) > example.prompt_length]
     batches: list[list[int]] = []
-    for i in by_length:
-        if len(examples[i].ids) == examples[i].prompt_length:
-            continue
-        longest = len(examples[batches[-1][0]].ids) if batches else 0
-        if batches and (len(batches[-1]) + 1) * longest <= BATCH_TOKENS:
+    longest = padding = 0
+    for i in sorted(scored, key=lambda i: -len(examples[i].ids)):
+        padding += longest - len(examples[i].ids)
+        if batches and (len(batches[-1]) + 1) * longest <= BATCH_TOKENS and padding <= BATCH_PADDING:
             batches[-1].append(i)
         else:
             batches.append([i])
+            longest, padding = len(examples[i].ids), 0
     return batches
 
 

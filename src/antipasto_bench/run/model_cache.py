@@ -1,4 +1,4 @@
-"""What one run loaded and the next can use: the base model, its data, its examples, and measured costs.
+"""What one run loaded and the next can use: the base model, its losses, its data, its examples, and measured costs.
 
 A model is lent to one run at a time. It stays in the cache only if it comes back as it went: without an adapter, and
 with the same checksum of every weight, and no module or hook is new.
@@ -59,6 +59,7 @@ class ModelCache:
         self._to_train: tuple[tuple[DataConfig, EvalConfig], tuple[Splits, Overlap]] | None = None
         self._examples: dict[tuple[Any, ...], list[Example]] = {}
         self._untuned_losses: dict[tuple[Any, ...], float] = {}
+        self._untuned_general_losses: dict[tuple[Any, ...], tuple[float | None, int]] = {}
         self._lent = False
 
     @property
@@ -67,8 +68,7 @@ class ModelCache:
 
     def model(self, run: RunConfig) -> tuple[Any, Any]:
         """The run's base model and tokenizer, as `load_model` gives them."""
-        source = (model_fingerprint(run.model), run.revision, run.trust_remote_code)
-        settings = (run.model, *source, run.dtype, run.quant, run.device, run.device_map)
+        settings = (run.model, *_of_model(run), run.trust_remote_code, run.device_map)
         if self._loaded is None or self._loaded.settings != settings:
             self.drop_model()
             model, tokenizer = load_model(run)
@@ -117,10 +117,24 @@ class ModelCache:
         Args:
             measure: with the model as it was lent, before an adapter is attached.
         """
-        key = (model_fingerprint(run.model), run.revision, run.dtype, run.quant, run.device, run.data, run.eval)
+        key = (*_of_model(run), run.data, run.eval)
         if key not in self._untuned_losses:
             self._untuned_losses[key] = measure()
         return self._untuned_losses[key]
+
+    def untuned_general_loss(
+        self, run: RunConfig, texts: str, measure: Callable[[], tuple[float | None, int]]
+    ) -> tuple[float | None, int]:
+        """The loss of the run's base model on general text, measured once for all runs of the same model and texts.
+
+        Args:
+            texts: their sha256.
+            measure: as in `untuned_loss`; gives loss and tokens.
+        """
+        key = (*_of_model(run), run.threads, run.data.max_length, texts)
+        if key not in self._untuned_general_losses:
+            self._untuned_general_losses[key] = measure()
+        return self._untuned_general_losses[key]
 
     def give_back(self, run: RunConfig, model: nn.Module) -> None:
         """Take the adapter off, and leave the model for the next run unless some weight has changed.
@@ -158,6 +172,11 @@ class ModelCache:
 def _of_rows(run: RunConfig) -> tuple[DataConfig, EvalConfig]:
     """What the rows of a run depend on: not on how many of them are for calibration, of which variants differ."""
     return run.data.model_copy(update={"calibration": 1}), run.eval
+
+
+def _of_model(run: RunConfig) -> tuple[Any, ...]:
+    """What the losses of a run's base model depend on, beside the text."""
+    return model_fingerprint(run.model), run.revision, run.dtype, run.quant, run.device
 
 
 def _checksums(model: nn.Module) -> dict[str, int]:

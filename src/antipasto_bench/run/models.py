@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..core.compat import without_pickles
-from ..core.device import pick_device
+from ..core.device import keep_to_share_of_gpu, pick_device
 from ..core.errors import UserError, first_line, out_of_memory
 from ..core.hub import go_offline_if_unreachable
 from ..core.install import install_hint
@@ -93,6 +93,8 @@ def load_model(run: RunConfig) -> tuple[PreTrainedModel, Any]:
     from transformers.utils.logging import disable_progress_bar
 
     device = pick_device(run.device)
+    if device.type == "cuda":
+        keep_to_share_of_gpu()
     source, options = source_and_options(run)
     check_weight_files(run, _place(run))
     tokenizer = load_tokenizer(run)

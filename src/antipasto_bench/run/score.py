@@ -61,6 +61,7 @@ def score(active: ActiveRun, model: nn.Module, tokenizer: Any, evaluation: Evalu
                 batch_size=batch_size,
                 progress=progress,
             )
+        context.models.free_memory()
         if result is not None:
             scores[split] = result
             if isinstance(run.eval.batch_size, int):  # what the test questions had to fall back to, in any process

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from ..core.device import free_on_gpu
 from ..core.errors import RunFailure, disk_is_full
-from .batch_size import free_on_gpu
 from .generation_settings import only_needed_settings
 from .tokens import encode_prompts, first_ids
 

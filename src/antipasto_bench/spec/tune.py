@@ -25,6 +25,7 @@ from .words import words_of
 
 TRIAL_VERSION = 1  # of the rules of a trial: what it is measured on, and when
 NO_TEST = "none"  # in place of a task
+NO_SCORING = 2  # rules of scoring in a trial's config: always these, as a trial scores no answer by any
 FIRST_SEED = 1000  # of trials; results have seeds below it, so that nothing that chose is averaged later
 RESULT_SEEDS = (0, 1, 2)
 SHARE = 3  # of a run's steps, one in so many is a trial's
@@ -80,6 +81,7 @@ class Tune:
 def trial_config(run: RunConfig, given: Mapping[str, Any]) -> RunConfig:
     """A run's settings as a trial has them: of scoring, only the validation questions are left."""
     scoring = {"tasks": [NO_TEST], "valid": run.eval.valid, "valid_limit": run.eval.valid_limit}
+    scoring["version"] = NO_SCORING
     return RunConfig.model_validate(run.model_dump() | {"eval": scoring} | dict(given))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from random import Random
 from statistics import median
 from typing import Any
@@ -14,7 +15,7 @@ from .suite import Claim
 
 
 def time_arms(
-    arms: Mapping[str, Callable[[], Any]], turns: int, warm_up: int = 2, repeats: int = 1
+    arms: Mapping[str, Callable[[], Any]], turns: int, warm_up: int = 2, repeats: int = 1, ends: float = inf
 ) -> dict[str, list[float]]:
     """Milliseconds of every arm in each turn. The order of the arms is shuffled each turn, as an arm's time depends on
     the caches that the arm before it leaves.
@@ -24,10 +25,13 @@ def time_arms(
         turns: how many are timed, after `warm_up` turns that are not.
         repeats: how often an arm does its work in a turn. The time is the mean over repeats; where there are several,
             the first is not timed: it finds the caches full of other arms, which work that goes on for hours does not.
+        ends: of `time.monotonic`; no turn but the first timed one is begun after it.
     """
     order = Random(0)
     times: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(-warm_up, turns):
+        if turn != 0 and time.monotonic() > ends:
+            continue
         for name in order.sample(list(arms), len(arms)):
             if repeats > 1:
                 arms[name]()

@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,15 +21,17 @@ from .places import results_folder
 from .suite import SUITES, MeasuredCell, MeasuredClaim, MeasuredSuite, SuiteResult
 
 NOT_HELD = 3  # exit code of a suite of which a claim does not hold
+Measured = SuiteResult | Iterator[SuiteResult] | None
 
 
-def run_suite(suite: str, measure: Callable[..., SuiteResult | None], words: list[str] | None = None) -> int:
+def run_suite(suite: str, measure: Callable[..., Measured], words: list[str] | None = None) -> int:
     """What a suite's module does when it is run: measure and record; the last line printed is the record's path.
 
     Args:
         suite: its name in SUITES.
-        measure: None where this machine cannot be measured; it has then printed why, and nothing is recorded. Given the
-            minutes that it may take, where those are bounded.
+        measure: None where this machine cannot be measured; it has then printed why, and nothing is recorded. One that
+            takes long gives all that it has measured so far, again and again. Given the minutes that it may take, where
+            those are bounded.
         words: of the command line; by default this process's.
 
     Returns:
@@ -44,13 +46,27 @@ def run_suite(suite: str, measure: Callable[..., SuiteResult | None], words: lis
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    result = measure() if options.minutes is None else measure(options.minutes)
+    measured = measure() if options.minutes is None else measure(options.minutes)
+    result = measured if isinstance(measured, SuiteResult) else None
+    for result in measured if isinstance(measured, Iterator) else ():
+        write_suite(suite, result, results)  # each time anew: who is killed loses nothing of what was measured before
     return 0 if result is None else record_suite(suite, result, results)
 
 
 def record_suite(suite: str, result: SuiteResult, results: Path) -> int:
     """Write a suite's figures under a results folder, print its figures, and return the exit code: 3 where a claim does
     not hold."""
+    path = write_suite(suite, result, results)
+    for cell in result.cells:
+        print(f"{cell.arm:44} {cell.median:12,.4g} {cell.unit}")
+    for claim in result.claims:
+        print(f"{claim.what}: {claim.ratio:.3f}, bound {claim.bound:g}{'' if claim.holds else '  NOT HELD'}")
+    print(path)
+    return 0 if result.holds else NOT_HELD
+
+
+def write_suite(suite: str, result: SuiteResult, results: Path) -> Path:
+    """Write a suite's figures under a results folder, in place of earlier ones on this hardware."""
     origin = provenance(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     measured = MeasuredSuite(
         suite=suite,
@@ -63,12 +79,7 @@ def record_suite(suite: str, result: SuiteResult, results: Path) -> int:
     )
     path = results / "speed" / _hardware_folder(origin) / f"{suite}.json"
     write_measured(path, {name: _rounded(value) for name, value in measured.model_dump().items()})
-    for cell in result.cells:
-        print(f"{cell.arm:44} {cell.median:12,.4g} {cell.unit}")
-    for claim in result.claims:
-        print(f"{claim.what}: {claim.ratio:.3f}, bound {claim.bound:g}{'' if claim.holds else '  NOT HELD'}")
-    print(path)
-    return 0 if result.holds else NOT_HELD
+    return path
 
 
 def write_measured(path: Path, values: Json) -> None:

@@ -24,6 +24,7 @@ from typing import Protocol
 import torch
 
 from ..core.child_processes import module_environment
+from ..core.device import WORKERS_ON_GPU
 from ..core.errors import RunFailure, UserError
 from ..core.locks import HeldElsewhere, locked
 from ..core.machine import cores
@@ -129,7 +130,7 @@ def worker_count(runs: Iterable[RunConfig], engine: Engine, most: int | None = N
 
 
 def worker_environments(count: int, per_gpu: int = 1) -> list[dict[str, str]]:
-    """The environment variables that give each worker its GPU, and its share of the cores.
+    """The environment variables that give each worker its GPU or its share of one, and its share of the cores.
 
     Args:
         count: of workers.
@@ -144,7 +145,7 @@ def worker_environments(count: int, per_gpu: int = 1) -> list[dict[str, str]]:
         takes = "each worker takes one" if per_gpu == 1 else f"{per_gpu} workers share one"
         raise UserError(f"workers={count}: {shown}, and {takes}; workers_per_gpu=N lets N workers share a GPU")
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))
-    shared = {"OMP_NUM_THREADS": threads}
+    shared = {"OMP_NUM_THREADS": threads} | ({WORKERS_ON_GPU: str(per_gpu)} if gpus and per_gpu > 1 else {})
     return [shared | ({"CUDA_VISIBLE_DEVICES": gpus[i // per_gpu]} if gpus else {}) for i in range(count)]
 
 

@@ -4,7 +4,7 @@ import pytest
 from recorded import failed, record
 from small_runs import make, small, store_in
 
-from antipasto_bench.analysis.choosing_notes import choosing_notes, diverged_notes
+from antipasto_bench.analysis.choosing_notes import choosing_notes, diverged_notes, rows_of_diverged
 from antipasto_bench.analysis.sections import Section, sections
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
@@ -111,7 +111,15 @@ def test_an_arm_of_which_every_run_diverged_is_said_and_one_that_lost_a_part_is_
     add_diverged(store, "hra", by="machine", lr=1.0)
     section = only(store)
     assert [arm.variant for arm in section.arms] == ["lora"]
-    assert diverged_notes(section) == ["dora r=16 lr=1: 3 of 3 runs diverged", "ia3 lr=3: 1 of 1 run diverged"]
+    add_diverged(store, "lora", lr=5.0)
+    section = only(store)
+    assert diverged_notes(section) == [
+        "dora r=16 lr=1: 3 of 3 runs diverged",
+        "ia3 lr=3: 1 of 1 run diverged",
+        "lora r=16 lr=5: 1 of 1 run diverged",
+    ]
+    rows = [(arm.name, len(arm.records)) for arm in rows_of_diverged(section)]
+    assert rows == [("dora r=16", 3), ("ia3", 1)], "a rate beside another that has a result is no row"
 
 
 @pytest.mark.slow

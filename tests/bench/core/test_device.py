@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.cuda._utils import _get_device_index
 
-from antipasto_bench.core.device import pick_device, synchronise
+from antipasto_bench.core.device import WORKERS_ON_GPU, free_on_gpu, keep_to_share_of_gpu, pick_device, synchronise
 from antipasto_bench.core.errors import UserError
 
 
@@ -59,3 +59,20 @@ def test_a_clock_waits_for_every_gpu_that_a_model_lies_on(spread, waited_for, mo
     synchronise(SimpleNamespace(parameters=lambda: iter([first]), hf_device_map=spread))
     assert set(waited) == waited_for
     assert len(waited) == len(waited_for)
+
+
+def test_a_worker_that_shares_its_gpu_keeps_to_its_share(current, monkeypatch):
+    """Both what torch may allocate, and what a batch is chosen by."""
+    bounds = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", bounds.append)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (70 * 2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2**30)
+    gpu = torch.device("cuda", 1)
+    keep_to_share_of_gpu()
+    assert bounds == []
+    assert free_on_gpu(gpu) == 70 * 2**30
+    monkeypatch.setenv(WORKERS_ON_GPU, "16")
+    keep_to_share_of_gpu()
+    assert bounds == [pytest.approx(0.9 / 16)]
+    assert free_on_gpu(gpu) == pytest.approx(3.5 * 2**30), "4.5 GiB, of which one is taken"

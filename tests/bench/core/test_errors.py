@@ -6,10 +6,11 @@ import time
 
 import datasets.config
 import pytest
+import torch
 from huggingface_hub import constants
 
 from antipasto_bench.core import hub
-from antipasto_bench.core.errors import first_line
+from antipasto_bench.core.errors import first_line, out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -104,3 +105,16 @@ def test_nothing_is_probed_where_the_user_has_decided(online, value):
     online.setattr(hub, "_answers", lambda endpoint: pytest.fail("a request"))
     hub.go_offline_if_unreachable()
     assert offline() == (False, False, False)
+
+
+@pytest.mark.parametrize(("free", "lacks"), [(2**30, True), (40 * 2**30, False)])
+def test_cudnns_attention_lacks_memory_where_the_gpu_is_full(monkeypatch, free, lacks):
+    """It says the same of other errors, which are no reason to try fewer rows."""
+    error = RuntimeError(
+        "Expected mha_graph.execute(handle, variant_pack, workspace_ptr.get()).is_good() to be true, but got false."
+    )
+    assert not out_of_memory(error), "there is no GPU"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 80 * 2**30))
+    assert out_of_memory(error) == lacks
+    assert not out_of_memory(RuntimeError("shapes do not fit"))

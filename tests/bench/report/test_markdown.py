@@ -39,6 +39,21 @@ def right(count: int) -> list[float]:
     return [1.0] * count + [0.0] * (8 - count)
 
 
+def test_an_arm_of_which_every_run_diverged_is_the_last_row_and_no_cost(store):
+    for seed in range(2):
+        append(store.table, record(store, "lora", right(4), seed=seed, lr=1e-2))
+        append(store.table, failed(store, "dora", "why", seed=seed, lr=1.0).model_copy(update={"failed_by": "run"}))
+    append(store.table, failed(store, "lora", "why", lr=5.0).model_copy(update={"failed_by": "run"}))
+    text = render(store)
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| dora")]
+    assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
+        ["dora", "16", "1", "0.0", "every run diverged", "2 (2 diverged)"]
+    ]
+    assert list(cells(text))[-1] == "dora"
+    shown = page(compared_sections(store), failures(store), store)
+    assert shown.count("every run diverged") == 1
+
+
 def test_verdicts_and_ranks_say_what_the_data_separate_and_nothing_else(store):
     rng = random.Random(0)
     easy = sorted(range(300), key=lambda _: rng.random())

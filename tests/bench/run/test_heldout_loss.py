@@ -16,7 +16,7 @@ from antipasto_bench.run import execute as execute_module
 from antipasto_bench.run import heldout_loss, step
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.evaluate import Evaluation
-from antipasto_bench.run.examples import encode
+from antipasto_bench.run.examples import Example, encode
 from antipasto_bench.run.heldout_loss import measure_heldout_losses, reference_losses, reference_solution
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import EvalConfig
@@ -135,6 +135,19 @@ def test_it_does_not_depend_on_the_batch_size(model, tokenizer, rows, monkeypatc
         monkeypatch.setattr(heldout_loss, "BATCH_TOKENS", most)
         losses.append(weighted_token_loss(*reference_losses(model, tokenizer, rows))[0])
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-6)
+
+
+def test_a_batch_holds_little_padding_and_every_solution_stands_in_one():
+    """Few questions of very different lengths, where batches of 4096 tokens would be a fifth padding."""
+    lengths = np.random.default_rng(0).permutation([*range(70, 270, 4), *[400] * 9, 5000, 10])
+    examples = [Example([1] * int(n), 10, "", "") for n in lengths]
+    batches = heldout_loss._batches(examples)
+    assert sorted(i for batch in batches for i in batch) == [i for i, n in enumerate(lengths) if n > 10]
+    for batch in batches:
+        padded = len(batch) * max(lengths[i] for i in batch)
+        assert len(batch) == 1 or padded <= heldout_loss.BATCH_TOKENS
+        assert padded - sum(lengths[i] for i in batch) <= heldout_loss.BATCH_PADDING
+    assert len(batches) < len(lengths) / 4, "batches are not torn apart"
 
 
 def test_a_long_measurement_says_how_far_it_is(model, tokenizer, monkeypatch):

@@ -4,7 +4,9 @@ import pytest
 from small_runs import SAME, make, one_layer, result_of, store_in
 from small_runs import small as of_the_whole_model
 
+from antipasto_bench.run import execute as execute_module
 from antipasto_bench.run.model_cache import ModelCache
+from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.table import read_table
 
@@ -52,3 +54,25 @@ def test_a_base_model_that_was_changed_is_not_lent_again(tmp_path):
     with pytest.warns(UserWarning, match="is not as it was before base; it is loaded anew"):
         models.give_back(run, model)
     assert models.model(run)[0] is not model
+
+
+def test_runs_of_one_base_model_share_its_general_loss(tmp_path, monkeypatch):
+    """It is measured once before training, by whichever run comes first, and once for each adapter behind it."""
+    measured, of_run = [], execute_module.measure_general_loss
+
+    def counted(run, *given):
+        measured.append(run.variant)
+        return of_run(run, *given)
+
+    monkeypatch.setattr(execute_module, "measure_general_loss", counted)
+    given = {"steps": 2, "eval.limit": 2, "eval.valid": "none", "eval.general_limit": 10}
+    given["eval.general"] = compose("base", {}, "nano").eval.general
+    store, models = store_in(tmp_path), ModelCache()
+    first, *others = [make(small(name, **given), store, models=models).record for name in ("lora", "base", "ia3")]
+    assert measured == ["lora", "lora", "ia3"]
+    for record in others:
+        assert record.general_loss_base == first.general_loss_base
+    assert others[0].general_loss == first.general_loss_base
+    assert others[1].general_loss != first.general_loss_base
+    make(small("lora", **given | {"data.max_length": 128}), store, models=models)
+    assert measured[3:] == ["lora", "lora"], "of texts that are cut elsewhere it is another"

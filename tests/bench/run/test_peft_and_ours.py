@@ -121,3 +121,16 @@ def test_a_run_of_peft_is_recorded_and_its_folder_is_pefts(tmp_path: Path):
     plain, _ = load_model(run.model_copy(update={"model": str(merged.folder)}))
     with torch.no_grad():
         assert torch.allclose(theirs(ids).logits, plain(ids).logits, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("quant", ["8bit", "4bit"])
+def test_a_tuner_of_peft_on_a_quantised_base_is_scored_unmerged_and_costed(quant, tmp_path: Path):
+    run = small("peft:vera", quant=quant, **{"costs": True, "eval.limit": 4, "eval.valid": "none"})
+    store = store_in(tmp_path)
+    assert make(run, store).status == "ok"
+    record = find(store.table, run.run_id)
+    assert record.scored_merged is False
+    assert record.forward_ms > 0
+    assert record.merge_s is None

@@ -38,6 +38,22 @@ def test_a_claim_that_does_not_hold_is_told_by_the_exit_code(tmp_path, capsys):
     assert "| ours | 2 | 1 | 3 | ms |" in render_page(tmp_path)
 
 
+def test_a_suite_that_is_killed_has_recorded_what_it_had_measured(tmp_path):
+    """What comes before the kill is in the file, and all of it."""
+
+    def measure():
+        cells = [ArmFigures("ours", "ms", [1.0])]
+        yield SuiteResult("x.", [*cells], [])
+        cells.append(ArmFigures("theirs", "ms", [2.0]))
+        yield SuiteResult("x.", [*cells], [])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_suite("memory", measure, ["--results", str(tmp_path)])
+    (path,) = (tmp_path / "speed").glob("*/memory.json")
+    assert [cell["arm"] for cell in json.loads(path.read_text())["cells"]] == ["ours", "theirs"]
+
+
 def test_a_record_has_its_details_and_five_digits(tmp_path):
     record_suite(
         "run", SuiteResult("x.", [ArmFigures("ours", "s", [1.23456789])], [], {"right": {"a": ["01"]}}), tmp_path

@@ -16,6 +16,7 @@ import pytest
 from command import QUICK, bench, start
 from small_runs import StopAfter, make, small, store_in
 
+from antipasto_bench.core.device import WORKERS_ON_GPU
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.files import write_json
 from antipasto_bench.core.signals import Interrupted
@@ -263,6 +264,8 @@ def test_workers_that_share_gpus_fill_one_after_another(monkeypatch):
     places = [environment["CUDA_VISIBLE_DEVICES"] for environment in worker_environments(4, 2)]
     assert places == ["4", "4", "GPU-7", "GPU-7"]
     assert [environment["CUDA_VISIBLE_DEVICES"] for environment in worker_environments(2)] == ["4", "GPU-7"]
+    shares = [[environment.get(WORKERS_ON_GPU) for environment in worker_environments(2, count)] for count in (1, 2)]
+    assert shares == [[None, None], ["2", "2"]]
     with pytest.raises(UserError, match=r"workers=5: this machine shows 2 GPUs, and 2 workers share one"):
         worker_environments(5, 2)
     with pytest.raises(UserError, match=r"each worker takes one; workers_per_gpu=N lets N workers share a GPU"):

@@ -18,6 +18,7 @@ import antipasto
 from antipasto.config import AdapterError
 from antipasto.merging import relative_error
 from antipasto.peft_format import new_folder
+from antipasto.quantised import quantisation
 
 from ...core.errors import first_line
 from ...core.json_types import Json
@@ -214,6 +215,9 @@ class PeftAdapter(Adapter):
     @torch.no_grad()
     def merge(self) -> None:
         """As `Adapter.merge`. PEFT adds in place, and subtracts to undo it: here it is given copies to add to."""
+        for layer in self._layers().values():
+            if bits := quantisation(layer.get_base_layer()):
+                raise AdapterError(f"the base is quantised ({bits}), and PEFT would round merged weights again")
         self._unmerged = Snapshot.of(self.peft)
         for layer in self._layers().values():
             for tensor in named_tensors(layer).values():

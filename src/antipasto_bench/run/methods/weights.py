@@ -18,10 +18,10 @@ from antipasto import find_targets, kinds_left_out, kinds_of
 from antipasto.config import AdapterConfig, AdapterError
 from antipasto.merging import relative_error
 
+from ...core.device import free_on_gpu
 from ...core.machine import free_memory
 from ...spec.config import RunConfig
 from ...spec.methods.weights import BITFIT, FULL, LAYERNORM, WeightsMethod
-from ..batch_size import free_on_gpu
 from ..examples import Example
 from .adapter import ADAPTER, Adapter, Counts
 from .masters import MasterAdamW, at_least_float32

@@ -9,7 +9,7 @@ import copy
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -48,7 +48,7 @@ def measure_steps(
     Each variant of ours takes turns with the base, our lora and its peer in peft: at most four models are in memory.
 
     Args:
-        ends: of `time.monotonic`; no arm is begun after it.
+        ends: of `time.monotonic`; no arm is begun after it, and no turn but an arm's first.
 
     Returns:
         (cells, claims, arms that did not fit into memory or into the time).
@@ -70,7 +70,7 @@ def measure_steps(
             if arm in builders:
                 with suppress(torch.OutOfMemoryError):  # peft's hra holds a square matrix for each reflection
                     in_memory[arm], peaks[arm] = build_with_peak(builders[arm])
-        together = time_arms(in_memory, TURNS, repeats=REPEATS)
+        together = time_arms(in_memory, TURNS, repeats=REPEATS, ends=ends)
         times = together | times  # cells show the base and our lora as first timed; claims, as timed beside the arm
         if ours in together:
             claims.append(claim_ratio(together, "base", ours, 1.0, f"{name}: floor / {ours}"))
@@ -125,41 +125,54 @@ def seconds_to_answer(model: Any, questions: int, batch_size: int, backend: str 
     return time.perf_counter() - start
 
 
-def measure(minutes: float = inf) -> SuiteResult | None:
+def measure(minutes: float = inf) -> Iterator[SuiteResult]:
+    """All that is measured so far, after each model and each set of answers."""
     begun = time.monotonic()
     if not torch.cuda.is_available():
         print("needs a GPU: run `antipasto-bench speed --suite gpu` where there is one; nothing was measured here")
-        return None
+        return
     cells: list[ArmFigures] = []
     claims: list[Claim] = []
-    too_large: list[str] = []
-    for name in MODELS:
-        if time.monotonic() - begun > 60 * minutes * STEPS_SHARE:
-            too_large.append(f"{name} (no time)")
-            continue
-        build = partial(copy.deepcopy, build_model(name, torch.bfloat16))
-        of_model = measure_steps(
-            name, build, random_batch(8, 256, SHAPES[name][1]["vocab_size"]), begun + 60 * minutes * STEPS_SHARE
+    absent: list[str] = []
+    to_come = [*MODELS, *(f"answers of {name}, {backend}" for name, backend in ANSWERED)]
+
+    def so_far() -> SuiteResult:
+        missing = [*absent, *(f"{what} (no time)" for what in to_come)]
+        setting = (
+            f"bfloat16, 8 x 256 tokens, down_proj, r={RANK} and {FROZEN_RANK}; answers of {ANSWER_TOKENS} tokens to "
+            f"prompts of {PROMPT_TOKENS}. Did not fit: {', '.join(missing) or 'none'}."
         )
-        cells += of_model[0]
-        claims += of_model[1]
-        too_large += of_model[2]
+        return SuiteResult(setting, [*cells], [*claims])
+
+    ends_of_steps, ends = (begun + 60 * minutes * share for share in (STEPS_SHARE, 1))
+    for name in MODELS:
+        if time.monotonic() <= ends_of_steps:
+            build = partial(copy.deepcopy, build_model(name, torch.bfloat16))
+            batch = random_batch(8, 256, SHAPES[name][1]["vocab_size"])
+            of_model = measure_steps(name, build, batch, ends_of_steps)
+            to_come.remove(name)
+            cells += of_model[0]
+            claims += of_model[1]
+            absent += of_model[2]
+            yield so_far()
     for name, backend in ANSWERED:
-        if time.monotonic() - begun > 60 * minutes:
-            too_large.append(f"answers of {name}, {backend} (no time)")
-            continue
-        model = build_model(name, torch.bfloat16).to("cuda").eval()
-        batch_size = min(QUESTIONS, rows_that_fit(model, PROMPT_TOKENS + ANSWER_TOKENS))
-        seconds_to_answer(model, QUESTIONS, batch_size, backend)
-        spent = [seconds_to_answer(model, QUESTIONS, batch_size, backend) for _ in range(2)]
-        cells.append(ArmFigures(f"{name}, {QUESTIONS} questions, {backend}", "s", spent))
-        if name == "Qwen3.5-0.8B":
-            claims.append(Claim(f"{name}: seconds for {QUESTIONS} questions / 60", median(spent) / 60, 1.0))
-    setting = (
-        f"bfloat16, 8 x 256 tokens, down_proj, r={RANK} and {FROZEN_RANK}; answers of {ANSWER_TOKENS} tokens to "
-        f"prompts of {PROMPT_TOKENS}. Did not fit: {', '.join(too_large) or 'none'}."
-    )
-    return SuiteResult(setting, cells, claims)
+        if time.monotonic() <= ends:
+            spent = _answer(name, backend, ends)
+            to_come.remove(f"answers of {name}, {backend}")
+            cells.append(ArmFigures(f"{name}, {QUESTIONS} questions, {backend}", "s", spent))
+            if name == "Qwen3.5-0.8B":
+                claims.append(Claim(f"{name}: seconds for {QUESTIONS} questions / 60", median(spent) / 60, 1.0))
+            yield so_far()
+    yield so_far()
+
+
+def _answer(name: str, backend: str, ends: float) -> list[float]:
+    """Seconds to answer all questions, twice; once where time is up then."""
+    model = build_model(name, torch.bfloat16).to("cuda").eval()
+    batch_size = min(QUESTIONS, rows_that_fit(model, PROMPT_TOKENS + ANSWER_TOKENS))
+    seconds_to_answer(model, min(QUESTIONS, batch_size), batch_size, backend)  # kernels are compiled, and memory taken
+    spent = [seconds_to_answer(model, QUESTIONS, batch_size, backend)]
+    return spent if time.monotonic() > ends else [*spent, seconds_to_answer(model, QUESTIONS, batch_size, backend)]
 
 
 if __name__ == "__main__":
