@@ -114,7 +114,8 @@ def _replaceable(path: Path) -> tuple[Path, int | None]:
     except (FileNotFoundError, NotADirectoryError):
         return place, None
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EISDIR, "is no file, and is not replaced by one", str(path))
+        kind = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+        raise OSError(kind, "is no file, and is not replaced by one", str(path))
     if not status.st_mode & 0o222:
         raise OSError(errno.EACCES, "is read-only; allow writing, or name another file", str(path))
     if status.st_nlink > 1:

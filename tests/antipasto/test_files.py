@@ -1,5 +1,6 @@
 """Claims about files and folders that appear whole or not at all."""
 
+import errno
 import os
 import re
 
@@ -159,6 +160,9 @@ def test_a_pipe_or_a_device_is_refused_before_it_is_opened(tmp_path):
     for name in ("pipe", "endless"):
         with pytest.raises(OSError, match="is no regular file"):
             read_regular(tmp_path / name)
+        with pytest.raises(OSError, match="is no file, and is not replaced") as error, atomically(tmp_path / name):
+            pass
+        assert error.value.errno == errno.EINVAL, "it is no folder, and not to be called one"
     assert read_regular(tmp_path / "file") == b"whole"
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "gone")

@@ -76,10 +76,13 @@ def report(
 
     Example: `antipasto-bench report`, `antipasto-bench report --full`, or `antipasto-bench report --latex table.tex`
     """
+    from ..core.errors import UserError
     from ..core.paths import find_project
 
     store = Store.of(results, reads=True)
     if csv is not None or latex is not None:
+        if readme is not None or reference:
+            raise UserError("--csv and --latex write no page; leave out --readme and --reference")
         _write_tables(store, csv, latex, full=full)
         return
     project = find_project()

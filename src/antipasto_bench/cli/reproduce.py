@@ -21,7 +21,7 @@ def reproduce(
         float, typer.Option(min=0, max=100, metavar="POINTS", help="How far accuracy may be elsewhere.")
     ] = 10.0,
     loss: Annotated[
-        float, typer.Option(min=0, metavar="NATS", help="How far the held-out loss a token may be elsewhere.")
+        float, typer.Option(min=0, max=100, metavar="NATS", help="How far the held-out loss a token may be elsewhere.")
     ] = 0.02,
     trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.AsJson = False,

@@ -107,6 +107,7 @@ def page(
             section_json(section, name, excerpts, [row.index for row in rows], pool)
             for section, name, rows in zip(ordered, names, best, strict=True)
         ],
+        "rules": SCORING_VERSION,
         "runColumns": [column.json() for column in columns],
         "runs": runs_json(records, excerpts, columns, pool),
         "firstConfig": flat(records[0].config_as_shown()) if records else {},

@@ -46,4 +46,4 @@ _LATEX = str.maketrans(
 
 def latex(text: str) -> str:
     """Text in a line of LaTeX: no character of it is a command, opens mathematics or ends a cell."""
-    return one_line(text).translate(_LATEX).replace("--", "-{}-")  # no dash
+    return one_line(text).translate(_LATEX).replace("--", "-{}-").replace("--", "-{}-")  # no dash

@@ -9,6 +9,7 @@ from typing import Literal
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..analysis.plan_more import plan_more
 from ..analysis.projection import MOST_SEEDS
+from ..analysis.verdicts import Verdict
 from ..spec.config import SCORING_VERSION
 from ..store.quantities import quantity
 from .columns import signed
@@ -33,8 +34,9 @@ def recommended(section: ComparedSection) -> Recommended:
 
     Best is the most accurate of the arms that are better than the reference. Where there is none, it is the one of
     lowest held-out loss among those that are better by it and not worse by accuracy; else the reference. Cheapest is
-    the arm of fewest trained parameters, fewer than the best's, that is better or no worse than the reference by one of
-    both measures, and worse by neither.
+    the arm of fewest trained parameters, fewer than the best's, that is no worse than the reference by accuracy, or
+    where there is none by held-out loss, and worse by neither. One that has no fewer parameters than the reference has
+    to be better than it.
     """
     if not section.verdicts or section.reference is None:
         return Recommended(_why_none(section), answer(section))
@@ -46,10 +48,10 @@ def recommended(section: ComparedSection) -> Recommended:
         better = [row for row in _others(section) if _by_loss(row, ("better",))]
         best = min(better, key=lambda row: (_loss(row), row.index), default=reference)
         measure = "loss" if better else "accuracy"
-    cheapest, by = _cheapest(section, best)
+    cheapest, by = _cheapest(section, best, reference)
     return Recommended(
-        _headline(best, cheapest, reference),
-        [_of_best(section, best, better, measure), _of_cheapest(reference, cheapest, by), *_of_open(section)],
+        _headline(best, cheapest, reference, by),
+        [_of_best(section, best, better, measure), _of_cheapest(best, reference, cheapest, by), *_of_open(section)],
         best,
         cheapest,
         measure,
@@ -69,7 +71,12 @@ def _others(section: ComparedSection) -> list[ComparedArm]:
 def _by_loss(row: ComparedArm, words: Sequence[str]) -> bool:
     """Whether the held-out loss says one of some words of an arm whose accuracy does not say worse."""
     worse = row.verdict is not None and (row.verdict.word == "worse" or row.verdict.slightly_worse)
-    return not worse and row.loss_verdict is not None and row.loss_verdict.word in words
+    return not worse and _says(row.loss_verdict, words)
+
+
+def _says(verdict: Verdict | None, words: Sequence[str]) -> bool:
+    """Whether a verdict as people see it is one of some words; what is surely worse by less than the margin is none."""
+    return verdict is not None and verdict.shown in words
 
 
 def _loss(row: ComparedArm) -> float:
@@ -80,30 +87,34 @@ def _parameters(row: ComparedArm) -> float:
     return row.arm.mean("trained_parameters") or 0.0
 
 
-def _cheapest(section: ComparedSection, best: ComparedArm) -> tuple[ComparedArm | None, str]:
+def _cheapest(
+    section: ComparedSection, best: ComparedArm, reference: ComparedArm
+) -> tuple[ComparedArm | None, Literal["accuracy", "held-out loss"]]:
     """The cheapest arm that is shown to be no worse than the reference, and by what measure."""
-    fit = ("better", "no worse")
+
+    def fit(row: ComparedArm) -> tuple[str, ...]:
+        return ("better", "no worse") if _parameters(row) < _parameters(reference) else ("better",)
+
     cheaper = [row for row in _others(section) if 0 < _parameters(row) < _parameters(best)]
     by_accuracy = [
         row
         for row in cheaper
-        if row.verdict is not None
-        and row.verdict.word in fit
-        and not (row.loss_verdict is not None and row.loss_verdict.word == "worse")
+        if _says(row.verdict, fit(row)) and not (row.loss_verdict is not None and row.loss_verdict.word == "worse")
     ]
-    for rows, by in ((by_accuracy, "accuracy"), ([row for row in cheaper if _by_loss(row, fit)], "held-out loss")):
-        if rows:
-            return min(rows, key=lambda row: (_parameters(row), row.index)), by
-    return None, ""
+    if by_accuracy:
+        return min(by_accuracy, key=lambda row: (_parameters(row), row.index)), "accuracy"
+    by_loss = [row for row in cheaper if _by_loss(row, fit(row))]
+    return min(by_loss, key=lambda row: (_parameters(row), row.index), default=None), "held-out loss"
 
 
-def _headline(best: ComparedArm, cheapest: ComparedArm | None, reference: ComparedArm) -> str:
+def _headline(best: ComparedArm, cheapest: ComparedArm | None, reference: ComparedArm, by: str) -> str:
     if cheapest is None:
         if best is reference:
             return f"Use {best.arm.name}: nothing tried is shown to be better."
         return f"Use {best.arm.name}: the best, and nothing cheaper is shown to be as good."
     if best is reference:
-        return f"Use {cheapest.arm.name}: no worse than {reference.arm.name}, and cheaper."
+        measure = "" if by == "accuracy" else f"by {by} "
+        return f"Use {cheapest.arm.name}: {measure}no worse than {reference.arm.name}, and cheaper."
     return f"Use {best.arm.name}; for fewer parameters, {cheapest.arm.name}."
 
 
@@ -144,15 +155,24 @@ def _share(row: ComparedArm) -> str:
     return f"{text} ({_PERCENT.text(row.summary.low)} to {_PERCENT.text(row.summary.high)})"
 
 
-def _of_cheapest(reference: ComparedArm, cheapest: ComparedArm | None, by: str) -> str:
-    price = _PARAMETERS.text(round(_parameters(reference)))
-    if cheapest is None:
-        return f"Nothing cheaper than {reference.arm.name}, {price} trained parameters, is shown to be no worse."
-    own = _PARAMETERS.text(round(_parameters(cheapest)))
-    return (
-        f"The cheapest that is no worse than {reference.arm.name} by {by} is {cheapest.arm.name}: {own} trained "
-        f"parameters where {reference.arm.name} has {price}."
-    )
+def _of_cheapest(best: ComparedArm, reference: ComparedArm, cheapest: ComparedArm | None, by: str) -> str:
+    name, price = reference.arm.name, _price(reference)
+    if cheapest is not None:
+        word = "no worse" if _parameters(cheapest) < _parameters(reference) else "better"
+        return (
+            f"The cheapest that is {word} than {name} by {by} is {cheapest.arm.name}: {_price(cheapest)} trained "
+            f"parameters where {name} has {price}."
+        )
+    if _parameters(best) < _parameters(reference):
+        return (
+            f"{best.arm.name} has {_price(best)} trained parameters where {name} has {price}; nothing cheaper is shown "
+            f"to be no worse than {name}."
+        )
+    return f"Nothing cheaper than {name}, {price} trained parameters, is shown to be no worse."
+
+
+def _price(row: ComparedArm) -> str:
+    return _PARAMETERS.text(round(_parameters(row)))
 
 
 def _of_open(section: ComparedSection) -> list[str]:

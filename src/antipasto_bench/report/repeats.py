@@ -33,7 +33,7 @@ def _summary(repeats: Sequence[RepeatRecord]) -> str:
                 f"{len(of_kind) - same - near} beyond it"
             )
     runs = len({repeat.run_id for repeat in repeats})
-    return f"{len(repeats)} repeats of {runs} run{'s' * (runs != 1)}; {'; '.join(parts)}."
+    return f"{len(repeats)} repeat{'s' * (len(repeats) != 1)} of {runs} run{'s' * (runs != 1)}; {'; '.join(parts)}."
 
 
 def _row(repeat: RepeatRecord) -> tuple[str, ...]:

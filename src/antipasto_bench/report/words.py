@@ -11,6 +11,7 @@ from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..analysis.comparisons import POWER, unpaired
 from ..analysis.plan import is_reference
 from ..analysis.verdicts import LEVEL, Verdict, Word
+from ..spec.config import SCORING_VERSION
 from ..store.quantities import quantity
 
 NAMED = 3  # arms that a sentence names
@@ -101,7 +102,7 @@ def _of_cheap_arms(section: ComparedSection) -> str:
     ]
     priced = [(size, row.index) for row in fit if 0 < (size := row.arm.mean("trained_parameters") or 0.0) < most]
     if not priced:
-        return "No trained arm with fewer parameters than the reference is shown to be no worse."
+        return "No trained arm with fewer parameters than the reference is shown to be no worse by accuracy."
     size, index = min(priced)
     return (
         f"Of those that are better or no worse, {section.arms[index].arm.name} trains the fewest parameters: "
@@ -118,10 +119,10 @@ def _what_is_open(section: ComparedSection) -> list[str]:
     if not undecided or section.accuracy is None:
         return []
     widest = median(max(abs(v.comparison.low), abs(v.comparison.high)) for v in map(_verdict, undecided))
-    return [
-        f"An undecided arm can still differ by {points(widest)}, at the median; antipasto-bench plan-more says which "
-        "runs would decide."
-    ]
+    differs = f"An undecided arm can still differ by {points(widest)}, at the median"
+    if any(record.config.eval.version != SCORING_VERSION for record in section.section.records):
+        return [f"{differs}; no run is scored by these rules any more, so a new table has to decide."]
+    return [f"{differs}; antipasto-bench plan-more says which runs would decide."]
 
 
 def _verdict(row: ComparedArm) -> Verdict:

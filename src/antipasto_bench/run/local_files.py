@@ -36,8 +36,8 @@ def runnable_config(
     run = record.config.model_copy(update={"device": "auto"})
     if run.trust_remote_code and not trust_remote_code:
         raise UserError(
-            f"{record.run_id}: model={run.model} brings its own Python files; if you have read them, `export` and "
-            "`measure` run them with --trust-remote-code"
+            f"{record.run_id}: model={run.model} brings its own Python files; if you have read them, give the same "
+            "command with --trust-remote-code"
         )
     names, given = references(run), dict(places or {})
     for setting in given:

@@ -62,7 +62,9 @@ def make_again(record: RunRecord, run: RunConfig, context: RunContext) -> RunRec
     """
     home = _home(context.store)
     if (home / COMPARED).exists():
-        shutil.rmtree(home)
+        for folder in filter(Path.exists, (context.store.results, context.store.outputs)):
+            shutil.rmtree(folder)
+        (home / COMPARED).unlink()  # last: after a kill in between the rest is removed, and never compared again
     outcome = execute(run, context)
     if outcome.record is None:
         raise UserError(f"{record.run_id} is being made again by another process")

@@ -82,12 +82,13 @@ def add_repeat(record: RepeatRecord, store: Store) -> None:
 
 
 def read_repeats(store: Store) -> list[RepeatRecord]:
-    """Every readable repeat, as recorded.
+    """Every readable repeat in the order of its line; one that a kill had recorded twice is one.
 
     Raises:
         UserError: a newer version of this program wrote one.
     """
-    return list(read_objects(store.repeats, store.repeats.name, _KIND))
+    repeats = read_objects(store.repeats, store.repeats.name, _KIND)
+    return list({repeat.model_dump_json(): repeat for repeat in repeats}.values())
 
 
 def repeat_problems(store: Store) -> list[str]:

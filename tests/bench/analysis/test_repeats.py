@@ -62,6 +62,7 @@ def test_repeats_are_kept_line_by_line_and_damage_is_found(stores):
     same, near = compared(stores), compared(stores, (0, 1, 2, 4, 5), provenance=ELSEWHERE)
     for repeat in (same, near):
         add_repeat(repeat, store)
+    add_repeat(near, store)  # as a kill before it was noted has it
     assert read_repeats(store) == [same, near]
     assert repeat_problems(store) == []
     lines = store.repeats.read_bytes().splitlines()

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from page_store import HOSTILE, MODEL, data_of, page_store
 
+from antipasto_bench.spec.config import SCORING_VERSION
 from antipasto_bench.store.folders import Store
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -274,6 +275,22 @@ def test_a_run_has_its_command_settings_and_answers_which_stay_text(opened, slug
     page.go_back()
     page.locator(".view:visible table").first.wait_for()
     assert article.is_hidden()
+
+
+def test_a_run_of_older_rules_has_no_command_that_would_be_refused(opened, slug, store):
+    page = store.results / "report.html"
+    text = page.read_text()
+    assert text.count(f'"rules":{SCORING_VERSION},"runColumns"') == 1
+    try:
+        page.write_text(text.replace(f'"rules":{SCORING_VERSION},"runColumns"', '"rules":99,"runColumns"'))
+        shown = opened(f"#{slug}/compare")
+        shown.get_by_text("Settings and answers of").first.wait_for()
+        shown.get_by_role("link", name="seed 1").first.click()
+        article = shown.locator("article#run")
+        assert f"scored by rules {SCORING_VERSION}, by which no run is made any more" in article.inner_text()
+        assert article.locator(".command").count() == 0
+    finally:
+        page.write_text(text)
 
 
 def test_the_keyboard_alone_reaches_the_content_the_views_and_a_row(opened):

@@ -52,6 +52,50 @@ def test_the_most_accurate_of_the_better_arms_is_the_best_and_the_smallest_that_
     assert len(said.sentences) == 2, "nothing is undecided"
 
 
+def test_what_is_cheaper_is_said_of_the_right_arm_where_the_best_is_cheaper_or_dearer_than_the_reference(store):
+    add(store, "lora", 200, 1000)
+    add(store, "hra", 380, 900)
+    said, _ = of_one(store)
+    assert said.sentences[1] == (
+        "hra r=16 has 900 trained parameters where lora r=16 has 1,000; nothing cheaper is shown to be no worse than "
+        "lora r=16."
+    )
+    add(store, "pissa", 395, 3000)
+    add(store, "dora", 201, 2000)  # no worse than lora, and dearer
+    said, section = of_one(store)
+    assert "no worse" in {verdict.word for verdict in section.verdicts.values()}
+    assert said.headline == "Use pissa r=16; for fewer parameters, hra r=16."
+
+
+def test_an_arm_that_is_dearer_than_the_reference_has_to_be_better(store):
+    add(store, "lora", 200, 1000, nats=20.0)
+    add(store, "dora", 201, 2000, nats=20.0)
+    add(store, "pissa", 395, 3000, nats=20.0)
+    said, _ = of_one(store)
+    assert said.headline == "Use pissa r=16: the best, and nothing cheaper is shown to be as good."
+    add(store, "hra", 340, 2500, nats=20.0)
+    said, _ = of_one(store)
+    assert said.sentences[1].startswith("The cheapest that is better than lora r=16 by accuracy is hra r=16: 2,500 ")
+
+
+def test_an_arm_that_is_surely_worse_by_less_than_the_margin_is_not_called_no_worse(store):
+    add(store, "lora", 200, 1000)
+    add(store, "ia3", 185, 10)
+    (store.results / "plan.yaml").write_text("margin: 10\n")
+    said, section = of_one(store)
+    assert section.verdicts[1].shown == "worse, not by the margin"
+    assert said.headline == "Use lora r=16: nothing tried is shown to be better."
+    assert said.cheapest is None
+
+
+def test_a_headline_that_follows_from_held_out_loss_alone_says_so(store):
+    add(store, "lora", 200, 1000, nats=20.0)
+    add(store, "dora", 204, 900, nats=20.0, first=100)
+    said, section = of_one(store)
+    assert [verdict.word for verdict in section.verdicts.values()] == ["undecided"]
+    assert said.headline == "Use dora r=16: by held-out loss no worse than lora r=16, and cheaper."
+
+
 def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counted_with_the_runs_that_decide(store):
     add(store, "lora", 200, 1000, seeds=2)
     add(store, "dora", 204, 900, seeds=2, first=100)

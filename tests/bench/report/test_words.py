@@ -39,7 +39,7 @@ def test_the_answer_counts_the_verdicts_and_names_what_is_better_or_no_worse(sto
         "Against lora r=16, which has 67.0 % right, of 3 arms 1 is better (dora r=16), 1 is no worse by 2 points "
         "(hra r=16) and 1 is worse."
     )
-    assert cheap == "No trained arm with fewer parameters than the reference is shown to be no worse."
+    assert cheap == "No trained arm with fewer parameters than the reference is shown to be no worse by accuracy."
     assert not rest, "nothing is open"
 
 

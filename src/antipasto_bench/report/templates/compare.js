@@ -90,14 +90,18 @@ function differences(section, a, b) {
   );
 }
 
-/** The runs of both, each with the command that repeats it. */
+/** The runs of both, each with the command that repeats it, where one does. */
 function runsOf(section, places) {
   return places.map((place) => {
-    const links = section.arms[place].runs.flatMap((id) => {
+    const { runs } = section.arms[place];
+    const what = runs.some((id) => canBeRepeated(byRun.get(id)))
+      ? "Settings, answers and the command that repeats"
+      : "Settings and answers of";
+    const links = runs.flatMap((id) => {
       const { seed } = byRun.get(id);
       return [el("a", { href: `#run=${encodeURIComponent(id)}` }, seed === null ? "its run" : `seed ${seed}`), " "];
     });
-    return el("p", {}, `Settings, answers and the command that repeats ${section.arms[place].name}: `, links);
+    return el("p", {}, `${what} ${section.arms[place].name}: `, links);
   });
 }
 

@@ -86,11 +86,11 @@ function apartInRuns(section, a, b) {
   return el(
     "section",
     { class: "flips" },
-    el("h3", {}, `${counted(found.length, "question")} that single runs answered differently: ${section.name}`),
+    el("h3", {}, `Both answers to ${counted(found.length, "question")} that single runs answered differently: ${section.name}`),
     el(
       "p",
       { class: "quiet" },
-      "Right in a run of one and wrong in a run of the other, but not in most runs of each: what seeds alone can do.",
+      "Right in a run of one and wrong in a run of the other, but not in most runs of each: what seeds alone can do. These are the ones of which both answers are kept; there may be more.",
     ),
     found.map(({ question, kept }, i) => oneFlip(section, question, kept, [a, b], i < 2)),
   );

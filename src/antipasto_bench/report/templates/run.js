@@ -27,6 +27,8 @@ function copied(text) {
   return el("p", { class: "command" }, code, " ", button("Copy", copy, { "aria-label": `Copy: ${text}` }), told);
 }
 
+const canBeRepeated = (run) => run.rules === data.rules;
+
 function curveFigure(curve, name) {
   const points = curveOf(curve);
   if (!points || points.length < 2) return null;
@@ -80,7 +82,9 @@ function runView(run) {
     el("h2", {}, run.id),
     el("p", { class: "quiet" }, where),
     el("h3", {}, `Repeat this run: ${run.model}`),
-    copied(`antipasto-bench reproduce ${run.id}`),
+    canBeRepeated(run)
+      ? copied(`antipasto-bench reproduce ${run.id}`)
+      : el("p", {}, `It was scored by rules ${run.rules}, by which no run is made any more, so no command repeats it.`),
     el(
       "p",
       { class: "quiet" },

@@ -52,8 +52,15 @@ const TEX = {
   "−": "$-$",
   "<": "\\textless{}",
   ">": "\\textgreater{}",
+  "|": "\\textbar{}",
+  '"': "\\char34{}",
+  "`": "\\textasciigrave{}",
 };
-const tex = (text) => text.replace(/[\\{}%&#$_~^±−<>]/g, (character) => TEX[character]);
+const tex = (text) =>
+  text
+    .replace(/\s+/g, " ")
+    .replace(/[\\{}%&#$_~^±−<>|"`]/g, (character) => TEX[character])
+    .replace(/-(?=-)/g, "-{}"); // no dash
 
 function asLatex(section, columns, rows) {
   const lines = rows.map((row) => `${columns.map((column) => tex(row.cells[column.place])).join(" & ")} \\\\`);
