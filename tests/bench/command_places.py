@@ -64,7 +64,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench report --latex table.tex": Run("evidence", "table.tex: written"),
     "antipasto-bench report --csv table.csv --latex table.tex": Run("evidence", "table.csv: written"),
     "antipasto-bench report --reference benchmark/reference/FILE.csv": Run("evidence", "Published elsewhere"),
-    'antipasto-bench compare lora "antipasto rotate_basis=V"': Run("evidence", "A - B  +14.0 points"),
+    'antipasto-bench compare lora "antipasto rotate_basis=V"': Run("evidence", "A - B  +11.5 points"),
     "antipasto-bench plan-more": Run("evidence", "undecided against lora r=16, margin 2 points"),
     "antipasto-bench plan-more --margin 2": Run("evidence", "undecided against lora r=16, margin 2 points"),
     "antipasto-bench plan-more dora,hra": Run("evidence", "dora r=16"),

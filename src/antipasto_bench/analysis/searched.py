@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -102,8 +102,22 @@ class SearchedSection:
         return sorted({steps for arm in self.arms for steps in arm.lengths()})
 
     def budgets(self) -> dict[str, dict[int, int]]:
-        """Trials of each arm, by their steps."""
-        return {arm.name: {steps: len(of_steps(arm.tried, steps)) for steps in self.lengths()} for arm in self.arms}
+        """Trials of each arm, by their steps; of each value of its axis where only these had as many as other arms."""
+        of_arms = {arm.name: self._counts(arm.tried) for arm in self.arms}
+        of_values = {
+            arm.value_name(value): self._counts([trial for trial in arm.tried if trial.point.value == value])
+            for arm in self.arms
+            for value in range(len(arm.values))
+        }
+        return of_arms if _all_equal(of_arms) or not _all_equal(of_values) else of_values
+
+    def _counts(self, tried: Sequence[Tried]) -> dict[int, int]:
+        return {steps: len(of_steps(tried, steps)) for steps in self.lengths()}
+
+
+def _all_equal(budgets: Mapping[str, dict[int, int]]) -> bool:
+    first, *others = budgets.values()
+    return all(budget == first for budget in others)
 
 
 def searched_sections(records: Sequence[TrialRecord]) -> list[SearchedSection]:

@@ -63,9 +63,10 @@ def test_every_result_has_its_questions_and_they_give_its_accuracy(records):
     for record in (record for record in records if record.status == "ok"):
         items = pl.read_parquet(STORE.items(record.run_id))
         assert items_digest(items) == record.items_sha256
-        flexible = items.filter((pl.col("split") == "test") & (pl.col("filter") == "flexible-extract"))
-        assert flexible["score"].mean() == pytest.approx(record.test_accuracy)
-        assert flexible.height == record.test_n
+        headline = "flexible-extract" if record.config.eval.version == 1 else "given-answer"
+        answers = items.filter((pl.col("split") == "test") & (pl.col("filter") == headline))
+        assert answers["score"].mean() == pytest.approx(record.test_accuracy)
+        assert answers.height == record.test_n
 
 
 def test_a_clone_rebuilds_readme_drawings_and_page_byte_for_byte_from_results_alone(tmp_path):
@@ -104,6 +105,23 @@ def test_three_axes_were_swept_with_three_seeds_at_every_value(section):
     for axis in ("rotate_basis", "rank", "lr"):
         made = {arm.seeds + (arm.chosen_on is not None) for arm in axes[axis].arms}  # one seed may have chosen its rate
         assert made == {3}, axis
+
+
+def test_the_dtype_of_the_parameters_decides_nothing_between_lora_dora_and_antipasto(records):
+    """As docs/protocols.md concludes of benchmark/sweeps/adapter_dtype.yaml: by more than its own noise in no arm."""
+    for variant in ("lora", "dora", "antipasto"):
+        means = {}
+        for dtype in ("float32", "bfloat16"):
+            rows = [
+                record.test_accuracy
+                for record in records
+                if record.model == "nano"
+                and record.config.eval.version == 3
+                and (record.variant, record.config.adapter_dtype) == (variant, dtype)
+            ]
+            assert len(rows) == 3
+            means[dtype] = fmean(rows)
+        assert abs(means["float32"] - means["bfloat16"]) < 0.05, means
 
 
 def test_every_row_of_the_table_has_its_price(section):
@@ -194,8 +212,10 @@ def test_every_committed_run_is_of_a_committed_sweep(records):
 
 def test_every_arm_had_as_many_trials_of_committed_code_on_seeds_that_no_result_has(records):
     trials = read_trials(STORE)
-    (section,) = searched_sections(trials)
-    assert len({tuple(counts.items()) for counts in section.budgets().values()}) == 1
+    sections = searched_sections(trials)
+    assert len(sections) == 2, "the embedded model's and SmolLM2's"
+    for section in sections:
+        assert len({tuple(counts.items()) for counts in section.budgets().values()}) == 1, section.title
     assert all(trial.provenance.git.dirty is False for trial in trials)
     assert not {trial.seed for trial in trials} & {record.seed for record in records}
 
