@@ -12,6 +12,7 @@ from antipasto_bench.analysis.named_arms import arm_named
 from antipasto_bench.analysis.sections import at_chosen_rates, finished, sections
 from antipasto_bench.cli.comparison_output import comparison_json, comparison_text
 from antipasto_bench.core.errors import UserError
+from antipasto_bench.spec.config import SCORING_VERSION
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 
@@ -134,7 +135,7 @@ def test_rows_of_different_scoring_rules_are_not_compared(store):
     older = record(store, "lora", [0, 1], seed=7, steps=7)
     older.config = older.config.model_copy(update={"eval": older.config.eval.model_copy(update={"version": 1})})
     append(store.table, older)
-    with pytest.raises(UserError, match=r"scored by different rules \(1 and 2\); make the older one again"):
+    with pytest.raises(UserError, match=rf"scored by different rules \(1 and {SCORING_VERSION}\); make the older one"):
         compare_two(older.run_id, "lora steps=300", store)
 
 
