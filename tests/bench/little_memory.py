@@ -4,22 +4,21 @@ RANK=1 WORLD_SIZE=2 ... python -m little_memory run base
 """
 
 import os
-from typing import Any
 
 import torch
 
 from antipasto_bench.cli.app import main
-from antipasto_bench.run.generate import Scorer
+from antipasto_bench.run.open_rows import OpenRows, Row
 
-answer = Scorer._generate_greedily
+join = OpenRows._join
 
 
-def in_little_memory(self: Scorer, prompts: Any, *given: Any) -> Any:
-    if os.environ["RANK"] == "1" and len(prompts) > 5:
+def in_little_memory(self: OpenRows, rows: list[Row]) -> list[int]:
+    if os.environ["RANK"] == "1" and len(self.open) + len(rows) > 5:
         raise torch.OutOfMemoryError("CUDA out of memory")
-    return answer(self, prompts, *given)
+    return join(self, rows)
 
 
 if __name__ == "__main__":
-    Scorer._generate_greedily = in_little_memory  # type: ignore[method-assign]
+    OpenRows._join = in_little_memory  # type: ignore[method-assign]
     main()
