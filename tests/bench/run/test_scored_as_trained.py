@@ -17,6 +17,7 @@ from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.evaluate import Evaluation
 from antipasto_bench.run.export import attach_trained
 from antipasto_bench.run.models import load_model
+from antipasto_bench.run.open_rows import OpenRows
 from antipasto_bench.run.progress import Progress
 from antipasto_bench.run.remeasure import remeasure
 from antipasto_bench.run.score import score
@@ -79,13 +80,13 @@ def test_the_bound_is_a_setting_and_without_one_merged_weights_are_scored(tmp_pa
 def test_a_resume_takes_no_answer_of_merged_weights_for_one_of_unmerged(tmp_path, monkeypatch):
     """The error of merging is measured anew, and may fall on the other side of the bound."""
     active, model, tokenizer, evaluation = scoring("lora", tmp_path, **{"eval.limit": 8, "eval.valid": "none"})
-    generate, merged = type(model).generate, []
+    answers, merged = OpenRows.answers, []
 
-    def noted(self, *given, **more):
-        merged.append(antipasto.attachment(self).merged)
-        return generate(self, *given, **more)
+    def noted(self, rows):
+        merged.append(antipasto.attachment(model).merged)
+        return answers(self, rows)
 
-    monkeypatch.setattr(type(model), "generate", noted)
+    monkeypatch.setattr(OpenRows, "answers", noted)
     for error, batches in ((0.0099, [True]), (0.0099, [True]), (0.0101, [True, False])):
         monkeypatch.setattr(antipasto, "merge_error", lambda *given, error=error: error)
         score(active, model, tokenizer, evaluation)
