@@ -21,6 +21,7 @@ from antipasto_bench.run.examples import PROMPT, collate, encode
 from antipasto_bench.run.forgetting import mean_token_loss
 from antipasto_bench.run.generate import Scorer
 from antipasto_bench.run.models import load_tokenizer
+from antipasto_bench.run.open_rows import OpenRows
 from antipasto_bench.run.tokens import completion_ids, first_ids, prompt_ids, text_ids
 from antipasto_bench.spec.compose import compose
 
@@ -59,10 +60,11 @@ def scorer(model, tokenizer, backend="hf"):
 
 
 def read_by_model(model, tokenizer, backend, prompts, monkeypatch):
-    """The ids of each prompt as the model is given them, without padding, shortest first."""
+    """The ids of each prompt as the model is given them, without padding, in an order of their own."""
     given = []
     model_type = type(model)
     generate, add_requests = model_type.generate, ContinuousBatchingManager.add_requests
+    join = OpenRows._join
 
     def spy(self, input_ids, **settings):
         mask = settings["attention_mask"]
@@ -73,12 +75,17 @@ def read_by_model(model, tokenizer, backend, prompts, monkeypatch):
         given.extend(map(list, inputs))
         return add_requests(self, inputs, **settings)
 
+    def spy_on_rows(self, rows):
+        given.extend(row.prompt for row in rows)
+        return join(self, rows)
+
     with monkeypatch.context() as patched:
         patched.setattr(model_type, "generate", spy)
+        patched.setattr(OpenRows, "_join", spy_on_rows)
         patched.setattr(ContinuousBatchingManager, "add_requests", spy_on_requests)
         requests = [SimpleNamespace(args=(prompt, SETTINGS)) for prompt in prompts]
         scorer(model, tokenizer, backend).generate_until(requests, disable_tqdm=True)
-    return sorted(given, key=len)
+    return sorted(given)
 
 
 @pytest.fixture
@@ -92,11 +99,11 @@ def wide_model(model):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_prompt_is_the_same_ids_in_training_and_in_every_backend(wide_model, changed, backend, monkeypatch):
     rows = pl.DataFrame([ROW, QUOTING])
-    trained = sorted((e.ids[: e.prompt_length] for e in encode(changed, rows)), key=len)
+    trained = sorted(e.ids[: e.prompt_length] for e in encode(changed, rows))
     prompts = [PROMPT.format(query=query) for query in rows["query"]]
     assert read_by_model(wide_model, changed, backend, prompts, monkeypatch) == trained
     lm = scorer(wide_model, changed, backend)
-    assert sorted((lm.tok_encode(prompt) for prompt in prompts), key=len) == trained
+    assert sorted(lm.tok_encode(prompt) for prompt in prompts) == trained
 
 
 def test_no_end_token_stands_between_question_and_answer(changed):
@@ -138,11 +145,8 @@ def test_the_name_of_the_end_token_in_a_row_is_text(tokenizer):
 def test_an_answer_that_quotes_the_end_token_is_not_cut_there(model, tokenizer, monkeypatch):
     (written,) = text_ids(tokenizer, [f" It is {END}. The answer is: 1"])
 
-    def answer(self, input_ids, **settings):
-        ended = torch.tensor([*written, tokenizer.eos_token_id]).expand(len(input_ids), -1)
-        return torch.cat([input_ids, ended], dim=1)
-
-    monkeypatch.setattr(type(model), "generate", answer)
+    tokens = iter([*written, tokenizer.eos_token_id])
+    monkeypatch.setattr(OpenRows, "_next", lambda self, ids, *given: torch.tensor([next(tokens)] * len(ids)))
     (text,) = scorer(model, tokenizer).generate_until([SimpleNamespace(args=("1+1=", SETTINGS))], disable_tqdm=True)
     assert text == f" It is {END}. The answer is: 1"
 
