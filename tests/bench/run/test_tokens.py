@@ -147,7 +147,9 @@ def test_an_answer_that_quotes_the_end_token_is_not_cut_there(model, tokenizer, 
 
     tokens = iter([*written, tokenizer.eos_token_id])
     monkeypatch.setattr(OpenRows, "_next", lambda self, ids, *given: torch.tensor([next(tokens)] * len(ids)))
-    (text,) = scorer(model, tokenizer).generate_until([SimpleNamespace(args=("1+1=", SETTINGS))], disable_tqdm=True)
+    (text,) = scorer(model, tokenizer).generate_until(
+        [SimpleNamespace(args=("1+1=", SETTINGS | {"max_gen_toks": 64}))], disable_tqdm=True
+    )
     assert text == f" It is {END}. The answer is: 1"
 
 
