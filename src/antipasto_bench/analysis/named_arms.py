@@ -20,7 +20,7 @@ from ..spec.config import ADAPTER_WORDS, BASE, DataConfig, EvalConfig, RunConfig
 from ..spec.grammar import parse_words
 from ..spec.identity import counts_of
 from ..spec.methods.peft_types import is_peft
-from ..spec.presets import number_given
+from ..spec.presets import is_named, number_given
 from ..spec.references import PLACES
 from ..store.evidence import backed
 from ..store.folders import Store
@@ -208,7 +208,7 @@ def _is_by_default(record: RunRecord, settings: Sequence[str]) -> bool:
 
 
 def _numbers_given(record: RunRecord, settings: Sequence[str]) -> Mapping[str, Any] | None:
-    """What files give for some settings today, where they give a number for each, as for a rank; None otherwise.
+    """What some settings are by default today, where each is a number in a file or named in none; None otherwise.
 
     Of an adapter's own settings only the rank is read so, where the run has one: of the others the variant's class says
     whether they are used, and for that torch is imported.
@@ -217,7 +217,12 @@ def _numbers_given(record: RunRecord, settings: Sequence[str]) -> Mapping[str, A
     if any(key in own and (key != "r" or record.rank is None) for key in settings):
         return None
     preset, frozen_basis = record.config.preset, "basis" in own  # a setting of that family alone
-    values = {key: number_given(key, record.variant, preset, frozen_basis=frozen_basis) for key in settings}
+    values: dict[str, Any] = {}
+    for key in settings:
+        values[key] = number_given(key, record.variant, preset, frozen_basis=frozen_basis)
+        field = RunConfig.model_fields.get(key)
+        if field is not None and not is_named(key, record.variant, preset, frozen_basis=frozen_basis):
+            values[key] = field.default  # a setting of the run, as adapter_dtype, that no file names
     return None if None in values.values() else values
 
 

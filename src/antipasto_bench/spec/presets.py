@@ -84,12 +84,21 @@ def number_given(key: str, variant: str, preset: str, *, frozen_basis: bool) -> 
     Raises:
         UserError: a file is not there, or cannot be read.
     """
+    flat = _given(variant, preset, frozen_basis)
+    value = flat.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and "basis" not in flat else None
+
+
+def is_named(key: str, variant: str, preset: str, *, frozen_basis: bool) -> bool:
+    """Whether one of these files gives the variant a value for a key, with the arguments of `number_given`."""
+    return key in _given(variant, preset, frozen_basis)
+
+
+def _given(variant: str, preset: str, frozen_basis: bool) -> Json:
     chosen = read_mapping(_preset_path(preset), _is_text)
     tables = read_mapping(_defaults_path(), _is_text_of_defaults), chosen.pop("variants", None)
     first, last = (for_variant(_unchecked_blocks(table), variant, frozen_basis) for table in tables)
-    flat = first | flatten(chosen) | last
-    value = flat.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and "basis" not in flat else None
+    return first | flatten(chosen) | last
 
 
 def _unchecked_blocks(table: Any) -> dict[str, Json]:

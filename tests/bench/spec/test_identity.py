@@ -30,13 +30,16 @@ def changed(before: RunConfig, after: RunConfig) -> set[str]:
 
 
 def test_every_committed_row_has_the_digests_that_its_config_gives(monkeypatch):
-    # The task folders have changed since those runs: this is what nano_metamath's fingerprint was then.
-    monkeypatch.setattr(data_and_eval, "task_fingerprint", {"nano_metamath": "nano_metamath@59b49067"}.__getitem__)
-    lines = (ROOT / "results/table.ndjson").read_text().splitlines()
-    assert len(lines) >= 203
-    for line in lines:
-        row = json.loads(line)
-        run = read_record(line).config  # with what the scoring rules of its time were
+    """Of the embedded model, whose data are here; those of other models are read from files that are not."""
+    rows = [json.loads(line) for line in (ROOT / "results/table.ndjson").read_text().splitlines()]
+    of_nano = [row for row in rows if row["model"] == "nano"]
+    assert len(of_nano) >= 203
+    today = data_and_eval.task_fingerprint
+    # The task folders have changed since the runs of rules 1: this is what nano_metamath's fingerprint was then.
+    then = {"nano_metamath": "nano_metamath@59b49067"}.__getitem__
+    for row in of_nano:
+        run = read_record(json.dumps(row)).config  # with what the scoring rules of its time were
+        monkeypatch.setattr(data_and_eval, "task_fingerprint", then if run.eval.version == 1 else today)
         assert {name: row[name] for name in DIGESTS[:4]} == {k: v for k, v in digests(run).items() if k != "cost_key"}
 
 
