@@ -45,8 +45,9 @@ def test_every_committed_line_is_a_record_and_comes_back_as_it_was():
     for line in LINES:
         row = json.loads(line)
         row["schema"] = SCHEMA_VERSION
-        row["config"]["data"] |= {"overlap": "allow"}  # what was done before there were settings for it
-        row["config"]["eval"] |= {"version": 1, "merge_bound": None}
+        config = row["config"]
+        config["data"] = {"overlap": "allow"} | config["data"]  # what was done before there were settings for it
+        config["eval"] = {"version": 1, "merge_bound": None} | config["eval"]
         assert read_record(line).to_json() == row
 
 
