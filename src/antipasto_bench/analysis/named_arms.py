@@ -16,11 +16,11 @@ from antipasto.config import ALIASES
 from ..core.errors import UserError
 from ..core.places import recorded_name
 from ..spec.compose import DEFAULT_PRESET, compose
-from ..spec.config import ADAPTER_WORDS, BASE, DataConfig, EvalConfig, RunConfig
+from ..spec.config import ADAPTER_WORDS, BASE, SCORING_VERSION, DataConfig, EvalConfig, RunConfig
 from ..spec.grammar import parse_words
 from ..spec.identity import counts_of
 from ..spec.methods.peft_types import is_peft
-from ..spec.presets import is_named, number_given
+from ..spec.presets import number_given, value_given
 from ..spec.references import PLACES
 from ..store.evidence import backed
 from ..store.folders import Store
@@ -139,9 +139,14 @@ def _of_several(text: str, arms: Sequence[Arm]) -> NamedArm:
         UserError: none is, or several are.
     """
     apart = _differences(arms)
-    by_default = [arm for arm in arms if _is_by_default(arm.first, [key for key in apart if key != "lr"])]
+    # Those of today's rules first, which alone can be the default: of older ones no other setting has to be asked.
+    today = [arm for arm in arms if arm.first.config.eval.version == SCORING_VERSION] or list(arms)
+    asked = list(_differences(today))
+    by_default = [arm for arm in today if _is_by_default(arm.first, [key for key in asked if key != "lr"])]
     if len(by_default) > 1:  # rates that validation did not choose from
-        by_default = [arm for arm in by_default if _is_by_default(arm.first, list(apart))]
+        by_default = [arm for arm in by_default if _is_by_default(arm.first, asked)]
+    if len(today) == 1:  # _is_by_default asks for a setting at least
+        by_default = today
     of_default_preset = [arm for arm in by_default if arm.first.config.preset == DEFAULT_PRESET]
     candidates = of_default_preset or by_default
     if len(candidates) != 1:
@@ -195,7 +200,7 @@ def _is_by_default(record: RunRecord, settings: Sequence[str]) -> bool:
     if not settings:
         return False
     try:
-        values = _numbers_given(record, settings)
+        values = _defaults_in_files(record, settings)
         if values is None and is_peft(record.variant):
             return False  # no report imports PEFT, which alone knows its defaults
         if values is None:
@@ -207,8 +212,8 @@ def _is_by_default(record: RunRecord, settings: Sequence[str]) -> bool:
     return all(compact(own.get(key)) == compact(values.get(key)) for key in settings)
 
 
-def _numbers_given(record: RunRecord, settings: Sequence[str]) -> Mapping[str, Any] | None:
-    """What some settings are by default today, where each is a number in a file or named in none; None otherwise.
+def _defaults_in_files(record: RunRecord, settings: Sequence[str]) -> Mapping[str, Any] | None:
+    """What some settings are by default today, where that is known without the variant's class; None otherwise.
 
     Of an adapter's own settings only the rank is read so, where the run has one: of the others the variant's class says
     whether they are used, and for that torch is imported.
@@ -216,14 +221,19 @@ def _numbers_given(record: RunRecord, settings: Sequence[str]) -> Mapping[str, A
     own = record.config.adapter
     if any(key in own and (key != "r" or record.rank is None) for key in settings):
         return None
+    if any(key in PLACES for key in settings):  # of which a record holds another name than a preset
+        return None
     preset, frozen_basis = record.config.preset, "basis" in own  # a setting of that family alone
     values: dict[str, Any] = {}
     for key in settings:
-        values[key] = number_given(key, record.variant, preset, frozen_basis=frozen_basis)
-        field = RunConfig.model_fields.get(key)
-        if field is not None and not is_named(key, record.variant, preset, frozen_basis=frozen_basis):
-            values[key] = field.default  # a setting of the run, as adapter_dtype, that no file names
-    return None if None in values.values() else values
+        if key in own:
+            number = number_given(key, record.variant, preset, frozen_basis=frozen_basis)
+            if number is None:
+                return None
+            values[key] = number
+        else:
+            values[key] = value_given(key, record.variant, preset, frozen_basis=frozen_basis)
+    return values
 
 
 def _typed(settings: Mapping[str, Sequence[str]], arms: Sequence[Arm]) -> str:

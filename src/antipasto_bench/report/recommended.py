@@ -177,13 +177,13 @@ def _price(row: ComparedArm) -> str:
 
 def _of_open(section: ComparedSection) -> list[str]:
     """How many arms are undecided, and what would decide them."""
-    more = plan_more(section)
-    if not more.undecided:
+    count = sum(row.verdict is not None and row.verdict.word == "undecided" for row in section.arms)
+    if count == 0:
         return []
-    count, arms = len(more.undecided), len(section.verdicts)
-    head = f"{count} of {arms} {'is' if count == 1 else 'are'} undecided by accuracy"
+    head = f"{count} of {len(section.verdicts)} {'is' if count == 1 else 'are'} undecided by accuracy"
     if any(record.config.eval.version != SCORING_VERSION for record in section.section.records):
         return [f"{head}; no run is scored by these rules any more, so a new table has to decide."]
+    more = plan_more(section)
     runs = sum(k for _, k in more.runs)
     decided = sum(each.seeds is not None for each in more.undecided)
     if not runs:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from antipasto.config import ALIASES, did_you_mean
 
 from ..core.errors import UserError
 from ..core.json_types import Json
 from ..core.paths import benchmark_dir
 from ..core.yaml_files import read_mapping
-from .config import ADAPTER_WORDS
+from .config import ADAPTER_WORDS, DataConfig, EvalConfig, RunConfig
 from .grammar import TEXT
 from .keys import known_keys, lacks, variant_names
 from .methods.external import is_external
@@ -89,9 +91,17 @@ def number_given(key: str, variant: str, preset: str, *, frozen_basis: bool) -> 
     return value if isinstance(value, int | float) and not isinstance(value, bool) and "basis" not in flat else None
 
 
-def is_named(key: str, variant: str, preset: str, *, frozen_basis: bool) -> bool:
-    """Whether one of these files gives the variant a value for a key, with the arguments of `number_given`."""
-    return key in _given(variant, preset, frozen_basis)
+def value_given(key: str, variant: str, preset: str, *, frozen_basis: bool) -> Any:
+    """What a setting of the run itself is by default, for a key of `flatten`, with the arguments of `number_given`.
+
+    Where no file names it, it is the default of its field.
+    """
+    flat = _given(variant, preset, frozen_basis)
+    if key in flat:
+        return flat[key]
+    section, _, name = key.rpartition(".")
+    sections: dict[str, type[BaseModel]] = {"": RunConfig, "data": DataConfig, "eval": EvalConfig}
+    return sections[section].model_fields[name].default
 
 
 def _given(variant: str, preset: str, frozen_basis: bool) -> Json:

@@ -34,7 +34,7 @@ def imported(words, folder):
         ["list", "lora", "lr=1e-2", "rank=16", "eval.limit=null", "rotate_basis=V", "--sort", "-test_accuracy"],
         ["show", "nano__base__5e109f3b"],
         ["compare", "nano__base__5e109f3b", "nano__base__5e109f3b"],
-        ["compare", "lora adapter_dtype=float32 eval.version=3", "dora adapter_dtype=float32 eval.version=3"],
+        ["compare", "lora", "antipasto rotate_basis=V"],
         ["results", "verify"],
         ["status"],
         ["report", "--readme", "README.md"],
