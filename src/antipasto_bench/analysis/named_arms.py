@@ -20,7 +20,7 @@ from ..spec.config import ADAPTER_WORDS, BASE, SCORING_VERSION, DataConfig, Eval
 from ..spec.grammar import parse_words
 from ..spec.identity import counts_of
 from ..spec.methods.peft_types import is_peft
-from ..spec.presets import number_given, value_given
+from ..spec.presets import number_given, run_default
 from ..spec.references import PLACES
 from ..store.evidence import backed
 from ..store.folders import Store
@@ -226,13 +226,11 @@ def _defaults_in_files(record: RunRecord, settings: Sequence[str]) -> Mapping[st
     preset, frozen_basis = record.config.preset, "basis" in own  # a setting of that family alone
     values: dict[str, Any] = {}
     for key in settings:
-        if key in own:
-            number = number_given(key, record.variant, preset, frozen_basis=frozen_basis)
-            if number is None:
-                return None
-            values[key] = number
-        else:
-            values[key] = value_given(key, record.variant, preset, frozen_basis=frozen_basis)
+        default = run_default(key, record.variant, preset, frozen_basis=frozen_basis)
+        number = number_given(key, record.variant, preset, frozen_basis=frozen_basis) if default is None else None
+        if default is None and number is None:
+            return None
+        values[key] = number if default is None else default[0]
     return values
 
 

@@ -91,17 +91,20 @@ def number_given(key: str, variant: str, preset: str, *, frozen_basis: bool) -> 
     return value if isinstance(value, int | float) and not isinstance(value, bool) and "basis" not in flat else None
 
 
-def value_given(key: str, variant: str, preset: str, *, frozen_basis: bool) -> Any:
+def run_default(key: str, variant: str, preset: str, *, frozen_basis: bool) -> tuple[Any] | None:
     """What a setting of the run itself is by default, for a key of `flatten`, with the arguments of `number_given`.
 
     Where no file names it, it is the default of its field.
+
+    Returns:
+        the value alone in a tuple, as it can be None; None where the key is no setting of a run.
     """
-    flat = _given(variant, preset, frozen_basis)
-    if key in flat:
-        return flat[key]
-    section, _, name = key.rpartition(".")
     sections: dict[str, type[BaseModel]] = {"": RunConfig, "data": DataConfig, "eval": EvalConfig}
-    return sections[section].model_fields[name].default
+    section, _, name = key.rpartition(".")
+    if section not in sections or name not in sections[section].model_fields:
+        return None
+    flat = _given(variant, preset, frozen_basis)
+    return (flat.get(key, sections[section].model_fields[name].default),)
 
 
 def _given(variant: str, preset: str, frozen_basis: bool) -> Json:
