@@ -111,6 +111,10 @@ def _nothing_to_measure(store: Store, finished: int) -> str:
 
 
 def speed(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the runs of a real model: data.train=PATH."),
+    ] = None,
     suite: Annotated[list[str] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
     page_only: Annotated[bool, typer.Option("--page-only", help="Measure nothing; only write the page anew.")] = False,
     page: Annotated[
@@ -137,7 +141,7 @@ def speed(
     from ..speed.running import run_suites
 
     places = choose_places(results, page, page_only)
-    all_hold = page_only or run_suites(suite, places.results, as_json, minutes)
+    all_hold = page_only or run_suites(suite, places.results, as_json, minutes, words or ())
     if places.page is not None:
         write_page(places.results, places.page)
         print_notice(str(places.page))

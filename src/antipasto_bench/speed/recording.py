@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from ..core.errors import UserError, first_line
 from ..core.files import write_bytes
 from ..core.json_types import Json
 from ..core.provenance import CodeAndMachine, provenance
+from ..spec.grammar import parse_words
 from ..store.checked_json import parse_object, with_digest, without_digest
 from .places import results_folder
 from .suite import SUITES, MeasuredCell, MeasuredClaim, MeasuredSuite, SuiteResult
@@ -30,27 +32,45 @@ def run_suite(suite: str, measure: Callable[..., Measured], words: list[str] | N
     Args:
         suite: its name in SUITES.
         measure: None where this machine cannot be measured; it has then printed why, and nothing is recorded. One that
-            takes long gives all that it has measured so far, again and again. Given the minutes that it may take, where
-            those are bounded.
+            takes long gives all that it has measured so far, again and again. Given `minutes` that it may take, where
+            those are bounded, and `settings` of its runs, where some are typed.
         words: of the command line; by default this process's.
 
     Returns:
-        the exit code: 0, 2 where there is nowhere to write, 3 where a claim does not hold.
+        the exit code: 0, 2 where there is nowhere to write or what the suite needs is missing, 3 where a claim does not
+        hold.
     """
     parser = argparse.ArgumentParser(prog=f"python -m antipasto_bench.speed.suites.{suite}", description=SUITES[suite])
     parser.add_argument("--results", type=Path, metavar="DIR", help="holds speed/ [results, in a checkout]")
     parser.add_argument("--minutes", type=float, metavar="N", help="begin nothing more after so many")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="of the runs, where a suite takes any")
     options = parser.parse_args(words)
     try:
         results = results_folder(options.results)  # before any time is spent on measuring
+        given: dict[str, Any] = {} if options.minutes is None else {"minutes": options.minutes}
+        if options.settings:
+            given["settings"] = read_settings(options.settings)
+        measured = measure(**given)
+        result = measured if isinstance(measured, SuiteResult) else None
+        for result in measured if isinstance(measured, Iterator) else ():
+            write_suite(suite, result, results)  # each time anew: who is killed loses nothing of what was measured
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    measured = measure() if options.minutes is None else measure(options.minutes)
-    result = measured if isinstance(measured, SuiteResult) else None
-    for result in measured if isinstance(measured, Iterator) else ():
-        write_suite(suite, result, results)  # each time anew: who is killed loses nothing of what was measured before
     return 0 if result is None else record_suite(suite, result, results)
+
+
+def read_settings(words: list[str]) -> dict[str, Any]:
+    """`key=value` words of a suite as settings of its runs.
+
+    Raises:
+        UserError: a word of another form, or several values.
+    """
+    variants, axes = parse_words(words)
+    for key, values in [*((name, []) for name in variants), *axes.items()]:
+        if len(values) != 1:
+            raise UserError(f"speed: {key} is no setting with one value; write KEY=VALUE, as data.train=PATH")
+    return {key: value for key, (value,) in axes.items()}
 
 
 def record_suite(suite: str, result: SuiteResult, results: Path) -> int:

@@ -22,8 +22,17 @@ SUITES = {
     "run": "a whole nano run, against the same run made peft's way",
     "sweep_overhead": "what of a sweep is neither training nor scoring",
     "reading": "commands that only read, against importing torch",
+    "answers": "GSM8K questions answered by SmolLM2-135M, against lm-eval's own model at its best batch size",
+    "real_step": "a training step of every variant on SmolLM2-135M, against the base, and against peft",
+    "real_run": "a whole run of SmolLM2-135M, against the same run made peft's way",
     "gpu": "on a GPU: steps, memory and scoring of whole models of published shapes",
 }
+
+REAL = (
+    "answers",
+    "real_step",
+    "real_run",
+)  # on a real model and real data, which take hours: only where they are named
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 import antipasto
+from antipasto_bench.core.errors import UserError
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.speed import peers, shapes
 from antipasto_bench.speed.questions import Questions, score_answers
 from antipasto_bench.speed.recording import run_suite
-from antipasto_bench.speed.suite import SUITES, ArmFigures
-from antipasto_bench.speed.suites import gpu
+from antipasto_bench.speed.running import run_suites
+from antipasto_bench.speed.suite import REAL, SUITES, ArmFigures
+from antipasto_bench.speed.suites import answers, gpu, real_run, real_step
 
 ROOT = Path(__file__).parents[3]
 
@@ -76,6 +78,87 @@ def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, tmp_path, caps
         assert run_suite("gpu", gpu.measure, ["--results", str(tmp_path)]) == 0
         assert "nothing was measured here" in capsys.readouterr().out
         assert list(tmp_path.iterdir()) == []
+
+
+NANO = ROOT / "benchmark/data/nano"
+ON_NANO = {  # questions in the place of GSM8K's
+    "data.train": str(NANO / "train.parquet"), "data.overlap": "allow",
+    "eval.data": str(NANO / "valid.jsonl"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def little_model(monkeypatch):
+    for module in (answers, real_run, real_step):
+        monkeypatch.setattr(module, "PRESET", "nano")
+    for module in (real_run, real_step):
+        monkeypatch.setattr(module, "RANK", 4)
+        monkeypatch.setattr(module, "FROZEN_RANK", 4)
+
+
+@pytest.mark.long
+def test_the_suite_of_answers_is_whole_with_a_little_model(monkeypatch, little_model):
+    """Ours and lm-eval's own model are asked the same; a size that takes too long is given up, and has no figure."""
+    for name, value in {"QUESTIONS": 6, "NEW_TOKENS": 24, "SIZES": (3, 1), "PAIRS": 1, "STEPS": 2, "BATCH": 2}.items():
+        monkeypatch.setattr(answers, name, value)
+    *_, last = answers.measure(ON_NANO)
+    assert [claim.bound for claim in last.claims] == [0.35, 0.50, 0]
+    assert last.claims[2].ratio == 0, "in float32 every answer is lm-eval's own"
+    by_arm = {cell.arm: cell for cell in last.cells}
+    assert {"untuned, lm-eval, 3 a batch", "untuned, ours", "lora, lm-eval", "lora, ours"} <= {*by_arm}
+    assert len(by_arm["lora, an answer's length"].values) == 6, "one for each question"
+    monkeypatch.setattr(answers, "LATE", 0.0)
+    *_, last = answers.measure(ON_NANO)
+    assert not any("1 a batch" in cell.arm for cell in last.cells)
+    assert "untuned: ours / lm-eval's hf at its best batch, 3" in [claim.what for claim in last.claims]
+
+
+@pytest.mark.long
+def test_the_suite_of_steps_of_a_real_model_has_every_variant(monkeypatch, little_model):
+    monkeypatch.setattr(real_step, "PAIRS", 1)
+    *_, last = real_step.measure(ON_NANO)
+    against_base = [claim.what.split(" / ")[0] for claim in last.claims if "base, to its first" in claim.what]
+    assert against_base == [name for name, variant in antipasto.REGISTRY.items() if variant.trains]
+    assert [claim.what for claim in last.claims[-3:]] == [
+        "lora / peft lora",
+        "dora / peft dora",
+        "antipasto / peft psoft",
+    ]
+
+
+@pytest.mark.long
+def test_the_suite_of_runs_of_a_real_model_times_the_same_work(little_model):
+    *_, last = real_run.measure(ON_NANO | {"steps": 2, "eval.limit": 3, "eval.max_new_tokens": 8})
+    assert [claim.what for claim in last.claims] == ["lora / peft lora", "antipasto / peft psoft"]
+    assert "2 steps of 8, 3 questions" in last.setting
+    assert {f"peft psoft, {phase}" for phase in ("load", "train", "eval")} <= {cell.arm for cell in last.cells}
+
+
+def test_settings_are_for_the_suites_of_a_real_model_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("antipasto_bench.speed.running.subprocess", None)  # nothing is begun
+    for names in (None, ["step"], ["answers", "step"]):
+        with pytest.raises(UserError, match="only suites of a real model take settings"):
+            run_suites(names, tmp_path, settings=["data.train=x"])
+    for words in (["data.train"], ["seed=0,1"]):
+        with pytest.raises(UserError, match="is no setting with one value"):
+            run_suites(["answers"], tmp_path, settings=words)
+    words = ["--results", str(tmp_path), "eval.data=/nowhere.jsonl", "data.train=/nowhere.jsonl"]
+    assert run_suite("answers", answers.measure, words) == 2
+    assert "/nowhere.jsonl" in capsys.readouterr().err.splitlines()[-1], "one line, and no traceback"
+
+
+def test_suites_of_a_real_model_run_only_where_they_are_named(tmp_path, monkeypatch):
+    started = []
+
+    def run(command, **options):
+        started.append(command[command.index("--results") - 1].rpartition(".")[2])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("antipasto_bench.speed.running.subprocess.run", run)
+    assert run_suites(None, tmp_path)
+    assert started == [name for name in SUITES if name not in REAL]
+    assert run_suites(["real_run"], tmp_path, settings=["steps=25"])
+    assert started[-1] == "real_run"
 
 
 def test_every_suite_is_a_module_that_measures_and_records_under_its_own_name():
