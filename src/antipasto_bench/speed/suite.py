@@ -25,6 +25,7 @@ SUITES = {
     "answers": "GSM8K questions answered by SmolLM2-135M, against lm-eval's own model at its best batch size",
     "real_step": "a training step of every variant on SmolLM2-135M, against the base, and against peft",
     "real_run": "a whole run of SmolLM2-135M, against the same run made peft's way",
+    "cards": "the published tables on cards of 24, 80 and 141 GB: derived from counts, not measured",
     "gpu": "on a GPU: steps, memory and scoring of whole models of published shapes",
 }
 

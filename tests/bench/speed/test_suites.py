@@ -17,7 +17,7 @@ from antipasto_bench.speed.questions import Questions, score_answers
 from antipasto_bench.speed.recording import run_suite
 from antipasto_bench.speed.running import run_suites
 from antipasto_bench.speed.suite import REAL, SUITES, ArmFigures
-from antipasto_bench.speed.suites import answers, gpu, real_run, real_step
+from antipasto_bench.speed.suites import answers, cards, gpu, real_run, real_step
 
 ROOT = Path(__file__).parents[3]
 
@@ -159,6 +159,40 @@ def test_suites_of_a_real_model_run_only_where_they_are_named(tmp_path, monkeypa
     assert started == [name for name in SUITES if name not in REAL]
     assert run_suites(["real_run"], tmp_path, settings=["steps=25"])
     assert started[-1] == "real_run"
+
+
+def test_launches_are_of_operations_that_compute():
+    x = torch.ones(4, 4)
+    assert cards.count_launches(lambda: x.view(16)[2:].t()) == 0, "views"
+    assert cards.count_launches(lambda: torch.empty(5)) == 0, "memory without values"
+    assert cards.count_launches(lambda: (x @ x).add_(1.0)) == 2
+    linear = torch.nn.Linear(4, 4)
+    assert cards.count_launches(lambda: linear(x).sum().backward()) > cards.count_launches(lambda: linear(x).sum()) > 1
+
+
+def test_processes_that_share_a_card_launch_side_by_side_and_share_the_rest():
+    card = cards.Card("a card", 10e9, operations=2e12, bandwidth=1e12)
+    bound_by_launches = cards.Work(launches=100, operations=0.1e9, moved=0)
+    alone = bound_by_launches.seconds(card)
+    assert alone == pytest.approx(100 * cards.LAUNCH)
+    assert bound_by_launches.seconds(card, 10) == alone, "ten take as long as one: 10 x 0.1 ms of products"
+    assert bound_by_launches.seconds(card, 20) == pytest.approx(2 * alone)
+    assert cards.Work(1, 0, 3e12).seconds(card) == pytest.approx(3.0), "by what it moves"
+    doubled = bound_by_launches + bound_by_launches
+    assert doubled == bound_by_launches.times(2)
+
+
+@pytest.mark.long
+def test_what_is_derived_is_called_so_and_is_no_worse_on_a_larger_card():
+    result = cards.measure()
+    assert result.setting.startswith("**Derived, not measured**")
+    assert result.claims == []
+    value = {cell.arm: cell.values[0] for cell in result.cells if "on " in cell.arm}
+    assert all("(derived)" in arm for arm in value)
+    for shape in cards.PRESETS.values():
+        hours = [value[f"{shape} on {card.name}, the table (derived)"] for card in cards.CARDS]
+        assert hours == sorted(hours, reverse=True)
+        assert hours[0] > 0
 
 
 def test_every_suite_is_a_module_that_measures_and_records_under_its_own_name():
