@@ -179,8 +179,9 @@ def measure() -> SuiteResult:
         f"**Derived, not measured**: a table of {ROWS} rows, {SEEDS} seeds and a search of {TRIES} runs of "
         f"{TRY_SHARE:.0%} of the steps a row, by the protocols of the presets {' and '.join(PRESETS)}. "
         f"{LAUNCH * 1e6:g} us a kernel and process, as measured with SmolLM2 on an H100. Assumed: "
-        f"{EFFICIENCY:.0%} of a card's peak, {CORES} processes at most, plain torch for linear attention (whose kernels, "
-        f"`fla`, launch far less), {EXAMPLE_TOKENS} tokens an example and {ANSWER_TOKENS} an answer; moved are weights and keys and values."
+        f"{EFFICIENCY:.0%} of a card's peak, {CORES} processes at most, plain torch for linear attention (its kernels, "
+        f"`fla`, launch far less), {EXAMPLE_TOKENS} tokens an example and {ANSWER_TOKENS} an answer; moved are weights "
+        "and keys and values."
     )
     return SuiteResult(setting, cells, [])
 
