@@ -4,19 +4,24 @@ The questions are the embedded model's: answers of 64 tokens at most, so that on
 """
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 import torch
-from command import bench, row_of
+from command import ENVIRONMENT, bench, row_of
+from control_group import memory_limited_to
 from peft import PeftModel
 from smollm2 import NANO, base_folder
 from stock_lm_eval import samples
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 QUESTIONS = 4
+LITTLE = 900 << 20  # bytes; with 128 questions at once the process would take 1020 MiB
 WORDS = [
     "preset=smollm2-135m", f"data.train={NANO / 'train.parquet'}", "data.overlap=allow", "eval.tasks=nano_metamath",
     f"eval.valid={NANO / 'valid.jsonl'}", "eval.valid_limit=2", f"eval.limit={QUESTIONS}", "costs=false",
@@ -116,3 +121,28 @@ def test_a_sweep_of_two_is_compared_and_reported(home, rounded):
     assert "smollm2-135m: 4 steps x 2, bfloat16" in page
     table = pl.read_ndjson(home / "results" / "table.ndjson", infer_schema_length=None)
     assert set(table["status"]) == {"ok"}
+
+
+def test_scoring_holds_the_memory_that_it_was_given(base, tmp_path):
+    """A group's limit is seen before a batch is made, so that the kernel kills nothing: fewer questions at once."""
+    words = [word for word in WORDS if not word.startswith(("eval.limit", "eval.batch_size", "eval.valid", "lr"))]
+    words += ["eval.limit=160", "eval.valid=none", "eval.batch_size=auto"]
+    rows = []
+    for limit in (6 << 30, LITTLE):
+        with memory_limited_to(limit) as group:
+            command = [sys.executable, "-m", "antipasto_bench", "run", "base", *words, "--json"]
+            (tmp_path / str(limit)).mkdir()
+            done = subprocess.run(
+                group.command(*command),
+                cwd=tmp_path / str(limit),
+                env=os.environ | ENVIRONMENT,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+            assert group.peak <= limit
+            rows.append(row_of(done))
+    ample, little = (row["provenance"]["eval_batch_size"] for row in rows)
+    assert ample == 128, "all that keeps one thread busy"
+    assert 1 <= little < 128
+    assert rows[1]["test_loss"] == pytest.approx(rows[0]["test_loss"], abs=1e-3)
