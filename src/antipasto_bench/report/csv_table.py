@@ -11,12 +11,14 @@ import io
 from collections.abc import Sequence
 from math import isfinite
 
+from ..analysis.choosing_notes import DivergedArm, rows_of_diverged
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..analysis.verdicts import LEVEL
 from ..core.places import shown_name
 from ..core.text import one_line
 from ..store.record import RunRecord
-from .columns import COLUMNS
+from .columns import COLUMNS, rank_of
+from .diverged import EVERY_RUN_DIVERGED
 from .plain_numbers import Numbers
 
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet computes a text that begins so
@@ -24,7 +26,10 @@ _FORMULA = ("=", "+", "-", "@")  # a spreadsheet computes a text that begins so
 
 def csv_table(sections: Sequence[ComparedSection]) -> str:
     """The whole tables as CSV with a header, in the order of docs/results.md."""
-    rows = [_table(section) | _arm(row) for section in sections for row in section.arms]
+    rows = []
+    for section in sections:
+        rows += [_table(section) | _arm(row) for row in section.arms]
+        rows += [_table(section) | _diverged(arm) for arm in rows_of_diverged(section.section)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -67,6 +72,22 @@ def _arm(row: ComparedArm) -> Numbers:
     for column in COLUMNS:
         numbers |= column.numbers(row)
     return numbers | {"runs": " ".join(record.run_id for record in row.arm.records)}
+
+
+def _diverged(arm: DivergedArm) -> Numbers:
+    """What is known of an arm of which every run diverged: that nothing is right."""
+    first, runs = arm.records[0], len(arm.records)
+    return {
+        "arm": arm.label,
+        "variant": first.variant,
+        "rank": rank_of(first),
+        "lr": first.lr,
+        "test_accuracy": 0.0,
+        "verdict": EVERY_RUN_DIVERGED,
+        "seeds": runs,
+        "diverged": runs,
+        "runs": " ".join(record.run_id for record in arm.records),
+    }
 
 
 def _plain(value: float | str | None) -> str:

@@ -6,6 +6,7 @@ from ..analysis.choosing_notes import DivergedArm
 from .columns import ACCURACY, Cell, Column, rank_of
 
 AFTER_ALL_VERDICTS = 99  # in the order of verdicts
+EVERY_RUN_DIVERGED = "every run diverged"
 
 
 def diverged_cell(column: Column, arm: DivergedArm) -> Cell:
@@ -16,7 +17,7 @@ def diverged_cell(column: Column, arm: DivergedArm) -> Cell:
         "rank": Cell(rank_of(first), first.rank),
         "lr": Cell("" if first.lr is None else f"{first.lr:g}", first.lr),
         "test %": Cell(ACCURACY.text(0.0), 0.0),
-        "verdict": Cell("every run diverged", AFTER_ALL_VERDICTS),
+        "verdict": Cell(EVERY_RUN_DIVERGED, AFTER_ALL_VERDICTS),
         "seeds": Cell(f"{runs} ({runs} diverged)", runs),
     }
     return cells.get(column.name, Cell(""))

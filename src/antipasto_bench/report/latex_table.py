@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ..analysis.choosing_notes import rows_of_diverged
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..core.places import shown_name
 from .columns import COLUMNS, Cell, Column
 from .csv_table import trained_with
+from .diverged import diverged_cell
 from .markup import latex
 from .short_tables import best_settings
 from .words import reading, reference_note
@@ -40,6 +42,7 @@ def _table(section: ComparedSection, full: bool) -> str:
     rows = section.arms if full else best_settings(section, most=None)
     shown = [next(column for column in COLUMNS if column.name == name) for name in (FULL if full else SHOWN)]
     cells = [[column.cell(row) for column in shown] for row in rows]
+    cells += [[diverged_cell(column, arm) for column in shown] for arm in rows_of_diverged(section.section)]
     filled = [i for i in range(len(shown)) if any(line[i].text for line in cells)]
     lines = [[_cell(shown[i], line[i]) for i in filled] for line in cells]
     return "\n".join(

@@ -8,7 +8,7 @@ import pytest
 from command import bench
 from hostile_rows import ANY, ATTACKS, store_of
 from hypothesis import given
-from recorded import record
+from recorded import failed, record
 
 from antipasto_bench.analysis.compared_sections import compared_sections
 from antipasto_bench.core.text import printable
@@ -64,6 +64,27 @@ def test_the_csv_has_the_numbers_behind_every_cell_of_every_table(store):
     of_nano = {row["arm"]: row for row in rows if row["model"] == "nano"}
     assert of_nano["dora"]["verdict_p"] == f"{sections[0].arms[1].verdict.p:.10g}"
     assert (of_nano["dora"]["questions"], of_nano["dora"]["comparisons"]) == ("40", "2")
+
+
+def test_an_arm_of_which_every_run_diverged_is_in_both(store):
+    """As in the tables of README and the page: what failed is an outcome, and is not left out."""
+    for seed in (0, 1):
+        lost = failed(store, "pissa", "why", seed=seed, lr=1.0).model_copy(update={"failed_by": "run"})
+        append(store.table, lost)
+    sections = compared_sections(store)
+    (row,) = [row for row in rows_of(csv_table(sections)) if row["variant"] == "pissa"]
+    known = {name: row[name] for name in ("arm", "rank", "lr", "test_accuracy", "verdict", "seeds", "diverged")}
+    assert known == {
+        "arm": "pissa", "rank": "16", "lr": "1", "test_accuracy": "0", "verdict": "every run diverged", "seeds": "2",
+        "diverged": "2",
+    }  # fmt: skip
+    assert row["model"] == "nano"
+    assert row["test_stderr"] == "", "no statistics are made of it"
+    assert row["accuracy_difference"] == ""
+    assert len(row["runs"].split()) == 2
+    (line,) = [line for line in latex_tables(sections).splitlines() if line.startswith("pissa & ")]
+    assert "& 0.0 &" in line
+    assert "every run diverged" in line
 
 
 def test_each_latex_table_stands_alone_with_questions_seeds_family_and_correction(store):

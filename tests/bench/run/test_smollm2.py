@@ -21,7 +21,7 @@ from stock_lm_eval import samples
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 QUESTIONS = 4
-LITTLE = 900 << 20  # bytes; with 128 questions at once the process would take 1020 MiB
+LITTLE = 900 << 20  # bytes; with 128 questions at once the process takes 1015 MiB
 WORDS = [
     "preset=smollm2-135m", f"data.train={NANO / 'train.parquet'}", "data.overlap=allow", "eval.tasks=nano_metamath",
     f"eval.valid={NANO / 'valid.jsonl'}", "eval.valid_limit=2", f"eval.limit={QUESTIONS}", "costs=false",
