@@ -117,6 +117,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench sweep benchmark/sweeps/nano.yaml": Plan(271),
     "antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2": Plan(271),
     "antipasto-bench sweep benchmark/sweeps/smollm2.yaml": Plan(43),
+    "antipasto-bench sweep benchmark/sweeps/adapter_dtype_smollm2.yaml": Plan(43),
     "antipasto-bench sweep benchmark/sweeps/nano.yaml engine=ray address=auto": Plan(271),
     "antipasto-bench sweep benchmark/sweeps/lr.yaml": Plan(39),
     "antipasto-bench sweep benchmark/sweeps/rank.yaml": Plan(99),
@@ -159,6 +160,9 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench status ... --watch": Parse("which sweep, the reader says"),
     'antipasto-bench sweep benchmark/sweeps/my.yaml engine=ray address="$head"': Parse("a file of the reader's"),
     "antipasto-bench speed": Parse("half an hour on a quiet machine; tests/bench/speed runs the suites small"),
+    "antipasto-bench speed --suite answers eval.data=PATH data.train=PATH": Parse(
+        "an hour on a quiet machine; tests/bench/speed runs it small"
+    ),
     "antipasto-bench speed --suite step": Parse("minutes on a quiet machine; tests/bench/speed runs it small"),
     "lm_eval run --model hf --model_args pretrained=DIR,dtype=float32 --include_path benchmark/tasks --tasks "
     "gsm8k_metamath --limit 64 --batch_size 16": Parse("GSM8K of a hub; tests/bench/run/test_smollm2.py asks lm-eval"),
