@@ -1,4 +1,7 @@
-"""A control group with a limit of memory: the kernel kills a process that takes more. Only root may make one."""
+"""A control group with a limit of memory: the kernel kills a process that takes more.
+
+Only root may make one, so that its tests are skipped for other users and in most containers.
+"""
 
 import os
 from collections.abc import Iterator

@@ -113,7 +113,7 @@ def _nothing_to_measure(store: Store, finished: int) -> str:
 def speed(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the runs of a real model: data.train=PATH."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Of answers, real_step and real_run: data.train=PATH."),
     ] = None,
     suite: Annotated[list[str] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
     page_only: Annotated[bool, typer.Option("--page-only", help="Measure nothing; only write the page anew.")] = False,
@@ -140,6 +140,8 @@ def speed(
     from ..speed.places import choose_places
     from ..speed.running import run_suites
 
+    if page_only and words:
+        raise UserError(f"speed: --page-only measures nothing, so {words[0]} has no use; leave one of them out")
     places = choose_places(results, page, page_only)
     all_hold = page_only or run_suites(suite, places.results, as_json, minutes, words or ())
     if places.page is not None:

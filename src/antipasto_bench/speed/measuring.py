@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from math import inf
 from random import Random
 from statistics import median
@@ -13,17 +12,6 @@ from typing import Any
 import torch
 
 from .suite import Claim
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch computes with one thread, as a worker on a machine with many runs does."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def time_arms(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import antipasto
 
 from ..run.attach import attach
+from ..run.evaluate import Evaluation
 from ..run.examples import IGNORED, Example, collate
 from ..run.model_cache import ModelCache
 from ..run.models import load_model
@@ -111,6 +112,8 @@ class PresetArms:
         self.models = ModelCache()
         run = self.config("lora")
         _, self.tokenizer = self.models.model(run)
+        if run.data.overlap == "drop":  # rows that a run leaves out, because they hold a test question
+            self.models.splits_to_train(run, Evaluation(run.eval, None).test_questions)
         self.examples = self.models.examples(run, self.tokenizer)
         self.first_examples = self.examples[: run.batch_size]
 

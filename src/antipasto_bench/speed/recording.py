@@ -20,7 +20,7 @@ from ..core.provenance import CodeAndMachine, provenance
 from ..spec.grammar import parse_words
 from ..store.checked_json import parse_object, with_digest, without_digest
 from .places import results_folder
-from .suite import SUITES, MeasuredCell, MeasuredClaim, MeasuredSuite, SuiteResult
+from .suite import REAL, REAL_SETTINGS, SUITES, MeasuredCell, MeasuredClaim, MeasuredSuite, SuiteResult
 
 NOT_HELD = 3  # exit code of a suite of which a claim does not hold
 Measured = SuiteResult | Iterator[SuiteResult] | None
@@ -49,34 +49,48 @@ def run_suite(suite: str, measure: Callable[..., Measured], words: list[str] | N
         results = results_folder(options.results)  # before any time is spent on measuring
         given: dict[str, Any] = {} if options.minutes is None else {"minutes": options.minutes}
         if options.settings:
-            given["settings"] = read_settings(options.settings)
+            given["settings"] = read_settings(options.settings, suite)
         measured = measure(**given)
         result = measured if isinstance(measured, SuiteResult) else None
         for result in measured if isinstance(measured, Iterator) else ():
-            write_suite(suite, result, results)  # each time anew: who is killed loses nothing of what was measured
+            path = write_suite(suite, result, results)  # each time anew: who is killed keeps what was measured
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0 if result is None else record_suite(suite, result, results)
+    if result is None:
+        return 0
+    if isinstance(measured, SuiteResult):
+        path = write_suite(suite, result, results)
+    return print_figures(result, path)
 
 
-def read_settings(words: list[str]) -> dict[str, Any]:
+def read_settings(words: list[str], suite: str = REAL[0]) -> dict[str, Any]:
     """`key=value` words of a suite as settings of its runs.
 
     Raises:
-        UserError: a word of another form, or several values.
+        UserError: a word of another form, several values, or a setting that the suite fixes itself.
     """
     variants, axes = parse_words(words)
-    for key, values in [*((name, []) for name in variants), *axes.items()]:
+    for name in variants:
+        hint = f"--suite {name}" if name in SUITES else "KEY=VALUE, as data.train=PATH"
+        raise UserError(f"speed: {name} is no setting; write {hint}")
+    for key, values in axes.items():
+        allowed = REAL_SETTINGS.get(suite, ())
+        if key not in allowed:
+            raise UserError(f"speed: --suite {suite} takes no {key}; it takes {', '.join(allowed) or 'no settings'}")
         if len(values) != 1:
-            raise UserError(f"speed: {key} is no setting with one value; write KEY=VALUE, as data.train=PATH")
+            raise UserError(f"speed: {key} has {len(values)} values; write one")
     return {key: value for key, (value,) in axes.items()}
 
 
 def record_suite(suite: str, result: SuiteResult, results: Path) -> int:
     """Write a suite's figures under a results folder, print its figures, and return the exit code: 3 where a claim does
     not hold."""
-    path = write_suite(suite, result, results)
+    return print_figures(result, write_suite(suite, result, results))
+
+
+def print_figures(result: SuiteResult, path: Path) -> int:
+    """Print a suite's figures and where they are recorded, and return the exit code."""
     for cell in result.cells:
         print(f"{cell.arm:44} {cell.median:12,.4g} {cell.unit}")
     for claim in result.claims:

@@ -44,12 +44,15 @@ def run_suites(
     if minutes is not None and names != ["gpu"]:
         raise UserError("--minutes: only --suite gpu has a bound of time; leave out the others, or --minutes")
     if settings:
-        read_settings([*settings])
         if not names or not {*names} <= {*REAL}:
+            if settings[0] in SUITES:
+                raise UserError(f"speed: {settings[0]} is no setting; write --suite {settings[0]}")
             raise UserError(
                 f"{settings[0]}: only suites of a real model take settings; write --suite {REAL[0]} "
                 f"{' '.join(settings)}, or leave the settings out"
             )
+        for name in names:
+            read_settings([*settings], name)
     if find_spec("peft") is None:
         raise UserError(
             f"peft is not installed, and it is what speed is held against; install it with: {install_hint('peft')}"

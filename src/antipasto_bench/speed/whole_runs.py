@@ -14,8 +14,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import polars as pl
 import torch
 
+from ..core.errors import UserError
 from ..run.context import RunContext
 from ..run.examples import Example, collate, encode
 from ..run.execute import execute
@@ -46,9 +48,11 @@ def run_ours(run: RunConfig) -> TimedRun:
         start = time.perf_counter()
         record = execute(run, RunContext(store, Progress(quiet=True))).record
         seconds = time.perf_counter() - start
-        assert record is not None
+        if record is None or record.status != "ok":
+            raise UserError(f"{run.variant} could not be timed: {getattr(record, 'error', None) or 'it was not made'}")
         right = headline_scores(items_of(record, store, "test")).scores == 1
-    phases = {name: float(getattr(record, f"{name}_s")) for name in ("load", "attach", "train", "eval")}
+    names = {"load": "load_s", "attach": "attach_s", "train": "train_s", "answers": "eval_s", "loss": "measure_s"}
+    phases = {phase: float(getattr(record, name)) for phase, name in names.items()}
     return TimedRun(seconds, right.tolist(), phases)
 
 
@@ -82,18 +86,18 @@ def run_peft(
     trained = time.perf_counter()
     assert run.eval.limit is not None
     questions = Questions(run, run.eval.limit)
-    if with_loss:
-        plain_losses(model.eval(), preset.tokenizer, questions, run.batch_size)
     right = score_answers(generate_answers(model.eval(), preset.tokenizer, questions, GENERATE_ROWS), questions)
-    end = time.perf_counter()
-    return TimedRun(end - start, right, {"load": loaded - start, "train": trained - loaded, "eval": end - trained})
+    answered = time.perf_counter()
+    phases = {"load": loaded - start, "train": trained - loaded, "answers": answered - trained}
+    if with_loss:
+        plain_losses(model, preset.tokenizer, questions, run.batch_size)
+        phases["loss"] = time.perf_counter() - answered
+    return TimedRun(time.perf_counter() - start, right, phases)
 
 
 @torch.inference_mode()
 def plain_losses(model: Any, tokenizer: Any, questions: Questions, size: int) -> list[float]:
-    """The mean loss of each batch of `size` reference solutions, in the order of the questions."""
-    import polars as pl
-
+    """The loss of each batch of `size` reference solutions in the order of the questions: nats a completion token."""
     responses = [reference_solution(doc["answer"]) for doc in questions.docs]
     rows = pl.DataFrame({"query": [doc["question"] for doc in questions.docs], "response": responses})
     examples = encode(tokenizer, rows)

@@ -6,11 +6,13 @@ from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 import torch
 
 import antipasto
 from antipasto_bench.core.errors import UserError
+from antipasto_bench.run.heldout_loss import reference_losses, reference_solution
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.speed import peers, shapes
 from antipasto_bench.speed.questions import Questions, score_answers
@@ -18,6 +20,7 @@ from antipasto_bench.speed.recording import run_suite
 from antipasto_bench.speed.running import run_suites
 from antipasto_bench.speed.suite import REAL, SUITES, ArmFigures
 from antipasto_bench.speed.suites import answers, cards, gpu, real_run, real_step
+from antipasto_bench.speed.whole_runs import plain_losses
 
 ROOT = Path(__file__).parents[3]
 
@@ -106,8 +109,9 @@ def test_the_suite_of_answers_is_whole_with_a_little_model(monkeypatch, little_m
     assert last.claims[2].ratio == 0, "in float32 every answer is lm-eval's own"
     by_arm = {cell.arm: cell for cell in last.cells}
     assert {"untuned, lm-eval, 3 a batch", "untuned, ours", "lora, lm-eval", "lora, ours"} <= {*by_arm}
-    assert len(by_arm["lora, an answer's length"].values) == 6, "one for each question"
-    monkeypatch.setattr(answers, "LATE", 0.0)
+    of_ours, of_lm_eval = (by_arm[f"lora, {way}, tokens of all answers"].median for way in ("ours", "lm-eval"))
+    assert of_ours == of_lm_eval > 6, "on nano, in float32"
+    monkeypatch.setattr(answers, "LATE", 1e-9)
     *_, last = answers.measure(ON_NANO)
     assert not any("1 a batch" in cell.arm for cell in last.cells)
     assert "untuned: ours / lm-eval's hf at its best batch, 3" in [claim.what for claim in last.claims]
@@ -119,6 +123,8 @@ def test_the_suite_of_steps_of_a_real_model_has_every_variant(monkeypatch, littl
     *_, last = real_step.measure(ON_NANO)
     against_base = [claim.what.split(" / ")[0] for claim in last.claims if "base, to its first" in claim.what]
     assert against_base == [name for name, variant in antipasto.REGISTRY.items() if variant.trains]
+    assert all(len(claim.pairs) == 1 for claim in last.claims), "each beside its own floor"
+    assert {claim.bound for claim in last.claims[:-3]} == {1 / 0.85}
     assert [claim.what for claim in last.claims[-3:]] == [
         "lora / peft lora",
         "dora / peft dora",
@@ -131,7 +137,21 @@ def test_the_suite_of_runs_of_a_real_model_times_the_same_work(little_model):
     *_, last = real_run.measure(ON_NANO | {"steps": 2, "eval.limit": 3, "eval.max_new_tokens": 8})
     assert [claim.what for claim in last.claims] == ["lora / peft lora", "antipasto / peft psoft"]
     assert "2 steps of 8, 3 questions" in last.setting
-    assert {f"peft psoft, {phase}" for phase in ("load", "train", "eval")} <= {cell.arm for cell in last.cells}
+    phases = ("load", "train", "answers", "loss")
+    assert {f"{arm}, {phase}" for arm in ("lora", "peft psoft") for phase in phases} <= {
+        cell.arm for cell in last.cells
+    }
+
+
+@pytest.mark.long
+def test_peers_losses_are_of_the_same_solutions_as_ours():
+    preset = peers.PresetArms("nano", **ON_NANO, **{"eval.tasks": ["gsm8k_metamath"], "eval.limit": 5})
+    run = preset.config("base")
+    model, questions = preset.model(run).eval(), Questions(run, 5)
+    theirs = plain_losses(model, preset.tokenizer, questions, 1)
+    rows = [(doc["question"], reference_solution(doc["answer"])) for doc in questions.docs]
+    nats, tokens = reference_losses(model, preset.tokenizer, pl.DataFrame(rows, ["query", "response"], orient="row"))
+    assert theirs == pytest.approx([*(nats / tokens)], rel=1e-5)
 
 
 def test_settings_are_for_the_suites_of_a_real_model_alone(tmp_path, capsys, monkeypatch):
@@ -139,9 +159,18 @@ def test_settings_are_for_the_suites_of_a_real_model_alone(tmp_path, capsys, mon
     for names in (None, ["step"], ["answers", "step"]):
         with pytest.raises(UserError, match="only suites of a real model take settings"):
             run_suites(names, tmp_path, settings=["data.train=x"])
-    for words in (["data.train"], ["seed=0,1"]):
-        with pytest.raises(UserError, match="is no setting with one value"):
-            run_suites(["answers"], tmp_path, settings=words)
+    refused = {
+        "data.train": "data.train is no setting; write KEY=VALUE",
+        "step": "write --suite step",
+        "data.train=a,b": "has 2 values",
+        "steps=30": "--suite answers takes no steps",
+        "preset=nano": "takes no preset",
+    }
+    for word, why in refused.items():
+        with pytest.raises(UserError, match=why):
+            run_suites(["answers"], tmp_path, settings=[word])
+    assert run_suite("step", lambda: None, ["--results", str(tmp_path), "data.train=x"]) == 2
+    assert "--suite step takes no data.train; it takes no settings" in capsys.readouterr().err
     words = ["--results", str(tmp_path), "eval.data=/nowhere.jsonl", "data.train=/nowhere.jsonl"]
     assert run_suite("answers", answers.measure, words) == 2
     assert "/nowhere.jsonl" in capsys.readouterr().err.splitlines()[-1], "one line, and no traceback"
@@ -175,24 +204,39 @@ def test_processes_that_share_a_card_launch_side_by_side_and_share_the_rest():
     bound_by_launches = cards.Work(launches=100, operations=0.1e9, moved=0)
     alone = bound_by_launches.seconds(card)
     assert alone == pytest.approx(100 * cards.LAUNCH)
-    assert bound_by_launches.seconds(card, 10) == alone, "ten take as long as one: 10 x 0.1 ms of products"
-    assert bound_by_launches.seconds(card, 20) == pytest.approx(2 * alone)
+    assert bound_by_launches.seconds(card, 10) == alone, "5 ms of launches, and ten times 0.1 ms of products"
+    assert cards.Work(0, 1e9, 0).seconds(card, 3) == pytest.approx(3 * 1e-3), "1e9 of 1e12 a second, three times"
     assert cards.Work(1, 0, 3e12).seconds(card) == pytest.approx(3.0), "by what it moves"
-    doubled = bound_by_launches + bound_by_launches
-    assert doubled == bound_by_launches.times(2)
+
+
+def test_a_table_is_priced_by_as_many_processes_as_the_memory_holds():
+    """Steps of three seeds and of 0.8 runs of searching, and three times the answers, of 14 rows."""
+    run = cards.RunWork(1000, cards.Work(2000, 0, 0), 50, cards.Work(400, 0, 0), held=4e9)
+    assert run.answer_seconds(cards.CARDS[0]) == pytest.approx(50 * 400 * 50e-6)
+    hours = 14 * (3.8 * 1000 * 2000 * 50e-6 + 3 * 1.0) / 3600
+    assert [run.table_hours(card) for card in cards.CARDS] == pytest.approx([hours / 5, hours / 12, hours / 12])
+    too_large = cards.RunWork(1000, run.step, 50, run.one_pass, held=23e9)
+    assert too_large.table_hours(cards.CARDS[0]) is None
+    assert [too_large.table_hours(card) for card in cards.CARDS[1:]] == pytest.approx([hours / 3, hours / 5])
 
 
 @pytest.mark.long
-def test_what_is_derived_is_called_so_and_is_no_worse_on_a_larger_card():
+def test_what_is_derived_follows_from_the_models_shapes():
+    """Of Qwen3.5's 24 layers 6 hold keys and values; a larger batch holds more and passes less."""
     result = cards.measure()
     assert result.setting.startswith("**Derived, not measured**")
     assert result.claims == []
-    value = {cell.arm: cell.values[0] for cell in result.cells if "on " in cell.arm}
-    assert all("(derived)" in arm for arm in value)
-    for shape in cards.PRESETS.values():
-        hours = [value[f"{shape} on {card.name}, the table (derived)"] for card in cards.CARDS]
-        assert hours == sorted(hours, reverse=True)
-        assert hours[0] > 0
+    assert all("(derived)" in cell.arm for cell in result.cells if " on " in cell.arm)
+    protocol = cards.Protocol("lora-lite-qwen3.5-0.8b", "Qwen3.5-0.8B")
+    assert protocol._cache_bytes() == (2 * 6 * 2 * 2 * 256, 4 * 18 * 16 * 128 * 128)
+    own, many = protocol.work(16), protocol.work(256)
+    assert own.passes == 16 * many.passes == 1319 * 160 / 16
+    assert many.held > own.held
+    assert own.step == many.step
+    of_llama = cards.Protocol("peft-llama-3.2-3b", "Llama-3.2-3B")
+    macs = 28 * (3072 * (3072 * 2 + 2 * 1024) + 3 * 3072 * 8192) + 3072 * 128256
+    assert of_llama.work(1).step.operations == 4 * 4 * 171 * macs, "its loss is of every token"
+    assert of_llama.step_launches > 2 * of_llama.pass_launches
 
 
 def test_every_suite_is_a_module_that_measures_and_records_under_its_own_name():

@@ -17,20 +17,21 @@ from typing import Any
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 
+from ...core.device import pinned_threads
 from ...run.attach import attach
 from ...run.evaluate import Evaluation
 from ...run.examples import collate
 from ...run.generate import Scorer
 from ...run.tasks import quiet
-from ..measuring import claim_ratio, one_thread
+from ..measuring import claim_ratio
 from ..peers import PresetArms, our_step
 from ..recording import run_suite
 from ..suite import ArmFigures, Claim, SuiteResult
 
 PRESET = "smollm2-135m"
 QUESTIONS, NEW_TOKENS, PAIRS = 128, 256, 3
-SIZES = (64, 32, 16, 8, 1)  # of lm-eval's batches; from the one that is the fastest most often
-LATE = 1.25  # times the best size's time: another size is given up then
+SIZES = (128, 64, 32, 16, 8, 1)  # of lm-eval's batches
+LATE = 1.25  # times the best size's seconds: no batch of another size is begun after that
 STEPS, BATCH, RATE = 40, 8, 3e-3  # that train the lora
 BOUNDS = {"untuned": 0.35, "lora": 0.50}
 
@@ -91,7 +92,7 @@ class Answerers:
 
 def measure(settings: Mapping[str, Any] | None = None) -> Iterator[SuiteResult]:
     """All that is measured so far, after each way and each pair."""
-    with one_thread():
+    with pinned_threads(1):
         yield from _measured(settings or {})
 
 
@@ -106,8 +107,8 @@ def _measured(settings: Mapping[str, Any]) -> Iterator[SuiteResult]:
     def so_far() -> SuiteResult:
         setting = (
             f"SmolLM2-135M, bfloat16, one thread, {QUESTIONS} questions of GSM8K, {NEW_TOKENS} new tokens at most; "
-            f"lora: {STEPS} steps of {BATCH}, not merged. A size of lm-eval's batch that took {LATE} times as long as "
-            "the best so far was given up there."
+            f"lora: {STEPS} steps of {BATCH}, not merged. Sizes of lm-eval's batch that were tried: "
+            f"{', '.join(map(str, SIZES))}; one that took over {LATE} times as long as the best so far was given up."
         )
         return SuiteResult(setting, [*cells], [*claims])
 
@@ -117,18 +118,17 @@ def _measured(settings: Mapping[str, Any]) -> Iterator[SuiteResult]:
         best, tried = _best_size(answerers, model, name)
         cells += tried
         yield so_far()
-        times: dict[str, list[float]] = {"ours": [], "lm-eval": []}
+        turns: dict[str, list[Answered]] = {"ours": [], "lm-eval": []}
         for turn in range(PAIRS):
-            ways: dict[str, Callable[[Any], Answered]] = {
-                "ours": answerers.ours,
-                "lm-eval": partial(answerers.theirs, batch_size=best),
-            }
+            ways: dict[str, Callable[[Any], Answered]]
+            ways = {"ours": answerers.ours, "lm-eval": partial(answerers.theirs, batch_size=best)}
             for way in [*ways][:: 1 if turn % 2 == 0 else -1]:
-                answered = ways[way](model)
-                times[way].append(answered.seconds)
-        tokens = [len(preset.tokenizer(answer)["input_ids"]) for answer in answerers.ours(model).answers]
-        cells += [ArmFigures(f"{name}, {way}", "s", values) for way, values in times.items()]
-        cells.append(ArmFigures(f"{name}, an answer's length", "tokens", [float(count) for count in tokens]))
+                turns[way].append(ways[way](model))
+        times = {way: [answered.seconds for answered in taken] for way, taken in turns.items()}
+        cells += [ArmFigures(f"{name}, {way}", "s", seconds) for way, seconds in times.items()]
+        for way, taken in turns.items():  # in bfloat16 an answer depends on its batch, and so does its length
+            lengths = [float(len(preset.tokenizer(answer)["input_ids"])) for answer in taken[-1].answers]
+            cells.append(ArmFigures(f"{name}, {way}, tokens of all answers", "", [sum(lengths)]))
         what = f"{name}: ours / lm-eval's hf at its best batch, {best}"
         claims.append(claim_ratio(times, "ours", "lm-eval", BOUNDS[name], what))
         yield so_far()

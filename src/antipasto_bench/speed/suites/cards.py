@@ -1,10 +1,10 @@
-"""What the published tables would take on cards of 24, 80 and 141 GB: derived from counted launches, operations and
-bytes, and not measured. The suite `gpu` measures the parts of it where there is a GPU.
+"""What tables by the published protocols would take on cards of 24, 80 and 141 GB: derived from counted launches,
+operations and bytes, and not measured. The suite `gpu` measures the parts of it where there is a GPU.
 
-A part of a run takes as long as the slowest of three: one process's launches of its kernels, its operations at a share
-of the card's peak, its bytes at the card's bandwidth. Processes that share a card launch side by side, and share the
-rest. Launches are counted on a model of the same depth and kinds of layers with little widths, on which they do not
-depend.
+A training step, and a pass that gives every open answer a token, takes as long as the slowest of three: one process's
+launches of its kernels, its operations at a share of the card's peak, its bytes at the card's bandwidth. Processes that
+share a card launch side by side, and share the rest. Launches are counted on a model of the same depth and kinds of
+layers, whose widths are small.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import antipasto
 
-from ...core.json_types import Json
 from ...run.shape_costs import cost_of_shapes
+from ...run.step import AdapterOptimizer
 from ...spec.compose import compose
 from ...spec.config import RunConfig
-from ..peers import DOWN_PROJ, our_step
+from ..peers import DOWN_PROJ
 from ..recording import run_suite
 from ..shapes import SHAPES, build_model, random_batch
 from ..suite import ArmFigures, SuiteResult
+from .gpu import ANSWER_TOKENS, PROMPT_TOKENS, QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,18 @@ CARDS = [
     Card("H100 SXM, 80 GB", 80e9, 989e12, 3.35e12),
     Card("H200, 141 GB", 141e9, 989e12, 4.8e12),
 ]
-# Seconds that one process takes to launch a kernel, Python included: in the search of SmolLM2 on an H100 (results/tune)
-# some twelve processes trained side by side, and lora took 17.1 s for 100 steps of 3,283 kernels, validation included.
-LAUNCH = 50e-6
-# Assumed: the share of a card's operations that products of these widths reach; of its memory, that is used; and cores,
-# each of which launches for one process.
-EFFICIENCY, USED, CORES = 0.5, 0.9, 16
-# Tokens of an example and of its completion, as in the runs of SmolLM2 on GSM8K's training questions; of an answer.
-EXAMPLE_TOKENS, COMPLETION_TOKENS, PROMPT_TOKENS, ANSWER_TOKENS = 171, 101, 128, 160
-ROWS, SEEDS = 14, 3  # of the published table
+# Seconds that one process takes to launch a kernel, Python included, and how many did so side by side: in the search of
+# SmolLM2 on an H100 with 16 cores (results/tune) some twelve processes trained together, and lora's trials at 3e-3 and
+# 1e-2 took 17.9 and 17.1 s, validation included, for 100 steps of some 3,300 kernels. Sixteen took twice as long.
+LAUNCH, PROCESSES = 50e-6, 12
+# Assumed: the share of a card's operations that products of these widths reach, and of its memory that is used.
+EFFICIENCY, USED = 0.5, 0.9
+CONTEXT = 0.5e9  # bytes of a process's CUDA context
+# Tokens of an example and of its completion, as in the runs of SmolLM2 on GSM8K's training questions.
+EXAMPLE_TOKENS, COMPLETION_TOKENS = 171, 101
+ROWS, SEEDS = 14, 3
 TRIES, TRY_SHARE = 8, 0.1  # of an arm's search: short runs, and the share of a run's steps that each takes
-QUESTIONS, ROWS_AT_ONCE = 1319, 256
+MANY = 256  # answers at once, beside the preset's own number
 PRESETS = {"lora-lite-qwen3.5-0.8b": "Qwen3.5-0.8B", "peft-llama-3.2-3b": "Llama-3.2-3B"}
 
 
@@ -81,7 +83,7 @@ def count_launches(work: Callable[[], Any]) -> int:
 
 @dataclass(frozen=True)
 class Work:
-    """What one process does in a while."""
+    """What one process does in a step or a pass."""
 
     launches: float
     operations: float
@@ -92,96 +94,124 @@ class Work:
         shared = max(self.operations / (EFFICIENCY * card.operations), self.moved / card.bandwidth)
         return max(LAUNCH * self.launches, processes * shared)
 
-    def times(self, factor: float) -> Work:
-        return Work(factor * self.launches, factor * self.operations, factor * self.moved)
-
-    def __add__(self, other: Work) -> Work:
-        return Work(self.launches + other.launches, self.operations + other.operations, self.moved + other.moved)
-
 
 @dataclass(frozen=True)
 class RunWork:
-    """A training step, the answers to all questions, and the bytes that the process holds."""
+    """A run by a preset's protocol, with a number of answers at once."""
 
-    run: RunConfig
+    steps: int
     step: Work
-    answers: Work
-    held: float
+    passes: float  # of the model, for all answers
+    one_pass: Work
+    held: float  # bytes, by one process
 
-    def whole(self) -> Work:
-        return self.step.times(self.run.steps) + self.answers
+    def answer_seconds(self, card: Card, processes: int = 1) -> float:
+        return self.passes * self.one_pass.seconds(card, processes)
 
-
-def work_of(preset: str, shape: str) -> RunWork:
-    """Of a lora on down_proj by a preset's protocol; what other adapters add is in `cost` and in the suite `step`."""
-    run = compose("lora", {"targets": [*DOWN_PROJ]}, preset)
-    sizes = SHAPES[shape][1]
-    costs = cost_of_shapes(run)
-    head = sizes["hidden_size"] * sizes["vocab_size"]
-    body, weights = costs.base_macs_per_token - head, 2 * costs.base_params
-    step_launches, pass_launches = _launches(shape, run)
-
-    examples = run.batch_size * run.grad_accum
-    tokens = EXAMPLE_TOKENS * body + COMPLETION_TOKENS * head
-    step = Work(step_launches, 4 * examples * tokens, 2 * run.grad_accum * weights)  # forward and backward
-
-    cache = 4 * sizes["num_hidden_layers"] * sizes["num_key_value_heads"] * sizes["head_dim"]  # bytes a token, at most
-    passes = QUESTIONS * ANSWER_TOKENS / ROWS_AT_ONCE
-    read = PROMPT_TOKENS + ANSWER_TOKENS / 2
-    one_pass = Work(pass_launches, 2 * ROWS_AT_ONCE * (body + head), weights + ROWS_AT_ONCE * read * cache)
-    prompts = Work(0, 2 * QUESTIONS * PROMPT_TOKENS * body, 0)  # read together, in few launches
-    longest = EXAMPLE_TOKENS if run.data.max_length is None else run.data.max_length
-    # 34 bytes a token, layer and unit of width that a backward pass keeps of a block (Korthikanti et al., 2205.05198).
-    activations = 34 * run.batch_size * longest * sizes["num_hidden_layers"] * sizes["hidden_size"]
-    rows = ROWS_AT_ONCE * (PROMPT_TOKENS + (run.eval.max_new_tokens or 300)) * cache
-    return RunWork(run, step, one_pass.times(passes) + prompts, weights + max(activations, rows) + 0.5e9)
+    def table_hours(self, card: Card) -> float | None:
+        """Of ROWS arms with their searches and seeds, by as many processes as fit; None where not one does."""
+        processes = min(PROCESSES, int(USED * card.memory / self.held))
+        if not processes:
+            return None
+        steps = self.steps * (SEEDS + TRIES * TRY_SHARE) * self.step.seconds(card, processes)
+        return ROWS * (steps + SEEDS * self.answer_seconds(card, processes)) / processes / 3600
 
 
-def _launches(shape: str, run: RunConfig) -> tuple[int, int]:
-    """Of a training step, and of a pass that gives every open answer a token."""
+class Protocol:
+    """A preset with a lora on down_proj, and its model's shape."""
+
+    def __init__(self, preset: str, shape: str) -> None:
+        self.run = compose("lora", {"targets": [*DOWN_PROJ]}, preset)
+        self.shape, self.sizes = shape, SHAPES[shape][1]
+        costs = cost_of_shapes(self.run)
+        self.head = self.sizes["hidden_size"] * self.sizes["vocab_size"]
+        self.body, self.weights = costs.base_macs_per_token - self.head, 2 * costs.base_params
+        self.model = small_model(shape)
+        self.pass_launches = _pass_launches(self.model)
+        self.step_launches = _step_launches(self.model, self.run)
+
+    def work(self, at_once: int) -> RunWork:
+        run, layers, width = self.run, self.sizes["num_hidden_layers"], self.sizes["hidden_size"]
+        scored = EXAMPLE_TOKENS if run.loss_on == "all" else COMPLETION_TOKENS
+        products = run.batch_size * run.grad_accum * (EXAMPLE_TOKENS * self.body + scored * self.head)
+        step = Work(self.step_launches, 4 * products, 2 * run.grad_accum * self.weights)  # forward and backward
+        a_token, a_row = self._cache_bytes()
+        cache = at_once * (a_row + a_token * (PROMPT_TOKENS + ANSWER_TOKENS / 2))
+        one_pass = Work(self.pass_launches, 2 * at_once * (self.body + self.head), self.weights + cache)
+        # 34 bytes a token, layer and unit of width that a backward pass keeps of a block (Korthikanti et al.,
+        # 2205.05198), of as many tokens as the longest examples have.
+        kept = 34 * run.batch_size * (run.data.max_length or EXAMPLE_TOKENS) * layers * width
+        rows = at_once * (a_row + a_token * (PROMPT_TOKENS + (run.eval.max_new_tokens or ANSWER_TOKENS)))
+        passes = QUESTIONS * ANSWER_TOKENS / at_once
+        return RunWork(run.steps, step, passes, one_pass, CONTEXT + self.weights + max(kept, rows))
+
+    def _cache_bytes(self) -> tuple[int, int]:
+        """Of keys and values a token, and of linear attention's states a row."""
+        kinds = getattr(self.model.config, "layer_types", None) or ["full_attention"] * self.sizes["num_hidden_layers"]
+        linear = kinds.count("linear_attention")
+        keys = 2 * self.sizes["num_key_value_heads"] * self.sizes["head_dim"]
+        config = self.model.config
+        state = (
+            config.linear_num_value_heads * config.linear_key_head_dim * config.linear_value_head_dim if linear else 0
+        )
+        return 2 * (len(kinds) - linear) * keys, 4 * linear * state  # bfloat16, and states in float32
+
+
+def small_model(shape: str) -> Any:
     heads = SHAPES[shape][1]["num_attention_heads"]
-    small: Json = {"hidden_size": 8 * heads, "head_dim": 8, "intermediate_size": 64, "vocab_size": 700}
-    model = build_model(shape, torch.float32, **small)
+    return build_model(shape, torch.bfloat16, hidden_size=8 * heads, head_dim=8, intermediate_size=64)
+
+
+def _pass_launches(model: Any) -> int:
+    """Of a pass that gives every open answer a token."""
     with torch.no_grad():
         ids = torch.ones((2, 1), dtype=torch.long)
         cache = model(ids, use_cache=True).past_key_values
-        one_pass = count_launches(lambda: model(ids, past_key_values=cache, use_cache=True).logits.argmax(-1))
+        return count_launches(lambda: model(ids, past_key_values=cache, use_cache=True).logits.argmax(-1))
+
+
+def _step_launches(model: Any, run: RunConfig) -> int:
+    """Of a training step with a lora, which is attached here."""
     antipasto.attach(model, antipasto.CONFIGS["lora"](r=4, target_names=DOWN_PROJ))
-    micro_batches = [random_batch(run.batch_size, EXAMPLE_TOKENS, 700)]
-    step = our_step(model, run, lambda: micro_batches[0])
+    optimizer = AdapterOptimizer(model.train(), run)
+    batch = random_batch(run.batch_size, EXAMPLE_TOKENS, model.config.vocab_size)
+
+    def step() -> None:
+        optimizer.step([batch] * run.grad_accum, run.lr).read()
+
     step()  # creates the moments of the optimizer
-    return run.grad_accum * count_launches(step), one_pass
+    return count_launches(step)
 
 
 def measure() -> SuiteResult:
     cells = []
     for preset, shape in PRESETS.items():
-        of_run = work_of(preset, shape)
+        protocol = Protocol(preset, shape)
+        own = protocol.run.eval.batch_size
+        at_once = {size: protocol.work(size) for size in (own, MANY) if isinstance(size, int)}
+        step = next(iter(at_once.values())).step
         cells += [
-            ArmFigures(f"{shape}, a step", "kernels", [of_run.step.launches]),
-            ArmFigures(f"{shape}, a step", "TFLOP", [of_run.step.operations / 1e12]),
-            ArmFigures(f"{shape}, a step", "GB moved", [of_run.step.moved / 1e9]),
-            ArmFigures(f"{shape}, a process", "GB held", [of_run.held / 1e9]),
+            ArmFigures(f"{shape}, a step", "kernels", [step.launches]),
+            ArmFigures(f"{shape}, a step", "TFLOP", [step.operations / 1e12]),
+            ArmFigures(f"{shape}, a step", "GB moved", [step.moved / 1e9]),
         ]
-        arm = of_run.whole().times(SEEDS) + of_run.step.times(TRIES * TRY_SHARE * of_run.run.steps)
         for card in CARDS:
-            name = f"{shape} on {card.name}"
-            fit = min(CORES, int(USED * card.memory / of_run.held))
-            cells += [
-                ArmFigures(f"{name}, a step alone (derived)", "ms", [1e3 * of_run.step.seconds(card)]),
-                ArmFigures(f"{name}, {QUESTIONS} answers alone (derived)", "s", [of_run.answers.seconds(card)]),
-                ArmFigures(f"{name}, processes that fit (derived)", "", [fit]),
-            ]
-            if fit:
-                hours = min(ROWS * arm.seconds(card, n) / n for n in range(1, fit + 1)) / 3600
-                cells.append(ArmFigures(f"{name}, the table (derived)", "hours", [hours]))
+            cells.append(ArmFigures(f"{shape} on {card.name}, a step (derived)", "ms", [1e3 * step.seconds(card)]))
+            for size, work in at_once.items():
+                name, hours = f"{shape} on {card.name}, {size} answers at once", work.table_hours(card)
+                cells.append(ArmFigures(f"{name}, a process (derived)", "GB", [work.held / 1e9]))
+                cells.append(ArmFigures(f"{name}, {QUESTIONS} answers (derived)", "s", [work.answer_seconds(card)]))
+                if hours is not None:
+                    cells.append(ArmFigures(f"{name}, the table (derived)", "hours", [hours]))
     setting = (
         f"**Derived, not measured**: a table of {ROWS} rows, {SEEDS} seeds and a search of {TRIES} runs of "
-        f"{TRY_SHARE:.0%} of the steps a row, by the protocols of the presets {' and '.join(PRESETS)}. "
-        f"{LAUNCH * 1e6:g} us a kernel and process, as measured with SmolLM2 on an H100. Assumed: "
-        f"{EFFICIENCY:.0%} of a card's peak, {CORES} processes at most, plain torch for linear attention (its kernels, "
-        f"`fla`, launch far less), {EXAMPLE_TOKENS} tokens an example and {ANSWER_TOKENS} an answer; moved are weights "
-        "and keys and values."
+        f"{TRY_SHARE:.0%} of the steps a row, by the protocols of the presets {' and '.join(PRESETS)}, every row at "
+        f"the price of lora on down_proj; with the preset's number of answers at once, and with {MANY}. "
+        f"{LAUNCH * 1e6:g} us per kernel launch and process, for up to {PROCESSES} processes, as measured with SmolLM2 "
+        f"on an H100. Assumed: {EFFICIENCY:.0%} of a card's peak, {EXAMPLE_TOKENS} tokens an example, "
+        f"{ANSWER_TOKENS} an answer, plain torch for linear attention (its kernels, `fla`, launch far less). Bytes "
+        "moved: weights, KV cache and states. Left out: loading, reading prompts, held-out and general loss, "
+        "attention's products, activations that are read and written."
     )
     return SuiteResult(setting, cells, [])
 

@@ -3,15 +3,14 @@ run made peft's way.
 
     antipasto-bench speed --suite real_run eval.data=PATH data.train=PATH
     antipasto-bench speed --suite real_run eval.data=PATH data.train=PATH steps=25 eval.limit=50    # a quarter of it
-
-Psoft runs at lora's rate, which was not tuned for it: how long its answers are says nothing of the method.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..measuring import claim_ratio, one_thread
+from ...core.device import pinned_threads
+from ..measuring import claim_ratio
 from ..peers import DOWN_PROJ, FROZEN_RANK, RANK, PresetArms
 from ..recording import run_suite
 from ..suite import ArmFigures, SuiteResult
@@ -37,7 +36,7 @@ SETTINGS = {
 
 def measure(settings: Mapping[str, Any] | None = None) -> Iterator[SuiteResult]:
     """All that is measured so far, after each pair of runs."""
-    with one_thread():
+    with pinned_threads(1):
         yield from _measured(SETTINGS | dict(settings or {}))
 
 
@@ -57,8 +56,11 @@ def _measured(settings: Mapping[str, Any]) -> Iterator[SuiteResult]:
     run = preset.config("lora")
     setting = (
         f"SmolLM2-135M, bfloat16, one thread, {run.steps} steps of {run.batch_size}, {run.eval.limit} questions of "
-        f"GSM8K of {run.eval.max_new_tokens} new tokens at most, and the loss of their reference solutions."
+        f"GSM8K of {run.eval.max_new_tokens} new tokens at most, and the loss of their reference solutions; {TURNS} "
+        "run of each. Peft's loss is of every token, ours of completions, as each trains. Psoft has lora's rate, which "
+        "was not tuned for it, so that the length of its answers is not the method's."
     )
+    run_ours(preset.config("lora", steps=2, **{"eval.limit": 2}))  # imports what is imported late
     times: dict[str, list[float]] = {name: [] for name in arms}
     phases: dict[str, list[float]] = {}
     for turn in range(TURNS):

@@ -1,8 +1,9 @@
-"""A whole nano run, 300 steps of 16 and 500 questions: ours, and the same run made peft's way; over several seeds.
+"""A whole nano run, 300 steps of 16 and 500 questions: ours, and the same run made peft's way (whole_runs.py); over
+several seeds.
 
-Psoft runs at lora's learning rate, which was not
-tuned for it: its accuracy says nothing of the method. Whether accuracy is lost is tested question by question, with the
-seeds as what varies (antipasto_bench.analysis.stats.compare); the record holds every answer, 1 where it is right.
+Psoft runs at lora's learning rate, which was not tuned for it: its accuracy says nothing of the method. Whether
+accuracy is lost is tested question by question, with the seeds as what varies (antipasto_bench.analysis.stats.compare);
+the record holds every answer, 1 where it is right.
 """
 
 import sys
