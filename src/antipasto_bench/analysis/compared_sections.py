@@ -115,6 +115,12 @@ class ComparedSection:
     def _against(self, pairs: Pairs | None) -> dict[int, Verdict]:
         return {} if pairs is None or self.reference is None else pairs.against(self.reference, self.plan)
 
+    @cached_property
+    def margin_is_small(self) -> bool:
+        """Whether `no worse` by accuracy can be said at all: see `Pairs.margin_is_small`."""
+        pairs, reference = self.accuracy, self.reference
+        return pairs is None or reference is None or pairs.margin_is_small(reference, self.plan)
+
     @property
     def one_seed(self) -> bool:
         """Whether its trained arms have a single seed each: nothing is then said of methods."""

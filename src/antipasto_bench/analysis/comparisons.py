@@ -105,10 +105,27 @@ class Pairs:
         members = [i for i in self.members if i != reference]
         if reference not in self.members:
             return {}
-        margin = plan.margin / 100 if self.sign > 0 else plan.loss_margin
         family = {i: self[i, reference] for i in members}
         looks = self._looks(members, reference) if plan.looks == "every seed" else None
-        return judge(family, margin, self.sign, looks)
+        shown = self.margin_is_small(reference, plan)
+        return judge(family, self._margin(plan), self.sign, looks, margin_is_small=shown)
+
+    def _margin(self, plan: Plan) -> float:
+        return plan.margin / 100 if self.sign > 0 else plan.loss_margin
+
+    def margin_is_small(self, reference: int, plan: Plan) -> bool:
+        """Whether the reference is surely better than the untuned model by more than the margin.
+
+        Where it is not, a method that learns nothing could be called no worse than the reference: being no worse shows
+        something only where the margin is smaller than what the reference itself gains (assay sensitivity; ICH E10,
+        Choice of Control Group in Clinical Trials, 2000). Where no untuned model was scored it is not known, and taken
+        to be so; likewise where it is the reference.
+        """
+        if self.arms[reference].untuned:
+            return True
+        untuned = [self[reference, i] for i in self.members if self.arms[i].untuned]
+        gains = [pair if self.sign > 0 else pair.reversed() for pair in untuned]
+        return all(gain.low > self._margin(plan) for gain in gains)
 
     def _looks(self, members: Sequence[int], reference: int) -> dict[int, list[Look]]:
         """Every look at each pair, as a sweep that goes on seed by seed has taken them.

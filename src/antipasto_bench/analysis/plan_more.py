@@ -87,7 +87,8 @@ def plan_more(section: ComparedSection, asked: Collection[str] | None = None) ->
     if pairs is None or reference is None:
         return More(section, [])
     arms, plan = section.section.arms, section.plan
-    rule = Rule(plan.margin / 100, max(1, len(section.verdicts)), plan.looks == "every seed")
+    margin = plan.margin / 100 if section.margin_is_small else None
+    rule = Rule(margin, max(1, len(section.verdicts)), plan.looks == "every seed")
     undecided = []
     for i, verdict in sorted(section.verdicts.items()):
         is_asked = asked is None or any(record.run_id in asked for record in arms[i].records)

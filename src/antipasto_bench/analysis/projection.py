@@ -114,23 +114,25 @@ def _projected_noise(noise: SeedNoise, more_seeds: int, share: float) -> SeedNoi
     return replace(noise, variance=variance, chance=noise.chance - less, df=noise.df + more_seeds)
 
 
-def decides(difference: float, error: Error, level: float, margin: float) -> bool:
+def decides(difference: float, error: Error, level: float, margin: float | None) -> bool:
     """Whether a true difference would be shown to be one, or to be no worse than the margin, with a power of POWER.
 
     Args:
         difference: positive where the arm is better than the reference.
         level: of either test.
-        margin: in the unit of the difference.
+        margin: in the unit of the difference; None where no arm may be called no worse.
     """
     shown = abs(difference) >= detectable(error, level, POWER)
-    return shown or difference + margin >= detectable(error, 2 * level, POWER)
+    if shown or margin is None:
+        return shown
+    return difference + margin >= detectable(error, 2 * level, POWER)
 
 
 @dataclass(frozen=True)
 class Rule:
     """What a comparison is held to."""
 
-    margin: float  # in units of accuracy
+    margin: float | None  # in units of accuracy; None where no arm may be called no worse
     family: int  # comparisons
     every_seed: bool  # whether every new seed is looked at
 

@@ -59,6 +59,8 @@ def judge(
     margin: float,
     sign: int = 1,
     looks: Mapping[int, Sequence[Look]] | None = None,
+    *,
+    margin_is_small: bool = True,
 ) -> dict[int, Verdict]:
     """The verdict of every arm of a family.
 
@@ -72,6 +74,8 @@ def judge(
         sign: 1 where more is better, -1 where less is.
         looks: at each arm, where there is more than one. The p of an arm is its lowest over the looks, each divided by
             its share: so what a look decided stands, however later seeds turn out.
+        margin_is_small: whether the reference itself is known to be better than no training by more than the margin;
+            else no arm is called no worse.
     """
     looks = looks or {arm: [Look(pair, 1.0)] for arm, pair in family.items()}
     towards = {
@@ -86,7 +90,10 @@ def judge(
             for arm, of_arm in towards.items()
         }
     )
-    words = {arm: _word(clearest[arm].comparison, different[arm], no_worse[arm]) for arm in family}
+    words = {
+        arm: _word(clearest[arm].comparison, different[arm], no_worse[arm] if margin_is_small else 1.0)
+        for arm in family
+    }
     return {arm: Verdict(words[arm], pair, different[arm], no_worse[arm]) for arm, pair in family.items()}
 
 

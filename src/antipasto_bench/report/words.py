@@ -177,6 +177,21 @@ def reading(section: ComparedSection, *, ranks: bool = True) -> list[str]:
     return lines
 
 
+def _of_margins(section: ComparedSection) -> list[str]:
+    """By which measures no arm may be called no worse, as the reference itself may be that near to no training."""
+    assert section.reference is not None
+    reference, plan = section.section.arms[section.reference].name, section.plan
+    measures = {
+        f"{plan.margin:g} points more right": ("accuracy", section.accuracy),
+        f"{plan.loss_margin:g} nats a token less": ("held-out loss", section.loss),
+    }
+    return [
+        f"{reference} is not shown to have {lead} than the untuned model, so no arm is called no worse by {measure}."
+        for lead, (measure, pairs) in measures.items()
+        if pairs is not None and not pairs.margin_is_small(section.reference, plan)
+    ]
+
+
 def _of_family(section: ComparedSection) -> list[str]:
     """What the verdicts are corrected for."""
     if not section.verdicts:
@@ -192,6 +207,7 @@ def _of_family(section: ComparedSection) -> list[str]:
         f"{section.plan.margin:g} points is; each corrected for {len(section.verdicts)} "
         f"comparison{'s' * (len(section.verdicts) != 1)} (Holm, {LEVEL:g}){looks}.",
         *(by_loss if of_loss else []),
+        *_of_margins(section),
     ]
 
 

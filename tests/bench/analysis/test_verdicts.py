@@ -169,6 +169,26 @@ def test_the_untuned_model_needs_no_second_seed(store):
     assert pairs.ranks == [(3, 3), (1, 2), (1, 2)]
 
 
+@given(families, margins)
+def test_where_the_margin_is_not_small_no_arm_is_no_worse_and_no_other_word_changes(family, margin):
+    small, large = judge(family, margin), judge(family, margin, margin_is_small=False)
+    for arm, verdict in large.items():
+        now = small[arm].word
+        assert (verdict.p, verdict.p_no_worse) == (small[arm].p, small[arm].p_no_worse)
+        assert verdict.word == (("worse" if verdict.p < LEVEL else "undecided") if now == "no worse" else now)
+
+
+@pytest.mark.parametrize(("untuned", "margin", "small"), [(40, 10.0, True), (178, 10.0, False), (150, 20.0, False)])
+def test_no_worse_needs_a_reference_that_gained_more_than_the_margin(store, untuned, margin, small):
+    """Of 200 questions lora has 181 right: 1.5 points more than a model that has 178, and 15 more than one with 150."""
+    arms = [arm(store, "lora", [181, 182, 180]), arm(store, "dora", [180, 183, 181]), arm(store, "base", [untuned])]
+    pairs, plan = accuracy_pairs(arms), Plan(margin=margin)
+    assert pairs.margin_is_small(0, plan) is small
+    assert pairs.against(0, plan)[1].word == ("no worse" if small else "undecided")
+    assert pairs.margin_is_small(2, plan), "to be no worse than the untuned model needs nothing else"
+    assert accuracy_pairs(arms[:2]).margin_is_small(0, plan), "nothing is known of a model that was not scored untuned"
+
+
 def test_the_table_says_what_its_statistics_say(store):
     """`Pairs` adds nothing of its own to `compare`, `holm` and `judge`."""
     rights = {"lora": [150, 160, 155], "dora": [120, 135, 130], "pissa": [158, 150, 152], "eva": [20, 35, 30]}

@@ -122,10 +122,24 @@ def test_readme_has_one_table_a_model_the_toy_last_and_one_drawing(store):
     text = short_markdown(compared_sections(store), "docs/results.md", "figures")
     titles = [line for line in text.splitlines() if line.startswith("### ")]
     assert [title.split(":")[0] for title in titles] == ["### org/other", "### nano"]
-    assert "### nano: 300 steps" in titles[1], "of its protocols the one with most arms"
+    assert "### nano: 300 steps" in titles[1], "of its protocols the one with most variants"
     assert text.count("<picture>") == 1
     assert text.index("<picture>") < text.index("### nano")
     assert "[1 more protocol, every column, sweep and cost](docs/results.md)" in text
+
+
+def test_of_a_models_protocols_readme_shows_the_one_of_most_variants_then_of_most_questions(store):
+    """Many settings of one variant are a sweep, and not the comparison that a reader looks for."""
+    for rate in (1e-2, 1e-3, 1e-4):
+        append(store.table, record(store, "lora", [0], lr=rate, r=8, steps=7))
+        append(store.table, record(store, "lora", [0], lr=rate, steps=7))
+    for variant in ("lora", "dora"):
+        append(store.table, record(store, variant, [0], n=8))
+        append(store.table, record(store, variant, [0], n=6, steps=9))
+    text = short_markdown(compared_sections(store), "docs/results.md")
+    (title,) = [line for line in text.splitlines() if line.startswith("### ")]
+    assert title == "### nano: 300 steps x 16, float32, scored on nano_metamath, n = 8"
+    assert "2 more protocols" in text
 
 
 def with_first_rules(row: RunRecord) -> RunRecord:

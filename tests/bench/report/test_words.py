@@ -162,3 +162,27 @@ def test_verdicts_by_loss_have_their_own_margin_and_number(store):
     said = " ".join(reading(only(store)))
     assert "corrected for 2 comparisons (Holm" in said
     assert "verdict by loss: likewise, by a margin of 0.01 nats a token, corrected for 1 comparison." in said
+
+
+def test_a_margin_that_the_reference_itself_did_not_gain_is_said_and_leaves_no_arm_no_worse(store):
+    add(store, "lora", 200, nats=5.0)
+    add(store, "dora", 201, nats=5.0)
+    add(store, "base", 120, seeds=1, nats=9.0)
+    assert "is not shown to have" not in " ".join(reading(only(store)))
+    for record_file in store.results.rglob("*.ndjson"):
+        record_file.unlink()
+    add(store, "lora", 200, nats=5.0)
+    add(store, "dora", 201, nats=5.0)
+    add(store, "base", 199, seeds=1, nats=5.001)
+    section = only(store)
+    said = " ".join(reading(section))
+    assert (
+        "lora r=16 is not shown to have 2 points more right than the untuned model, so no arm is called no worse by "
+        "accuracy." in said
+    )
+    assert (
+        "lora r=16 is not shown to have 0.01 nats a token less than the untuned model, so no arm is called no worse by "
+        "held-out loss." in said
+    )
+    words = {verdict.word for verdict in [*section.verdicts.values(), *section.loss_verdicts.values()]}
+    assert "no worse" not in words
