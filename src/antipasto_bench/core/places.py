@@ -52,7 +52,8 @@ def recorded_name(reference: str) -> str:
     if place is None:
         return reference if _HUB_ID.fullmatch(reference) else last_component(reference)
     project = find_project()
-    for root in (benchmark_dir().parent, project):
+    # A project's benchmark folder can be a link to another one's.
+    for root in (benchmark_dir().parent, benchmark_dir().resolve().parent, project):
         if root is not None and place.is_relative_to(root.resolve()) and _is_part(place, root.resolve(), project):
             return place.relative_to(root.resolve()).as_posix()
     return last_component(str(place))

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -47,7 +46,7 @@ def run_suite(suite: str, measure: Callable[..., Measured], words: list[str] | N
     options = parser.parse_args(words)
     try:
         results = results_folder(options.results)  # before any time is spent on measuring
-        given: dict[str, Any] = {} if options.minutes is None else {"minutes": options.minutes}
+        given: Json = {} if options.minutes is None else {"minutes": options.minutes}
         if options.settings:
             given["settings"] = read_settings(options.settings, suite)
         measured = measure(**given)
@@ -64,7 +63,7 @@ def run_suite(suite: str, measure: Callable[..., Measured], words: list[str] | N
     return print_figures(result, path)
 
 
-def read_settings(words: list[str], suite: str = REAL[0]) -> dict[str, Any]:
+def read_settings(words: list[str], suite: str = REAL[0]) -> Json:
     """`key=value` words of a suite as settings of its runs.
 
     Raises:

@@ -30,6 +30,12 @@ def test_an_absolute_path_into_the_project_is_recorded_relative_to_it(monkeypatc
     )
 
 
+def test_files_of_a_benchmark_folder_that_is_a_link_are_named_as_in_the_project_that_has_them(tmp_path, monkeypatch):
+    (tmp_path / "benchmark").symlink_to(ROOT / "benchmark")
+    monkeypatch.chdir(tmp_path)
+    assert recorded_name("benchmark/data/nano/train.parquet") == "benchmark/data/nano/train.parquet"
+
+
 def test_any_other_file_is_recorded_by_its_last_component(tmp_path, monkeypatch):
     (tmp_path / "secret" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
