@@ -20,7 +20,7 @@ from ..spec.config import ADAPTER_WORDS, BASE, SCORING_VERSION, DataConfig, Eval
 from ..spec.grammar import parse_words
 from ..spec.identity import counts_of
 from ..spec.methods.peft_types import is_peft
-from ..spec.presets import number_given, run_default
+from ..spec.presets import adapter_default, run_default
 from ..spec.references import PLACES
 from ..store.evidence import backed
 from ..store.folders import Store
@@ -199,38 +199,40 @@ def _is_by_default(record: RunRecord, settings: Sequence[str]) -> bool:
     """Whether a run has the values of some settings that its preset has today."""
     if not settings:
         return False
+    own = settings_of(record)
     try:
-        values = _defaults_in_files(record, settings)
-        if values is None and is_peft(record.variant):
+        known = _defaults_in_files(record, settings)
+        if any(compact(own.get(key)) != compact(value) for key, value in known.items()):
+            return False
+        unknown = [key for key in settings if key not in known]
+        if not unknown:
+            return True
+        if is_peft(record.variant):
             return False  # no report imports PEFT, which alone knows its defaults
-        if values is None:
-            default = compose(record.variant, {}, record.config.preset)
-            values = settings_of(RunRecord.of(default, default.run_id))
+        default = compose(record.variant, {}, record.config.preset)
+        values = settings_of(RunRecord.of(default, default.run_id))
     except UserError:  # a preset that is not here any more
         return False
-    own = settings_of(record)
-    return all(compact(own.get(key)) == compact(values.get(key)) for key in settings)
+    return all(compact(own.get(key)) == compact(values.get(key)) for key in unknown)
 
 
-def _defaults_in_files(record: RunRecord, settings: Sequence[str]) -> Mapping[str, Any] | None:
-    """What some settings are by default today, where that is known without the variant's class; None otherwise.
+def _defaults_in_files(record: RunRecord, settings: Sequence[str]) -> Mapping[str, Any]:
+    """What some settings are by default today, of those of which it is known without the variant's class.
 
-    Of an adapter's own settings only the rank is read so, where the run has one: of the others the variant's class says
-    whether they are used, and for that torch is imported.
+    For that torch is imported. Of an adapter's own settings those that it has recorded, and so uses, are read from the
+    files; the rank only where the run has one.
     """
     own = record.config.adapter
-    if any(key in own and (key != "r" or record.rank is None) for key in settings):
-        return None
-    if any(key in PLACES for key in settings):  # of which a record holds another name than a preset
-        return None
     preset, frozen_basis = record.config.preset, "basis" in own  # a setting of that family alone
     values: dict[str, Any] = {}
     for key in settings:
-        default = run_default(key, record.variant, preset, frozen_basis=frozen_basis)
-        number = number_given(key, record.variant, preset, frozen_basis=frozen_basis) if default is None else None
-        if default is None and number is None:
-            return None
-        values[key] = number if default is None else default[0]
+        if key in own:
+            value = adapter_default(key, record.variant, preset, frozen_basis=frozen_basis)
+            # A word, as `full` for a rank, is recorded as what the variant's class makes of it.
+            if value is not None and not isinstance(value, str) and (key != "r" or record.rank is not None):
+                values[key] = value
+        elif (default := run_default(key, record.variant, preset, frozen_basis=frozen_basis)) is not None:
+            values[key] = _as_recorded(key, default[0])
     return values
 
 

@@ -72,8 +72,8 @@ def _defaults_path() -> Path:
     return benchmark_dir() / "variants.yaml"
 
 
-def number_given(key: str, variant: str, preset: str, *, frozen_basis: bool) -> float | None:
-    """The number that a preset, or else benchmark/variants.yaml, gives a variant for a key of `flatten`.
+def adapter_default(key: str, variant: str, preset: str, *, frozen_basis: bool) -> Any:
+    """What a preset, or else benchmark/variants.yaml, gives a variant for a key of `flatten`.
 
     The files are read without the checks of `load_preset`, which ask every variant's class, so that torch is imported.
 
@@ -81,18 +81,17 @@ def number_given(key: str, variant: str, preset: str, *, frozen_basis: bool) -> 
         frozen_basis: whether the variant is of that family.
 
     Returns:
-        None where they give none, or a value that is no number, or one for another variant by its `basis`.
+        None where they give none, or one for another variant by its `basis`.
 
     Raises:
         UserError: a file is not there, or cannot be read.
     """
     flat = _given(variant, preset, frozen_basis)
-    value = flat.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and "basis" not in flat else None
+    return None if "basis" in flat else flat.get(key)
 
 
 def run_default(key: str, variant: str, preset: str, *, frozen_basis: bool) -> tuple[Any] | None:
-    """What a setting of the run itself is by default, for a key of `flatten`, with the arguments of `number_given`.
+    """What a setting of the run itself is by default, for a key of `flatten`, with the arguments of `adapter_default`.
 
     Where no file names it, it is the default of its field.
 

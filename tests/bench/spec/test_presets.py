@@ -200,25 +200,25 @@ def test_numbers_that_are_read_without_the_variants_classes_are_those_of_a_compo
         assert frozen == run.method.frozen_basis
         numbers = {"steps": run.steps, "data.max_length": run.data.max_length}
         numbers |= {"lr": run.lr} if run.trains else {}
-        numbers |= {} if run.rank is None else {"r": None if run.rank == "full" else run.rank}
+        numbers |= {} if run.rank is None else {"r": run.rank}
         for key, value in numbers.items():
-            assert presets.number_given(key, variant, preset, frozen_basis=frozen) == value, (variant, key)
+            assert presets.adapter_default(key, variant, preset, frozen_basis=frozen) == value, (variant, key)
 
 
-def test_no_number_is_given_by_what_is_no_number(tmp_path):
+def test_what_files_give_a_variant_is_given_as_it_stands_there(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(
         "steps: 3\ncosts: true\nvariants: {default: [1], lora: {rank: full, lr: 2}, antipasto_rot: {rank: 8}}\n"
     )
     wanted = {
         ("steps", "lora"): 3,
-        ("costs", "lora"): None,
-        ("r", "lora"): None,
+        ("costs", "lora"): True,
+        ("r", "lora"): "full",
         ("lr", "lora"): 2,
         ("r", "antipasto"): 8,
     }
     for (key, variant), value in wanted.items():
-        assert presets.number_given(key, variant, str(path), frozen_basis=variant != "lora") == value
+        assert presets.adapter_default(key, variant, str(path), frozen_basis=variant != "lora") == value
     path.write_text("variants: {lora: {basis: corda, rank: 8}}\n")
-    assert presets.number_given("r", "lora", str(path), frozen_basis=False) is None
-    assert "unknown preset" in refusal(lambda: presets.number_given("r", "lora", "nanno", frozen_basis=False))
+    assert presets.adapter_default("r", "lora", str(path), frozen_basis=False) is None
+    assert "unknown preset" in refusal(lambda: presets.adapter_default("r", "lora", "nanno", frozen_basis=False))
