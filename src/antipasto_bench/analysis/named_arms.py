@@ -6,6 +6,7 @@ Where words fit several arms, the one is taken whose settings are the defaults o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -14,13 +15,14 @@ import antipasto
 from antipasto.config import ALIASES
 
 from ..core.errors import UserError
+from ..core.json_types import Json
 from ..core.places import recorded_name
 from ..spec.compose import DEFAULT_PRESET, compose
 from ..spec.config import ADAPTER_WORDS, BASE, SCORING_VERSION, DataConfig, EvalConfig, RunConfig
 from ..spec.grammar import parse_words
 from ..spec.identity import counts_of
 from ..spec.methods.peft_types import is_peft
-from ..spec.presets import adapter_default, run_default
+from ..spec.presets import adapter_default, given_by_files, run_default
 from ..spec.references import PLACES
 from ..store.evidence import backed
 from ..store.folders import Store
@@ -142,13 +144,11 @@ def _of_several(text: str, arms: Sequence[Arm]) -> NamedArm:
     # Those of today's rules first, which alone can be the default: of older ones no other setting has to be asked.
     today = [arm for arm in arms if arm.first.config.eval.version == SCORING_VERSION] or list(arms)
     asked = list(_differences(today))
-    by_default = [arm for arm in today if _is_by_default(arm.first, [key for key in asked if key != "lr"])]
-    if len(by_default) > 1:  # rates that validation did not choose from
-        by_default = [arm for arm in by_default if _is_by_default(arm.first, asked)]
-    if len(today) == 1:  # _is_by_default asks for a setting at least
-        by_default = today
-    of_default_preset = [arm for arm in by_default if arm.first.config.preset == DEFAULT_PRESET]
-    candidates = of_default_preset or by_default
+    candidates = _with_defaults(today, [key for key in asked if key != "lr"])
+    if len(candidates) > 1:  # rates that validation did not choose from
+        candidates = _with_defaults(candidates, asked)
+    if len(today) == 1:  # _with_defaults asks for a setting at least
+        candidates = today
     if len(candidates) != 1:
         named = ", ".join(arm.name for arm in arms)
         raise UserError(f"{text!r} names {len(arms)} arms ({named}); add a setting: {_typed(apart, arms)}")
@@ -162,10 +162,20 @@ def _of_several(text: str, arms: Sequence[Arm]) -> NamedArm:
     )
 
 
+def _with_defaults(arms: Sequence[Arm], settings: Sequence[str]) -> list[Arm]:
+    """Those with the defaults of their preset in some settings: of `DEFAULT_PRESET`, or else of any other."""
+    read = cache(given_by_files)
+    first = [arm for arm in arms if arm.first.config.preset == DEFAULT_PRESET]
+    others = [arm for arm in arms if arm.first.config.preset != DEFAULT_PRESET]
+    of_default_preset = [arm for arm in first if _is_by_default(arm.first, settings, read)]
+    return of_default_preset or [arm for arm in others if _is_by_default(arm.first, settings, read)]
+
+
 def default_among(arms: Sequence[Arm]) -> int | None:
     """Which of some arms has its preset's defaults wherever they differ; None where not exactly one has."""
     apart = [key for key in _differences(arms) if key != "lr"]
-    fitting = [i for i, arm in enumerate(arms) if _is_by_default(arm.first, apart)]
+    read = cache(given_by_files)
+    fitting = [i for i, arm in enumerate(arms) if _is_by_default(arm.first, apart, read)]
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -195,13 +205,17 @@ def _is_beside_identity(key: str) -> bool:
     return field is not None and not counts_of(field).identity
 
 
-def _is_by_default(record: RunRecord, settings: Sequence[str]) -> bool:
-    """Whether a run has the values of some settings that its preset has today."""
+def _is_by_default(record: RunRecord, settings: Sequence[str], read: Callable[..., Json]) -> bool:
+    """Whether a run has the values of some settings that its preset has today.
+
+    Args:
+        read: `given_by_files`, which may remember what it has read.
+    """
     if not settings:
         return False
     own = settings_of(record)
     try:
-        known = _defaults_in_files(record, settings)
+        known = _defaults_in_files(record, settings, read)
         if any(compact(own.get(key)) != compact(value) for key, value in known.items()):
             return False
         unknown = [key for key in settings if key not in known]
@@ -216,22 +230,23 @@ def _is_by_default(record: RunRecord, settings: Sequence[str]) -> bool:
     return all(compact(own.get(key)) == compact(values.get(key)) for key in unknown)
 
 
-def _defaults_in_files(record: RunRecord, settings: Sequence[str]) -> Mapping[str, Any]:
+def _defaults_in_files(record: RunRecord, settings: Sequence[str], read: Callable[..., Json]) -> Mapping[str, Any]:
     """What some settings are by default today, of those of which it is known without the variant's class.
 
     For that torch is imported. Of an adapter's own settings those that it has recorded, and so uses, are read from the
     files; the rank only where the run has one.
     """
     own = record.config.adapter
-    preset, frozen_basis = record.config.preset, "basis" in own  # a setting of that family alone
+    given = read(record.variant, record.config.preset, frozen_basis="basis" in own)  # of that family alone
     values: dict[str, Any] = {}
     for key in settings:
         if key in own:
-            value = adapter_default(key, record.variant, preset, frozen_basis=frozen_basis)
-            # A word, as `full` for a rank, is recorded as what the variant's class makes of it.
-            if value is not None and not isinstance(value, str) and (key != "r" or record.rank is not None):
+            value = adapter_default(key, given)
+            # Of a word, as `full` for a rank, the variant's class can make something else.
+            is_sure = not isinstance(value, str) or value == own[key]
+            if value is not None and is_sure and (key != "r" or record.rank is not None):
                 values[key] = value
-        elif (default := run_default(key, record.variant, preset, frozen_basis=frozen_basis)) is not None:
+        elif (default := run_default(key, given)) is not None:
             values[key] = _as_recorded(key, default[0])
     return values
 

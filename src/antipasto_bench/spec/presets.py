@@ -72,26 +72,37 @@ def _defaults_path() -> Path:
     return benchmark_dir() / "variants.yaml"
 
 
-def adapter_default(key: str, variant: str, preset: str, *, frozen_basis: bool) -> Any:
-    """What a preset, or else benchmark/variants.yaml, gives a variant for a key of `flatten`.
+def given_by_files(variant: str, preset: str, *, frozen_basis: bool) -> Json:
+    """What a preset and benchmark/variants.yaml give a variant, flat, see `flatten`.
 
     The files are read without the checks of `load_preset`, which ask every variant's class, so that torch is imported.
 
     Args:
         frozen_basis: whether the variant is of that family.
 
-    Returns:
-        None where they give none, or one for another variant by its `basis`.
-
     Raises:
         UserError: a file is not there, or cannot be read.
     """
-    flat = _given(variant, preset, frozen_basis)
-    return None if "basis" in flat else flat.get(key)
+    chosen = read_mapping(_preset_path(preset), _is_text)
+    tables = read_mapping(_defaults_path(), _is_text_of_defaults), chosen.pop("variants", None)
+    first, last = (for_variant(_unchecked_blocks(table), variant, frozen_basis) for table in tables)
+    return first | flatten(chosen) | last
 
 
-def run_default(key: str, variant: str, preset: str, *, frozen_basis: bool) -> tuple[Any] | None:
-    """What a setting of the run itself is by default, for a key of `flatten`, with the arguments of `adapter_default`.
+def adapter_default(key: str, given: Mapping[str, Any]) -> Any:
+    """What files give a variant for one of its own settings, named as `flatten` does.
+
+    Args:
+        given: of `given_by_files`.
+
+    Returns:
+        None where they give none, or one for another variant by its `basis`.
+    """
+    return None if "basis" in given else given.get(key)
+
+
+def run_default(key: str, given: Mapping[str, Any]) -> tuple[Any] | None:
+    """What a setting of the run itself is by default, with the arguments of `adapter_default`.
 
     Where no file names it, it is the default of its field.
 
@@ -102,15 +113,7 @@ def run_default(key: str, variant: str, preset: str, *, frozen_basis: bool) -> t
     section, _, name = key.rpartition(".")
     if section not in sections or name not in sections[section].model_fields:
         return None
-    flat = _given(variant, preset, frozen_basis)
-    return (flat.get(key, sections[section].model_fields[name].default),)
-
-
-def _given(variant: str, preset: str, frozen_basis: bool) -> Json:
-    chosen = read_mapping(_preset_path(preset), _is_text)
-    tables = read_mapping(_defaults_path(), _is_text_of_defaults), chosen.pop("variants", None)
-    first, last = (for_variant(_unchecked_blocks(table), variant, frozen_basis) for table in tables)
-    return first | flatten(chosen) | last
+    return (given.get(key, sections[section].model_fields[name].default),)
 
 
 def _unchecked_blocks(table: Any) -> dict[str, Json]:

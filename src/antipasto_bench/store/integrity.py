@@ -62,11 +62,11 @@ def verify(store: Store) -> list[str]:
         results[record.run_id] += is_whole and record.status == "ok"
     problems += [f"{run_id}: {count} results; one is expected" for run_id, count in results.items() if count > 1]
     if not newer:
-        counted = that_count(records)
-        for record in counted:
+        of_kinds: list[str] = []
+        for record in that_count(records):
             found = _problems(record, store, as_written=record.run_id not in undigested)
             problems += [f"{record.run_id}: {problem}" for problem in found]
-        of_kinds = [line for record in counted if record.status == "ok" for line in kinds_problems(record, store)]
+            of_kinds += kinds_problems(record, store) if record.status == "ok" else []
         problems += dict.fromkeys([*of_kinds, *damaged_kinds(store)])  # many runs share a file
     known = newer | {run_id for run_id, count in results.items() if count}
     problems += [*trial_problems(store), *repeat_problems(store)]

@@ -147,14 +147,14 @@ def weighted_token_loss(nats: NDArray[np.float64], tokens: NDArray[np.float64]) 
     return ratio, math.sqrt(n / (n - 1) * squares) / total if n > 1 else None
 
 
-def items_of(record: RunRecord, store: Store, split: str) -> Groups:
-    """The items of a run's headline task in a split.
+def items_of(record: RunRecord, store: Store, split: str, *, twice: bool = False) -> Groups:
+    """The items of a run's headline task in a split, with `twice` as in `read_items`.
 
     Raises:
         UserError: they are missing, or not those that the record was made from.
     """
     try:
-        groups = read_items(record, store)
+        groups = read_items(record, store, twice=twice)
     except ValueError as error:
         path = store.items(record.run_id)
         raise UserError(f"{path}: {error}: its row cannot be backed; restore it or run it again") from error

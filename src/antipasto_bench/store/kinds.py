@@ -136,7 +136,8 @@ def kinds_problems(record: RunRecord, store: Store) -> list[str]:
     The kinds of questions that are damaged themselves are nobody's.
     """
     try:
-        path = store.kinds(questions_digest(headline_scores(items_of(record, store, "test")).questions))
+        groups = items_of(record, store, "test", twice=True)  # as they were read to be verified
+        path = store.kinds(questions_digest(headline_scores(groups).questions))
     except (UserError, ValueError):
         return []
     try:

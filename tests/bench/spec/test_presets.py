@@ -198,11 +198,12 @@ def test_numbers_that_are_read_without_the_variants_classes_are_those_of_a_compo
         run = compose(variant, {}, preset)
         frozen = "basis" in run.adapter
         assert frozen == run.method.frozen_basis
+        given = presets.given_by_files(variant, preset, frozen_basis=frozen)
         numbers = {"steps": run.steps, "data.max_length": run.data.max_length}
         numbers |= {"lr": run.lr} if run.trains else {}
         numbers |= {} if run.rank is None else {"r": run.rank}
         for key, value in numbers.items():
-            assert presets.adapter_default(key, variant, preset, frozen_basis=frozen) == value, (variant, key)
+            assert presets.adapter_default(key, given) == value, (variant, key)
 
 
 def test_what_files_give_a_variant_is_given_as_it_stands_there(tmp_path):
@@ -218,7 +219,8 @@ def test_what_files_give_a_variant_is_given_as_it_stands_there(tmp_path):
         ("r", "antipasto"): 8,
     }
     for (key, variant), value in wanted.items():
-        assert presets.adapter_default(key, variant, str(path), frozen_basis=variant != "lora") == value
+        given = presets.given_by_files(variant, str(path), frozen_basis=variant != "lora")
+        assert presets.adapter_default(key, given) == value
     path.write_text("variants: {lora: {basis: corda, rank: 8}}\n")
-    assert presets.adapter_default("r", "lora", str(path), frozen_basis=False) is None
-    assert "unknown preset" in refusal(lambda: presets.adapter_default("r", "lora", "nanno", frozen_basis=False))
+    assert presets.adapter_default("r", presets.given_by_files("lora", str(path), frozen_basis=False)) is None
+    assert "unknown preset" in refusal(lambda: presets.given_by_files("lora", "nanno", frozen_basis=False))
