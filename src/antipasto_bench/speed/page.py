@@ -15,7 +15,9 @@ INTRODUCTION = (
     "turns in one process; a figure is the median over turns, a ratio the median over its pairs, each of two arms "
     "in one turn. Only ratios are claimed: how fast a machine is, and what else it did, cancels in them. The floor "
     "of a step is the base's own, forward and backward, with the gradient ending where the adapter's does: at the "
-    "first layer that it adapts. The suite `cards` is derived from counts, and says so.\n"
+    "first layer that it adapts. Delta_s is the variant that is furthest above it: it multiplies by all singular "
+    "directions of each layer and back, which is at least as many products again as the layer's own. The suite `cards` "
+    "is derived from counts, and says so.\n"
 )
 
 
