@@ -113,7 +113,7 @@ def _nothing_to_measure(store: Store, finished: int) -> str:
 def speed(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Of answers, real_step and real_run: data.train=PATH."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Of suites on a real model: data.train=PATH."),
     ] = None,
     suite: Annotated[list[str] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
     page_only: Annotated[bool, typer.Option("--page-only", help="Measure nothing; only write the page anew.")] = False,

@@ -23,16 +23,22 @@ SUITES = {
     "sweep_overhead": "what of a sweep is neither training nor scoring",
     "reading": "commands that only read, against importing torch",
     "answers": "GSM8K questions answered by SmolLM2-135M, against lm-eval's own model at its best batch size",
+    "answers_tuned": "the same with a trained lora, whose answers are longer",
     "real_step": "a training step of every variant on SmolLM2-135M, against the base, and against peft",
     "real_run": "a whole run of SmolLM2-135M, against the same run made peft's way",
     "cards": "tables by the published protocols on cards of 24, 80 and 141 GB: derived from counts, not measured",
     "gpu": "on a GPU: steps, memory and scoring of whole models of published shapes",
 }
 
-# Suites on a real model and real data take an hour or more and run only where they are named. What of a run's settings
-# each takes: where the data are, and how much of a whole run is made; all else is what its text says.
+# Suites on a real model and real data take half an hour or more and run only where they are named. What of a run's
+# settings each takes: where the data are, and how much of a whole run is made; all else is what its text says.
 _DATA = ("data.train", "data.split", "data.revision", "data.overlap", "eval.data", "eval.revision")
-REAL_SETTINGS = {"answers": _DATA, "real_step": _DATA, "real_run": (*_DATA, "steps", "eval.limit")}
+REAL_SETTINGS = {
+    "answers": _DATA,
+    "answers_tuned": _DATA,
+    "real_step": _DATA,
+    "real_run": (*_DATA, "steps", "eval.limit"),
+}
 REAL = (*REAL_SETTINGS,)
 
 

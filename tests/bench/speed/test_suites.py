@@ -19,7 +19,7 @@ from antipasto_bench.speed.questions import Questions, score_answers
 from antipasto_bench.speed.recording import run_suite
 from antipasto_bench.speed.running import run_suites
 from antipasto_bench.speed.suite import REAL, SUITES, ArmFigures
-from antipasto_bench.speed.suites import answers, cards, gpu, real_run, real_step
+from antipasto_bench.speed.suites import answers, answers_tuned, cards, gpu, real_run, real_step
 from antipasto_bench.speed.whole_runs import plain_losses
 
 ROOT = Path(__file__).parents[3]
@@ -99,22 +99,36 @@ def little_model(monkeypatch):
         monkeypatch.setattr(module, "FROZEN_RANK", 4)
 
 
-@pytest.mark.long
-def test_the_suite_of_answers_is_whole_with_a_little_model(monkeypatch, little_model):
-    """Ours and lm-eval's own model are asked the same; a size that takes too long is given up, and has no figure."""
-    for name, value in {"QUESTIONS": 6, "NEW_TOKENS": 24, "SIZES": (3, 1), "PAIRS": 1, "STEPS": 2, "BATCH": 2}.items():
+@pytest.fixture
+def few_answers(monkeypatch, little_model):
+    for name, value in {"QUESTIONS": 6, "NEW_TOKENS": 24, "SIZES": (3, 1), "PAIRS": 1}.items():
         monkeypatch.setattr(answers, name, value)
+    for name in ("STEPS", "BATCH"):
+        monkeypatch.setattr(answers_tuned, name, 2)
+
+
+@pytest.mark.long
+def test_the_suite_of_answers_is_whole_with_a_little_model(monkeypatch, few_answers):
+    """Ours and lm-eval's own model are asked the same; a size that takes too long is given up, and has no figure."""
     *_, last = answers.measure(ON_NANO)
-    assert [claim.bound for claim in last.claims] == [0.35, 0.50, 0]
-    assert last.claims[2].ratio == 0, "in float32 every answer is lm-eval's own"
-    by_arm = {cell.arm: cell for cell in last.cells}
-    assert {"untuned, lm-eval, 3 a batch", "untuned, ours", "lora, lm-eval", "lora, ours"} <= {*by_arm}
-    of_ours, of_lm_eval = (by_arm[f"lora, {way}, tokens of all answers"].median for way in ("ours", "lm-eval"))
-    assert of_ours == of_lm_eval > 6, "on nano, in float32"
+    assert [claim.bound for claim in last.claims] == [0.35, 0]
+    assert last.claims[1].ratio == 0, "in float32 every answer is lm-eval's own"
+    assert {"untuned, lm-eval, 3 a batch", "untuned, ours"} <= {cell.arm for cell in last.cells}
     monkeypatch.setattr(answers, "LATE", 1e-9)
     *_, last = answers.measure(ON_NANO)
     assert not any("1 a batch" in cell.arm for cell in last.cells)
     assert "untuned: ours / lm-eval's hf at its best batch, 3" in [claim.what for claim in last.claims]
+
+
+@pytest.mark.long
+def test_the_suite_of_a_tuned_models_answers_asks_the_model_with_its_adapter(few_answers):
+    *_, last = answers_tuned.measure(ON_NANO)
+    assert [claim.bound for claim in last.claims] == [0.50]
+    by_arm = {cell.arm: cell for cell in last.cells}
+    assert {"lora, lm-eval, 3 a batch", "lora, lm-eval", "lora, ours"} <= {*by_arm}
+    of_ours, of_lm_eval = (by_arm[f"lora, {way}, tokens of all answers"].median for way in ("ours", "lm-eval"))
+    assert of_ours == of_lm_eval > 6, "on nano, in float32"
+    assert "trained by 2 steps of 2" in last.setting
 
 
 @pytest.mark.long

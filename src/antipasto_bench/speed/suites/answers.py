@@ -2,9 +2,9 @@
 
     antipasto-bench speed --suite answers eval.data=PATH data.train=PATH
 
-Both are asked through lm-eval's evaluator, about the same model object: untuned, and with a lora that was trained for
-a while, whose answers are longer. lm-eval's batch is the fastest of SIZES. In float32 each of our answers must be
-lm-eval's own of one question at a time.
+Both are asked through lm-eval's evaluator, about the same model object, which is untuned; `answers_tuned.py` asks a
+tuned one. lm-eval's batch is the fastest of SIZES. In float32 each of our answers must be lm-eval's own of one question
+at a time.
 """
 
 import sys
@@ -18,22 +18,20 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 
 from ...core.device import pinned_threads
-from ...run.attach import attach
 from ...run.evaluate import Evaluation
-from ...run.examples import collate
 from ...run.generate import Scorer
 from ...run.tasks import quiet
 from ..measuring import claim_ratio
-from ..peers import PresetArms, our_step
+from ..peers import PresetArms
 from ..recording import run_suite
 from ..suite import ArmFigures, Claim, SuiteResult
 
 PRESET = "smollm2-135m"
 QUESTIONS, NEW_TOKENS, PAIRS = 128, 256, 3
 SIZES = (128, 64, 32, 16, 8, 1)  # of lm-eval's batches
-LATE = 1.25  # times the best size's seconds: no batch of another size is begun after that
-STEPS, BATCH, RATE = 40, 8, 3e-3  # that train the lora
-BOUNDS = {"untuned": 0.35, "lora": 0.50}
+LATE = 1.1  # times the best size's seconds: another size is given up then
+RATE = 3e-3
+BOUND = 0.35
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,6 @@ class Answered:
 
 class OutOfTimeError(Exception):
     """lm-eval's answers take longer than is worth knowing."""
-
-
-class Peer(HFLM):  # type: ignore[misc]  # lm-eval has no types
-    """lm-eval's own model, given up at a time of `time.perf_counter`."""
-
-    ends = float("inf")
-
-    def _model_generate(self, *arguments: Any, **options: Any) -> Any:
-        if time.perf_counter() > self.ends:
-            raise OutOfTimeError
-        return super()._model_generate(*arguments, **options)
 
 
 class Answerers:
@@ -73,11 +60,20 @@ class Answerers:
     def theirs(self, model: Any, batch_size: int, seconds: float = float("inf")) -> Answered:
         """
         Raises:
-            OutOfTimeError: a batch is to begin after so many seconds.
+            OutOfTimeError: they take more than so many seconds.
         """
-        lm = Peer(pretrained=model, tokenizer=self.preset.tokenizer, batch_size=batch_size, trust_remote_code=False)
-        lm.ends = time.perf_counter() + seconds
-        return self._asked(lm)
+        lm = HFLM(pretrained=model, tokenizer=self.preset.tokenizer, batch_size=batch_size, trust_remote_code=False)
+        ends = time.perf_counter() + seconds
+
+        def look_at_the_clock(*_: Any) -> None:
+            if time.perf_counter() > ends:
+                raise OutOfTimeError
+
+        handle = model.register_forward_pre_hook(look_at_the_clock)
+        try:
+            return self._asked(lm)
+        finally:
+            handle.remove()
 
     def _asked(self, lm: Any) -> Answered:
         lm.generate_until = partial(lm.generate_until, disable_tqdm=True)
@@ -93,10 +89,25 @@ class Answerers:
 def measure(settings: Mapping[str, Any] | None = None) -> Iterator[SuiteResult]:
     """All that is measured so far, after each way and each pair."""
     with pinned_threads(1):
-        yield from _measured(settings or {})
+        yield from measured("untuned", untuned, BOUND, settings or {}, exact=True)
 
 
-def _measured(settings: Mapping[str, Any]) -> Iterator[SuiteResult]:
+def measured(
+    name: str,
+    build: Callable[[PresetArms], Any],
+    bound: float,
+    settings: Mapping[str, Any],
+    text: str = "",
+    *,
+    exact: bool = False,
+) -> Iterator[SuiteResult]:
+    """As `measure`, of a model.
+
+    Args:
+        bound: of the seconds of our answers by lm-eval's.
+        text: what the page says of the model beside its name, as a sentence.
+        exact: also compare the untuned model's answers in float32.
+    """
     fixed = {"eval.limit": QUESTIONS, "eval.max_new_tokens": NEW_TOKENS, "eval.batch_size": "auto"}
     fixed |= {"eval.valid": "none", "eval.general": "none"}
     preset = PresetArms(PRESET, **fixed | dict(settings))
@@ -106,38 +117,43 @@ def _measured(settings: Mapping[str, Any]) -> Iterator[SuiteResult]:
 
     def so_far() -> SuiteResult:
         setting = (
-            f"SmolLM2-135M, bfloat16, one thread, {QUESTIONS} questions of GSM8K, {NEW_TOKENS} new tokens at most; "
-            f"lora: {STEPS} steps of {BATCH}, not merged. Sizes of lm-eval's batch that were tried: "
-            f"{', '.join(map(str, SIZES))}; one that took over {LATE} times as long as the best so far was given up."
+            f"SmolLM2-135M, bfloat16, one thread, {QUESTIONS} questions of GSM8K, {NEW_TOKENS} new tokens at most."
+            f"{text} Sizes of lm-eval's batch that were tried: {', '.join(map(str, SIZES))}; one that took over {LATE} "
+            "times as long as the best so far was given up."
         )
         return SuiteResult(setting, [*cells], [*claims])
 
-    for name, build in {"untuned": untuned, "lora": trained_lora}.items():
-        model = build(preset).eval()
-        answerers.ours(model)  # what is loaded late, and the memory of the longest cache
-        best, tried = _best_size(answerers, model, name)
-        cells += tried
+    model = build(preset).eval()
+    answerers.ours(model)  # what is loaded late, and the memory of the longest cache
+    best, tried = _best_size(answerers, model, name)
+    cells += tried
+    yield so_far()
+    turns: dict[str, list[Answered]] = {"ours": [], "lm-eval": []}
+    ways: dict[str, Callable[[Any], Answered]]
+    ways = {"ours": answerers.ours, "lm-eval": partial(answerers.theirs, batch_size=best)}
+    for turn in range(PAIRS):
+        for way in [*ways][:: 1 if turn % 2 == 0 else -1]:
+            turns[way].append(ways[way](model))
+    times = {way: [answered.seconds for answered in taken] for way, taken in turns.items()}
+    cells += [ArmFigures(f"{name}, {way}", "s", seconds) for way, seconds in times.items()]
+    for way, taken in turns.items():  # in bfloat16 an answer depends on its batch, and so does its length
+        lengths = [float(len(preset.tokenizer(answer)["input_ids"])) for answer in taken[-1].answers]
+        cells.append(ArmFigures(f"{name}, {way}, tokens of all answers", "", [sum(lengths)]))
+    claims.append(
+        claim_ratio(times, "ours", "lm-eval", bound, f"{name}: ours / lm-eval's hf at its best batch, {best}")
+    )
+    yield so_far()
+    if exact:
+        claims.append(_inexact(answerers, PresetArms(PRESET, **fixed | dict(settings) | {"dtype": "float32"})))
         yield so_far()
-        turns: dict[str, list[Answered]] = {"ours": [], "lm-eval": []}
-        for turn in range(PAIRS):
-            ways: dict[str, Callable[[Any], Answered]]
-            ways = {"ours": answerers.ours, "lm-eval": partial(answerers.theirs, batch_size=best)}
-            for way in [*ways][:: 1 if turn % 2 == 0 else -1]:
-                turns[way].append(ways[way](model))
-        times = {way: [answered.seconds for answered in taken] for way, taken in turns.items()}
-        cells += [ArmFigures(f"{name}, {way}", "s", seconds) for way, seconds in times.items()]
-        for way, taken in turns.items():  # in bfloat16 an answer depends on its batch, and so does its length
-            lengths = [float(len(preset.tokenizer(answer)["input_ids"])) for answer in taken[-1].answers]
-            cells.append(ArmFigures(f"{name}, {way}, tokens of all answers", "", [sum(lengths)]))
-        what = f"{name}: ours / lm-eval's hf at its best batch, {best}"
-        claims.append(claim_ratio(times, "ours", "lm-eval", BOUNDS[name], what))
-        yield so_far()
-    exact = PresetArms(PRESET, **fixed | dict(settings) | {"dtype": "float32"})
-    model = untuned(exact).eval()
+
+
+def _inexact(answerers: Answerers, preset: PresetArms) -> Claim:
+    """That no answer in float32 is another than lm-eval's."""
+    model = untuned(preset).eval()
     pairs = zip(answerers.ours(model).answers, answerers.theirs(model, 1).answers, strict=True)
     differing = sum(mine != other for mine, other in pairs)
-    claims.append(Claim("float32, untuned: answers that are not lm-eval's of one question at a time", differing, 0))
-    yield so_far()
+    return Claim("float32, untuned: answers that are not lm-eval's of one question at a time", differing, 0)
 
 
 def _best_size(answerers: Answerers, model: Any, name: str) -> tuple[int, list[ArmFigures]]:
@@ -154,19 +170,6 @@ def _best_size(answerers: Answerers, model: Any, name: str) -> tuple[int, list[A
 
 def untuned(preset: PresetArms) -> Any:
     return preset.model(preset.config("lora", lr=RATE))
-
-
-def trained_lora(preset: PresetArms) -> Any:
-    """The model with a lora in its hooks, trained for STEPS steps."""
-    run = preset.config("lora", lr=RATE)
-    model = preset.model(run)
-    attach(run, model, preset.tokenizer, preset.examples)
-    batches = (preset.examples[first : first + BATCH] for first in range(0, STEPS * BATCH, BATCH))
-    drawn = (collate(batch, preset.tokenizer.pad_token_id) for batch in batches)
-    step = our_step(model, run, lambda: next(drawn))
-    for _ in range(STEPS):
-        step()
-    return model
 
 
 if __name__ == "__main__":
