@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UserError
+from ..spec.config import RunConfig
 from ..spec.selection import calibration_of
 from ..store.folders import Store
 from ..store.items import QuestionScores, headline_scores, items_of, token_losses
@@ -200,14 +201,19 @@ def name_of(label: str, record: RunRecord) -> str:
 
 
 def label_of(record: RunRecord, peers: Sequence[RunRecord]) -> str:
-    """The variant of a record, with its basis and the settings in which another arm of the variant differs."""
+    """The variant of a record, with its basis and the settings in which another arm of the variant differs.
+
+    A setting of the run itself, such as `adapter_dtype`, is named where it is not its field's default.
+    """
     settings = record.config.arm_settings
     same_variant = [peer for peer in peers if peer.variant == record.variant]
     others = [peer.config.arm_settings for peer in same_variant]
     shown = [
         key
         for key, value in settings.items()
-        if key != "r" and (key == "rotate_basis" or any(other.get(key) != value for other in others))
+        if key != "r"
+        and (key == "rotate_basis" or any(other.get(key) != value for other in others))
+        and (key in record.config.adapter or value != RunConfig.model_fields[key].default)
     ]
     words = [f"{key}={compact(settings[key])}" for key in sorted(shown)]
     if len({peer.config.data.calibration for peer in same_variant}) > 1:

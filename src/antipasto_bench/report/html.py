@@ -186,7 +186,7 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm]) ->
         name=name,
         older=_is_older(section),
         recommended=said,
-        price=_price(said, [columns[name] for name in ("test %", "test loss", "params", "step ms", "forgets")]),
+        price=_price(said, [columns[name] for name in ("test %", "test loss", "seeds", "params", "step ms", "forgets")]),
         columns=shown,
         rows=[
             ShortRow(row, bar_of(row, scale), [cell.text for cell in line], [cell.sort for cell in line])

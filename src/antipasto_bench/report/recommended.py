@@ -50,7 +50,7 @@ def recommended(section: ComparedSection) -> Recommended:
         measure = "loss" if better else "accuracy"
     cheapest, by = _cheapest(section, best, reference)
     return Recommended(
-        _headline(best, cheapest, reference, by),
+        _headline(section, best, cheapest, reference, by),
         [_of_best(section, best, better, measure), _of_cheapest(best, reference, cheapest, by), *_of_open(section)],
         best,
         cheapest,
@@ -107,22 +107,31 @@ def _cheapest(
     return min(by_loss, key=lambda row: (_parameters(row), row.index), default=None), "held-out loss"
 
 
-def _headline(best: ComparedArm, cheapest: ComparedArm | None, reference: ComparedArm, by: str) -> str:
+def _headline(
+    section: ComparedSection, best: ComparedArm, cheapest: ComparedArm | None, reference: ComparedArm, by: str
+) -> str:
+    name, count = reference.arm.name, _undecided(section)
     if cheapest is None:
         if best is reference:
-            return f"Use {best.arm.name}: nothing tried is shown to be better."
+            open_ones = f"; {count} of {len(section.verdicts)} undecided" if count else ""
+            return f"Use {name}: nothing tried is shown to be better{open_ones}."
         return f"Use {best.arm.name}: the best, and nothing cheaper is shown to be as good."
-    if best is reference:
-        measure = "" if by == "accuracy" else f"by {by} "
-        return f"Use {cheapest.arm.name}: {measure}no worse than {reference.arm.name}, and cheaper."
-    return f"Use {best.arm.name}; for fewer parameters, {cheapest.arm.name}."
+    if best is not reference:
+        return f"Use {best.arm.name}; for fewer parameters, {cheapest.arm.name}."
+    if by == "accuracy":
+        return f"Use {cheapest.arm.name}: no worse than {name}, and cheaper."
+    return (
+        f"Use {cheapest.arm.name} if held-out loss is what you ask for: no worse by it than {name}, and cheaper. "
+        "Accuracy leaves it undecided."
+    )
 
 
 def _of_best(section: ComparedSection, best: ComparedArm, better: Sequence[ComparedArm], measure: str) -> str:
     n, arms = len(best.arm.questions), len(section.verdicts)
     if best.is_reference:
         first = section.arms[0]
-        ahead = "" if first is best else f"; {first.arm.name} scores highest, {_share(first)}, which is not surely more"
+        ahead = "" if first is best else f"; of all that was tried {first.arm.name} scores highest, {_share(first)}, "
+        ahead += "" if first is best else "which is not surely more"
         return (
             f"Of {arms} arm{'s' * (arms != 1)} none is surely better than {best.arm.name}, which has {_share(best)} of "
             f"{n:,} questions right{ahead}."
@@ -177,7 +186,7 @@ def _price(row: ComparedArm) -> str:
 
 def _of_open(section: ComparedSection) -> list[str]:
     """How many arms are undecided, and what would decide them."""
-    count = sum(row.verdict is not None and row.verdict.word == "undecided" for row in section.arms)
+    count = _undecided(section)
     if count == 0:
         return []
     head = f"{count} of {len(section.verdicts)} {'is' if count == 1 else 'are'} undecided by accuracy"
@@ -194,6 +203,11 @@ def _of_open(section: ComparedSection) -> list[str]:
         f"{head}: {runs} more run{'s' * (runs != 1)}{time} would decide {which}; antipasto-bench plan-more names "
         "the runs."
     ]
+
+
+def _undecided(section: ComparedSection) -> int:
+    """How many arms are undecided by accuracy."""
+    return sum(row.verdict is not None and row.verdict.word == "undecided" for row in section.arms)
 
 
 def _duration(seconds: float) -> str:

@@ -201,7 +201,7 @@ QUANTITIES = (
     Quantity("priced_tokens", "tokens of the measured batch", "tokens", format=",", cost_json=True),
     Quantity(
         "forward_ms", "forward ms", "ms", "lower", format=",.1f", base="base_forward_ms",
-        column=TableColumn("costs", "fwd ms", "one batch, and the ratio to the base"),
+        column=TableColumn("costs", "fwd ms", "one batch, and the ratio to the untuned model in the same run"),
         axis=Axis(), phrase=Phrase("forward {} ms", first=True), cost_json=True,
     ),
     Quantity(

@@ -71,14 +71,14 @@ def test_settings_of_training_that_tell_arms_apart_are_axes_and_words_of_their_n
     add(store, "lora", 240, lr_ratio=16.0)
     section = only(store)
     assert {each.arm.name for each in section.arms} == {
-        "lora adapter_dtype=float32 lr_ratio=1 r=16", "lora adapter_dtype=bfloat16 lr_ratio=1 r=16",
-        "lora adapter_dtype=float32 lr_ratio=16 r=16", "hra adapter_dtype=float32 r=16",
+        "lora r=16", "lora adapter_dtype=bfloat16 r=16",
+        "lora lr_ratio=16 r=16", "hra r=16",
         "hra adapter_dtype=bfloat16 r=16",
     }  # fmt: skip
     swept = by_axis(section)
     assert list(swept) == ["adapter_dtype", "lr_ratio"]
     series = {each.name: each.values for each in swept["adapter_dtype"].series}
-    assert series == {"hra r=16": ["bfloat16", "float32"], "lora lr_ratio=1 r=16": ["bfloat16", "float32"]}
+    assert series == {"hra r=16": ["bfloat16", "float32"], "lora r=16": ["bfloat16", "float32"]}
     assert [each.values for each in swept["lr_ratio"].series] == [[1.0, 16.0]]
     assert "adapter_dtype float32 beats bfloat16" in swept["adapter_dtype"].conclusion()
 
@@ -87,7 +87,7 @@ def test_words_of_a_comparison_name_an_arm_by_the_dtype_of_its_parameters(store)
     for dtype, count in (("float32", 200), ("bfloat16", 150)):
         add(store, "lora", count, adapter_dtype=dtype)
     compared = compare_two("lora", "lora adapter_dtype=bfloat16", store)
-    assert (compared.a.name, compared.b.name) == ("lora adapter_dtype=float32 r=16", "lora adapter_dtype=bfloat16 r=16")
+    assert (compared.a.name, compared.b.name) == ("lora r=16", "lora adapter_dtype=bfloat16 r=16")
     (said,) = compared.chosen
     assert "with the defaults of preset nano. For another add adapter_dtype=bfloat16" in said
 

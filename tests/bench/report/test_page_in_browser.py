@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from page_store import HOSTILE, MODEL, data_of, page_store
@@ -253,6 +254,32 @@ def test_two_arms_are_compared_with_the_questions_that_flipped_and_both_answers(
     assert view.locator(".headline").inner_text().startswith("antipasto rotate_basis=none r=64 against lora r=16: −5")
     again = opened(page.url[page.url.index("#") :])
     assert again.locator(".view:visible .headline").inner_text() == view.locator(".headline").inner_text()
+
+
+def test_no_answer_to_a_flipped_question_contradicts_what_is_said_of_it(opened):
+    """On the committed page, where runs of one arm answer differently."""
+    page = opened()
+    page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
+    looked = 0
+    for slug in page.evaluate("[...document.querySelectorAll('section.bench')].map((node) => node.id)"):
+        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", slug)
+        page.locator(".view:visible .controls").wait_for()
+        for flips in page.locator(".view:visible .flips").all():
+            if " right in " not in flips.locator("h3").inner_text():
+                continue  # single runs that differ while most agree
+            for side in flips.locator(".answer").filter(has=page.locator("pre")).all():
+                heading = side.locator("h4").evaluate("node => node.textContent")
+                right, runs = map(int, re.search(r"right in (\d+) of (\d+)", heading).groups())
+                assert ("right" if 2 * right > runs else "wrong") in side.get_attribute("class").split(), heading
+                looked += 1
+    assert looked > 4
+
+
+@pytest.mark.parametrize("address", ["#nonsense/explore", "#run=nonsense", "#{slug}/nonsense", "#{slug}/compare?a=0"])
+def test_an_address_of_nothing_on_the_page_says_so(opened, slug, address):
+    assert opened(address.format(slug=slug)).get_by_text("something that is not on this page").is_visible()
+    for known in ("", f"#{slug}", f"#{slug}/compare"):
+        assert not opened(known).get_by_text("something that is not on this page").is_visible()
 
 
 def test_a_run_has_its_command_settings_and_answers_which_stay_text(opened, slug):

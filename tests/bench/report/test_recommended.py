@@ -93,7 +93,10 @@ def test_a_headline_that_follows_from_held_out_loss_alone_says_so(store):
     add(store, "dora", 204, 900, nats=20.0, first=100)
     said, section = of_one(store)
     assert [verdict.word for verdict in section.verdicts.values()] == ["undecided"]
-    assert said.headline == "Use dora r=16: by held-out loss no worse than lora r=16, and cheaper."
+    assert said.headline == (
+        "Use dora r=16 if held-out loss is what you ask for: no worse by it than lora r=16, and cheaper. Accuracy "
+        "leaves it undecided."
+    )
 
 
 def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counted_with_the_runs_that_decide(store):
@@ -101,8 +104,8 @@ def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counte
     add(store, "dora", 204, 900, seeds=2, first=100)
     said, section = of_one(store)
     assert section.verdicts[0].word == "undecided"
-    assert said.headline == "Use lora r=16: nothing tried is shown to be better."
-    assert "dora r=16 scores highest, " in said.sentences[0]
+    assert said.headline == "Use lora r=16: nothing tried is shown to be better; 1 of 1 undecided."
+    assert "of all that was tried dora r=16 scores highest, " in said.sentences[0]
     assert said.sentences[1] == "Nothing cheaper than lora r=16, 1,000 trained parameters, is shown to be no worse."
     assert said.sentences[2].startswith("1 of 1 is undecided by accuracy")
     assert "antipasto-bench plan-more" in said.sentences[2]

@@ -38,14 +38,15 @@ function answerView(section, params, figure) {
   const arms = (all ? section.arms : section.best.map((i) => section.arms[i])).filter((arm) => !arm.untuned);
   const points = arms.map((arm) => {
     const at = scoreOf(arm, score);
-    const ends = at.low === undefined ? "one seed" : `${exact(at.low)} to ${exact(at.high)}`;
+    const shown = (value) => (score === "accuracy" ? value.toFixed(1) : value.toFixed(4));
+    const ends = at.low === undefined ? "one seed" : `${shown(at.low)} to ${shown(at.high)}`;
     return {
       ...at,
       name: arm.name,
       x: arm.values[price.place],
       link: armLink(section, arm),
       said: [
-        `${score === "accuracy" ? "right" : "loss"}: ${exact(at.y)}${score === "accuracy" ? " %" : ""} (${ends})`,
+        `${score === "accuracy" ? "right" : "loss"}: ${shown(at.y)}${score === "accuracy" ? " %" : ""} (${ends})`,
         `${price.axis}: ${arm.cells[price.place]}`,
         at.verdict || "no verdict",
       ],
@@ -85,8 +86,19 @@ function answerView(section, params, figure) {
     el(
       "figcaption",
       {},
-      `${section.name}. Bars: ${score === "accuracy" ? "95 % intervals" : "± one standard error"}. A point opens its comparison with the reference.`,
+      captionOf(section, score, points),
     ),
   );
   figure.dataset.drawn = `${score}:${price.name}`;
+}
+
+/** What the bars are, and where a point leads. */
+function captionOf(section, score, points) {
+  const bars = !points.some((point) => typeof point.low === "number")
+    ? ""
+    : score === "accuracy"
+      ? " Bars: 95 % intervals."
+      : " Bars: ± one standard error of each arm by itself; two arms answer the same questions, so their difference is surer than the bars say.";
+  const other = section.reference === null ? "another arm" : "the reference";
+  return `${section.name}.${bars} A point opens its comparison with ${other}.`;
 }

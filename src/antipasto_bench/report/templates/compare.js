@@ -1,6 +1,6 @@
 // Two arms side by side: the difference with its interval, prices, and the questions that flipped with both answers.
 
-const said = (p) => (p < 0.001 ? "p < 0.001" : `p ${Number(p.toPrecision(2))}`);
+const said = (p) => (p < 0.001 ? "p < 0.001" : `p = ${Number(p.toPrecision(2))}`);
 
 /** Arm i less arm j; null where they cannot be compared. */
 function pairOf(section, measure, i, j) {
@@ -59,13 +59,11 @@ function differences(section, a, b) {
   if (!accuracy)
     return el("p", {}, "These rows are not compared: their questions differ, or scores lie between right and wrong.");
   const sentence = (pair, unit, digits) =>
-    `${signed(pair.difference, digits)} ${unit} (95 % interval ${signed(pair.low, digits)} to ${signed(pair.high, digits)})`;
+    `${signed(pair.difference, digits)} ${unit} (95 % interval of this pair alone: ${signed(pair.low, digits)} to ${signed(pair.high, digits)})`;
   const sure = (pair) =>
     pair.p === null
       ? "one seed: this holds for these runs alone"
-      : pair.p < 0.05
-        ? `separated, ${said(pair.p)} over all pairs`
-        : "not separated over all pairs";
+      : `${pair.p < 0.05 ? "separated" : "not separated"}: ${said(pair.p)}, corrected for all pairs of the table`;
   const planned = [a, b].includes(section.reference) ? arms[a === section.reference ? b : a] : null;
   return el(
     "div",

@@ -20,18 +20,12 @@ function flips(section, a, b) {
   return ways.map(([x, y, questions]) => flipped(section, x, y, questions, a, b));
 }
 
-/** The answer of an arm to a question that is kept: one of a run that did as most of them. */
+/** A kept answer of an arm to a question, of a run that has it right or of one that has it wrong; null without one. */
 function keptOf(section, arm, question, right) {
-  const kept = section.questions.kept[arm].filter(([asked]) => asked === question);
-  const fitting =
-    kept.find(([, run]) => Boolean(bitAt(section.questions.right[arm][run], question)) === right) ?? kept[0];
-  return fitting
-    ? {
-        run: section.arms[arm].runs[fitting[1]],
-        right: Boolean(bitAt(section.questions.right[arm][fitting[1]], question)),
-        text: data.texts[fitting[2]],
-      }
-    : null;
+  const fitting = section.questions.kept[arm].find(
+    ([asked, run]) => asked === question && Boolean(bitAt(section.questions.right[arm][run], question)) === right,
+  );
+  return fitting ? { run: section.arms[arm].runs[fitting[1]], right, text: data.texts[fitting[2]] } : null;
 }
 
 function flipped(section, x, y, questions, a, b) {
@@ -56,8 +50,8 @@ function flipped(section, x, y, questions, a, b) {
         "p",
         { class: "quiet" },
         shown.length
-          ? `Both answers are kept of ${both}, one of ${shown.length - both} more: the results keep a few answers of each run, right and wrong. A question counts as right where most seeds have it right.`
-          : "No answer to one of them is kept: the results keep a few answers of each run, right and wrong.",
+          ? `A question counts as right where most seeds have it right. The results keep a few answers of each run: of ${counted(both, "question")} a right one and a wrong one, of ${shown.length - both} more one of the two.`
+          : "No answer to any of them is kept: the results keep a few answers of each run.",
       ),
     shown.map(({ question, kept }, i) => oneFlip(section, question, kept, [a, b], i < 3)),
   );
@@ -78,7 +72,7 @@ function apartInRuns(section, a, b) {
       pairs: [
         [true, false],
         [false, true],
-      ].map(([x, y]) => [keptAs(section, a, question, x), keptAs(section, b, question, y)]),
+      ].map(([x, y]) => [keptOf(section, a, question, x), keptOf(section, b, question, y)]),
     }))
     .map(({ question, pairs }) => ({ question, kept: pairs.find((pair) => pair.every(Boolean)) }))
     .filter(({ kept }) => kept);
@@ -90,15 +84,10 @@ function apartInRuns(section, a, b) {
     el(
       "p",
       { class: "quiet" },
-      "Right in a run of one and wrong in a run of the other, but not in most runs of each: what seeds alone can do. These are the ones of which both answers are kept; there may be more.",
+      "Right in a run of one and wrong in a run of the other, while most runs of the two agree or are split evenly: what seeds alone can do. These are the ones of which both answers are kept; there may be more.",
     ),
     found.map(({ question, kept }, i) => oneFlip(section, question, kept, [a, b], i < 2)),
   );
-}
-
-function keptAs(section, arm, question, right) {
-  const kept = keptOf(section, arm, question, right);
-  return kept && kept.right === right ? kept : null;
 }
 
 function kindsOf(section, questions) {
@@ -142,7 +131,9 @@ function oneFlip(section, question, kept, sides, open) {
         : el(
             "p",
             { class: "quiet" },
-            right ? "Right, so it ends in the expected number; its text is not kept." : "Wrong; its text is not kept.",
+            right
+              ? "No text of a run that has it right is kept; such a text ends in the expected number."
+              : "No text of a run that has it wrong is kept.",
           ),
     );
   };

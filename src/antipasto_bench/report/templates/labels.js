@@ -11,6 +11,13 @@ function widthOf(text) {
 
 const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 
+/** A name, cut to a width with an ellipsis. */
+function fitted(name, width) {
+  let shown = name;
+  while (shown.length > 4 && widthOf(shown) > width) shown = `${shown.slice(0, -2).trimEnd()}…`;
+  return shown;
+}
+
 /** The boxes of some points' names, in the order of the points: {left, right, top, bottom, far}. */
 function placeNames(points, bounds) {
   const taken = points.map(({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 }));
@@ -25,7 +32,7 @@ function placeNames(points, bounds) {
 }
 
 function freeBox(point, taken, bounds) {
-  const width = widthOf(point.name) + 4;
+  const width = widthOf(point.shortName) + 4;
   let best = null;
   for (const [dx, dy, distance] of OFFSETS) {
     const left = dx > 0 ? point.px + dx : dx < 0 ? point.px + dx - width : point.px - width / 2;

@@ -9,6 +9,7 @@ function show({ moved }) {
   document.documentElement.dataset.view = state.run ? "run" : state.view;
   for (const [slug, node] of places) node.hidden = Boolean(state.run) || slug !== state.section.slug;
   for (const node of document.querySelectorAll(".beside")) node.hidden = Boolean(state.run);
+  document.getElementById("strange").hidden = !state.strange;
   for (const link of document.querySelectorAll(".switch a")) {
     link.toggleAttribute("aria-current", !state.run && link.dataset.slug === state.section.slug);
   }

@@ -22,7 +22,7 @@ function ratesPanel(section) {
     el(
       "p",
       {},
-      "Means over the seeds of each setting; the best of a map is framed. Rates are chosen by validation, never by the test questions.",
+      "Means over all seeds of each setting; the best of a map is framed. Rates are chosen by validation, never by the test questions, and where a sweep chose them, on its lowest seed alone: so the chosen rate, named in the table, can be another than the framed one.",
     ),
     el(
       "div",

@@ -3,7 +3,7 @@
 const SHAPES = {
   better: "triangle",
   "no worse": "square",
-  "worse, not by the margin": "square",
+  "worse, not by the margin": "cross",
   reference: "diamond",
   worse: "cross",
 };
@@ -70,7 +70,13 @@ function scatter({
     );
     const ends = shown.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]);
     const y = scaleOf(ends, tall - margin.bottom, margin.top + 6, percent ? { floor: 0, ceiling: 101 } : {});
-    const placed = shown.map((point) => ({ ...point, px: x.place(point.x), py: y.place(point.y) }));
+    const room = width - margin.left - 8;
+    const placed = shown.map((point) => ({
+      ...point,
+      shortName: names ? fitted(point.name, room) : point.name,
+      px: x.place(point.x),
+      py: y.place(point.y),
+    }));
     const best = frontier ? frontierOf(placed, yBetter === "higher", xBetter !== "higher") : [];
     const bounds = { left: margin.left, right: width - 2, top: margin.top - 6, bottom: tall - margin.bottom };
     const boxes = names ? placeNames(placed, bounds) : [];
@@ -98,7 +104,7 @@ function scatter({
             y2: y.place(point.high),
           }),
         ),
-      best.length > 1 ? svg("path", { class: "frontier", d: stepsThrough(best, width - margin.right) }) : null,
+      best.length ? svg("path", { class: "frontier", d: stepsThrough(best, width - margin.right) }) : null,
       boxes.map((box, i) =>
         box.far
           ? svg("line", {
@@ -123,7 +129,7 @@ function scatter({
         svg(
           "text",
           { class: best.includes(placed[i]) ? "name first" : "name", x: box.left + 2, y: box.bottom - 3 },
-          placed[i].name,
+          placed[i].shortName,
         ),
       ),
     );

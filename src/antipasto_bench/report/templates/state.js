@@ -16,16 +16,20 @@ function named(hash) {
   }
 }
 
-/** What an address says; what is not of this page is the first section's answer. */
+/** What an address says; what is not of this page is the first section's answer, and `strange`. */
 function read(hash = location.hash) {
   if (hash.startsWith("#run=")) {
     const run = byRun.get(named(hash.slice(5)));
-    if (run) return { run };
+    if (run) return { run, strange: false };
   }
   const [path, query = ""] = hash.slice(1).split("?");
   const [slug, view = "answer"] = path.split("/");
-  const section = bySlug.get(named(slug)) ?? data.sections[0];
-  return { section, view: VIEWS.some(([name]) => name === view) ? view : "answer", params: new URLSearchParams(query) };
+  const section = bySlug.get(named(slug));
+  const params = new URLSearchParams(query);
+  const known = VIEWS.some(([name]) => name === view);
+  const arms = ["a", "b"].map((name) => params.get(name)).filter((id) => id !== null);
+  const strange = hash.length > 1 && !(section && known && arms.every((id) => section.arms.some((arm) => arm.id === id)));
+  return { section: section ?? data.sections[0], view: known ? view : "answer", params, strange };
 }
 
 function address(section, view = "answer", values = {}) {
