@@ -17,7 +17,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..analysis.choosing_notes import rows_of_diverged
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
@@ -32,11 +32,11 @@ from .columns import Column
 from .diverged import diverged_cell
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
 from .page_columns import axis_title, page_columns, run_columns
-from .page_data import names_of_tables, section_json
+from .page_data import is_older, names_of_tables, section_json
 from .page_pool import Pool
 from .page_runs import Settings, flat, runs_json
 from .recommended import Recommended, recommended
-from .short_tables import best_settings
+from .short_tables import best_settings, breadth
 
 HTML = "report.html"  # in the folder of the results
 TEMPLATES = Path(__file__).parent / "templates"
@@ -87,6 +87,9 @@ class Answer:
     tried: list[str]
 
 
+PRICED = ("test %", "test loss", "seeds", "params", "step ms", "forgets")  # columns, of the recommended arm
+
+
 def page(
     sections: Sequence[ComparedSection], failed: Sequence[FailedRun], store: Store, references: Sequence[Path] = ()
 ) -> str:
@@ -130,13 +133,10 @@ def page(
     )
 
 
-def _by_interest(section: ComparedSection) -> tuple[bool, bool]:
-    """First what is scored as runs are today, and of that the models that people use."""
-    return _is_older(section), section.section.records[0].config.model in EMBEDDED
-
-
-def _is_older(section: ComparedSection) -> bool:
-    return section.section.records[0].config.eval.version != SCORING_VERSION
+def _by_interest(section: ComparedSection) -> tuple[object, ...]:
+    """First what is scored as runs are today, of that the models that people use, and the broadest table of each."""
+    order = (-count for count in breadth(section))
+    return is_older(section), section.section.records[0].config.model in EMBEDDED, section.section.model, *order
 
 
 def _first_origin(records: Sequence[RunRecord]) -> Settings:
@@ -158,10 +158,17 @@ def _plain_texts(value: Any) -> Any:
 
 @cache  # it holds the compiled template
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_plain_text,
     )  # fmt: skip
+    environment.filters["breakable"] = _breakable
+    return environment
+
+
+def _breakable(name: str) -> Markup:
+    """A name that a line can end in behind = and _, and not within a word."""
+    return Markup(str(escape(printable(name))).replace("=", "=<wbr>").replace("_", "_<wbr>"))
 
 
 def _plain_text(value: object) -> object:
@@ -184,9 +191,9 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm]) ->
         slug=section.slug,
         title=section.title,
         name=name,
-        older=_is_older(section),
+        older=is_older(section),
         recommended=said,
-        price=_price(said, [columns[name] for name in ("test %", "test loss", "seeds", "params", "step ms", "forgets")]),
+        price=_price(said, [columns[name] for name in PRICED]),
         columns=shown,
         rows=[
             ShortRow(row, bar_of(row, scale), [cell.text for cell in line], [cell.sort for cell in line])

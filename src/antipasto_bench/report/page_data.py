@@ -14,6 +14,7 @@ from ..analysis.compared_sections import ComparedArm, ComparedSection, summary_o
 from ..analysis.comparisons import Pairs
 from ..analysis.verdicts import Verdict
 from ..core.json_types import Json
+from ..spec.config import SCORING_VERSION
 from ..store.excerpts import Excerpts
 from .by_kind import kind_table
 from .kept_answers import kept_answers, texts_of_questions
@@ -68,9 +69,22 @@ def section_json(
 
 
 def names_of_tables(sections: Sequence[ComparedSection]) -> list[str]:
-    """The model and the data of each in a few words, for headings and links; the whole title where these are alike."""
+    """The model and the data of each in a few words, for headings and links.
+
+    Where these are alike, they are those of today's rules of scoring, if one section has them, and of others the whole
+    title.
+    """
     names = [_short_name(section) for section in sections]
-    return [section.title if names.count(name) > 1 else name for section, name in zip(sections, names, strict=True)]
+    today = [name for section, name in zip(sections, names, strict=True) if not is_older(section)]
+    return [
+        name if names.count(name) == 1 or (not is_older(section) and today.count(name) == 1) else section.title
+        for section, name in zip(sections, names, strict=True)
+    ]
+
+
+def is_older(section: ComparedSection) -> bool:
+    """Whether a table is by other rules of scoring than today's."""
+    return section.section.records[0].config.eval.version != SCORING_VERSION
 
 
 def _short_name(section: ComparedSection) -> str:

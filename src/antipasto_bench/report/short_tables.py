@@ -26,13 +26,13 @@ def short_markdown(sections: Sequence[ComparedSection], whole: str, figures: str
     """
     of_models = _by_model(sections)
     parts = [
-        _short(max(tables, key=_breadth), len(tables) - 1, whole, None if place else figures)
+        _short(max(tables, key=breadth), len(tables) - 1, whole, None if place else figures)
         for place, tables in enumerate(of_models)
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _breadth(section: ComparedSection) -> tuple[int, int, int]:
+def breadth(section: ComparedSection) -> tuple[int, int, int]:
     """What makes a table the one to show of a model: many variants, then many questions, then many arms."""
     variants = {row.arm.variant for row in section.arms}
     return len(variants), section.section.records[0].test_n or 0, len(section.arms)

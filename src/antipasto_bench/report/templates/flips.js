@@ -50,11 +50,20 @@ function flipped(section, x, y, questions, a, b) {
         "p",
         { class: "quiet" },
         shown.length
-          ? `A question counts as right where most seeds have it right. The results keep a few answers of each run: of ${counted(both, "question")} a right one and a wrong one, of ${shown.length - both} more one of the two.`
+          ? `A question counts as right where most seeds have it right. The results keep a few answers of each run: ${keptInWords(both, shown.length - both)}.`
           : "No answer to any of them is kept: the results keep a few answers of each run.",
       ),
     shown.map(({ question, kept }, i) => oneFlip(section, question, kept, [a, b], i < 3)),
   );
+}
+
+/** Of how many of some questions both answers are kept, and of how many one. */
+function keptInWords(both, one) {
+  const parts = [
+    [both, "both answers"],
+    [one, "one of the two answers"],
+  ].filter(([count]) => count);
+  return parts.map(([count, what], i) => `${what} to ${i ? `${count} more` : `${count} of these`}`).join(", ");
 }
 
 /** Questions of which an answer of either arm is kept, one right and the other wrong: in single runs, not in most. */
