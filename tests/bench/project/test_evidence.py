@@ -220,6 +220,29 @@ def test_every_arm_had_as_many_trials_of_committed_code_on_seeds_that_no_result_
     assert not {trial.seed for trial in trials} & {record.seed for record in records}
 
 
+def test_every_method_of_the_tuned_table_has_three_seeds_at_the_rate_that_its_search_found(records):
+    runs = read_sweep(ROOT / "benchmark/sweeps/tuned.yaml").runs
+    trained = [run for run in runs if run.trains]
+    assert {run.variant for run in trained} >= {name for name, each in antipasto.REGISTRY.items() if each.trains}
+    assert len({run.variant for run in trained if run.variant.startswith("peft:")}) >= 10
+    made = {settings(record.config) for record in records if record.status == "ok" and record.config.eval.version == 3}
+    for run in runs:
+        assert settings(run) in made, run.run_id
+    seeds: dict[tuple[Hashable, ...], set[int]] = {}
+    for run in trained:
+        seeds.setdefault((*method(run), run.lr), set()).add(run.seed)
+    assert set(map(frozenset, seeds.values())) == {frozenset({0, 1, 2})}
+    wanted = [
+        ([run.variant, *([f"rotate_basis={basis}"] if (basis := run.adapter.get("rotate_basis")) else [])], run)
+        for run in trained
+        if run.seed == 0
+    ]
+    for words, run in wanted:
+        (state,) = searches(tune_of(words, "nano", budget=9), STORE)
+        assert state.owed is None, words
+        assert rate_at(best_of(state.tried).place) == run.lr, words
+
+
 def test_eight_trials_find_a_rate_within_a_standard_error_of_the_best_of_the_table(records):
     """Accuracy of the whole runs at the rate that `tune` finds and at the best one, by the same rules and seeds."""
     wanted = tune_of(["lora,antipasto,hra,dora", "rotate_basis=V"], "nano", budget=8)
