@@ -36,7 +36,7 @@ def _step_of(arm: Arm, *, own: bool) -> float | None:
 
 STEP = Column(
     "step ms",
-    "forward and backward of one batch, as measured, and the ratio to the base's",
+    "forward and backward of one batch, as measured, and the ratio to the untuned model's in the same run",
     _step,
     "costs",
     lambda row: {"step_ms": _step_of(row.arm, own=not row.arm.untuned)},

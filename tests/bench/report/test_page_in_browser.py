@@ -222,11 +222,13 @@ def saved(page, name: str) -> str:
 def test_what_is_shown_is_saved_as_csv_json_and_latex(opened, slug):
     page = opened(f"#{slug}/explore?q=lora&cols=variant,test %25,params")
     head, *lines = saved(page, "CSV").splitlines()
-    assert head == "variant,test %,trained parameters"
+    assert head == "variant,test %,test % as shown,trained parameters"
     assert [line.split(",")[0] for line in lines] == column(page, "variant")
-    assert lines[0].split(",")[2] == "4250"
+    assert lines[0].split(",")[3] == "4250"
+    assert [line.split(",")[2] for line in lines] == column(page, "test %"), "with the error beside the number"
     rows = json.loads(saved(page, "JSON"))["rows"]
-    assert [row["variant"]["text"] for row in rows] == column(page, "variant")
+    assert [row["variant"] for row in rows] == [{"text": text} for text in column(page, "variant")], "no sort key"
+    assert rows[0]["params"] == {"text": "4,250", "value": 4250}
     latex = saved(page, "LaTeX")
     assert "variant & test \\% & params \\\\" in latex
     assert "nano\\_metamath" in latex

@@ -13,25 +13,30 @@ function csvCell(value) {
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-const numberOrText = (row, column) => {
+const savedNumber = (row, column) => {
   const value = row.values[column.place];
-  return typeof value === "number" && column.axis ? value : row.cells[column.place];
+  return typeof value === "number" && column.axis ? value : null;
 };
 
+/** Numbers as they are, and beside a column that shows more, such as an error or a ratio, its text. */
 function asCsv(columns, rows) {
-  const head = columns.map((column) => csvCell(column.axis || column.name));
-  return [head, ...rows.map((row) => columns.map((column) => csvCell(numberOrText(row, column))))]
-    .map((line) => `${line.join(",")}\n`)
-    .join("");
+  const fields = columns.flatMap((column) => {
+    const text = (row) => row.cells[column.place];
+    if (!rows.some((row) => savedNumber(row, column) !== null)) return [[column.name, text]];
+    const number = [column.axis, (row) => savedNumber(row, column) ?? text(row)];
+    return rows.some((row) => /[±(]/.test(text(row))) ? [number, [`${column.name} as shown`, text]] : [number];
+  });
+  const lines = [fields.map(([name]) => name), ...rows.map((row) => fields.map(([, cell]) => cell(row)))];
+  return lines.map((line) => `${line.map(csvCell).join(",")}\n`).join("");
 }
 
 function asJson(section, columns, rows) {
   const objects = rows.map((row) =>
     Object.fromEntries(
-      columns.map((column) => [
-        column.name,
-        { text: row.cells[column.place], value: row.values[column.place] ?? null },
-      ]),
+      columns.map((column) => {
+        const value = savedNumber(row, column);
+        return [column.name, { text: row.cells[column.place], ...(value === null ? {} : { value }) }];
+      }),
     ),
   );
   return `${JSON.stringify({ table: section.title, rows: objects }, null, 1)}\n`;
