@@ -242,8 +242,9 @@ def _defaults_in_files(record: RunRecord, settings: Sequence[str], read: Callabl
     for key in settings:
         if key in own:
             value = adapter_default(key, given)
-            # Of a word, as `full` for a rank, the variant's class can make something else.
-            is_sure = not isinstance(value, str) or value == own[key]
+            # Of a word, as `full` for a rank, the variant's class can make something that is none; what it records as
+            # a word, it has taken as it stands.
+            is_sure = not isinstance(value, str) or isinstance(own[key], str)
             if value is not None and is_sure and (key != "r" or record.rank is not None):
                 values[key] = value
         elif (default := run_default(key, given)) is not None:

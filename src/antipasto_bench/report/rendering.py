@@ -15,6 +15,7 @@ from ..core.files import read_regular
 from .svg import VegaLite
 
 RENDERER = version("vl-convert-python")
+_NUMBERED = re.compile(r'(id="|url\(#)(gradient_|clip)(\d+)')  # of what a drawing refers to within itself
 _DRAWN = re.compile(r"<!-- drawn by antipasto-bench from ([0-9a-f]{64}), text ([0-9a-f]{64}) -->\n\Z")
 
 
@@ -32,8 +33,20 @@ def svg(specification: VegaLite, path: Path) -> str:
     drawn = _DRAWN.search(earlier)
     if drawn is not None and drawn.groups() == (source, _sha256(earlier[: drawn.start()])):
         return earlier
-    text = f"{vl_convert.vegalite_to_svg(specification, vl_version=vega_lite)}\n"
+    text = f"{_numbered_from_0(vl_convert.vegalite_to_svg(specification, vl_version=vega_lite))}\n"
     return f"{text}<!-- drawn by antipasto-bench from {source}, text {_sha256(text)} -->\n"
+
+
+def _numbered_from_0(drawing: str) -> str:
+    """A drawing with the numbers of its gradients and clips from 0: Vega counts them through all that it has drawn."""
+    places: dict[tuple[str, str], int] = {}
+
+    def renumbered(match: re.Match[str]) -> str:
+        before, kind, number = match.groups()
+        used = sum(name == kind for name, _ in places)
+        return f"{before}{kind}{places.setdefault((kind, number), used)}"
+
+    return _NUMBERED.sub(renumbered, drawing)
 
 
 def _sha256(text: str) -> str:

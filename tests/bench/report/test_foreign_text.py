@@ -42,6 +42,7 @@ class _Elements(HTMLParser):
 def elements(text: str) -> Counter[tuple[str, tuple[str, ...]]]:
     parser = _Elements()
     parser.feed(text)
+    del parser.elements["wbr", ()]  # as many as a name has places to break
     return parser.elements
 
 

@@ -41,3 +41,12 @@ def test_a_drawing_is_rendered_again_only_where_it_or_its_file_changed(tmp_path,
     path.write_bytes(b"\xff")
     assert svg(SPECIFICATION, path) == first
     assert len(rendered) == 6, "an altered file is drawn anew"
+
+
+def test_a_drawing_is_the_same_text_whatever_was_drawn_before_it(tmp_path):
+    """Vega counts gradients through all that one process draws."""
+    field = {"field": "x", "type": "quantitative"}
+    drawing = {"data": {"values": [{"x": 1}, {"x": 2}]}, "mark": "point", "encoding": {"x": field, "color": field}}
+    first, second = (svg(drawing, tmp_path / name) for name in ("first.svg", "second.svg"))
+    assert 'id="gradient_0"' in first
+    assert first == second
