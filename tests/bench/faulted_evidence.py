@@ -74,7 +74,8 @@ def build(folder: Path) -> list[Subject]:
 
 def _add_older_rows(store: Store) -> None:
     lines = (RESULTS / "table.ndjson").read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = [line for line in lines if json.loads(line)["run_id"].startswith(OLDER)]
+    older = [line for line in lines if json.loads(line)["config"]["eval"].get("version") is None]
+    rows = [line for line in older if json.loads(line)["run_id"].startswith(OLDER)]
     assert len(rows) == len(OLDER)
     store.table.write_text("".join(rows) + store.table.read_text(encoding="utf-8"), encoding="utf-8")
     for line in rows:
