@@ -130,8 +130,8 @@ def _of_best(section: ComparedSection, best: ComparedArm, better: Sequence[Compa
     n, arms = len(best.arm.questions), len(section.verdicts)
     if best.is_reference:
         first = section.arms[0]
-        ahead = "" if first is best else f"; of all that was tried {first.arm.name} scores highest, {_share(first)}, "
-        ahead += "" if first is best else "which is not surely more"
+        highest = f"; of all that was tried {first.arm.name} scores highest, {_share(first)}, which is not surely more"
+        ahead = "" if first is best else highest
         return (
             f"Of {arms} arm{'s' * (arms != 1)} none is surely better than {best.arm.name}, which has {_share(best)} of "
             f"{n:,} questions right{ahead}."
