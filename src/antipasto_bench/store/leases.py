@@ -38,6 +38,7 @@ class Holder(BaseModel):
     started: float | None = None  # seconds from the boot to its start, which tell it from a later one of its number
     node: str | None = None  # of a cluster, where that process has the run made
     step: int | None = None  # as that node reported it
+    died: list[int] = []  # processes of this host that made the run before and died over it
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,16 @@ class HeldLease:
     def __init__(self, run_id: str, store: Store) -> None:
         self._path = store.lease(run_id)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._holder = Holder(host=socket.gethostname(), pid=os.getpid(), since=now, started=started_at(os.getpid()))
+        host, pid = socket.gethostname(), os.getpid()
+        died: list[int] = []
+        last = noted_lease(run_id, store)  # left by one that died: whoever holds the lock finds no other
+        if last is not None and last.holder.host == host and last.holder.pid != pid:
+            died = [*last.holder.died, last.holder.pid]
+        self._holder = Holder(host=host, pid=pid, since=now, started=started_at(pid), died=died)
 
     def write(self) -> None:
         with suppress(OSError):  # a full disk: the lock holds all the same
-            write_json(self._path, self._holder.model_dump(exclude_none=True))
+            write_json(self._path, self._holder.model_dump(exclude_defaults=True))
 
     def report(self, node: str, step: int | None) -> None:
         """Note on which node of a cluster the run is made, and how far it is."""

@@ -218,7 +218,7 @@ def replace_after_dead_device(number: int, deaths: Counter[str], print_line: Pri
 def handle_worker_death(
     worker: Worker, signal_name: str, deaths: Counter[str], work: Work, print_line: PrintLine
 ) -> bool:
-    """Count the death, and remove the lease of the run that the dead worker was making.
+    """Count the death over the run that the dead worker was making, and remove its lease.
 
     Returns:
         whether workers have died over that run so often that it was given up.
@@ -226,7 +226,10 @@ def handle_worker_death(
     store = work.store
     for run_id in work.run_ids():
         lease = noted_lease(run_id, store)
-        if lease is None or (lease.holder.pid, lease.holder.host) != (worker.process.pid, socket.gethostname()):
+        if lease is None or lease.holder.host != socket.gethostname():
+            continue
+        taken_on = worker.process.pid in lease.holder.died  # by another, before this was called
+        if not taken_on and worker.process.pid != lease.holder.pid:
             continue
         deaths[run_id] += 1
         print_line(f"worker {worker.number} died of {signal_name} while making {run_id}")
@@ -234,7 +237,8 @@ def handle_worker_death(
         with suppress(HeldElsewhere), locked(store.lock(run_id), wait=False):  # else another process makes it already
             if give_up:
                 work.give_up(run_id, f"its worker died {MOST_DEATHS} times, the last time of {signal_name}")
-            store.lease(run_id).unlink(missing_ok=True)
+            if give_up or not taken_on:
+                store.lease(run_id).unlink(missing_ok=True)
         return give_up
     deaths[f"worker {worker.number}"] += 1
     print_line(f"worker {worker.number} died of {signal_name}")

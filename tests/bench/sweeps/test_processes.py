@@ -191,6 +191,31 @@ def test_the_second_death_of_a_worker_over_a_run_records_it_as_failed(tmp_path):
     assert record.error == "its worker died 2 times, the last time of SIGKILL"
 
 
+def test_a_death_counts_over_its_run_also_where_another_worker_has_taken_the_run_on_and_died_too(tmp_path):
+    run, store = small("lora"), store_in(tmp_path)
+    shared, deaths, failed = work([run], store), Counter(), []
+    workers = []
+    for number in range(2):
+        take = f"""if True:
+            import os, signal
+            from pathlib import Path
+            from antipasto_bench.store.folders import Store
+            from antipasto_bench.store.leases import leased
+            with leased({run.run_id!r}, Store(Path({str(store.results)!r}), Path({str(store.outputs)!r}))):
+                os.kill(os.getpid(), signal.SIGKILL)
+        """
+        process = subprocess.Popen([sys.executable, "-c", take])
+        process.wait()
+        workers.append(Worker(number, process, threading.Thread()))
+    lease = noted_lease(run.run_id, store)
+    assert (lease.holder.died, lease.holder.pid) == ([workers[0].process.pid], workers[1].process.pid)
+    for worker in workers:
+        failed.append(handle_worker_death(worker, "SIGKILL", deaths, shared, lambda line: None))
+    assert failed == [False, True]
+    assert [record.status for record in read_records(store.table)] == ["failed"]
+    assert noted_lease(run.run_id, store) is None
+
+
 def test_a_trial_over_which_two_workers_died_is_left_alone_by_the_others(tmp_path):
     store, tune = store_in(tmp_path), tune_of(["lora,ia3"], "nano", budget=4)
     withheld = WithheldFile(tmp_path / "withheld")
