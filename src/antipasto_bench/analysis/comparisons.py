@@ -8,13 +8,13 @@ from itertools import combinations
 from statistics import median
 
 from .arms import Arm, different_questions
-from .losses import compare_losses, loss_noise, loss_table
+from .losses import compare_loss_means, loss_table
 from .multiplicity import holm
 from .plan import Plan
 from .power import detectable
 from .seed_noise import LOUDEST_ACCURACY, pooled
 from .stats import Comparison, compare_means
-from .variance import Array, SeedNoise, score_means, score_table
+from .variance import SeedNoise, arm_means, score_means, score_table
 from .verdicts import LEVEL, Look, Verdict, judge, share_of_level
 
 POWER = 0.8
@@ -49,10 +49,8 @@ class Pairs:
     def __getitem__(self, pair: Pair) -> Comparison:
         """Arm i less arm j, in either order."""
         i, j = pair
-        if i > j:
-            return self[j, i].reversed()
         if pair not in self._known:
-            self._known[pair] = self._compared(i, j)
+            self._known[pair] = self[j, i].reversed() if i > j else self._compared(i, j)
         return self._known[pair]
 
     @cached_property
@@ -199,21 +197,19 @@ def loss_pairs(arms: Sequence[Arm], noise: SeedNoise | None = None, first: int |
     one = next((own for own in losses if own is not None), None)
     if one is None or len(one.tokens) < 2:
         return None
-    tables: dict[int, Array] = {
-        i: loss_table(own.nats[arms[i].rows(first)], own.tokens)
+    means = {
+        i: arm_means(loss_table(own.nats[arms[i].rows(first)], own.tokens), arms[0].kinds)
         for i, own in enumerate(losses)
         if own is not None and own.paired_with(one)
     }
-    if len(tables) < 2:
+    if len(means) < 2:
         return None
-    kinds = arms[0].kinds
-    pool = noise or loss_noise((table for i, table in tables.items() if arms[i].trained_on_seeds), kinds)
+    pool = noise or pooled(own for i, own in means.items() if arms[i].trained_on_seeds)
 
     def compared(i: int, j: int) -> Comparison:
-        varies = arms[i].trained_on_seeds, arms[j].trained_on_seeds
-        return compare_losses(tables[i], tables[j], pool, varies, kinds)
+        return compare_loss_means((means[i], means[j]), pool, (arms[i].trained_on_seeds, arms[j].trained_on_seeds))
 
     def at_first(k: int) -> Pairs | None:
         return loss_pairs(arms, noise, k)
 
-    return Pairs(arms, compared, pool, sign=-1, concluded=[*combinations(sorted(tables), 2)], at_first=at_first)
+    return Pairs(arms, compared, pool, sign=-1, concluded=[*combinations(sorted(means), 2)], at_first=at_first)

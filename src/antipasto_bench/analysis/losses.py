@@ -12,16 +12,15 @@ is that of the ratio. What V, B, E, S and f are: see variance.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import fsum, inf
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .error import Error
-from .seed_noise import SeedError, pooled, seed_error
+from .seed_noise import SeedError, seed_error
 from .stats import Comparison
-from .variance import Array, Kinds, SeedNoise, arm_means, question_variance, sample_variance
+from .variance import ArmMeans, Array, Kinds, SeedNoise, arm_means, question_variance, sample_variance
 
 
 def loss_table(nats: ArrayLike, tokens: ArrayLike) -> Array:
@@ -42,11 +41,6 @@ def loss_table(nats: ArrayLike, tokens: ArrayLike) -> Array:
     return ratio + (table - ratio * counts) / (total / len(counts))
 
 
-def loss_noise(tables: Iterable[Array], kinds: Kinds = None) -> SeedNoise:
-    """How much losses vary with the seeds, pooled over the tables of many arms, whose questions have the same kinds."""
-    return pooled(arm_means(table, kinds) for table in tables)
-
-
 def loss_over_seeds(
     table: Array, pool: SeedNoise | None = None, varies: bool = True, kinds: Kinds = None
 ) -> tuple[float, float | None]:
@@ -56,7 +50,7 @@ def loss_over_seeds(
 
     Args:
         table: `loss_table` of the arm.
-        pool: `loss_noise` of all arms of the table.
+        pool: the noise of all arms of the table, `seed_noise.pooled`.
         varies, kinds: as in `stats.summarise`.
 
     Returns:
@@ -90,7 +84,13 @@ def compare_losses(
     """
     if a.shape[1] != b.shape[1] or a.shape[1] < 2:
         raise ValueError(f"tables of {a.shape[1]} and {b.shape[1]} questions; expected the same questions, two or more")
-    arms = [arm_means(a, kinds), arm_means(b, kinds)]
+    return compare_loss_means((arm_means(a, kinds), arm_means(b, kinds)), pool, varies)
+
+
+def compare_loss_means(
+    arms: tuple[ArmMeans, ArmMeans], pool: SeedNoise | None, varies: tuple[bool, bool]
+) -> Comparison:
+    """`compare_losses` of the `arm_means` of two tables with the same questions, two or more, and kinds."""
     d = arms[0].questions - arms[1].questions
     V, question_df = question_variance(d, arms[0].kinds)
     seeds = seed_error([arm for arm, trained in zip(arms, varies, strict=True) if trained], pool)

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import fsum, inf, nan
 
 import numpy as np
@@ -179,9 +180,20 @@ def several(kinds: Kinds) -> Kinds:
 
 def kind_totals(values: Array, kinds: Kinds) -> list[list[float]]:
     """The sum of each row's values over each kind: (rows, questions) to (rows, kinds)."""
+    order, bounds = _places_by_kind(kinds if isinstance(kinds, tuple) else tuple(np.asarray(kinds).tolist()))
+    rows = [row.tolist() for row in values[:, order]]
+    return [[fsum(row[start:end]) for start, end in bounds] for row in rows]
+
+
+@lru_cache(maxsize=16)
+def _places_by_kind(kinds: tuple[str, ...]) -> tuple[NDArray[np.intp], list[tuple[int, int]]]:
+    """The order that sorts questions by their kinds, and the (start, end) of each kind in it.
+
+    Kept, as every pair of arms asks for the same.
+    """
     _, places = np.unique(np.asarray(kinds), return_inverse=True)
-    order, ends = np.argsort(places, kind="stable"), np.cumsum(np.bincount(places))[:-1]
-    return [[fsum(part.tolist()) for part in np.split(row, ends)] for row in values[:, order]]
+    ends = np.cumsum(np.bincount(places)).tolist()
+    return np.argsort(places, kind="stable"), list(zip([0, *ends], ends, strict=False))
 
 
 def question_variance(values: Array, kinds: Kinds = None) -> tuple[float, float]:
