@@ -117,6 +117,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench sweep benchmark/sweeps/nano.yaml": Plan(271),
     "antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2": Plan(271),
     "antipasto-bench sweep benchmark/sweeps/smollm2.yaml": Plan(43),
+    "antipasto-bench sweep benchmark/sweeps/smollm2_all_answers.yaml": Plan(7),
     "antipasto-bench sweep benchmark/sweeps/adapter_dtype_smollm2.yaml": Plan(19),
     "antipasto-bench sweep benchmark/sweeps/tuned.yaml --workers 2": Plan(103),
     "antipasto-bench sweep benchmark/sweeps/nano.yaml engine=ray address=auto": Plan(271),

@@ -65,6 +65,11 @@ class Arm:
     chosen_on: int | None = None  # the seed on which validation chose its learning rate among others
 
     @property
+    def loss_kinds(self) -> tuple[str, ...] | None:
+        """Of each question of `losses`; None where there are more of these than were answered, which have no kinds."""
+        return self.kinds if self.losses is not None and len(self.losses.tokens) == len(self.questions) else None
+
+    @property
     def name(self) -> str:
         """The label, with the rank where there is one."""
         return name_of(self.label, self.first)

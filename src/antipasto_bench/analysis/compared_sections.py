@@ -47,7 +47,7 @@ class ComparedArm:
             return None
         noise = None if self.section.loss is None else self.section.loss.noise
         table = loss_table(self.arm.losses.nats, self.arm.losses.tokens)
-        return loss_over_seeds(table, noise, self.arm.trained_on_seeds, self.arm.kinds)
+        return loss_over_seeds(table, noise, self.arm.trained_on_seeds, self.arm.loss_kinds)
 
     @property
     def is_reference(self) -> bool:

@@ -198,7 +198,7 @@ def loss_pairs(arms: Sequence[Arm], noise: SeedNoise | None = None, first: int |
     if one is None or len(one.tokens) < 2:
         return None
     means = {
-        i: arm_means(loss_table(own.nats[arms[i].rows(first)], own.tokens), arms[0].kinds)
+        i: arm_means(loss_table(own.nats[arms[i].rows(first)], own.tokens), arms[i].loss_kinds)
         for i, own in enumerate(losses)
         if own is not None and own.paired_with(one)
     }

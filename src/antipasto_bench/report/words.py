@@ -171,10 +171,18 @@ def reading(section: ComparedSection, *, ranks: bool = True) -> list[str]:
         lines += _of_family(section)
         lines += _of_ranks(section) if ranks else []
     if any(arm.mean("test_loss") is not None for arm in arms):
-        lines.append("test loss is -log p of the reference solutions, in nats a token: lower is better.")
+        lines.append(
+            f"test loss is -log p of the reference solutions{_loss_count(arms)}, in nats a token: lower is better."
+        )
     if any(arm.mean("general_loss") is not None for arm in arms if not arm.untuned):
         lines.append("forgets is the rise of the loss on general text, in nats a token.")
     return lines
+
+
+def _loss_count(arms: Sequence[Arm]) -> str:
+    """To how many questions the solutions are, where these are more than were answered."""
+    counts = {len(arm.losses.tokens) for arm in arms if arm.losses is not None} - {len(arms[0].questions)}
+    return f" to {max(counts):,} questions" if counts else ""
 
 
 def _of_margins(section: ComparedSection) -> list[str]:

@@ -128,6 +128,8 @@ class Evaluation:
                 self.repeated = {task.task_name: drop_repeated_questions(task) for task in self.test}
         self._manager = manager
         self._kinds = kinds_of_task(first) if test is None else kinds_in(test.frame)
+        if (few := config.answer_limit) is not None and self._kinds:
+            raise UserError(f"eval.answer_limit={few}: the questions of {first} come in kinds; write eval.limit={few}")
         self.commits = {task.task_name: commit_of(task.dataset) for task in self.test}  # of hub sets
         if test is not None:
             self.commits[headline[0].task_name] = test.origin.commit
@@ -242,7 +244,7 @@ class Evaluation:
                 answers.attach_to(lm, progress.expect)
             for task in tasks:
                 task.set_fewshot_seed(seed=1234)
-            limit = self.config.limit if split == "test" else None
+            limit = self.config.answered if split == "test" else None
             results: Any = evaluate(
                 lm, {"tasks": {task.task_name: task for task in tasks}}, limit=limit, bootstrap_iters=1000
             )

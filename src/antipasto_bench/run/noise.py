@@ -113,7 +113,7 @@ def _question_count(evaluation: Evaluation) -> int:
     """Questions that share batches with the first task's: all that are answered by the same settings."""
     settings = evaluation.test[0].config.generation_kwargs
     alike = [task for task in evaluation.test if task.config.generation_kwargs == settings]
-    return sum(len(list(task.eval_docs)[: evaluation.config.limit]) for task in alike)
+    return sum(len(list(task.eval_docs)[: evaluation.config.answered]) for task in alike)
 
 
 def _require_other_batches(batch_sizes: tuple[int, int], questions: int) -> None:

@@ -67,6 +67,9 @@ class EvalConfig(Strict):
     )
     valid_limit: int = Field(200, ge=1)
     limit: int | None = Field(None, ge=1, description="only the first questions of each task")
+    answer_limit: Annotated[int | None, Counts(older=None)] = Field(
+        None, ge=1, description="answer only the first of those questions; the held-out loss is of all of them"
+    )
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         32, description="questions at once; `auto` is what the free memory holds, on which answers can then depend"
     )
@@ -89,6 +92,11 @@ class EvalConfig(Strict):
         "none", description="texts to measure forgetting on: a file, a hub id, or `none`"
     )
     general_limit: Annotated[int, NOT_IDENTITY] = Field(200, ge=1, description="how many of them")
+
+    @property
+    def answered(self) -> int | None:
+        """How many questions of each test task are answered at most: the first ones; None for all."""
+        return min((limit for limit in (self.limit, self.answer_limit) if limit is not None), default=None)
 
     @field_validator("tasks", mode="before")
     @classmethod

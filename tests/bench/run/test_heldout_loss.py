@@ -11,7 +11,10 @@ import torch
 from small_runs import SMALL, make, result_of, small, store_in
 
 import antipasto
+from antipasto_bench.analysis.compared_sections import compared_sections
+from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.signals import Interrupted
+from antipasto_bench.report.words import reading
 from antipasto_bench.run import execute as execute_module
 from antipasto_bench.run import heldout_loss, step
 from antipasto_bench.run.data import load_splits
@@ -268,6 +271,32 @@ def test_a_run_records_the_loss_that_its_items_give_and_training_lowers_it(tmp_p
         assert (by_question["sha1"] == 1).all(), "a question has one name in answers and losses"
     assert records["lora"].test_loss < records["base"].test_loss - 0.01
     assert records["lora"].valid_loss < records["base"].valid_loss - 0.01
+
+
+@pytest.mark.slow
+def test_fewer_answers_than_losses_are_told_apart_in_the_row_the_verification_and_the_table(tmp_path):
+    store = store_in(tmp_path)
+    few = {"eval.data": "benchmark/tasks/nano_metamath/test.jsonl", "eval.answer_limit": 5}
+    runs = [small("base", **few), small("lora", lr=3e-3, **few), small("lora", lr=3e-3, seed=1, **few)]
+    for run in runs:
+        record = make(run, store).record
+        items = grouped(pl.read_parquet(store.items(record.run_id)).filter(split="test"))
+        assert record.test_n == len(headline_scores(items).scores) == 5
+        nats, tokens = token_losses(items)
+        assert len(nats) == SMALL["eval.limit"]
+        assert (record.test_loss, record.test_loss_stderr) == weighted_token_loss(nats, tokens)
+    assert verify(store) == []
+    (section,) = compared_sections(store)
+    lora = next(i for i, arm in enumerate(section.section.arms) if arm.variant == "lora")
+    difference = section.loss[lora, 1 - lora]
+    assert (difference.questions, section.accuracy[lora, 1 - lora].questions) == (16, 5)
+    text = " ".join(reading(section))
+    assert "test loss is -log p of the reference solutions to 16 questions, in nats a token" in text
+
+
+def test_fewer_answers_than_losses_are_refused_where_questions_come_in_kinds():
+    with pytest.raises(UserError, match=r"^eval\.answer_limit=5: .* come in kinds; write eval\.limit=5$"):
+        Evaluation(small("base", **{"eval.answer_limit": 5}).eval, None)
 
 
 @pytest.mark.long

@@ -77,6 +77,7 @@ def test_every_committed_row_has_the_digests_that_its_config_gives(monkeypatch):
         ({"schedule": "linear"}, {"run_id", "arm", "protocol"}),
         ({"data.truncate": True}, {"run_id", "arm", "protocol", "cost_key"}),
         ({"data.max_characters": 1300}, {"run_id", "arm", "protocol", "cost_key"}),
+        ({"eval.answer_limit": 10}, {"run_id", "arm", "protocol", "scoring"}),
         ({"eval.max_new_tokens": 300}, {"run_id", "arm", "protocol", "scoring"}),
     ],
 )
