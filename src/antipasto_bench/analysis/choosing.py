@@ -1,12 +1,14 @@
-"""Which learning rate validation chose for each adapter, on which seed, and what that leaves to be averaged.
+"""Which learning rate an adapter is shown at, of several that it was tried at, and what that leaves to be averaged.
 
-The seed that chooses is lucky for the rate that it chooses: of several equal rates, the best of one seed each is better
-there than it is elsewhere. So it is left out of the arm's mean wherever another seed has a result.
+The rate that a search of `tune` found, where there is one: it was found on seeds that no result has. Else the one that
+validation chooses among the results. The seed that chooses is lucky for the rate that it chooses: of several equal
+rates, the best of one seed each is better there than it is elsewhere. So it is left out of the arm's mean wherever
+another seed has a result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from ..spec.selection import (
@@ -22,6 +24,7 @@ from ..spec.selection import (
 from ..store.outcomes import validation_of
 from ..store.record import RunRecord
 from .arms import Runs, by_arm
+from .found_rates import FoundRate
 
 Family = tuple[Hashable, ...]  # what runs share that differ in learning rate and seed alone
 
@@ -33,6 +36,7 @@ class RateFamily:
     finished: list[RunRecord]
     diverged: list[RunRecord]
     lost: dict[float, RunRecord]  # by rate, those of which the machine failed a run and none has an outcome
+    found: FoundRate | None = None  # of several rates, the one that a search found; None where no run has it
 
     @property
     def tried(self) -> dict[float, dict[int, Validation]]:
@@ -46,8 +50,18 @@ class RateFamily:
 
     @property
     def choice(self) -> Choice | None:
-        """None where there was a single rate, and where one is without a result: it may be the best."""
-        return choose_rate(self.tried) if len(self.tried) > 1 and not self.lost else None
+        """By validation. None where there was a single rate, where a search has found one, and where one is without a
+        result: it may be the best.
+        """
+        several = self.found is None and len(self.tried) > 1
+        return choose_rate(self.tried) if several and not self.lost else None
+
+    @property
+    def lr(self) -> float | None:
+        """The rate that is shown; None where none was chosen."""
+        if self.found is not None:
+            return self.found.lr
+        return None if self.choice is None else self.choice.lr
 
     @property
     def chosen(self) -> list[Runs]:
@@ -55,6 +69,8 @@ class RateFamily:
 
         Every arm, of all its seeds, where no rate was chosen.
         """
+        if self.found is not None:
+            return [runs for runs in self.arms if runs.finished[0].lr == self.found.lr]
         choice = self.choice
         if choice is None:
             return self.arms
@@ -67,21 +83,22 @@ class RateFamily:
 
     def cells(self) -> tuple[int | None, list[tuple[str, bool]]]:
         """The seed that chooses; and each rate with its validation accuracy on it, True for the chosen one."""
-        choice, tried = self.choice, self.tried
+        tried = self.tried
         seed = choosing_seed(tried)
-        return seed, [
-            (f"{lr:g}: {_said(by_seed, seed)}", choice is not None and lr == choice.lr)
-            for lr, by_seed in sorted(tried.items())
-        ]
+        return seed, [(f"{lr:g}: {_said(by_seed, seed)}", lr == self.lr) for lr, by_seed in sorted(tried.items())]
 
 
 def rate_families(
-    finished: Sequence[RunRecord], diverged: Sequence[RunRecord], lost: Sequence[RunRecord]
+    finished: Sequence[RunRecord],
+    diverged: Sequence[RunRecord],
+    lost: Sequence[RunRecord],
+    found: Callable[[RunRecord], FoundRate | None] = lambda record: None,
 ) -> list[RateFamily]:
     """The families of some runs, in the order of their first finished ones.
 
     Args:
         diverged, lost: runs that ended non-finite, and that the machine failed; those of other families are left out.
+        found: `FoundRates.of`; asked of families of several rates alone.
     """
     calibration = calibration_among(record.config for record in [*finished, *diverged, *lost])
     diverged_of, lost_of = _by_family(diverged, calibration), _by_family(lost, calibration)
@@ -91,7 +108,9 @@ def rate_families(
         have_outcome = {record.lr for record in [*members, *others]}
         without = {record.lr: record for record in lost_of.get(key, ()) if record.lr is not None}
         owed = {lr: record for lr, record in without.items() if lr not in have_outcome}
-        families.append(RateFamily(members, others, owed))
+        rates = {record.lr for record in members}
+        best = found(members[0]) if len(have_outcome | owed.keys()) > 1 else None
+        families.append(RateFamily(members, others, owed, best if best is not None and best.lr in rates else None))
     return families
 
 

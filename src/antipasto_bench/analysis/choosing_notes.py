@@ -78,8 +78,11 @@ def _unequal_tries(section: Section) -> list[str]:
 
 
 def _tries(section: Section) -> dict[str, int]:
-    """How many learning rates each arm was chosen among; 1 for an arm that was trained at a single one."""
-    chosen = {tried.arm: len(tried.rates) for tried in section.tried if tried.chosen is not None}
+    """How many learning rates each arm was chosen among; 1 for an arm that was trained at a single one.
+
+    An arm at the rate that a search found was chosen among none of the table's.
+    """
+    chosen = {tried.arm: len(tried.rates) for tried in section.tried if tried.chosen is not None and not tried.searched}
     undecided = {tried.arm for tried in section.tried if tried.chosen is None}
     several = {arm.first.arm for arms in section.rates for arm in arms}
     single = {
@@ -104,8 +107,13 @@ def _edges(section: Section) -> list[str]:
 
 
 def _edge(tried: TriedRates) -> str:
-    """Where the chosen rate is the lowest or highest of several."""
-    if tried.chosen is None or len(tried.rates) < 2 or tried.chosen not in (tried.rates[0], tried.rates[-1]):
+    """Where the chosen rate is the lowest or highest of several that it was chosen among."""
+    if (
+        tried.searched
+        or tried.chosen is None
+        or len(tried.rates) < 2
+        or tried.chosen not in (tried.rates[0], tried.rates[-1])
+    ):
         return ""
     end, other = ("lowest", "lower") if tried.chosen == tried.rates[0] else ("highest", "higher")
     return (

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from ..core.places import shown_name
 from ..spec.config import ADAPTER_WORDS
-from ..spec.search import place_of, rate_at
+from ..spec.search import rate_at
 from ..spec.selection import calibration_among, rate_family
-from ..spec.tried import Point, Tried, best_of, losses_by_place, of_steps
+from ..spec.tried import Tried, best_of, losses_by_place, of_steps
 from ..store.trials import TrialRecord
+from .found_rates import tried_of
 
 _WORDS = {name: word for word, name in ADAPTER_WORDS.items()}
 
@@ -154,22 +155,13 @@ def _arms(records: Sequence[TrialRecord]) -> list[SearchedArm]:
     if len(differing) == 1 and len(families) > 1:
         key = differing[0]
         values = tuple(adapter.get(key) for adapter in settings)
-        tried = tuple(t for value, own in enumerate(families.values()) for t in _tried(own, value))
+        tried = tuple(tried_of(record, value) for value, own in enumerate(families.values()) for record in own)
         return [SearchedArm(records[0].variant, _WORDS.get(key, key), values, tried)]
-    return [SearchedArm(_name(own[0], differing), None, (None,), tuple(_tried(own, 0))) for own in families.values()]
+    return [
+        SearchedArm(_name(own[0], differing), None, (None,), tuple(map(tried_of, own))) for own in families.values()
+    ]
 
 
 def _name(record: TrialRecord, settings: Sequence[str]) -> str:
     adapter = record.config.adapter
     return " ".join([record.variant, *(f"{_WORDS.get(key, key)}={adapter.get(key)}" for key in settings)])
-
-
-def _tried(records: Sequence[TrialRecord], value: int) -> list[Tried]:
-    return [
-        Tried(
-            Point(value, place_of(record.lr), record.seed, record.steps),
-            tuple(loss for _, loss in record.losses),
-            record.state,
-        )
-        for record in records
-    ]

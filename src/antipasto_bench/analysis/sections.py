@@ -1,13 +1,14 @@
 """Sections: the arms of one model and protocol.
 
-Where arms differ in learning rate alone, a section has the one that validation chose, and beside it what was tried.
+Where arms differ in learning rate alone, a section has the one that a search found or validation chose, and beside it
+what was tried.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -18,9 +19,11 @@ from ..store.folders import Store
 from ..store.outcomes import diverged_runs, lost_runs
 from ..store.record import RunRecord
 from ..store.table import read_records
+from ..store.trials import read_trials
 from .arms import Arm, Runs, arm_of, label_of, name_of
 from .choosing import RateFamily, rate_families
 from .copies import copies_note, distinct
+from .found_rates import FoundRate, FoundRates
 
 
 class TriedRates(NamedTuple):
@@ -33,6 +36,7 @@ class TriedRates(NamedTuple):
     end: str
     rates: tuple[float, ...]  # that have an outcome, ascending
     chosen: float | None  # None while one has none
+    searched: bool = False  # by a search of its own, and not among these
 
     @property
     def text(self) -> str:
@@ -71,7 +75,8 @@ def sections(store: Store) -> list[Section]:
     records, copies = distinct(whole)
     names = model_names(records)
     lost = lost_runs(recorded)
-    unnamed = [_section(group, lost, store) for group in _groups(records, diverged_runs(recorded))]
+    found = FoundRates(read_trials(store)).of
+    unnamed = [_section(group, lost, found, store) for group in _groups(records, diverged_runs(recorded))]
     return [
         replace(
             section,
@@ -116,17 +121,17 @@ def finished(store: Store) -> list[RunRecord]:
 
 
 def at_chosen_rates(records: Sequence[RunRecord], store: Store) -> list[Runs]:
-    """The runs of each arm that the tables show: whole, counted once, and at the learning rate that validation chose.
+    """The runs of each arm that the tables show: whole, counted once, and at the learning rate that was chosen.
 
     Args:
         records: `finished` ones.
     """
     counted, _ = distinct(backed(records, store))
-    recorded = read_records(store.table)
+    recorded, found = read_records(store.table), FoundRates(read_trials(store)).of
     return [
         runs
         for group in _groups(counted, diverged_runs(recorded))
-        for family in rate_families(group.finished, group.diverged, lost_runs(recorded))
+        for family in rate_families(group.finished, group.diverged, lost_runs(recorded), found)
         for runs in family.chosen
     ]
 
@@ -170,9 +175,11 @@ def _finished(records: Sequence[RunRecord], store: Store) -> list[RunRecord]:
     return sorted(done, key=lambda record: record.run_id)  # whatever order the file has them in
 
 
-def _section(group: _Group, lost: list[RunRecord], store: Store) -> Section:
+def _section(
+    group: _Group, lost: list[RunRecord], found: Callable[[RunRecord], FoundRate | None], store: Store
+) -> Section:
     records = group.finished
-    families = rate_families(records, group.diverged, lost)
+    families = rate_families(records, group.diverged, lost, found)
     arms = [arm_of(runs, records, store) for family in families for runs in family.chosen]
     count = Counter(arm.name for arm in arms)
     arms = [
@@ -211,10 +218,12 @@ def _every_rate(
 
 def _tried(family: RateFamily, peers: Sequence[RunRecord]) -> TriedRates | None:
     """The rates that were tried; None where nothing was chosen, and nothing keeps from choosing."""
-    choice, lost = family.choice, family.lost
-    if choice is None and not lost:
+    lost, found = family.lost, family.found
+    if family.lr is None and not lost:
         return None
     end = f"; no rate is chosen until {'they have' if len(lost) > 1 else 'it has'} one" if lost else ""
+    if found is not None:
+        end = f"; {found.lr:g} is what {found.trials} trials of `tune` on other seeds found by held-out loss"
     seed, cells = family.cells()
     first = family.finished[0]
     return TriedRates(
@@ -224,7 +233,8 @@ def _tried(family: RateFamily, peers: Sequence[RunRecord]) -> TriedRates | None:
         [*map(_lost_rate, lost.values())],
         end,
         tuple(sorted(family.tried)),
-        None if choice is None else choice.lr,
+        family.lr,
+        found is not None,
     )
 
 

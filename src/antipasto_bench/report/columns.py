@@ -82,7 +82,7 @@ IDENTITY = (
     Column("rank", "`full` is every singular direction", _rank, "both", lambda row: {"rank": rank_of(row.arm.first)}),
     Column(
         "lr",
-        "learning rate; chosen by validation where several were tried",
+        "learning rate; of several that were tried, what tune found or validation chose",
         _lr,
         "scores",
         lambda row: {"lr": row.arm.lr},

@@ -6,13 +6,19 @@ import pytest
 from recorded import failed, record
 
 from antipasto_bench.analysis.arms import Arm
+from antipasto_bench.analysis.choosing_notes import choosing_notes
 from antipasto_bench.analysis.compared_sections import compared_sections
 from antipasto_bench.analysis.sections import sections
+from antipasto_bench.core.provenance import GitState
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.report.markdown import tried_line
+from antipasto_bench.spec.compose import compose
+from antipasto_bench.spec.tune import trial_config, trial_id
 from antipasto_bench.store.folders import Store
+from antipasto_bench.store.origins import DataDigest, Provenance
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append
+from antipasto_bench.store.trials import TrialRecord, add_trial
 
 RATES = {1e-3: 0.4, 1e-2: 0.6}
 
@@ -106,6 +112,65 @@ def test_an_arm_of_one_rate_chose_nothing_and_has_all_its_seeds(tmp_path):
         append(store.table, record(store, "lora", [0], seed=seed))
     arm = only_arm(store)
     assert (seeds_of(arm), arm.chosen_on, arm.scored_where_chosen) == ([0, 1, 2], None, False)
+
+
+def search(store: Store, losses: dict[float, float], valid: str, **given: object) -> None:
+    """Record whole trials of lora: the held-out loss of each rate.
+
+    Args:
+        valid: digest of the validation questions.
+    """
+    for lr, loss in losses.items():
+        run = trial_config(compose("lora", {"lr": lr, "seed": 1000} | given, "nano"), {})
+        steps = (0, 75, 150, 300)
+        origin = Provenance(git=GitState(commit="0" * 40, dirty=False), device="cpu", hardware="a processor", threads=1)
+        origin.data = {"valid": DataDigest(rows=200, sha256=valid)}
+        trial = TrialRecord(
+            trial_id=trial_id(run), state="done", model="nano", variant="lora", rank=16, lr=lr, seed=1000,
+            protocol="0" * 8, steps=300, steps_made=300, losses=[(step, loss) for step in steps], seconds=1.0,
+            finished_at="2026-01-01T00:00:00+00:00", config=run, provenance=origin,
+        )  # fmt: skip
+        add_trial(trial, store)
+
+
+def validated(store: Store, lr: float, seed: int, accuracy: float) -> RunRecord:
+    made = record(store, "lora", [0], fields={"valid_accuracy": accuracy}, lr=lr, seed=seed)
+    made.provenance.data = {"valid": DataDigest(rows=200, sha256="a" * 64)}
+    return made
+
+
+@pytest.mark.parametrize(
+    ("valid", "given", "shown"),
+    [
+        ("a" * 64, {}, (1e-3, [0, 1], None)),
+        ("b" * 64, {}, (1e-2, [1], 0)),
+        ("a" * 64, {"rank": 4}, (1e-2, [1], 0)),
+        ("a" * 64, {"batch_size": 4}, (1e-2, [1], 0)),
+    ],
+)
+def test_the_rate_that_a_search_found_is_shown_over_all_seeds_unless_the_search_is_of_something_else(
+    tmp_path, valid, given, shown
+):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for seed in (0, 1):
+        for lr, accuracy in RATES.items():
+            append(store.table, validated(store, lr, seed, accuracy))
+    search(store, {5e-4: 0.3, 1e-3: 0.1, 2e-3: 0.2}, valid, **given)
+    arm = only_arm(store)
+    assert (arm.lr, seeds_of(arm), arm.chosen_on) == shown
+    if arm.lr == 1e-3:
+        (line,) = shown_rates(store)[1]
+        found = "0.001 is what 3 trials of `tune` on other seeds found by held-out loss"
+        assert line == f"- lora r=16, seed 0: **0.001: 40.0**, 0.01: 60.0; {found}"
+        assert not choosing_notes(sections(store)[0]), "0.001 is the lowest here, and not where it was found"
+
+
+def test_a_found_rate_that_no_run_was_made_at_leaves_the_choice_to_validation(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for lr, accuracy in RATES.items():
+        append(store.table, validated(store, lr, 0, accuracy))
+    search(store, {1e-3: 0.3, 5e-3: 0.1}, "a" * 64)
+    assert only_arm(store).lr == 1e-2
 
 
 def test_learning_rates_as_an_axis_have_all_their_seeds(store):

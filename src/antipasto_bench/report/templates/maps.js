@@ -15,14 +15,17 @@ function ratesPanel(section) {
   );
   if (!measures.length) return null;
   const place = el("div", { class: "grids" });
+  const inTable = new Set(section.arms.flatMap((arm) => arm.runs));
   const fill = (name) =>
-    place.replaceChildren(...grids.map((grid) => heatMap(grid, name, MEASURES.find(([each]) => each === name)[1])));
+    place.replaceChildren(
+      ...grids.map((grid) => heatMap(grid, name, MEASURES.find(([each]) => each === name)[1], inTable)),
+    );
   fill(measures[0][0]);
   return [
     el(
       "p",
       {},
-      "Means over all seeds of each setting; the best of a map is framed. Rates are chosen by validation, never by the test questions, and where a sweep chose them, on its lowest seed alone: so the chosen rate, named in the table, can be another than the framed one.",
+      "Means over all seeds of each setting; the best of a map is framed. A star is at the rate that the table shows: a search found it on seeds of its own, or validation chose it, on the lowest seed; never the test questions. So it can be another than the framed one.",
     ),
     el(
       "div",
@@ -60,14 +63,14 @@ function gridsOf(section) {
     .filter((grid) => grid.rates.length > 1);
 }
 
-function heatMap(grid, name, better) {
+function heatMap(grid, name, better, inTable) {
   const cells = grid.ranks.map((rank) =>
     grid.rates.map((rate) => {
-      const values = grid.runs
-        .filter((run) => run.rank === rank && run.lr === rate)
-        .map((run) => measured(run, name))
-        .filter((value) => value !== null);
-      return values.length ? { mean: values.reduce((a, b) => a + b) / values.length, count: values.length } : null;
+      const runs = grid.runs.filter((run) => run.rank === rank && run.lr === rate);
+      const values = runs.map((run) => measured(run, name)).filter((value) => value !== null);
+      if (!values.length) return null;
+      const mean = values.reduce((a, b) => a + b) / values.length;
+      return { mean, count: values.length, starred: runs.some((run) => inTable.has(run.id)) };
     }),
   );
   const means = cells
@@ -91,9 +94,9 @@ function heatMap(grid, name, better) {
           {
             class: cell.mean === first ? "heat framed" : "heat",
             style: `--share:${(60 * share(cell.mean)).toFixed(0)}%`,
-            title: counted(cell.count, "seed"),
+            title: counted(cell.count, "seed") + (cell.starred ? ", the rate that the table shows" : ""),
           },
-          text,
+          cell.starred ? `${text} ★` : text,
         );
       }),
     ),
