@@ -114,13 +114,12 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     'antipasto-bench compare "lora model=smollm2-135m" "antipasto model=smollm2-135m"': Run("recorded", "A - B  +25.0"),
     # sweeps of hours, models of a hub, clusters
     "antipasto-bench sweep antipasto,lora rotate_basis=V,U,both,none seed=0,1,2": Plan(15),
-    "antipasto-bench sweep benchmark/sweeps/nano.yaml": Plan(271),
-    "antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2": Plan(271),
+    "antipasto-bench sweep benchmark/sweeps/nano.yaml": Plan(103),
+    "antipasto-bench sweep benchmark/sweeps/nano.yaml --workers 2": Plan(103),
     "antipasto-bench sweep benchmark/sweeps/smollm2.yaml": Plan(43),
     "antipasto-bench sweep benchmark/sweeps/smollm2_all_answers.yaml": Plan(7),
     "antipasto-bench sweep benchmark/sweeps/adapter_dtype_smollm2.yaml": Plan(19),
-    "antipasto-bench sweep benchmark/sweeps/tuned.yaml --workers 2": Plan(103),
-    "antipasto-bench sweep benchmark/sweeps/nano.yaml engine=ray address=auto": Plan(271),
+    "antipasto-bench sweep benchmark/sweeps/nano.yaml engine=ray address=auto": Plan(103),
     "antipasto-bench sweep benchmark/sweeps/lr.yaml": Plan(39),
     "antipasto-bench sweep benchmark/sweeps/rank.yaml": Plan(99),
     "antipasto-bench sweep benchmark/sweeps/rotate_basis.yaml": Plan(48),
@@ -144,7 +143,7 @@ PLACES: dict[str, Run | Plan | Parse | Elsewhere | Recipe | Machine] = {
     "antipasto-bench run antipasto rotate_basis=V --preset smollm2-135m": Plan(1),
     "torchrun --standalone --nproc-per-node 4 -m antipasto_bench run antipasto --preset qwen3-0.6b": Plan(1),
     "torchrun --nproc-per-node 4 -m antipasto_bench run antipasto --preset qwen3-0.6b": Plan(1),
-    "antipasto-bench status benchmark/sweeps/nano.yaml --watch": Plan(271),
+    "antipasto-bench status benchmark/sweeps/nano.yaml --watch": Plan(103),
     "antipasto-bench sweep lora,dora,pissa seed=0,1,2,3,4,5,6,7 --until decided --budget 3h": Plan(24),
     "antipasto-bench tune lora,antipasto rotate_basis=V --budget 8 --workers 2": Parse(
         "minutes; tests/bench/cli/test_tune.py tunes"

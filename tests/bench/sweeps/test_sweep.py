@@ -171,7 +171,7 @@ def test_the_committed_sweeps_can_be_read_and_cover_every_variant():
     sweeps = [read_sweep(path) for path in folder.glob("*.yaml")]
     assert sweeps
     nano = read_sweep(folder / "nano.yaml")
-    assert {run.variant for run in nano.runs} == {"base", *antipasto.CONFIGS}
+    assert {run.variant for run in nano.runs} > {"base", *antipasto.CONFIGS}
 
 
 @pytest.mark.long
