@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from page_store import HOSTILE, MODEL, data_of, page_store
+from recorded import record
 
+from antipasto_bench.report.write import write_report
 from antipasto_bench.spec.config import SCORING_VERSION
 from antipasto_bench.store.folders import Store
+from antipasto_bench.store.table import append
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -53,12 +56,14 @@ def opened(browser, store):
         context = browser.new_context(
             color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True, accept_downloads=True
         )
+        context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("requestfailed", lambda request: said.append(request.url))
         page.goto((store.results / "report.html").as_uri() + address)
+        assert said == [], "a script that failed leaves the page as it is: nothing of it is waited for"
         page.wait_for_function("document.documentElement.dataset.ready")
         return page
 
@@ -355,3 +360,59 @@ def test_each_model_has_its_own_answer_behind_one_switch(opened, slug):
     page.wait_for_url(f"**#{slug}")
     assert page.locator("h2:visible").inner_text().startswith("nano: ")
     assert page.locator("section.bench:visible").count() == 1
+
+
+def test_the_points_of_a_drawing_are_reached_by_the_keyboard(opened, slug):
+    page = opened(f"#{slug}")
+    points = page.locator(".drawing:visible svg a")
+    assert points.count() > 2
+    stops = [point.get_attribute("tabindex") for point in points.all()]
+    assert sorted(stops) == sorted(["0", *["-1"] * (len(stops) - 1)]), "one of them is in the tab order"
+    page.locator(".drawing:visible svg a[tabindex='0']").focus()
+    said = []
+    for _ in range(len(stops)):
+        said.append(page.evaluate("document.activeElement.getAttribute('aria-label')"))
+        name, shown = said[-1].partition(":")[0], page.locator(".drawing:visible .tip")
+        assert shown.is_visible()
+        assert shown.inner_text().startswith(name)
+        page.keyboard.press("ArrowRight")
+    assert len(set(said)) == len(stops), "every point is reached, and says its name and its quantities"
+    assert all("loss: " in text and "parameters: " in text for text in said), said
+    page.keyboard.press("Enter")
+    assert "/compare?" in page.url
+
+
+def test_columns_beyond_the_edge_are_named_and_none_where_all_are_seen(opened, slug):
+    address = f"#{slug}/explore?cols=variant,test %25"
+    assert opened(address).locator(".view:visible .more").first.inner_text() == ""
+    narrow = opened(f"#{slug}/explore", width=500)
+    said = narrow.locator(".view:visible .more").first.inner_text()
+    headings = [text.strip() for text in narrow.locator(".view:visible thead").first.locator("th").all_inner_texts()]
+    count, _, names = said.partition(" to the right: ")
+    hidden = names.split(", ")
+    assert count == f"{len(hidden)} more columns"
+    assert hidden == headings[-len(hidden) :]
+    narrow.locator(".view:visible .scroll").first.evaluate("node => { node.scrollLeft = node.scrollWidth; }")
+    narrow.wait_for_function("!document.querySelector('.view:not([hidden]) .more').textContent")
+
+
+def test_single_runs_of_several_rates_have_names_that_differ_and_heat_maps_mark_the_rate_of_the_table(
+    browser, tmp_path
+):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for seed in (0, 1):
+        for lr, valid in ((1e-3, 0.4), (1e-2, 0.6), (1e-1, 0.2)):
+            append(store.table, record(store, "lora", [0, 1], fields={"valid_accuracy": valid}, lr=lr, seed=seed))
+    write_report(store, tmp_path / "README.md", store.results / "results.md")
+    page = browser.new_page()
+    address = (store.results / "report.html").as_uri()
+    (section,) = data_of((store.results / "report.html").read_text())["sections"]
+    page.goto(f"{address}#{section['slug']}/explore?rows=runs")
+    names = column(page, "run")
+    assert len(set(names)) == len(names) == 6
+    assert "lora r=16 lr=0.001 seed 0" in names
+    page.goto(f"{address}#{section['slug']}/explore?open=rates")
+    page.reload()
+    cells = page.locator(".view:visible table.map td").all_inner_texts()
+    assert [cell for cell in cells if "★" in cell] == [cells[1]], "0.01, the rate of best validation"
+    page.close()

@@ -3,10 +3,11 @@
 /** `curves` are {name, points: [[step, loss]], chosen}. */
 function lines({ curves, yTitle, height = 320, label }) {
   const place = el("div", { class: "chart" });
+  const named = curves.filter((curve) => curve.chosen).map((curve) => curve.name);
   const draw = (width) => {
     const margin = {
       top: 24,
-      right: curves.some((curve) => curve.chosen) ? Math.min(190, width * 0.35) : 14,
+      right: Math.max(14, Math.min(width * 0.45, 12 + Math.max(0, ...named.map(widthOf)))),
       bottom: 42,
       left: 48,
     };
@@ -42,7 +43,8 @@ function lines({ curves, yTitle, height = 320, label }) {
           svg("path", { class: `curve chosen hue${i % 6}`, d: path(curve) }, svg("title", {}, curve.name)),
         ),
         chosen.map((curve, i) =>
-          svg("text", { class: `name hue${i % 6}`, x: width - margin.right + 6, y: ends[i] + 4 }, curve.name),
+          svg("text", { class: `name hue${i % 6}`, x: width - margin.right + 6, y: ends[i] + 4 },
+            svg("title", {}, curve.name), fitted(curve.name, margin.right - 8)),
         ),
       ),
     ];

@@ -35,7 +35,7 @@ function armRows(section) {
 
 /** What tells runs apart: name, meaning, title as an axis, and whether it is shown without being asked for. */
 const RUN_COLUMNS = [
-  ["run", "variant, rank and seed", "", true],
+  ["run", "variant, rank and seed, and the rate where it alone tells runs apart", "", true],
   ["lr", "learning rate", "learning rate", true],
   ["variant", "with its settings", "", false],
   ["rank", "rank", "rank", false],
@@ -55,10 +55,16 @@ function runRows(section) {
   const measured = data.runColumns.map((column) => ({ ...column, usual: column.listed }));
   const [head, tail] = [own.slice(0, 2), own.slice(2)];
   const columns = [...head, ...measured, ...tail].map((column, place) => ({ ...column, place }));
+  const nameOf = ([id, label], withRate) => {
+    const { rank, lr, seed } = byRun.get(id);
+    const said = [rank === null ? "" : ` r=${rank}`, withRate ? ` lr=${lr}` : "", seed === null ? "" : ` seed ${seed}`];
+    return label + said.join("");
+  };
+  const uses = new Map();
+  for (const each of section.runs) uses.set(nameOf(each), (uses.get(nameOf(each)) ?? 0) + 1);
   const rows = section.runs.map(([id, label]) => {
     const run = byRun.get(id);
-    const rank = run.rank === null ? "" : ` r=${run.rank}`;
-    const name = `${label}${rank}${run.seed === null ? "" : ` seed ${run.seed}`}`;
+    const name = nameOf([id, label], uses.get(nameOf([id, label])) > 1);
     const values = [name, run.lr, ...run.values, label, run.rank, run.seed, id];
     const text = (value) => (value === null ? "" : String(value));
     const cells = [name, text(run.lr), ...run.cells, label, text(run.rank), text(run.seed), id];

@@ -82,7 +82,7 @@ function scatter({
     const boxes = names ? placeNames(placed, bounds) : [];
     const drawing = svg(
       "svg",
-      { viewBox: `0 0 ${width} ${tall}`, width, height: tall, role: "img", "aria-label": label },
+      { viewBox: `0 0 ${width} ${tall}`, width, height: tall, role: points.some((point) => point.link) ? "group" : "img", "aria-label": label },
       axesOf({
         x,
         y,
@@ -116,15 +116,22 @@ function scatter({
             })
           : null,
       ),
-      placed.map((point) => {
-        const mark = markOf(point);
-        mark.addEventListener("pointerenter", () => tell(point, width));
-        mark.addEventListener("pointerleave", () => {
-          tip.hidden = true;
-        });
-        if (!point.link) return mark;
-        return svg("a", { href: point.link, tabindex: -1, "aria-label": point.name }, mark);
-      }),
+      reachable(
+        placed.map((point) => {
+          const mark = markOf(point);
+          const linked = point.link
+            ? svg("a", { href: point.link, "aria-label": `${point.name}: ${point.said.join(", ")}` }, mark)
+            : mark;
+          for (const event of ["pointerenter", "focus"]) linked.addEventListener(event, () => tell(point, width));
+          for (const event of ["pointerleave", "blur"]) {
+            linked.addEventListener(event, () => {
+              tip.hidden = true;
+            });
+          }
+          return linked;
+        }),
+        placed,
+      ),
       boxes.map((box, i) =>
         svg(
           "text",
@@ -143,6 +150,25 @@ function scatter({
   };
   drawn(place, draw);
   return el("div", {}, place, legendOf(shown, frontier && shown.length > 1));
+}
+
+/** Marks of which the tab key reaches one, and the arrow keys the others, from left to right. */
+function reachable(marks, points) {
+  const order = marks.map((mark, i) => [points[i].px, mark]).filter(([, mark]) => mark.href);
+  order.sort((a, b) => a[0] - b[0]);
+  order.forEach(([, mark], i) => {
+    mark.setAttribute("tabindex", i ? -1 : 0);
+    mark.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      const next = step && order[i + step];
+      if (!next) return;
+      event.preventDefault();
+      mark.setAttribute("tabindex", -1);
+      next[1].setAttribute("tabindex", 0);
+      next[1].focus();
+    });
+  });
+  return marks;
 }
 
 function levelOf(line, y, bounds) {

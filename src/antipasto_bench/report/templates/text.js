@@ -73,5 +73,16 @@ function keepingFocus(place, act) {
 }
 
 function scrolling(label, table, tall = false) {
-  return el("div", { class: tall ? "scroll tall" : "scroll", role: "region", tabindex: 0, "aria-label": label }, table);
+  const view = el("div", { class: tall ? "scroll tall" : "scroll", role: "region", tabindex: 0, "aria-label": label }, table);
+  const more = el("p", { class: "quiet more", "aria-hidden": "true" });
+  const tell = () => {
+    const { right } = view.getBoundingClientRect();
+    const hidden = [...(table.tHead?.rows[0].cells ?? [])].filter((cell) => cell.getBoundingClientRect().right > right + 1);
+    more.textContent = hidden.length
+      ? `${counted(hidden.length, "more column")} to the right: ${hidden.map((cell) => cell.textContent).join(", ")}`
+      : "";
+  };
+  view.addEventListener("scroll", tell);
+  new ResizeObserver(tell).observe(view);
+  return el("div", {}, view, more);
 }
