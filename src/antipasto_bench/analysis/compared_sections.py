@@ -68,7 +68,7 @@ class ComparedArm:
         return None if self.section.accuracy is None else self.section.accuracy.ranks[self.index]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComparedSection:
     """A section with its comparisons."""
 

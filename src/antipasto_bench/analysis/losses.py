@@ -92,8 +92,9 @@ def compare_loss_means(
 ) -> Comparison:
     """`compare_losses` of the `arm_means` of two tables with the same questions, two or more, and kinds."""
     d = arms[0].questions - arms[1].questions
-    V, question_df = question_variance(d, arms[0].kinds)
+    mean = fsum(d.tolist()) / len(d)
+    V, question_df = question_variance(d, arms[0].kinds, mean)
     seeds = seed_error([arm for arm, trained in zip(arms, varies, strict=True) if trained], pool)
     error = Error(V, seeds, min(question_df, len(d) - 1.0))
     difference = arms[0].mean - arms[1].mean
-    return Comparison(difference, difference, error, len(d), sample_variance(d), bound=inf)
+    return Comparison(difference, difference, error, len(d), sample_variance(d, mean), bound=inf)

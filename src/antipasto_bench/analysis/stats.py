@@ -194,15 +194,16 @@ def compare_means(arms: tuple[ArmMeans, ArmMeans], pool: SeedNoise | None, varie
     d = arms[0].questions - arms[1].questions
     n, scale = len(d), 1 / arms[0].seeds + 1 / arms[1].seeds
     total = fsum(d.tolist())
-    centre = total / (n + 2)
-    V, question_df = smoothed_variance(fsum((d * d).tolist()), n, scale, centre), inf
-    kinds = arms[0].kinds
-    if kinds is not None:
-        of_kinds, question_df = question_variance(d, kinds)
+    difference, centre, kinds = total / n, total / (n + 2), arms[0].kinds
+    if kinds is None:
+        V, question_df = smoothed_variance(fsum((d * d).tolist()), n, scale, centre), inf
+    else:
+        of_kinds, question_df = question_variance(d, kinds, difference)
         V = of_kinds + scale / (n + 2) ** 2  # what the two pretended questions add
     seeds = seed_error([arm for arm, trained in zip(arms, varies, strict=True) if trained], pool)
     exact = None
     if not seeds.known and kinds is None:
         wins, losses = int((d > 0).sum()), int((d < 0).sum())
         exact = min(1.0, 2 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))  # symmetric at 1/2
-    return Comparison(total / n, centre, Error(V, seeds, question_df), n, sample_variance(d), exact_p=exact)
+    spread = sample_variance(d, difference)
+    return Comparison(difference, centre, Error(V, seeds, question_df), n, spread, exact_p=exact)

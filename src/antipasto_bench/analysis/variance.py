@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import fsum, inf, nan
 
 import numpy as np
@@ -80,7 +80,7 @@ class ArmMeans:
     def seeds(self) -> int:
         return len(self.deviations)
 
-    @property
+    @cached_property
     def mean(self) -> float:
         return fsum(self.questions.tolist()) / len(self.questions)
 
@@ -155,10 +155,14 @@ def _design_effect(residuals: Array, kinds: Kinds) -> float:
     return float((c / (c - 1) * of_totals) / (n / (n - 1) * of_single))
 
 
-def sample_variance(values: Array) -> float:
-    """The sum of squares about the mean over n - 1; nan for one value."""
+def sample_variance(values: Array, mean: float | None = None) -> float:
+    """The sum of squares about the mean over n - 1; nan for one value.
+
+    Args:
+        mean: of the values, where it is known.
+    """
     n = len(values)
-    mean = fsum(values.tolist()) / n
+    mean = fsum(values.tolist()) / n if mean is None else mean
     return fsum(((values - mean) ** 2).tolist()) / (n - 1) if n > 1 else nan
 
 
@@ -196,7 +200,7 @@ def _places_by_kind(kinds: tuple[str, ...]) -> tuple[NDArray[np.intp], list[tupl
     return np.argsort(places, kind="stable"), list(zip([0, *ends], ends, strict=False))
 
 
-def question_variance(values: Array, kinds: Kinds = None) -> tuple[float, float]:
+def question_variance(values: Array, kinds: Kinds = None, mean: float | None = None) -> tuple[float, float]:
     """(V, its degrees of freedom) of the mean of some values, one a question.
 
     Without kinds they are inf, as those of an accuracy are taken: V is then known well enough for a normal.
@@ -204,10 +208,12 @@ def question_variance(values: Array, kinds: Kinds = None) -> tuple[float, float]
     Args:
         values: (questions,).
         kinds: (questions,); at least two different ones.
+        mean: of the values, where it is known.
     """
     n = len(values)
+    mean = fsum(values.tolist()) / n if mean is None else mean
     if kinds is None:
-        return sample_variance(values) / n, inf
-    (totals,) = kind_totals((values - fsum(values.tolist()) / n)[None], kinds)
+        return sample_variance(values, mean) / n, inf
+    (totals,) = kind_totals((values - mean)[None], kinds)
     c = len(totals)
     return c / (c - 1) * fsum(total**2 for total in totals) / n**2, c - 1.0

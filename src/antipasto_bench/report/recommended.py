@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from ..analysis.compared_sections import ComparedArm, ComparedSection
@@ -29,6 +30,7 @@ class Recommended:
     measure: Literal["accuracy", "loss"] = "accuracy"  # that shows the best to be better
 
 
+@lru_cache(maxsize=64)  # a report says it of a section in several places
 def recommended(section: ComparedSection) -> Recommended:
     """The recommendation that follows from the verdicts of a section, and from nothing else.
 
