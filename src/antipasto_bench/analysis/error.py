@@ -67,8 +67,14 @@ class Error:
     def _width(self, z: float) -> float:
         if not self.variance:
             return 0.0
-        seeds = fsum(_t_quantile(part.df, z) * part.variance for part in self.seeds.parts)
-        return (_t_quantile(self.question_df, z) * self.questions + seeds) / self.stderr
+        tail = float(special.ndtr(-z))
+
+        def quantile(df: float) -> float:
+            """The t that Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z."""
+            return z if df == inf else -float(special.stdtrit(df, tail))
+
+        seeds = fsum(quantile(part.df) * part.variance for part in self.seeds.parts)
+        return (quantile(self.question_df) * self.questions + seeds) / self.stderr
 
     def _of_hidden(self, distance: float) -> float:
         if not self.seeds.hidden:
@@ -103,8 +109,3 @@ def _root(falling: Callable[[float], float], low: float, high: float) -> float:
         if not at_high:
             return high
     return root
-
-
-def _t_quantile(df: float, z: float) -> float:
-    """The t that Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z."""
-    return z if df == inf else -float(special.stdtrit(df, special.ndtr(-z)))

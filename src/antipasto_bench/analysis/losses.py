@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from .error import Error
 from .seed_noise import SeedError, seed_error
 from .stats import Comparison
-from .variance import ArmMeans, Array, Kinds, SeedNoise, arm_means, question_variance, sample_variance
+from .variance import ArmMeans, Array, Kinds, SeedNoise, arm_means, difference_variance, question_variance
 
 
 def loss_table(nats: ArrayLike, tokens: ArrayLike) -> Array:
@@ -93,8 +93,8 @@ def compare_loss_means(
     """`compare_losses` of the `arm_means` of two tables with the same questions, two or more, and kinds."""
     d = arms[0].questions - arms[1].questions
     mean = fsum(d.tolist()) / len(d)
-    V, question_df = question_variance(d, arms[0].kinds, mean)
+    V, question_df = difference_variance(*arms, mean)
     seeds = seed_error([arm for arm, trained in zip(arms, varies, strict=True) if trained], pool)
     error = Error(V, seeds, min(question_df, len(d) - 1.0))
     difference = arms[0].mean - arms[1].mean
-    return Comparison(difference, difference, error, len(d), sample_variance(d, mean), bound=inf)
+    return Comparison(difference, difference, error, len(d), float(d.var(ddof=1)), bound=inf)

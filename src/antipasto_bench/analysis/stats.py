@@ -19,6 +19,7 @@ from .variance import (
     ArmMeans,
     Kinds,
     SeedNoise,
+    difference_variance,
     question_variance,
     sample_variance,
     score_means,
@@ -198,12 +199,12 @@ def compare_means(arms: tuple[ArmMeans, ArmMeans], pool: SeedNoise | None, varie
     if kinds is None:
         V, question_df = smoothed_variance(fsum((d * d).tolist()), n, scale, centre), inf
     else:
-        of_kinds, question_df = question_variance(d, kinds, difference)
+        of_kinds, question_df = difference_variance(*arms, difference)
         V = of_kinds + scale / (n + 2) ** 2  # what the two pretended questions add
     seeds = seed_error([arm for arm, trained in zip(arms, varies, strict=True) if trained], pool)
     exact = None
     if not seeds.known and kinds is None:
         wins, losses = int((d > 0).sum()), int((d < 0).sum())
         exact = min(1.0, 2 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))  # symmetric at 1/2
-    spread = sample_variance(d, difference)
+    spread = float(d.var(ddof=1)) if n > 1 else nan
     return Comparison(difference, centre, Error(V, seeds, question_df), n, spread, exact_p=exact)

@@ -84,6 +84,11 @@ class ArmMeans:
     def mean(self) -> float:
         return fsum(self.questions.tolist()) / len(self.questions)
 
+    @cached_property
+    def kind_totals(self) -> list[float]:
+        """The sum of `questions` over each kind; only where there are kinds."""
+        return kind_totals(self.questions[None], self.kinds)[0]
+
     @property
     def settled(self) -> bool:
         """Whether its seeds answered every question alike: they are then one run, and no other seed differs."""
@@ -184,9 +189,13 @@ def several(kinds: Kinds) -> Kinds:
 
 def kind_totals(values: Array, kinds: Kinds) -> list[list[float]]:
     """The sum of each row's values over each kind: (rows, questions) to (rows, kinds)."""
-    order, bounds = _places_by_kind(kinds if isinstance(kinds, tuple) else tuple(np.asarray(kinds).tolist()))
+    order, bounds = _places_by_kind(_as_tuple(kinds))
     rows = [row.tolist() for row in values[:, order]]
     return [[fsum(row[start:end]) for start, end in bounds] for row in rows]
+
+
+def _as_tuple(kinds: Kinds) -> tuple[str, ...]:
+    return kinds if isinstance(kinds, tuple) else tuple(np.asarray(kinds).tolist())
 
 
 @lru_cache(maxsize=16)
@@ -198,6 +207,23 @@ def _places_by_kind(kinds: tuple[str, ...]) -> tuple[NDArray[np.intp], list[tupl
     _, places = np.unique(np.asarray(kinds), return_inverse=True)
     ends = np.cumsum(np.bincount(places)).tolist()
     return np.argsort(places, kind="stable"), list(zip([0, *ends], ends, strict=False))
+
+
+def difference_variance(a: ArmMeans, b: ArmMeans, mean: float) -> tuple[float, float]:
+    """`question_variance` of the differences of two arms, question by question.
+
+    With kinds it is of the totals that each arm has already: many pairs are asked of a few arms.
+
+    Args:
+        a, b: of the same questions and kinds.
+        mean: of the differences.
+    """
+    if a.kinds is None:
+        return question_variance(a.questions - b.questions, None, mean)
+    n, counts = len(a.questions), [end - start for start, end in _places_by_kind(_as_tuple(a.kinds))[1]]
+    totals = (x - y - mean * count for x, y, count in zip(a.kind_totals, b.kind_totals, counts, strict=True))
+    c = len(counts)
+    return c / (c - 1) * fsum(total**2 for total in totals) / n**2, c - 1.0
 
 
 def question_variance(values: Array, kinds: Kinds = None, mean: float | None = None) -> tuple[float, float]:

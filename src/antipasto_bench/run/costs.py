@@ -197,20 +197,30 @@ def saved_bytes(model: nn.Module, work: Callable[[], Tensor], from_inputs: bool 
 
 def bytes_saved_for_backward(work: Callable[[], Any], owned: Iterable[Tensor] = ()) -> int:
     """Bytes of the storages that autograd saves while `work` runs, each once, and none of those that are `owned`."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in owned}
+    own = {part.untyped_storage().data_ptr() for tensor in owned for part in _dense_parts(tensor)}
     storages: dict[int, int] = {}
     alive = []  # so that no storage is freed and its address given to another
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
+        for part in _dense_parts(tensor):
+            storage = part.untyped_storage()
+            if storage.data_ptr() not in own:
+                storages[storage.data_ptr()] = storage.nbytes()
+                alive.append(part)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         work()
     return sum(storages.values())
+
+
+def _dense_parts(tensor: Tensor) -> list[Tensor]:
+    """The tensors that hold a sparse one's values and places; a dense one itself."""
+    if tensor.layout == torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]  # of one that is not coalesced, too
+    if tensor.layout == torch.sparse_csr:
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    return [tensor]
 
 
 def _seconds(model: nn.Module, work: Callable[[], Any]) -> float:

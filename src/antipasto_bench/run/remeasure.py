@@ -99,9 +99,11 @@ def remeasure_costs(
         each run's record as it then stands in the table.
 
     Raises:
-        UserError: no such run, or its model or data are not here.
+        UserError: no such run, or its model or data are not here; or, after all others, the costs of some could not be
+            measured: a warning said why, and their rows are as they were.
     """
     measured: dict[str, MeasuredCosts] = {}
+    failed: list[str] = []
     for run_id in run_ids:
         record = finished_record(run_id, store)
         run = runnable_config(record, store, places, trust_remote_code)
@@ -111,10 +113,14 @@ def remeasure_costs(
             measured[key] = measure_alone(run)
         costs, where = measured[key].costs, measured[key].origin
         if not costs.measured:
-            raise UserError(f"{run_id}: its costs could not be measured, for the reason above; its row is as it was")
+            failed.append(run_id)
+            continue
         check_digest(record, "data.train", "train", where.train)
         origin = record.provenance or Provenance(**where.model_dump(include=set(CodeAndMachine.model_fields)))
         record.provenance = origin.model_copy(update={"costs": where})
         record.take(costs)
         replace(record, store)
         yield record
+    if failed:
+        reason = "costs could not be measured, for the reason above; the row is as it was"
+        raise UserError(f"{', '.join(failed)}: {reason}")

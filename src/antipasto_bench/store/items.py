@@ -95,14 +95,26 @@ def headline_scores(groups: Groups) -> QuestionScores:
         groups: of one task and split.
     """
     name, metric = headline_of((group.filter, group.metric) for group in groups)
-    rows = [row for group, part in groups.items() if group[2:] == (name, metric) for row in _by_question(part)]
-    questions, _, scores = zip(*rows, strict=True)
-    return QuestionScores(questions, np.array(scores, dtype=float))
+    (part,) = (part for group, part in groups.items() if group[2:] == (name, metric))
+    order = _order_of(part)
+    return QuestionScores(order.questions, part["score"].to_numpy()[order.places])
 
 
-def _by_question(part: pl.DataFrame) -> list[tuple[str, int, float]]:
-    """Hash, number and score of each question, in the order of the hashes."""
-    return sorted(zip(*(part[name].to_list() for name in ("sha1", "doc_id", "score")), strict=True))
+class _Order(NamedTuple):
+    """The order of a group's questions: that of their hashes, and of their numbers where one comes twice."""
+
+    questions: tuple[str, ...]
+    places: NDArray[np.intp]  # (questions,), of each in the group
+
+
+def _order_of(part: pl.DataFrame) -> _Order:
+    return _sorted(tuple(part["sha1"].to_list()), tuple(part["doc_id"].to_list()))
+
+
+@lru_cache(maxsize=64)  # the runs of a table are asked the same questions
+def _sorted(sha1s: tuple[str, ...], doc_ids: tuple[int, ...]) -> _Order:
+    places = sorted(range(len(sha1s)), key=lambda i: (sha1s[i], doc_ids[i]))
+    return _Order(tuple(sha1s[i] for i in places), np.array(places, dtype=np.intp))
 
 
 def _is_loss(name: str, metric: str) -> bool:
@@ -121,8 +133,9 @@ def token_losses(groups: Groups) -> tuple[NDArray[np.float64], NDArray[np.float6
     of_metric = {group.metric: part for group, part in groups.items() if _is_loss(group.filter, group.metric)}
     if set(of_metric) != set(LOSS_METRICS):
         return None
-    rows = [_by_question(of_metric[metric]) for metric in LOSS_METRICS]
-    nats, tokens = (np.array([score for _, _, score in each]) for each in rows)
+    nats, tokens = (
+        part["score"].to_numpy()[_order_of(part).places] for part in (of_metric[metric] for metric in LOSS_METRICS)
+    )
     return (nats, tokens) if len(nats) == len(tokens) else None
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..core.fingerprint import once_at_rest
 from ..core.json_types import Json
 from ..spec.config import RunConfig
 from ..spec.tried import rung_steps
@@ -75,6 +76,10 @@ def read_trials(store: Store) -> list[TrialRecord]:
     Raises:
         UserError: a newer version of this program wrote one.
     """
+    return list(once_at_rest("trials", str(store.trials), lambda: _read_trials(store)))
+
+
+def _read_trials(store: Store) -> list[TrialRecord]:
     return list({record.trial_id: record for record in read_objects(store.trials, _shown(store), _KIND)}.values())
 
 

@@ -8,14 +8,15 @@ import sys
 import pytest
 import torch
 from command import QUICK, bench, row_of
-from small_runs import make
+from small_runs import make, small, store_in
 
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.report.cost_text import card
 from antipasto_bench.run.costs import bytes_saved_for_backward, measure, measure_here
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.examples import drawn_examples
-from antipasto_bench.run.measured_costs import measure_alone
+from antipasto_bench.run.measured_costs import costs_origin, measure_alone
+from antipasto_bench.run.model_cache import MeasuredCosts
 from antipasto_bench.run.models import load_model, load_tokenizer
 from antipasto_bench.run.remeasure import remeasure_costs
 from antipasto_bench.run.shape_costs import ShapeCosts
@@ -23,6 +24,7 @@ from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import RunConfig
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import Costs
+from antipasto_bench.store.table import read_records
 
 PRICED = [word for word in QUICK if word != "costs=false"]
 
@@ -37,6 +39,21 @@ def test_bytes_saved_for_backward_are_each_storage_once_and_no_tensor_of_the_mod
     assert bytes_saved_for_backward(lambda: x @ W) == 4 * (100 * 64 + 64 * 32)
     assert bytes_saved_for_backward(lambda: (x @ W, x[:50] @ W), [W]) == 4 * 100 * 64, "views share their storage"
     assert bytes_saved_for_backward(lambda: x.detach().exp()) == 0
+
+
+def test_a_sparse_tensor_that_is_saved_counts_with_its_places_and_its_values():
+    places, values = torch.tensor([[0, 1, 3], [2, 0, 4]]), torch.randn(3, requires_grad=True)
+    x = torch.nn.Parameter(torch.randn(5, 2))
+    A = torch.sparse_coo_tensor(places, values, (4, 5), check_invariants=True).coalesce()
+    assert bytes_saved_for_backward(lambda: torch.sparse.mm(A, x), [x]) == 3 * (2 * 8 + 4)
+    assert bytes_saved_for_backward(lambda: torch.sparse.mm(A, x), [A, x]) == 0
+
+
+def test_costs_of_a_tuner_that_trains_a_sparse_update_are_measured():
+    run = compose("peft:shira", {"targets": "q_proj", "batch_size": 2}, "nano")
+    costs = measure_alone(run).costs
+    assert costs.saved_bytes > costs.base_saved_bytes > 0
+    assert costs.forward_ms > 0
 
 
 GROWING = """
@@ -106,9 +123,28 @@ def test_a_run_whose_costs_cannot_be_measured_is_recorded_without_them(monkeypat
     assert outcome.record.forward_ms is None
     before = store.table.read_bytes()
     monkeypatch.setattr("sys.executable", shutil.which("false"))
-    with pytest.warns(UserWarning, match="exit code 1"), pytest.raises(UserError, match="its row is as it was"):
+    with pytest.warns(UserWarning, match="exit code 1"), pytest.raises(UserError, match="the row is as it was"):
         list(remeasure_costs([outcome.run_id], store))
     assert store.table.read_bytes() == before
+
+
+def test_costs_that_cannot_be_measured_keep_no_other_run_from_its_own(tmp_path, monkeypatch):
+    store = store_in(tmp_path)
+    lora, ia3 = (make(small(variant), store).run_id for variant in ("lora", "ia3"))
+
+    def measured(run):
+        costs = Costs(**dict.fromkeys(Costs.model_fields))
+        costs.forward_ms, costs.base_forward_ms = (None, None) if run.variant == "lora" else (30.0, 20.0)
+        return MeasuredCosts(costs, costs_origin(run, "", False))
+
+    monkeypatch.setattr("antipasto_bench.run.remeasure.measure_alone", measured)
+    monkeypatch.setattr("antipasto_bench.run.remeasure.check_digest", lambda *arguments: None)
+    done = []
+    with pytest.raises(UserError, match=rf"^{lora}: costs could not be measured"):
+        for record in remeasure_costs([lora, ia3], store):
+            done.append(record.run_id)
+    assert done == [ia3]
+    assert {r.run_id: r.forward_ms for r in read_records(store.table)} == {lora: None, ia3: 30.0}
 
 
 def test_whether_costs_are_measured_is_no_part_of_a_runs_identity():
