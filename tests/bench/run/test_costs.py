@@ -141,8 +141,7 @@ def test_costs_that_cannot_be_measured_keep_no_other_run_from_its_own(tmp_path, 
     monkeypatch.setattr("antipasto_bench.run.remeasure.check_digest", lambda *arguments: None)
     done = []
     with pytest.raises(UserError, match=rf"^{lora}: costs could not be measured"):
-        for record in remeasure_costs([lora, ia3], store):
-            done.append(record.run_id)
+        done.extend(record.run_id for record in remeasure_costs([lora, ia3], store))
     assert done == [ia3]
     assert {r.run_id: r.forward_ms for r in read_records(store.table)} == {lora: None, ia3: 30.0}
 
