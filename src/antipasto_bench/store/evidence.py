@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from ..core.errors import Damaged
+from .file_digests import ITEMS
 from .folders import Store
 from .items import read_items
 from .record import RunRecord
@@ -32,14 +34,35 @@ def rowless(store: Store, run_ids: Iterable[str]) -> list[str]:
 def backed(records: Iterable[RunRecord], store: Store) -> list[RunRecord]:
     """The records whose questions are there, and are those that they were made from; the others are a warning each."""
     whole = []
-    for record in records:
-        try:
-            read_items(record, store)
-        except ValueError as error:
-            warn(f"{store.name_of_items(record.run_id)}: {error}; its row is left out")
-        else:
+    records = list(records)
+    for record, problem in zip(records, _read_all(records, store), strict=True):
+        if problem is None:
             whole.append(record)
+        else:
+            warn(f"{store.name_of_items(record.run_id)}: {problem}; its row is left out")
     return whole
+
+
+def _read_all(records: Sequence[RunRecord], store: Store) -> list[str | None]:
+    """What is wrong with the questions of each record; None where nothing is.
+
+    Files are read two at a time: a report reads hundreds, and polars decodes them outside of Python's lock. Of those
+    that may be damaged, polars' own messages are silenced, for which a process has one place: they are left for later.
+    """
+    problems: list[str | None] = [None] * len(records)
+
+    def read(place: int) -> None:
+        try:
+            read_items(records[place], store)
+        except ValueError as error:
+            problems[place] = str(error)
+
+    digested = [place for place, record in enumerate(records) if ITEMS in record.file_sha256]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(read, digested))
+    for place in set(range(len(records))) - set(digested):
+        read(place)
+    return problems
 
 
 def warn(text: str) -> None:
