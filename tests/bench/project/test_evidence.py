@@ -12,22 +12,19 @@ import pytest
 
 import antipasto
 from antipasto_bench.analysis.compared_sections import compared_sections
+from antipasto_bench.analysis.found_rates import FoundRates
 from antipasto_bench.analysis.searched import searched_sections
 from antipasto_bench.analysis.stats import summarise
 from antipasto_bench.report.markdown import BEGIN, END
 from antipasto_bench.report.write import write_report
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import RunConfig
-from antipasto_bench.spec.search import rate_at
 from antipasto_bench.spec.sweep import read_sweep
-from antipasto_bench.spec.tried import best_of
-from antipasto_bench.spec.tune import tune_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.items import items_digest
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import read_records
 from antipasto_bench.store.trials import read_trials
-from antipasto_bench.sweeps.tune import searches
 
 ROOT = Path(__file__).parents[3]
 STORE = Store(ROOT / "results", ROOT / "outputs")
@@ -105,14 +102,15 @@ def test_three_axes_were_swept_with_three_seeds_at_every_value(section):
 def test_the_dtype_of_the_parameters_decides_nothing_between_lora_dora_and_antipasto(records):
     """As docs/protocols.md concludes of benchmark/sweeps/adapter_dtype.yaml: by more than its own noise in no arm."""
     for variant in ("lora", "dora", "antipasto"):
-        means = {}
+        means, default = {}, compose(variant, {}, "nano")
         for dtype in ("float32", "bfloat16"):
             rows = [
                 record.test_accuracy
                 for record in records
                 if record.model == "nano"
                 and record.config.eval.version == 3
-                and (record.variant, record.config.adapter_dtype) == (variant, dtype)
+                and (record.variant, record.config.adapter_dtype, record.lr) == (variant, dtype, default.lr)
+                and record.rank == default.rank
                 and record.config.adapter.get("rotate_basis", "V") == "V"
             ]
             assert len(rows) == 3
@@ -184,7 +182,7 @@ def test_every_arm_had_as_many_trials_of_committed_code_on_seeds_that_no_result_
 
 def test_every_method_of_the_table_has_three_seeds_at_the_rate_that_its_search_found(records):
     runs = read_sweep(ROOT / "benchmark/sweeps/nano.yaml").runs
-    trained = [run for run in runs if run.trains]
+    trained, runs_by_settings = [run for run in runs if run.trains], {settings(run): run for run in runs}
     assert {run.variant for run in trained} >= {name for name, each in antipasto.REGISTRY.items() if each.trains}
     assert len({run.variant for run in trained if run.variant.startswith("peft:")}) >= 10
     made = {settings(record.config) for record in records if record.status == "ok" and record.config.eval.version == 3}
@@ -194,34 +192,30 @@ def test_every_method_of_the_table_has_three_seeds_at_the_rate_that_its_search_f
     for run in trained:
         seeds.setdefault((*method(run), run.lr), set()).add(run.seed)
     assert set(map(frozenset, seeds.values())) == {frozenset({0, 1, 2})}
-    wanted = [
-        ([run.variant, *([f"rotate_basis={basis}"] if (basis := run.adapter.get("rotate_basis")) else [])], run)
-        for run in trained
-        if run.seed == 0
-    ]
-    for words, run in wanted:
-        (state,) = searches(tune_of(words, "nano", budget=9), STORE)
-        assert state.owed is None, words
-        assert rate_at(best_of(state.tried).place) == run.lr, words
+    found = FoundRates(read_trials(STORE))
+    for record in records:
+        of_table = record.protocol == committed_protocol() and record.config.adapter_dtype == "float32"
+        run = runs_by_settings.get(settings(record.config)) if of_table else None
+        if run is not None and run.trains:
+            assert found.of(record) == (run.lr, 9), record.run_id
 
 
-def test_nine_trials_find_a_rate_within_a_standard_error_of_the_best_of_the_table(records):
-    """Accuracy of the whole runs at the rate that `tune` finds and at the best one, by the same rules and seeds."""
-    wanted = tune_of(["lora,lora_xs,antipasto,antipasto_arrow", "rotate_basis=V"], "nano", budget=9)
-    for state in searches(wanted, STORE):
-        assert state.owed is None, state.arm.name
-        best = best_of(state.tried)
-        arm = method(state.arm.runs[0])
-        rates: dict[float, dict[int, RunRecord]] = {}
-        for record in records:
-            if record.protocol == committed_protocol() and method(record.config) == arm:
-                rates.setdefault(record.lr, {})[record.seed] = record
-        accuracy = {lr: {seed: r.test_accuracy for seed, r in seeds.items()} for lr, seeds in rates.items()}
-        at_found = accuracy[rate_at(best.place)]
-        for lr, seeds in accuracy.items():
-            shared = seeds.keys() & at_found.keys()
-            behind = fmean(seeds[seed] - at_found[seed] for seed in shared)
-            assert behind < min(rates[lr][seed].test_stderr for seed in shared), (state.arm.name, lr)
+def test_nine_trials_find_a_rate_within_a_standard_error_of_the_best_of_the_table(section):
+    """Accuracy of the whole runs at the rate that `tune` found and at the best one, by the same rules and seeds."""
+    found = FoundRates(read_trials(STORE))
+    checked = []
+    for arms in section.section.rates:
+        rate = found.of(arms[0].first)
+        if rate is None or rate.lr not in [arm.lr for arm in arms]:
+            continue
+        scores = {arm.lr: {record.seed: record for record in arm.records} for arm in arms}
+        at_found = scores[rate.lr]
+        for arm in arms:
+            shared = scores[arm.lr].keys() & at_found.keys()
+            behind = fmean(scores[arm.lr][seed].test_accuracy - at_found[seed].test_accuracy for seed in shared)
+            assert behind < min(scores[arm.lr][seed].test_stderr for seed in shared), (arm.name, arm.lr)
+        checked.append(arms[0].variant)
+    assert {"lora", "lora_xs", "antipasto", "antipasto_arrow"} <= set(checked)
 
 
 def test_the_page_of_the_library_tells_the_routing_example_as_it_was_measured():

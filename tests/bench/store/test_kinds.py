@@ -201,8 +201,8 @@ def test_a_data_set_says_the_kinds_of_its_questions_in_the_column_type(kinds, st
 def test_the_committed_questions_have_the_kinds_that_their_generator_gave_them(tmp_path):
     committed = Store(ROOT / "results", ROOT / "outputs")
     store = store_in(tmp_path)
-    line = committed.table.read_text().splitlines()[0]
-    run_id = json.loads(line)["run_id"]
+    lines = committed.table.read_text().splitlines()
+    run_id, line = next((row["run_id"], line) for line in lines if (row := json.loads(line))["model"] == "nano")
     store.items(run_id).parent.mkdir(parents=True)
     shutil.copy(committed.items(run_id), store.items(run_id))
     store.table.write_text(line + "\n")
