@@ -38,7 +38,23 @@ class Holder(BaseModel):
     started: float | None = None  # seconds from the boot to its start, which tell it from a later one of its number
     node: str | None = None  # of a cluster, where that process has the run made
     step: int | None = None  # as that node reported it
-    died: list[int] = []  # processes of this host that made the run before and died over it
+    died: list[
+        tuple[int, float | None]
+    ] = []  # pid and `started` of this host's processes that died over the run before
+
+    def is_of(self, pid: int, started: float | None) -> bool:
+        """Whether a process of this host holds it."""
+        return self.host == socket.gethostname() and _is_one_process((self.pid, self.started), (pid, started))
+
+    def died_over(self, pid: int, started: float | None) -> bool:
+        """Whether a process of this host died over the run before another took it on."""
+        here = self.host == socket.gethostname()
+        return here and any(_is_one_process(each, (pid, started)) for each in self.died)
+
+
+def _is_one_process(a: tuple[int, float | None], b: tuple[int, float | None]) -> bool:
+    """By pid, and by start where both are known: a restarted container gives its pids again."""
+    return a[0] == b[0] and (a[1] is None or b[1] is None or abs(a[1] - b[1]) < CLOCK_S)
 
 
 @dataclass(frozen=True)
@@ -61,10 +77,10 @@ class HeldLease:
         self._path = store.lease(run_id)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         host, pid = socket.gethostname(), os.getpid()
-        died: list[int] = []
+        died: list[tuple[int, float | None]] = []
         last = noted_lease(run_id, store)  # left by one that died: whoever holds the lock finds no other
-        if last is not None and last.holder.host == host and last.holder.pid != pid:
-            died = [*last.holder.died, last.holder.pid]
+        if last is not None and last.holder.host == host and not last.holder.is_of(pid, started_at(pid)):
+            died = [*last.holder.died, (last.holder.pid, last.holder.started)]
         self._holder = Holder(host=host, pid=pid, since=now, started=started_at(pid), died=died)
 
     def write(self) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -28,12 +27,13 @@ from ..core.device import WORKERS_ON_GPU
 from ..core.errors import RunFailure, UserError
 from ..core.locks import HeldElsewhere, locked
 from ..core.machine import cores
+from ..core.process_identity import started_at
 from ..core.signals import handle_signals
 from ..run.failures import record_dead_run
 from ..spec.config import RunConfig
 from ..spec.sweep import Sweep
 from ..store.folders import Store
-from ..store.leases import noted_lease
+from ..store.leases import Lease, noted_lease
 from .engine import Engine
 from .plan import plan
 from .scheduler import DEAD_DEVICE, MOST_DEATHS, Order, PrintLine
@@ -86,6 +86,7 @@ class Worker:
     number: int
     process: subprocess.Popen[str]
     reader: threading.Thread
+    started: float | None = None  # seconds from the boot to its start
 
 
 @dataclass(frozen=True)
@@ -224,25 +225,30 @@ def handle_worker_death(
         whether workers have died over that run so often that it was given up.
     """
     store = work.store
-    for run_id in work.run_ids():
-        lease = noted_lease(run_id, store)
-        if lease is None or lease.holder.host != socket.gethostname():
-            continue
-        taken_on = worker.process.pid in lease.holder.died  # by another, before this was called
-        if not taken_on and worker.process.pid != lease.holder.pid:
-            continue
-        deaths[run_id] += 1
-        print_line(f"worker {worker.number} died of {signal_name} while making {run_id}")
-        give_up = deaths[run_id] >= MOST_DEATHS
-        with suppress(HeldElsewhere), locked(store.lock(run_id), wait=False):  # else another process makes it already
-            if give_up:
-                work.give_up(run_id, f"its worker died {MOST_DEATHS} times, the last time of {signal_name}")
-            if give_up or not taken_on:
-                store.lease(run_id).unlink(missing_ok=True)
-        return give_up
-    deaths[f"worker {worker.number}"] += 1
-    print_line(f"worker {worker.number} died of {signal_name}")
-    return False
+    lease = _lease_of_dead(worker, work)
+    if lease is None:
+        deaths[f"worker {worker.number}"] += 1
+        print_line(f"worker {worker.number} died of {signal_name}")
+        return False
+    run_id = lease.run_id
+    deaths[run_id] += 1
+    print_line(f"worker {worker.number} died of {signal_name} while making {run_id}")
+    given_up = False
+    with suppress(HeldElsewhere), locked(store.lock(run_id), wait=False):  # else another process makes it already
+        if deaths[run_id] >= MOST_DEATHS:
+            work.give_up(run_id, f"its worker died {MOST_DEATHS} times, the last time of {signal_name}")
+            given_up = True
+        if given_up or not lease.holder.died:  # else it is kept for those that died over the run before
+            store.lease(run_id).unlink(missing_ok=True)
+    return given_up
+
+
+def _lease_of_dead(worker: Worker, work: Work) -> Lease | None:
+    """The lease of the run that a dead worker was making, which another may have taken on since."""
+    process = worker.process.pid, worker.started
+    leases = [lease for run_id in work.run_ids() if (lease := noted_lease(run_id, work.store)) is not None]
+    held = (lease for lease in leases if lease.holder.is_of(*process))
+    return next(held, None) or next((lease for lease in leases if lease.holder.died_over(*process)), None)
 
 
 def _start(number: int, command: list[str], environment: dict[str, str], worker_line: WorkerLine) -> Worker:
@@ -266,7 +272,7 @@ def _start(number: int, command: list[str], environment: dict[str, str], worker_
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    return Worker(number, process, reader)
+    return Worker(number, process, reader, started_at(process.pid))
 
 
 def _end_with_parent() -> None:

@@ -19,6 +19,8 @@ from small_runs import StopAfter, make, small, store_in
 from antipasto_bench.core.device import WORKERS_ON_GPU
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.files import write_json
+from antipasto_bench.core.locks import locked
+from antipasto_bench.core.process_identity import started_at
 from antipasto_bench.core.signals import Interrupted
 from antipasto_bench.run.failures import record_dead_run
 from antipasto_bench.spec.sweep import Sweep, sweep_of
@@ -191,7 +193,8 @@ def test_the_second_death_of_a_worker_over_a_run_records_it_as_failed(tmp_path):
     assert record.error == "its worker died 2 times, the last time of SIGKILL"
 
 
-def test_a_death_counts_over_its_run_also_where_another_worker_has_taken_the_run_on_and_died_too(tmp_path):
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_death_counts_over_its_run_also_where_another_worker_has_taken_the_run_on_and_died_too(tmp_path, order):
     run, store = small("lora"), store_in(tmp_path)
     shared, deaths, failed = work([run], store), Counter(), []
     workers = []
@@ -205,15 +208,38 @@ def test_a_death_counts_over_its_run_also_where_another_worker_has_taken_the_run
                 os.kill(os.getpid(), signal.SIGKILL)
         """
         process = subprocess.Popen([sys.executable, "-c", take])
+        started = started_at(process.pid)
         process.wait()
-        workers.append(Worker(number, process, threading.Thread()))
+        workers.append(Worker(number, process, threading.Thread(), started))
     lease = noted_lease(run.run_id, store)
-    assert (lease.holder.died, lease.holder.pid) == ([workers[0].process.pid], workers[1].process.pid)
-    for worker in workers:
-        failed.append(handle_worker_death(worker, "SIGKILL", deaths, shared, lambda line: None))
+    assert lease.holder.is_of(workers[1].process.pid, workers[1].started)
+    assert lease.holder.died_over(workers[0].process.pid, workers[0].started)
+    assert not lease.holder.died_over(workers[0].process.pid, workers[0].started + 60), "another of its number"
+    for place in order:
+        failed.append(handle_worker_death(workers[place], "SIGKILL", deaths, shared, lambda line: None))
     assert failed == [False, True]
+    assert deaths == {run.run_id: 2}
     assert [record.status for record in read_records(store.table)] == ["failed"]
     assert noted_lease(run.run_id, store) is None
+
+
+def test_a_run_that_a_live_process_has_taken_on_is_not_given_up(tmp_path):
+    run, store = small("lora"), store_in(tmp_path)
+    shared, deaths = work([run], store), Counter({run.run_id: 5})
+    with subprocess.Popen(["true"], stdout=subprocess.PIPE, text=True) as process:
+        process.wait()
+    holder = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": "2026-01-01T00:00Z",
+        "died": [[process.pid, None]],
+    }
+    with locked(store.lock(run.run_id)):
+        write_json(store.lease(run.run_id), holder)
+        worker = Worker(0, process, threading.Thread())
+        assert not handle_worker_death(worker, "SIGKILL", deaths, shared, lambda line: None)
+    assert noted_lease(run.run_id, store) is not None
+    assert read_records(store.table) == []
 
 
 def test_a_trial_over_which_two_workers_died_is_left_alone_by_the_others(tmp_path):
