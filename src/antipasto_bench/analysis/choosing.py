@@ -8,8 +8,9 @@ another seed has a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..spec.selection import (
     DIVERGED,
@@ -36,7 +37,7 @@ class RateFamily:
     finished: list[RunRecord]
     diverged: list[RunRecord]
     lost: dict[float, RunRecord]  # by rate, those of which the machine failed a run and none has an outcome
-    found: FoundRate | None = None  # of several rates, the one that a search found; None where no run has it
+    found: FoundRate | None = None  # what a search found for them
 
     @property
     def tried(self) -> dict[float, dict[int, Validation]]:
@@ -53,13 +54,32 @@ class RateFamily:
         """By validation. None where there was a single rate, where a search has found one, and where one is without a
         result: it may be the best.
         """
-        several = self.found is None and len(self.tried) > 1
-        return choose_rate(self.tried) if several and not self.lost else None
+        return None if self.at_found else self._validated
+
+    @cached_property
+    def _validated(self) -> Choice | None:
+        return choose_rate(self.tried) if len(self.tried) > 1 and not self.lost else None
+
+    @cached_property
+    def at_found(self) -> list[Runs]:
+        """The arm at the rate that a search found, on seeds that the search did not have; empty where there is none.
+
+        Where validation chose another rate and more seeds were made there, as a sweep does that chooses on its way,
+        that one says more: it is then left to validation.
+        """
+        found = self.found
+        if found is None:
+            return []
+        arms = [_on_other_seeds(runs, found.seeds) for runs in self.arms if runs.finished[0].lr == found.lr]
+        arms = [runs for runs in arms if runs.finished]
+        validated = [] if (choice := self._validated) is None else self._at(choice)
+        most = max((_seeds(runs) for runs in validated), default=0)
+        return [runs for runs in arms if _seeds(runs) >= most]
 
     @property
     def lr(self) -> float | None:
         """The rate that is shown; None where none was chosen."""
-        if self.found is not None:
+        if self.found is not None and self.at_found:
             return self.found.lr
         return None if self.choice is None else self.choice.lr
 
@@ -69,14 +89,13 @@ class RateFamily:
 
         Every arm, of all its seeds, where no rate was chosen.
         """
-        if self.found is not None:
-            return [runs for runs in self.arms if runs.finished[0].lr == self.found.lr]
         choice = self.choice
-        if choice is None:
-            return self.arms
+        return self.at_found or (self.arms if choice is None else self._at(choice))
+
+    def _at(self, choice: Choice) -> list[Runs]:
         return [_without_choosing(runs, choice) for runs in self.arms if runs.finished[0].lr == choice.lr]
 
-    @property
+    @cached_property
     def arms(self) -> list[Runs]:
         """The arm of each rate that a run finished at, of all its seeds."""
         return by_arm(self.finished, self.diverged)
@@ -98,7 +117,7 @@ def rate_families(
 
     Args:
         diverged, lost: runs that ended non-finite, and that the machine failed; those of other families are left out.
-        found: `FoundRates.of`; asked of families of several rates alone.
+        found: `FoundRates.of`.
     """
     calibration = calibration_among(record.config for record in [*finished, *diverged, *lost])
     diverged_of, lost_of = _by_family(diverged, calibration), _by_family(lost, calibration)
@@ -108,9 +127,7 @@ def rate_families(
         have_outcome = {record.lr for record in [*members, *others]}
         without = {record.lr: record for record in lost_of.get(key, ()) if record.lr is not None}
         owed = {lr: record for lr, record in without.items() if lr not in have_outcome}
-        rates = {record.lr for record in members}
-        best = found(members[0]) if len(have_outcome | owed.keys()) > 1 else None
-        families.append(RateFamily(members, others, owed, best if best is not None and best.lr in rates else None))
+        families.append(RateFamily(members, others, owed, found(members[0])))
     return families
 
 
@@ -121,10 +138,19 @@ def _by_family(records: Sequence[RunRecord], calibration: CalibrationOf) -> dict
     return families
 
 
-def _without_choosing(runs: Runs, choice: Choice) -> Runs:
+def _on_other_seeds(runs: Runs, seeds: Collection[int | None]) -> Runs:
     finished, diverged = (
-        [record for record in records if record.seed != choice.seed] for records in (runs.finished, runs.diverged)
+        [record for record in records if record.seed not in seeds] for records in (runs.finished, runs.diverged)
     )
+    return runs._replace(finished=finished, diverged=diverged)
+
+
+def _seeds(runs: Runs) -> int:
+    return len(runs.finished) + len(runs.diverged)
+
+
+def _without_choosing(runs: Runs, choice: Choice) -> Runs:
+    finished, diverged, _ = _on_other_seeds(runs, {choice.seed})
     return Runs(finished, diverged, choice.seed) if finished else runs._replace(chosen_on=choice.seed)
 
 

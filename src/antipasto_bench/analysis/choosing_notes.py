@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..spec.selection import calibration_among, rate_family
 from ..store.record import RunRecord
 from .arms import label_of, name_of
+from .found_rates import FoundRate
 from .sections import Section, TriedRates
 
 NAMED = 3  # arms in a sentence
@@ -80,7 +81,7 @@ def _unequal_tries(section: Section) -> list[str]:
 def _tries(section: Section) -> dict[str, int]:
     """How many learning rates each arm was chosen among; 1 for an arm that was trained at a single one.
 
-    An arm at the rate that a search found was chosen among none of the table's.
+    An arm at the rate that a search found was chosen among none of the table's: it is left out.
     """
     chosen = {tried.arm: len(tried.rates) for tried in section.tried if tried.chosen is not None and not tried.searched}
     undecided = {tried.arm for tried in section.tried if tried.chosen is None}
@@ -88,7 +89,10 @@ def _tries(section: Section) -> dict[str, int]:
     single = {
         arm.name: 1
         for arm in section.arms
-        if arm.lr is not None and arm.first.arm not in several and arm.name not in undecided
+        if arm.lr is not None
+        and arm.first.arm not in several
+        and arm.first.arm not in section.searched
+        and arm.name not in undecided
     }
     return single | chosen
 
@@ -103,7 +107,14 @@ def scored_where_chosen(section: Section) -> list[str]:
 
 
 def _edges(section: Section) -> list[str]:
-    return [note for tried in section.tried if (note := _edge(tried))]
+    names = sorted(arm.name for arm in section.arms if _at_edge(section.searched.get(arm.first.arm)))
+    end = "is the lowest or highest that its search tried: one beyond may be better."
+    searched = [f"The learning rate of {_listed(names)} {end}"] if names else []
+    return [*searched, *(note for tried in section.tried if (note := _edge(tried)))]
+
+
+def _at_edge(found: FoundRate | None) -> bool:
+    return found is not None and not found.inside
 
 
 def _edge(tried: TriedRates) -> str:

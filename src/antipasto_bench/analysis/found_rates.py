@@ -1,4 +1,4 @@
-"""The learning rates that `tune` found, for the arms of a table that were made at several.
+"""The learning rates that `tune` found, for the arms of a table.
 
 A search judges by held-out loss, on seeds that no result has. So at the rate that it found every seed of a result can
 be averaged; where validation chooses among results, the seed that chose is spent (choosing.py).
@@ -6,21 +6,25 @@ be averaged; where validation chooses among results, the seed that chose is spen
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from ..spec.config import RunConfig
 from ..spec.search import place_of, rate_at
-from ..spec.selection import CalibrationOf, calibration_among, rate_family
-from ..spec.tried import Point, Tried, best_of
+from ..spec.selection import calibration_among, rate_family
+from ..spec.tried import Point, Tried, best_of, of_steps
 from ..spec.tune import trial_config
 from ..store.record import RunRecord
 from ..store.trials import TrialRecord
 
+FEWEST = 2  # rates whose trials are as long as the run; fewer have compared nothing
+
 
 class FoundRate(NamedTuple):
     lr: float
-    trials: int
+    trials: int  # of any length
+    inside: bool  # whether a lower and a higher rate were tried, by trials of any length
+    seeds: frozenset[int]  # of the trials
 
 
 class FoundRates:
@@ -28,29 +32,44 @@ class FoundRates:
 
     Args:
         trials: of any methods, models and data.
+        runs: of all records that are asked about.
     """
 
-    def __init__(self, trials: Sequence[TrialRecord]) -> None:
-        self._calibration = calibration_among(trial.config for trial in trials)
+    def __init__(self, trials: Sequence[TrialRecord], runs: Iterable[RunConfig]) -> None:
+        self._calibration = calibration_among([*(trial.config for trial in trials), *runs])
         self._trials: dict[Hashable, list[TrialRecord]] = {}
         for trial in trials:
-            self._trials.setdefault(self._key(trial, trial.config, self._calibration), []).append(trial)
+            self._trials.setdefault(self._key(trial, trial.config), []).append(trial)
 
     def of(self, record: RunRecord) -> FoundRate | None:
-        """The rate of the search that trained and validated as a run did, whatever its rate; None where there is none.
+        """The rate that a search found for a run's method, by trials as long as the run.
 
-        Among trials of several lengths those of the most steps count, see `best_of`.
+        They were trained on the same rows of the same model, and judged by the same validation questions. None where
+        there are no such trials at two rates or more.
         """
         if not self._trials or record.lr is None or record.config.eval.valid == "none":
             return None
-        own = self._trials.get(self._key(record, trial_config(record.config, {}), self._calibration), [])
-        best = best_of([tried_of(trial) for trial in own])
-        return None if best is None else FoundRate(rate_at(best.place), len(own))
+        own = [tried_of(trial) for trial in self._trials.get(self._key(record, trial_config(record.config, {})), [])]
+        whole = of_steps(own, record.config.steps)
+        best = best_of(whole)
+        if best is None or len({trial.point.place for trial in whole}) < FEWEST:
+            return None
+        places = [trial.point.place for trial in own]
+        inside = min(places) < best.place < max(places)
+        return FoundRate(rate_at(best.place), len(own), inside, frozenset(trial.point.seed for trial in own))
 
-    def _key(self, record: TrialRecord | RunRecord, trial: RunConfig, calibration: CalibrationOf) -> Hashable:
-        data = None if record.provenance is None else record.provenance.data.get("valid")
-        of_any_length = trial.model_copy(update={"steps": 1}).protocol
-        return record.model, None if data is None else data.sha256, rate_family(of_any_length, trial, calibration)
+    def _key(self, record: TrialRecord | RunRecord, trial: RunConfig) -> Hashable:
+        origin = record.provenance
+        source = None if origin is None or origin.model is None else origin.model.source
+        # Of a run the rows that hold a test question may be dropped; a trial knows of no test.
+        splits = ("valid",) if trial.data.overlap == "drop" else ("train", "valid")
+        data = tuple(None if origin is None or (own := origin.data.get(s)) is None else own.sha256 for s in splits)
+        return record.model, source, data, rate_family(protocol_of_any_length(trial), trial, self._calibration)
+
+
+def protocol_of_any_length(trial: RunConfig) -> str:
+    """The protocol that trials of one search share, which differ in their steps."""
+    return trial.model_copy(update={"steps": 1}).protocol
 
 
 def tried_of(record: TrialRecord, value: int = 0) -> Tried:

@@ -12,7 +12,7 @@ from ..spec.search import rate_at
 from ..spec.selection import calibration_among, rate_family
 from ..spec.tried import Tried, best_of, losses_by_place, of_steps
 from ..store.trials import TrialRecord
-from .found_rates import tried_of
+from .found_rates import protocol_of_any_length, tried_of
 
 _WORDS = {name: word for word, name in ADAPTER_WORDS.items()}
 
@@ -130,8 +130,7 @@ def searched_sections(records: Sequence[TrialRecord]) -> list[SearchedSection]:
     """
     sections: dict[tuple[str, str], list[TrialRecord]] = {}
     for record in records:
-        of_any_length = record.config.model_copy(update={"steps": 1}).protocol
-        sections.setdefault((of_any_length, record.model), []).append(record)
+        sections.setdefault((protocol_of_any_length(record.config), record.model), []).append(record)
     return [
         SearchedSection(shown_name(model), own[0].protocol, [arm for each in _by_variant(own) for arm in _arms(each)])
         for (_, model), own in sections.items()

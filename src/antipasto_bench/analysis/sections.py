@@ -58,6 +58,7 @@ class Section:
     protocol: str
     copies: str = ""  # a sentence on rows that are left out, since they are runs that are counted already
     diverged: list[RunRecord] = field(default_factory=list)  # of every run that ended non-finite, chosen or not
+    searched: dict[str, FoundRate] = field(default_factory=dict)  # by arm, of those at the rate that a search found
     model: str = ""  # its name, with the beginning of its digest where other models of the table share the name
 
 
@@ -75,7 +76,7 @@ def sections(store: Store) -> list[Section]:
     records, copies = distinct(whole)
     names = model_names(records)
     lost = lost_runs(recorded)
-    found = FoundRates(read_trials(store)).of
+    found = _found_rates(recorded, store)
     unnamed = [_section(group, lost, found, store) for group in _groups(records, diverged_runs(recorded))]
     return [
         replace(
@@ -127,13 +128,18 @@ def at_chosen_rates(records: Sequence[RunRecord], store: Store) -> list[Runs]:
         records: `finished` ones.
     """
     counted, _ = distinct(backed(records, store))
-    recorded, found = read_records(store.table), FoundRates(read_trials(store)).of
+    recorded = read_records(store.table)
+    found = _found_rates(recorded, store)
     return [
         runs
         for group in _groups(counted, diverged_runs(recorded))
         for family in rate_families(group.finished, group.diverged, lost_runs(recorded), found)
         for runs in family.chosen
     ]
+
+
+def _found_rates(recorded: Sequence[RunRecord], store: Store) -> Callable[[RunRecord], FoundRate | None]:
+    return FoundRates(read_trials(store), (record.config for record in recorded)).of
 
 
 class _Group(NamedTuple):
@@ -181,6 +187,12 @@ def _section(
     records = group.finished
     families = rate_families(records, group.diverged, lost, found)
     arms = [arm_of(runs, records, store) for family in families for runs in family.chosen]
+    searched = {
+        runs.finished[0].arm: family.found
+        for family in families
+        for runs in family.at_found
+        if family.found is not None
+    }
     count = Counter(arm.name for arm in arms)
     arms = [
         replace(arm, label=f"{arm.label} lr={arm.lr:g}") if count[arm.name] > 1 and arm.lr else arm for arm in arms
@@ -194,6 +206,7 @@ def _section(
         sorted(tried, key=lambda line: line.text),
         group.protocol,
         diverged=group.diverged,
+        searched=searched,
     )
 
 
@@ -218,8 +231,8 @@ def _every_rate(
 
 def _tried(family: RateFamily, peers: Sequence[RunRecord]) -> TriedRates | None:
     """The rates that were tried; None where nothing was chosen, and nothing keeps from choosing."""
-    lost, found = family.lost, family.found
-    if family.lr is None and not lost:
+    lost, found = family.lost, family.found if family.at_found else None
+    if not lost and (family.lr is None or len(family.tried) < 2):
         return None
     end = f"; no rate is chosen until {'they have' if len(lost) > 1 else 'it has'} one" if lost else ""
     if found is not None:

@@ -33,7 +33,7 @@ from .markup import code, escaped
 from .words import answer, reading, reference_note
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-TRIED = "Learning rates tried: valid % on the seed that chose; the table shows the one in bold"
+TRIED = "Learning rates tried: valid % on the lowest seed that all have; the table shows the one in bold"
 
 
 def markdown(

@@ -29,7 +29,7 @@ from .answer_log import AnswerLog
 from .batch_size import sizes_text
 from .data import question_hash, question_source
 from .hub_sets import commit_of
-from .kinds import kinds_among, kinds_in, kinds_of_task
+from .kinds import kinds_among, kinds_in, kinds_of_task, refuse_kinds
 from .process_group import ALONE, ProcessGroup
 from .progress import ScoringProgress
 from .row_columns import QUESTION_FIELDS
@@ -128,8 +128,8 @@ class Evaluation:
                 self.repeated = {task.task_name: drop_repeated_questions(task) for task in self.test}
         self._manager = manager
         self._kinds = kinds_of_task(first) if test is None else kinds_in(test.frame)
-        if (few := config.answer_limit) is not None and self._kinds:
-            raise UserError(f"eval.answer_limit={few}: the questions of {first} come in kinds; write eval.limit={few}")
+        if config.answer_limit is not None:
+            refuse_kinds(headline[0], self._kinds, config)
         self.commits = {task.task_name: commit_of(task.dataset) for task in self.test}  # of hub sets
         if test is not None:
             self.commits[headline[0].task_name] = test.origin.commit

@@ -7,12 +7,15 @@ lie outside the task's folder, whose content is a part of each run's id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from ..core.errors import UserError
 from ..core.paths import benchmark_dir
+from ..spec.data_and_eval import EvalConfig
 from ..store.evidence import backed
 from ..store.folders import Store
 from ..store.items import headline_scores, headline_task, items_of
@@ -55,6 +58,22 @@ def kinds_among(questions: Iterable[tuple[str, Mapping[str, Any]]], known: Kinds
     questions = list(questions)
     kinds = _one_each((sha1, _kind_of(document)) for sha1, document in questions) if known is None else known
     return grouping({sha1: kinds.get(sha1) for sha1, _ in questions})
+
+
+def refuse_kinds(task: Any, known: Kinds | None, scoring: EvalConfig) -> None:
+    """Refuse fewer answers than losses of questions that come in kinds: both are averaged over the same kinds.
+
+    Args:
+        task: lm-eval's, the headline one.
+        known: see `kinds_among`.
+
+    Raises:
+        UserError: with what to write.
+    """
+    asked = ((question_hash(str(doc.get("question"))), doc) for doc in islice(task.eval_docs, scoring.limit))
+    if kinds_among(asked, known) is not None:
+        few, where = scoring.answer_limit, scoring.data or task.task_name
+        raise UserError(f"eval.answer_limit={few}: the questions of {where} come in kinds; write eval.limit={few}")
 
 
 def add_kinds(store: Store) -> list[str]:

@@ -114,63 +114,96 @@ def test_an_arm_of_one_rate_chose_nothing_and_has_all_its_seeds(tmp_path):
     assert (seeds_of(arm), arm.chosen_on, arm.scored_where_chosen) == ([0, 1, 2], None, False)
 
 
-def search(store: Store, losses: dict[float, float], valid: str, **given: object) -> None:
-    """Record whole trials of lora: the held-out loss of each rate.
+VALID, TRAIN = "a" * 64, "c" * 64  # digests of the validation questions and of the training rows
 
-    Args:
-        valid: digest of the validation questions.
-    """
+
+def search(store: Store, losses: dict[float, float], valid: str = VALID, train: str = TRAIN, **given: object) -> None:
+    """Record trials of lora that reached their end: the held-out loss of each rate."""
     for lr, loss in losses.items():
         run = trial_config(compose("lora", {"lr": lr, "seed": 1000} | given, "nano"), {})
-        steps = (0, 75, 150, 300)
+        steps = (0, run.steps // 4, run.steps // 2, run.steps)
         origin = Provenance(git=GitState(commit="0" * 40, dirty=False), device="cpu", hardware="a processor", threads=1)
-        origin.data = {"valid": DataDigest(rows=200, sha256=valid)}
+        origin.data = {name: DataDigest(rows=200, sha256=own) for name, own in (("valid", valid), ("train", train))}
         trial = TrialRecord(
             trial_id=trial_id(run), state="done", model="nano", variant="lora", rank=16, lr=lr, seed=1000,
-            protocol="0" * 8, steps=300, steps_made=300, losses=[(step, loss) for step in steps], seconds=1.0,
-            finished_at="2026-01-01T00:00:00+00:00", config=run, provenance=origin,
+            protocol="0" * 8, steps=run.steps, steps_made=run.steps, losses=[(step, loss) for step in steps],
+            seconds=1.0, finished_at="2026-01-01T00:00:00+00:00", config=run, provenance=origin,
         )  # fmt: skip
         add_trial(trial, store)
 
 
 def validated(store: Store, lr: float, seed: int, accuracy: float) -> RunRecord:
     made = record(store, "lora", [0], fields={"valid_accuracy": accuracy}, lr=lr, seed=seed)
-    made.provenance.data = {"valid": DataDigest(rows=200, sha256="a" * 64)}
+    made.provenance.data = {
+        name: DataDigest(rows=200, sha256=own) for name, own in (("valid", VALID), ("train", TRAIN))
+    }
     return made
 
 
+LOSSES = {5e-4: 0.3, 1e-3: 0.1, 2e-3: 0.2}
+FOUND, BY_VALIDATION = (1e-3, [0, 1], None), (1e-2, [1], 0)
+
+
 @pytest.mark.parametrize(
-    ("valid", "given", "shown"),
+    ("losses", "given", "shown"),
     [
-        ("a" * 64, {}, (1e-3, [0, 1], None)),
-        ("b" * 64, {}, (1e-2, [1], 0)),
-        ("a" * 64, {"rank": 4}, (1e-2, [1], 0)),
-        ("a" * 64, {"batch_size": 4}, (1e-2, [1], 0)),
+        (LOSSES, {}, FOUND),
+        (LOSSES, {"data.calibration": 8}, FOUND),  # lora looks at no data
+        (LOSSES, {"valid": "b" * 64}, BY_VALIDATION),
+        (LOSSES, {"train": "b" * 64}, BY_VALIDATION),
+        (LOSSES, {"rank": 4}, BY_VALIDATION),
+        (LOSSES, {"batch_size": 4}, BY_VALIDATION),
+        (LOSSES, {"steps": 100}, BY_VALIDATION),
+        ({1e-3: 0.1}, {}, BY_VALIDATION),
+        ({1e-3: 0.3, 5e-3: 0.1}, {}, BY_VALIDATION),  # no run was made at the rate that was found
     ],
 )
 def test_the_rate_that_a_search_found_is_shown_over_all_seeds_unless_the_search_is_of_something_else(
-    tmp_path, valid, given, shown
+    tmp_path, losses, given, shown
 ):
     store = Store(tmp_path / "results", tmp_path / "outputs")
     for seed in (0, 1):
         for lr, accuracy in RATES.items():
             append(store.table, validated(store, lr, seed, accuracy))
-    search(store, {5e-4: 0.3, 1e-3: 0.1, 2e-3: 0.2}, valid, **given)
+    search(store, losses, **given)
     arm = only_arm(store)
     assert (arm.lr, seeds_of(arm), arm.chosen_on) == shown
-    if arm.lr == 1e-3:
+    if shown == FOUND:
         (line,) = shown_rates(store)[1]
         found = "0.001 is what 3 trials of `tune` on other seeds found by held-out loss"
         assert line == f"- lora r=16, seed 0: **0.001: 40.0**, 0.01: 60.0; {found}"
         assert not choosing_notes(sections(store)[0]), "0.001 is the lowest here, and not where it was found"
 
 
-def test_a_found_rate_that_no_run_was_made_at_leaves_the_choice_to_validation(tmp_path):
+def test_more_seeds_where_validation_chose_say_more_than_fewer_at_the_rate_that_was_found(tmp_path):
     store = Store(tmp_path / "results", tmp_path / "outputs")
-    for lr, accuracy in RATES.items():
-        append(store.table, validated(store, lr, 0, accuracy))
-    search(store, {1e-3: 0.3, 5e-3: 0.1}, "a" * 64)
-    assert only_arm(store).lr == 1e-2
+    append(store.table, validated(store, 1e-3, 0, 0.4))
+    for seed in range(3):
+        append(store.table, validated(store, 1e-2, seed, 0.6))
+    search(store, LOSSES)
+    arm = only_arm(store)
+    assert (arm.lr, seeds_of(arm), arm.chosen_on) == (1e-2, [1, 2], 0)
+
+
+def test_a_seed_that_the_search_had_is_not_averaged_at_the_rate_that_it_found(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for seed in (0, 1, 1000):
+        append(store.table, validated(store, 1e-3, seed, 0.4))
+    search(store, LOSSES)
+    assert seeds_of(only_arm(store)) == [0, 1]
+
+
+def test_a_found_rate_at_the_edge_of_its_search_is_said_and_an_arm_that_was_searched_is_no_single_try(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for seed in (0, 1):
+        append(store.table, validated(store, 1e-3, seed, 0.4))
+        for lr in RATES:
+            append(store.table, record(store, "dora", [0], lr=lr, seed=seed))
+    search(store, {1e-3: 0.1, 2e-3: 0.2})
+    (section,) = sections(store)
+    notes = " ".join(choosing_notes(section))
+    assert "The learning rate of lora r=16 is the lowest or highest that its search tried" in notes
+    assert "different numbers" not in notes, "dora was chosen among two, lora by its search"
 
 
 def test_learning_rates_as_an_axis_have_all_their_seeds(store):

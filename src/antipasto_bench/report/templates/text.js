@@ -78,8 +78,9 @@ function scrolling(label, table, tall = false) {
   const tell = () => {
     const { right } = view.getBoundingClientRect();
     const hidden = [...(table.tHead?.rows[0].cells ?? [])].filter((cell) => cell.getBoundingClientRect().right > right + 1);
+    const names = hidden.slice(0, 12).map((cell) => cell.firstChild?.textContent ?? "");
     more.textContent = hidden.length
-      ? `${counted(hidden.length, "more column")} to the right: ${hidden.map((cell) => cell.textContent).join(", ")}`
+      ? `${counted(hidden.length, "more column")} to the right: ${names.join(", ")}${hidden.length > 12 ? ", …" : ""}`
       : "";
   };
   view.addEventListener("scroll", tell);
