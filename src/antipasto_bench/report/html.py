@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 
 from ..analysis.choosing_notes import rows_of_diverged
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
+from ..analysis.sections import TriedRates
 from ..core.paths import EMBEDDED
 from ..core.text import printable
 from ..spec.config import SCORING_VERSION
@@ -78,13 +79,20 @@ class Answer:
     name: str
     older: bool  # whether it was scored by rules that no run is scored by any more
     recommended: Recommended
-    price: list[tuple[str, str]]  # of the recommended arm
+    price: Price  # of the recommended arm
     columns: list[Column]
     rows: list[ShortRow]
     diverged: list[tuple[str, list[str]]]  # arms of which every run diverged, and their cells
     scale: Scale | None
     notes: list[str]
-    tried: list[str]
+    tried: list[TriedRates]
+
+
+class Price(NamedTuple):
+    """What the recommended arm costs and scores."""
+
+    arm: ComparedArm | None
+    facts: list[tuple[str, str]]  # a quantity, and its cell
 
 
 PRICED = ("test %", "test loss", "seeds", "params", "step ms", "forgets")  # columns, of the recommended arm
@@ -205,7 +213,7 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm]) ->
         ],
         scale=scale,
         notes=[note for note in notes if note],
-        tried=[rates.text for rates in section.section.tried],
+        tried=section.section.tried,
     )
 
 
@@ -213,8 +221,8 @@ def _trained_on(section: ComparedSection) -> str:
     return f"{trained_on(section.section.records)}; protocol {section.section.protocol}, {section.scored_by}."
 
 
-def _price(said: Recommended, columns: Sequence[Column]) -> list[tuple[str, str]]:
+def _price(said: Recommended, columns: Sequence[Column]) -> Price:
     """What the recommended arm costs and scores, as its cells say."""
     row = said.cheapest if said.cheapest is not None and said.best and said.best.is_reference else said.best
     cells = [] if row is None else [(column, column.cell(row).text) for column in columns]
-    return [(axis_title(column) or column.name, text) for column, text in cells if text]
+    return Price(row, [(axis_title(column) or column.name, text) for column, text in cells if text])

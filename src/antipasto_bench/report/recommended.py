@@ -121,10 +121,10 @@ def _headline(
     if best is not reference:
         return f"Use {best.arm.name}; for fewer parameters, {cheapest.arm.name}."
     if by == "accuracy":
-        return f"Use {cheapest.arm.name}: no worse than {name}, and cheaper."
+        return f"Use {cheapest.arm.name}: no worse than {name}, with fewer trained parameters."
     return (
-        f"Use {cheapest.arm.name} if held-out loss is what you ask for: no worse by it than {name}, and cheaper. "
-        "Accuracy leaves it undecided."
+        f"Use {cheapest.arm.name} if held-out loss is what you ask for: no worse by it than {name}, with fewer trained "
+        "parameters. Accuracy leaves it undecided."
     )
 
 
@@ -171,7 +171,7 @@ def _of_cheapest(best: ComparedArm, reference: ComparedArm, cheapest: ComparedAr
     if cheapest is not None:
         word = "no worse" if _parameters(cheapest) < _parameters(reference) else "better"
         return (
-            f"The cheapest that is {word} than {name} by {by} is {cheapest.arm.name}: {_price(cheapest)} trained "
+            f"The cheapest shown to be {word} than {name} by {by} is {cheapest.arm.name}: {_price(cheapest)} trained "
             f"parameters where {name} has {price}."
         )
     if _parameters(best) < _parameters(reference):

@@ -46,8 +46,8 @@ def test_the_most_accurate_of_the_better_arms_is_the_best_and_the_smallest_that_
     assert " points (" in said.sentences[0]
     assert said.sentences[0].endswith(" against lora r=16, and 2 more surely beat it.")
     assert said.sentences[1] == (
-        "The cheapest that is no worse than lora r=16 by accuracy is ia3: 10 trained parameters where lora r=16 has "
-        "1,000."
+        "The cheapest shown to be no worse than lora r=16 by accuracy is ia3: 10 trained parameters where lora r=16 "
+        "has 1,000."
     )
     assert len(said.sentences) == 2, "nothing is undecided"
 
@@ -75,7 +75,9 @@ def test_an_arm_that_is_dearer_than_the_reference_has_to_be_better(store):
     assert said.headline == "Use pissa r=16: the best, and nothing cheaper is shown to be as good."
     add(store, "hra", 340, 2500, nats=20.0)
     said, _ = of_one(store)
-    assert said.sentences[1].startswith("The cheapest that is better than lora r=16 by accuracy is hra r=16: 2,500 ")
+    assert said.sentences[1].startswith(
+        "The cheapest shown to be better than lora r=16 by accuracy is hra r=16: 2,500 "
+    )
 
 
 def test_an_arm_that_is_surely_worse_by_less_than_the_margin_is_not_called_no_worse(store):
@@ -94,8 +96,8 @@ def test_a_headline_that_follows_from_held_out_loss_alone_says_so(store):
     said, section = of_one(store)
     assert [verdict.word for verdict in section.verdicts.values()] == ["undecided"]
     assert said.headline == (
-        "Use dora r=16 if held-out loss is what you ask for: no worse by it than lora r=16, and cheaper. Accuracy "
-        "leaves it undecided."
+        "Use dora r=16 if held-out loss is what you ask for: no worse by it than lora r=16, with fewer trained "
+        "parameters. Accuracy leaves it undecided."
     )
 
 
@@ -132,7 +134,7 @@ def test_what_one_measure_finds_worse_the_other_does_not_recommend(store):
     assert words == {"ia3": "no worse", "dora": "no worse"}, "by accuracy; ia3 has twice the loss"
     assert said.cheapest is not None
     assert said.cheapest.arm.name == "dora r=16"
-    assert said.headline == "Use dora r=16: no worse than lora r=16, and cheaper."
+    assert said.headline == "Use dora r=16: no worse than lora r=16, with fewer trained parameters."
 
 
 def test_runs_of_one_seed_recommend_nothing(store):

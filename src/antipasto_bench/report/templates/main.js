@@ -73,7 +73,10 @@ if (data.sections.length) {
   toggle.hidden = false;
   wear(themes.includes(stored()) ? stored() : null);
   darkness.addEventListener("change", () => document.documentElement.dataset.theme || wear(null));
-  document.querySelectorAll("table.sortable").forEach(letSort);
+  for (const table of document.querySelectorAll("table.sortable")) {
+    letSort(table);
+    table.parentElement.after(beyondTheEdge(table.parentElement, table));
+  }
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault(); // the address is the state
     document.getElementById("content").focus();

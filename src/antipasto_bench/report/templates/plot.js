@@ -23,7 +23,7 @@ function plotOf(section, columns, rows, change) {
     }))
     .map((point) => ({ ...point, x: point.x ?? NaN, y: point.y ?? NaN }));
   const options = axes.map((column) => [column.name, column.axis]);
-  const few = rows.length <= 45;
+  const few = rows.length <= 60;
   return el(
     "figure",
     { class: "drawing", "data-plot": `${x.name}:${y.name}`, "aria-label": `Any two quantities: ${section.name}` },
@@ -48,7 +48,7 @@ function plotOf(section, columns, rows, change) {
     el(
       "figcaption",
       {},
-      `The rows of the table above${few ? "" : "; names are shown of 45 rows or fewer, so filter them, or point at one"}.`,
+      `The rows of the table above${few ? "" : "; names are shown of 60 rows or fewer, so filter them, or point at one"}.`,
     ),
   );
 }

@@ -73,11 +73,22 @@ function keepingFocus(place, act) {
 }
 
 function scrolling(label, table, tall = false) {
-  const view = el("div", { class: tall ? "scroll tall" : "scroll", role: "region", tabindex: 0, "aria-label": label }, table);
+  const view = el(
+    "div",
+    { class: tall ? "scroll tall" : "scroll", role: "region", tabindex: 0, "aria-label": label },
+    table,
+  );
+  return el("div", {}, view, beyondTheEdge(view, table));
+}
+
+/** A line that names the columns of a table that are out of sight to the right. */
+function beyondTheEdge(view, table) {
   const more = el("p", { class: "quiet more", "aria-hidden": "true" });
   const tell = () => {
     const { right } = view.getBoundingClientRect();
-    const hidden = [...(table.tHead?.rows[0].cells ?? [])].filter((cell) => cell.getBoundingClientRect().right > right + 1);
+    const hidden = [...(table.tHead?.rows[0].cells ?? [])].filter(
+      (cell) => cell.getBoundingClientRect().right > right + 1,
+    );
     const names = hidden.slice(0, 12).map((cell) => cell.firstChild?.textContent ?? "");
     more.textContent = hidden.length
       ? `${counted(hidden.length, "more column")} to the right: ${names.join(", ")}${hidden.length > 12 ? ", …" : ""}`
@@ -85,5 +96,5 @@ function scrolling(label, table, tall = false) {
   };
   view.addEventListener("scroll", tell);
   new ResizeObserver(tell).observe(view);
-  return el("div", {}, view, more);
+  return more;
 }
