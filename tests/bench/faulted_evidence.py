@@ -40,10 +40,7 @@ from antipasto_bench.store.items import Groups, items_digest
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import find, read_records
 
-RESULTS = Path(__file__).parents[2] / "results"
-OLDER = (  # committed rows of an older schema, of two arms
-    "nano__hra__r16__lr0.005__s300__seed0__", "nano__antipasto__rotnone__r64__lr0.1__s300__seed0__",
-)  # fmt: skip
+OLDER = Path(__file__).parent / "older_results"  # rows of the first scoring rules and an older schema, of two arms
 SHARES = {  # how often a file of each kind is drawn
     "table": 24, "items": 16, "excerpts": 8, "kinds": 4, "record": 10, "run items": 4, "run kinds": 4, "samples": 6,
     "log": 4, "config": 2, "adapter": 6, "checkpoint": 8, "workspace": 8, "answers": 6, "lease": 3, "SVD cache": 6,
@@ -73,16 +70,11 @@ def build(folder: Path) -> list[Subject]:
 
 
 def _add_older_rows(store: Store) -> None:
-    lines = (RESULTS / "table.ndjson").read_text(encoding="utf-8").splitlines(keepends=True)
-    older = [line for line in lines if json.loads(line)["config"]["eval"].get("version") is None]
-    rows = [line for line in older if json.loads(line)["run_id"].startswith(OLDER)]
-    assert len(rows) == len(OLDER)
-    store.table.write_text("".join(rows) + store.table.read_text(encoding="utf-8"), encoding="utf-8")
-    for line in rows:
-        run_id = json.loads(line)["run_id"]
-        shutil.copy(RESULTS / "items" / f"{run_id}.parquet", store.items(run_id))
-        if (RESULTS / "runs" / f"{run_id}.json").exists():
-            shutil.copy(RESULTS / "runs" / f"{run_id}.json", store.excerpts(run_id))
+    rows = (OLDER / "table.ndjson").read_text(encoding="utf-8")
+    store.table.write_text(rows + store.table.read_text(encoding="utf-8"), encoding="utf-8")
+    for kind in ("items", "runs"):
+        for path in (OLDER / kind).iterdir():
+            shutil.copy(path, store.results / kind / path.name)
 
 
 # ------------------------------------------------------------------ results/
@@ -141,7 +133,7 @@ def _recomputed_once() -> Callable[[], AbstractContextManager[object]]:
 
 
 def _speed(store: Store) -> Iterator[Subject]:
-    shutil.copytree(RESULTS / "speed", store.results / "speed")
+    shutil.copytree(Path(__file__).parents[2] / "results" / "speed", store.results / "speed")
 
     def suites() -> Parts:
         page = render_page(store.results)  # which says of a suite without a file that it was not measured

@@ -32,8 +32,8 @@ def imported(words, folder):
     [
         ["list"],
         ["list", "lora", "lr=1e-2", "rank=16", "eval.limit=null", "rotate_basis=V", "--sort", "-test_accuracy"],
-        ["show", "nano__base__5e109f3b"],
-        ["compare", "nano__base__5e109f3b", "nano__base__5e109f3b"],
+        ["show", "nano__base__afcc2b38"],
+        ["compare", "nano__base__afcc2b38", "nano__base__afcc2b38"],
         ["compare", "lora", "antipasto rotate_basis=V"],
         ["results", "verify"],
         ["status"],
