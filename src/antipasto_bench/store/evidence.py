@@ -35,7 +35,7 @@ def backed(records: Iterable[RunRecord], store: Store) -> list[RunRecord]:
     """The records whose questions are there, and are those that they were made from; the others are a warning each."""
     whole = []
     records = list(records)
-    for record, problem in zip(records, _read_all(records, store), strict=True):
+    for record, problem in zip(records, read_all(records, store), strict=True):
         if problem is None:
             whole.append(record)
         else:
@@ -43,8 +43,8 @@ def backed(records: Iterable[RunRecord], store: Store) -> list[RunRecord]:
     return whole
 
 
-def _read_all(records: Sequence[RunRecord], store: Store) -> list[str | None]:
-    """What is wrong with the questions of each record; None where nothing is.
+def read_all(records: Sequence[RunRecord], store: Store, *, twice: bool = False) -> list[str | None]:
+    """What is wrong with the questions of each record; None where nothing is. `read_items` has them at hand then.
 
     Files are read two at a time: a report reads hundreds, and polars decodes them outside of Python's lock. Of those
     that may be damaged, polars' own messages are silenced, for which a process has one place: they are left for later.
@@ -53,7 +53,7 @@ def _read_all(records: Sequence[RunRecord], store: Store) -> list[str | None]:
 
     def read(place: int) -> None:
         try:
-            read_items(records[place], store)
+            read_items(records[place], store, twice=twice)
         except ValueError as error:
             problems[place] = str(error)
 

@@ -10,7 +10,7 @@ from ..core.errors import Damaged, UserError
 from ..core.files import read_regular
 from ..core.fingerprint import sha256_of
 from .checked_json import DIGEST, parse_object
-from .evidence import rowless
+from .evidence import read_all, rowless
 from .excerpts import read_excerpts
 from .folders import Store
 from .items import read_items
@@ -63,7 +63,9 @@ def verify(store: Store) -> list[str]:
     problems += [f"{run_id}: {count} results; one is expected" for run_id, count in results.items() if count > 1]
     if not newer:
         of_kinds: list[str] = []
-        for record in that_count(records):
+        counting = that_count(records)
+        read_all([record for record in counting if record.status == "ok"], store, twice=True)  # two at a time
+        for record in counting:
             found = _problems(record, store, as_written=record.run_id not in undigested)
             problems += [f"{record.run_id}: {problem}" for problem in found]
             of_kinds += kinds_problems(record, store) if record.status == "ok" else []
