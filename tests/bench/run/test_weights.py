@@ -17,6 +17,7 @@ from antipasto_bench.run.export import export_merged, export_peft
 from antipasto_bench.run.methods import weights
 from antipasto_bench.run.methods.masters import MasterAdamW
 from antipasto_bench.run.methods.registry import adapter_for, require_adapter
+from antipasto_bench.run.methods.tensor_file import save_tensors
 from antipasto_bench.run.step import AdapterOptimizer, CompletionLoss
 from antipasto_bench.store.table import find
 
@@ -160,6 +161,16 @@ def test_a_run_of_full_falls_is_recorded_and_is_a_plain_model(tmp_path):
     assert 1e-4 < rounded.error < 1, "rounding is measured against what was trained"
     with pytest.raises(UserError, match="full changes the model's own weights, which is no adapter of PEFT's"):
         export_peft(run.run_id, tmp_path / "peft", store)
+
+
+def test_a_file_has_the_same_bytes_whichever_order_the_settings_came_in(tmp_path):
+    """A recorded config has them by name; the command that made the run had them as its preset does."""
+    typed = small("full")
+    recorded = typed.model_copy(update={"adapter": dict(sorted(typed.adapter.items()))})
+    assert list(typed.adapter) != list(recorded.adapter)
+    tensors = {"weight": torch.ones(3)}
+    files = [save_tensors(tmp_path / str(i), run, tensors).read_bytes() for i, run in enumerate((typed, recorded))]
+    assert files[0] == files[1]
 
 
 def test_what_cannot_be_trained_is_refused_in_a_line(model, monkeypatch):

@@ -26,7 +26,7 @@ def save_tensors(file: Path, run: RunConfig, tensors: Mapping[str, Tensor]) -> P
     Raises:
         OSError: it could not be written.
     """
-    metadata = {"format": FORMAT, "variant": run.variant, "settings": json.dumps(run.adapter)}
+    metadata = {"format": FORMAT, "variant": run.variant, "settings": json.dumps(run.adapter, sort_keys=True)}
     with atomically(file) as partial:
         partial.write_bytes(safetensors_bytes(tensors, metadata))
     return file
