@@ -108,8 +108,8 @@ def scored_where_chosen(section: Section) -> list[str]:
 
 def _edges(section: Section) -> list[str]:
     names = sorted(arm.name for arm in section.arms if _at_edge(section.searched.get(arm.first.arm)))
-    end = "is the lowest or highest that its search tried: one beyond may be better."
-    searched = [f"The learning rate of {_listed(names)} {end}"] if names else []
+    which = f"Searches found their lowest or highest rate to be best, and one beyond may be better: {_listed(names)}."
+    searched = [which] if names else []
     return [*searched, *(note for tried in section.tried if (note := _edge(tried)))]
 
 

@@ -60,7 +60,7 @@ def read_all(records: Sequence[RunRecord], store: Store, *, twice: bool = False)
     digested = [place for place, record in enumerate(records) if ITEMS in record.file_sha256]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(read, digested))
-    for place in set(range(len(records))) - set(digested):
+    for place in sorted(set(range(len(records))) - set(digested)):
         read(place)
     return problems
 

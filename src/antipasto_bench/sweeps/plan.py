@@ -129,7 +129,9 @@ def _apply_choice(planned: list[Planned], records: Mapping[str, RunRecord]) -> l
 
 
 def _chosen_rate(members: list[Planned], trials: list[Planned], records: Mapping[str, RunRecord]) -> float | None:
-    """The learning rate of a family's other seeds: the one that validation chooses, as a report of the same runs does.
+    """The learning rate of a family's other seeds: the one that validation chooses.
+
+    A report of the same runs shows it, too, unless `tune` found another that has as many seeds.
 
     None while its trials, all of one seed, are not all made. A trial that the machine failed is still to be made: its
     rate may be the best.

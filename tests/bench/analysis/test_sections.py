@@ -202,7 +202,7 @@ def test_a_found_rate_at_the_edge_of_its_search_is_said_and_an_arm_that_was_sear
     search(store, {1e-3: 0.1, 2e-3: 0.2})
     (section,) = sections(store)
     notes = " ".join(choosing_notes(section))
-    assert "The learning rate of lora r=16 is the lowest or highest that its search tried" in notes
+    assert "found their lowest or highest rate to be best, and one beyond may be better: lora r=16." in notes
     assert "different numbers" not in notes, "dora was chosen among two, lora by its search"
 
 
