@@ -213,7 +213,7 @@ BESIDE: dict[str, tuple[Column, ...]] = {
         Column("95 %", f"interval of {ACCURACY.label}", _interval, "scores", plain_numbers.interval),
         Column(
             "vs reference",
-            "points less the reference's, with the 95 % interval",
+            "points less the reference's, with the 95 % interval of this pair alone; verdicts are corrected",
             _against_reference,
             "scores",
             plain_numbers.difference,
@@ -232,7 +232,7 @@ BESIDE: dict[str, tuple[Column, ...]] = {
     "test_loss": (
         Column(
             "loss vs reference",
-            "nats a token less the reference's, negative where it is better, with the 95 % interval",
+            "nats a token less the reference's, negative where it is better, with the 95 % interval of this pair alone",
             _loss_against_reference,
             "scores",
             plain_numbers.loss_difference,

@@ -129,7 +129,7 @@ QUANTITIES = (
         run_card=RunCard(), run_list=RunList("test %", ",.1f"),
     ),
     Quantity("test_stderr", "± one standard error", "share of questions", "lower", scale=100, format=".1f",
-             run_card=RunCard()),
+             run_card=RunCard("± one standard error, over questions")),
     Quantity(
         "test_strict", "strict %", "share of questions", "higher", scale=100, format=".1f",
         column=TableColumn("scores", "strict %", "by strict-match: only answers that were announced, the last of them"),
