@@ -40,6 +40,12 @@ class Error:
         return self.questions + fsum(part.variance for part in self.seeds.parts)
 
     @cached_property
+    def _parts(self) -> list[tuple[float, float]]:
+        """Degrees of freedom and variance of each part, those of 0 left out."""
+        parts = [(self.question_df, self.questions), *((part.df, part.variance) for part in self.seeds.parts)]
+        return [part for part in parts if part[1]]
+
+    @cached_property
     def stderr(self) -> float:
         return sqrt(self.variance)
 
@@ -68,13 +74,10 @@ class Error:
         if not self.variance:
             return 0.0
         tail = float(special.ndtr(-z))
-
-        def quantile(df: float) -> float:
-            """The t that Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z."""
-            return z if df == inf else -float(special.stdtrit(df, tail))
-
-        seeds = fsum(quantile(part.df) * part.variance for part in self.seeds.parts)
-        return (quantile(self.question_df) * self.questions + seeds) / self.stderr
+        # What Student's t with df degrees of freedom exceeds as often as a standard normal exceeds z.
+        quantiles = [z if df == inf else -float(special.stdtrit(df, tail)) for df, _ in self._parts]
+        weighted = (t * variance for t, (_, variance) in zip(quantiles, self._parts, strict=True))
+        return fsum(weighted) / self.stderr
 
     def _of_hidden(self, distance: float) -> float:
         if not self.seeds.hidden:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import torch
 from torch import Generator, Tensor
 
 from ..core.errors import UserError
 from ..spec.config import DataConfig, RunConfig
-from .data import Splits
-from .rows import TRAIN_FIELDS
 from .tokens import completion_ids, prompt_ids
+
+if TYPE_CHECKING:  # what is counted on shapes needs no row, and so does not wait for polars
+    import polars as pl
+
+    from .data import Splits
 
 PROMPT = "Question: {query} Think step by step.\nAnswer:"  # what benchmark/tasks/gsm8k_metamath asks, word for word
 IGNORED = -100  # the label of a token that bears no loss
@@ -39,10 +41,14 @@ class Example:
 
 def encode(tokenizer: Any, rows: pl.DataFrame) -> list[Example]:
     """Prompt and response of each row, tokenised apart, as they are at scoring time, and closed by the end token."""
-    prompts = prompt_ids(tokenizer, [PROMPT.format(query=query) for query in rows["query"]])
-    responses = completion_ids(tokenizer, [f" {text}" for text in rows["response"]])
-    texts = rows.select(TRAIN_FIELDS).iter_rows()
-    return [Example([*p, *r], len(p), *text) for p, r, text in zip(prompts, responses, texts, strict=True)]
+    return _encoded(tokenizer, list(rows["query"]), list(rows["response"]))
+
+
+def _encoded(tokenizer: Any, queries: Sequence[str], responses: Sequence[str]) -> list[Example]:
+    prompts = prompt_ids(tokenizer, [PROMPT.format(query=query) for query in queries])
+    closed = completion_ids(tokenizer, [f" {text}" for text in responses])
+    parts = zip(prompts, closed, queries, responses, strict=True)
+    return [Example([*p, *r], len(p), query, response) for p, r, query, response in parts]
 
 
 def draw_examples(
@@ -114,10 +120,8 @@ def _packed(examples: list[Example], width: int) -> list[list[Example]]:
 def with_wrong_numbers(examples: list[Example], tokenizer: Any, seed: int) -> list[Example]:
     """The same examples with every number of the solution changed: its shape is right, its sums are not."""
     rng = Random(seed)
-    rows = [
-        {"query": e.query, "response": _NUMBER.sub(lambda m: _other_number(m[0], rng), e.response)} for e in examples
-    ]
-    return encode(tokenizer, pl.DataFrame(rows))
+    responses = [_NUMBER.sub(lambda m: _other_number(m[0], rng), e.response) for e in examples]
+    return _encoded(tokenizer, [e.query for e in examples], responses)
 
 
 def _other_number(number: str, rng: Random) -> str:
@@ -165,7 +169,8 @@ def _short_rows(rows: pl.DataFrame, data: DataConfig) -> pl.DataFrame:
     """
     if data.max_characters is None:
         return rows
-    short = rows.filter(pl.col("query").str.len_chars() + 1 + pl.col("response").str.len_chars() <= data.max_characters)
+    characters = rows["query"].str.len_chars() + 1 + rows["response"].str.len_chars()
+    short = rows.filter(characters <= data.max_characters)
     if short.is_empty():
         raise UserError(f"no training row has at most data.max_characters={data.max_characters} characters; raise it")
     return short

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -67,20 +68,30 @@ def identity(
         calibrated: whether the adapter looks at calibration data.
         keep: a further condition on the fields.
     """
-    dumped = config.model_dump(mode="json")
+    return _identity(config, config.model_dump(mode="json"), trained, calibrated, keep)
+
+
+def _identity(
+    config: BaseModel, dumped: Json, trained: bool, calibrated: bool, keep: Callable[[Counts], bool] | None
+) -> Json:
     values: Json = {}
-    for name, field in type(config).model_fields.items():
-        counts, value = counts_of(field), getattr(config, name)
+    for name, counts in _counts(type(config)):
+        value = getattr(config, name)
         means_something = {"always": True, "trained": trained, "calibrated": trained and calibrated}[counts.when]
         if not counts.identity or not means_something or (keep is not None and not keep(counts)):
             continue
         if counts.older is not NEVER_WITHOUT and value == counts.older:
             continue
         if isinstance(value, BaseModel):
-            values[name] = identity(value, trained=trained, calibrated=calibrated, keep=keep)
+            values[name] = _identity(value, dumped[name], trained, calibrated, keep)
         else:
             values[name] = dumped[name] if counts.content is None else counts.content(value)
     return values
+
+
+@cache  # thousands of digests are compared in one report
+def _counts(model: type[BaseModel]) -> list[tuple[str, Counts]]:
+    return [(name, counts_of(field)) for name, field in model.model_fields.items()]
 
 
 def cost_settings(config: BaseModel) -> Json:
