@@ -40,7 +40,7 @@ from antipasto_bench.store.items import Groups, items_digest
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import find, read_records
 
-OLDER = Path(__file__).parent / "store/older_results"  # rows of the first scoring rules and an older schema, of two arms
+OLDER = Path(__file__).parent / "store/older_results"  # rows of the first scoring rules and an older schema
 SHARES = {  # how often a file of each kind is drawn
     "table": 24, "items": 16, "excerpts": 8, "kinds": 4, "record": 10, "run items": 4, "run kinds": 4, "samples": 6,
     "log": 4, "config": 2, "adapter": 6, "checkpoint": 8, "workspace": 8, "answers": 6, "lease": 3, "SVD cache": 6,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..core.collection import no_collection
+from ..core.fingerprint import files_at_rest
 from ..store.folders import Store
 from . import options
 from .output import command_line, echo, print_json
@@ -25,6 +27,8 @@ ONE_LOOK = (
 )
 
 
+@no_collection()
+@files_at_rest()
 def plan_more(
     words: Annotated[
         list[str] | None,

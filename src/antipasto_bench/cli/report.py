@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..core.collection import no_collection
+from ..core.fingerprint import files_at_rest
 from ..store.folders import Store
 from . import options
 from .comparison_output import comparison_json, comparison_notes, comparison_text
@@ -96,21 +97,20 @@ def report(
 STDOUT = Path("-")
 
 
+@no_collection()
+@files_at_rest()
 def _write_tables(store: Store, csv: Path | None, latex: Path | None, *, full: bool) -> None:
     """The tables as CSV and as LaTeX, each into its file or to stdout."""
+    from ..analysis.compared_sections import compared_sections
     from ..core.errors import UserError
     from ..core.files import write_bytes
-    from ..core.fingerprint import files_at_rest
+    from ..report.csv_table import csv_table
+    from ..report.latex_table import latex_tables
 
     if csv == latex:
         raise UserError(f"--csv and --latex both name {csv}; give each a file of its own")
-    with no_collection(), files_at_rest():
-        from ..analysis.compared_sections import compared_sections
-        from ..report.csv_table import csv_table
-        from ..report.latex_table import latex_tables
-
-        sections = compared_sections(store)
-        texts = [(csv, csv_table(sections)), (latex, latex_tables(sections, full=full))]
+    sections = compared_sections(store)
+    texts = [(csv, csv_table(sections)), (latex, latex_tables(sections, full=full))]
     for path, text in texts:
         if path == STDOUT:
             echo(text, nl=False)
@@ -119,6 +119,8 @@ def _write_tables(store: Store, csv: Path | None, latex: Path | None, *, full: b
             print_notice(f"{path}: written")
 
 
+@no_collection()
+@files_at_rest()
 def _write_report(
     store: Store,
     readme: Path,
@@ -128,18 +130,15 @@ def _write_report(
     full: bool = False,
     repeats: Path | None = None,
 ) -> None:
-    from ..core.fingerprint import files_at_rest
+    from ..analysis.compared_sections import compared_sections, failures
     from ..core.text_table import terminal_width
+    from ..report.html import HTML
+    from ..report.overview import overview
+    from ..report.write import write_report
 
     width = terminal_width()
-    with no_collection(), files_at_rest():
-        from ..analysis.compared_sections import compared_sections, failures
-        from ..report.html import HTML
-        from ..report.overview import overview
-        from ..report.write import write_report
-
-        sections, failed = compared_sections(store), failures(store)
-        text, changed = write_report(store, readme, whole, references, sections, repeats)
+    sections, failed = compared_sections(store), failures(store)
+    text, changed = write_report(store, readme, whole, references, sections, repeats)
     short = width is not None and not full
     echo(f"{overview(sections, failed, width)}\n" if short else text)
     for path in (readme, whole, store.results / HTML, *([repeats] if repeats in changed else [])):
@@ -148,6 +147,8 @@ def _write_report(
         print_notice(f"every column, interval and learning rate: {whole}, or report --full; drawings and runs: {HTML}")
 
 
+@no_collection()
+@files_at_rest()
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A run as `list` names it, or a quoted arm: 'lora lr=1e-2'.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
@@ -163,11 +164,9 @@ def compare(
     Example: `antipasto-bench compare lora "antipasto rotate_basis=V" --show 5`
     """
     from ..analysis.compare import answers, compare_two
-    from ..core.fingerprint import files_at_rest
 
     store = Store.of(results, outputs, reads=True)
-    with files_at_rest():
-        compared = compare_two(a, b, store)
+    compared = compare_two(a, b, store)
     shown = {
         side: answers(compared, questions[:show], store) if show else []
         for side, questions in (("only_a", compared.only_a), ("only_b", compared.only_b))

@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
+from ..core.collection import no_collection
+from ..core.fingerprint import files_at_rest
 from ..store.folders import Store
 from . import options
 from .output import echo, print_notice, print_record, print_records
 
 
+@no_collection()
+@files_at_rest()
 def list_runs(
     words: Annotated[
         list[str] | None,
@@ -46,6 +50,8 @@ def list_runs(
     print_records(chosen, as_json, [] if sort is None else [sort.removeprefix("-")])
 
 
+@no_collection()
+@files_at_rest()
 def show(
     run: options.RunName,
     as_card: Annotated[
@@ -59,7 +65,6 @@ def show(
     Example: `antipasto-bench show RUN_ID`, or `antipasto-bench show RUN_ID --card`
     """
     from ..core.errors import UserError
-    from ..core.fingerprint import files_at_rest
     from ..store.run_names import run_named
     from ..store.table import read_records
 
@@ -72,21 +77,20 @@ def show(
         raise UserError("--card is Markdown with YAML in front; leave out --json")
     from ..report.card import card
 
-    with files_at_rest():
-        echo(card(record, store), nl=False)
+    echo(card(record, store), nl=False)
 
 
+@no_collection()
+@files_at_rest()
 def verify(results: options.Results = None, outputs: options.Outputs = None) -> None:
     """Check that every row is whole and has its questions, and that all it says is what they and its config give."""
-    from ..core.fingerprint import files_at_rest
     from ..store.add_digests import without_digests
     from ..store.integrity import verify as find_problems
 
     if results is not None and outputs is None:  # those of the project are of other runs
         outputs = results.resolve().parent / "outputs"
     store = Store.of(results, outputs, reads=True)
-    with files_at_rest():
-        problems = find_problems(store)
+    problems = find_problems(store)
     for problem in problems:
         echo(problem)
     if problems:
