@@ -38,6 +38,7 @@ from .page_pool import Pool
 from .page_runs import Settings, flat, runs_json
 from .recommended import Recommended, recommended
 from .short_tables import best_settings, breadth
+from .words import before_the_table
 
 HTML = "report.html"  # in the folder of the results
 TEMPLATES = Path(__file__).parent / "templates"
@@ -79,6 +80,7 @@ class Answer:
     name: str
     older: bool  # whether it was scored by rules that no run is scored by any more
     recommended: Recommended
+    beforehand: list[str]  # what its words mean, and what narrows it down
     price: Price  # of the recommended arm
     columns: list[Column]
     rows: list[ShortRow]
@@ -142,9 +144,10 @@ def page(
 
 
 def _by_interest(section: ComparedSection) -> tuple[object, ...]:
-    """First what is scored as runs are today, of that the models that people use, and the broadest table of each."""
-    order = (-count for count in breadth(section))
-    return is_older(section), section.section.records[0].config.model in EMBEDDED, section.section.model, *order
+    """First what is scored as runs are today, of that what has verdicts, then the models that people use."""
+    judged, *counts = breadth(section)
+    toy = section.section.records[0].config.model in EMBEDDED
+    return is_older(section), not judged, toy, section.section.model, *(-count for count in counts)
 
 
 def _first_origin(records: Sequence[RunRecord]) -> Settings:
@@ -201,6 +204,7 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm]) ->
         name=name,
         older=is_older(section),
         recommended=said,
+        beforehand=before_the_table(section),
         price=_price(said, [columns[name] for name in PRICED]),
         columns=shown,
         rows=[

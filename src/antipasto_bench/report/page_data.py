@@ -74,7 +74,10 @@ def names_of_tables(sections: Sequence[ComparedSection]) -> list[str]:
     Where these are alike, they are those of today's rules of scoring, if one section has them, and of others the whole
     title.
     """
-    names = [_short_name(section) for section in sections]
+    lengths: dict[str, set[int]] = {}
+    for section in sections:
+        lengths.setdefault(_scored_on(section), set()).add(section.section.records[-1].config.steps)
+    names = [_short_name(section, with_steps=len(lengths[_scored_on(section)]) > 1) for section in sections]
     today = [name for section, name in zip(sections, names, strict=True) if not is_older(section)]
     return [
         name if names.count(name) == 1 or (not is_older(section) and today.count(name) == 1) else section.title
@@ -87,9 +90,13 @@ def is_older(section: ComparedSection) -> bool:
     return section.section.records[0].config.eval.version != SCORING_VERSION
 
 
-def _short_name(section: ComparedSection) -> str:
-    record = section.section.records[0]
-    return f"{section.section.model} on {' + '.join(record.config.eval.tasks)}, {record.test_n:,} questions"
+def _scored_on(section: ComparedSection) -> str:
+    return f"{section.section.model} on {' + '.join(section.section.records[0].config.eval.tasks)}"
+
+
+def _short_name(section: ComparedSection, *, with_steps: bool) -> str:
+    steps = f", {section.section.records[-1].config.steps:,} steps" if with_steps else ""
+    return f"{_scored_on(section)}{steps}, {section.section.records[0].test_n:,} questions"
 
 
 # ------------------------------------------------------------------ arms

@@ -16,6 +16,7 @@ from ..store.quantities import quantity
 from .columns import signed
 from .words import answer
 
+NAMED_ARMS = 2  # in the sentence on what would decide
 _PERCENT, _LOSS, _PARAMETERS = quantity("test_accuracy"), quantity("test_loss"), quantity("trained_parameters")
 
 
@@ -199,11 +200,13 @@ def _of_open(section: ComparedSection) -> list[str]:
     decided = sum(each.seeds is not None for each in more.undecided)
     if not runs:
         return [f"{head}, and up to {MOST_SEEDS} seeds an arm decide none: antipasto-bench plan-more says why."]
-    time = "" if more.seconds is None else f", about {_duration(more.seconds)} of one process,"
+    time = "" if more.seconds is None else f", about {_duration(more.seconds)} one after another,"
     which = "all of them" if decided == count else f"{decided} of them"
+    arms = [arm.name for arm, _ in more.runs]
+    of_arms = f" of {' and '.join(arms)}" if len(arms) <= NAMED_ARMS else ""
     return [
-        f"{head}: {runs} more run{'s' * (runs != 1)}{time} would decide {which}; antipasto-bench plan-more names "
-        "the runs."
+        f"{head}: {runs} more run{'s' * (runs != 1)}{of_arms}{time} would decide {which}; antipasto-bench plan-more "
+        "prints their commands."
     ]
 
 

@@ -32,10 +32,11 @@ def short_markdown(sections: Sequence[ComparedSection], whole: str, figures: str
     return "\n\n".join(parts) + "\n"
 
 
-def breadth(section: ComparedSection) -> tuple[int, int, int]:
-    """What makes a table the one to show of a model: many variants, then many questions, then many arms."""
+def breadth(section: ComparedSection) -> tuple[bool, int, int, int]:
+    """What makes a table the one to show of a model: verdicts on trained arms, then questions, variants and arms."""
     variants = {row.arm.variant for row in section.arms}
-    return len(variants), section.section.records[0].test_n or 0, len(section.arms)
+    judged = any(not section.arms[i].arm.untuned for i in section.verdicts)
+    return judged, section.section.records[0].test_n or 0, len(variants), len(section.arms)
 
 
 def _by_model(sections: Sequence[ComparedSection]) -> list[list[ComparedSection]]:

@@ -9,8 +9,10 @@ from ..analysis.ablations import points
 from ..analysis.arms import Arm
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..analysis.comparisons import POWER, unpaired
+from ..analysis.contamination import contamination
 from ..analysis.plan import is_reference
 from ..analysis.verdicts import LEVEL, Verdict, Word
+from ..core.paths import EMBEDDED
 from ..spec.config import SCORING_VERSION
 from ..store.quantities import quantity
 
@@ -145,6 +147,26 @@ def disagreements(section: ComparedSection) -> list[str]:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
+
+
+def before_the_table(section: ComparedSection) -> list[str]:
+    """What a reader has to know of an answer before its table: what its words mean, and what narrows it down."""
+    record = section.section.records[0]
+    said = []
+    if section.verdicts:
+        said.append(
+            "An arm is one adapter with one setting, over all its seeds. Better, worse and no worse hold at 95 %, all "
+            "of them together. Held-out loss: -log p of the reference solutions, in nats a token; lower is better."
+        )
+    if kinds := _kinds(section):
+        said.append(f"The questions are{kinds}.")
+    said += contamination(section.section.arms)
+    if record.config.model in EMBEDDED:
+        said.append(
+            f"{section.section.model} ships with the package, a toy that answers generated word problems: how methods "
+            "compare on it need not hold for a language model."
+        )
+    return said
 
 
 def reading(section: ComparedSection, *, ranks: bool = True) -> list[str]:

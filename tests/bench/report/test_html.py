@@ -84,12 +84,12 @@ def test_the_answer_and_the_first_table_stand_in_the_markup_for_readers_without_
     assert body.count("<tr") == 2 + 2 + 4, "two headings, two arms, and four variants"
 
 
-def test_tables_of_one_model_and_data_are_told_apart_by_their_titles(tmp_path):
+def test_tables_of_one_model_and_data_are_told_apart_by_their_steps(tmp_path):
     store = Store(tmp_path / "results", tmp_path / "outputs")
     for steps in (20, 30):
         append(store.table, record(store, "lora", [0, 1], steps=steps))
     names = names_of_tables(compared_sections(store))
-    assert sorted(name.partition(" x ")[0] for name in names) == ["nano: 20 steps", "nano: 30 steps"]
+    assert sorted(names) == [f"nano on nano_metamath, {steps} steps, 8 questions" for steps in (20, 30)]
 
 
 def test_held_out_losses_by_step_are_the_means_of_the_seeds(data):

@@ -225,17 +225,19 @@ def saved(page, name: str) -> str:
 
 
 def test_what_is_shown_is_saved_as_csv_json_and_latex(opened, slug):
-    page = opened(f"#{slug}/explore?q=lora&cols=variant,test %25,params")
+    page = opened(f"#{slug}/explore?q=lora&cols=variant,test %25,params,95 %25")
     head, *lines = saved(page, "CSV").splitlines()
-    assert head == "variant,test %,test % as shown,trained parameters"
+    assert head == "variant,test %,test % as shown,95 %,95 % low,95 % high,trained parameters,id"
+    assert all(re.fullmatch("[0-9a-f]{8}", line.split(",")[-1]) for line in lines), "as rows name the arm"
+    assert [" - ".join(f"{float(end):.1f}" for end in line.split(",")[4:6]) for line in lines] == column(page, "95 %")
     assert [line.split(",")[0] for line in lines] == column(page, "variant")
-    assert lines[0].split(",")[3] == "4250"
+    assert lines[0].split(",")[6] == "4250"
     assert [line.split(",")[2] for line in lines] == column(page, "test %"), "with the error beside the number"
     rows = json.loads(saved(page, "JSON"))["rows"]
     assert [row["variant"] for row in rows] == [{"text": text} for text in column(page, "variant")], "no sort key"
     assert rows[0]["params"] == {"text": "4,250", "value": 4250}
     latex = saved(page, "LaTeX")
-    assert "variant & test \\% & params \\\\" in latex
+    assert "variant & test \\% & 95 \\% & params \\\\" in latex
     assert "nano\\_metamath" in latex
 
 
@@ -261,6 +263,37 @@ def test_two_arms_are_compared_with_the_questions_that_flipped_and_both_answers(
     assert view.locator(".headline").inner_text().startswith("antipasto rotate_basis=none r=64 against lora r=16: −5")
     again = opened(page.url[page.url.index("#") :])
     assert again.locator(".view:visible .headline").inner_text() == view.locator(".headline").inner_text()
+
+
+def test_the_way_back_leads_to_where_the_reader_was(opened, slug):
+    page = opened(f"#{slug}/explore?rows=runs", width=360)
+    link = page.locator(".view:visible tbody a").last
+    link.scroll_into_view_if_needed()
+    left = page.evaluate("scrollY")
+    assert left > 100
+    link.press("Enter")
+    page.locator("article#run h2").wait_for()
+    assert page.evaluate("scrollY") == 0
+    page.go_back()
+    page.locator(".view:visible table").first.wait_for()
+    page.wait_for_function("(y) => Math.abs(scrollY - y) < 2", arg=left)
+    assert link.evaluate("(node) => node === document.activeElement")
+
+
+def test_a_number_is_rounded_alike_in_tables_and_in_sentences(opened):
+    """On the committed page: 86.25 is 86.2 in one language, and 86.3 in another."""
+    page = opened()
+    page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
+    data = json.loads(page.locator("script#data").text_content())
+    looked = 0
+    for section in data["sections"]:
+        other, *arms = section["arms"]
+        ties = [arm for arm in arms if (40 * arm["accuracy"]).is_integer() and (40 * arm["accuracy"]) % 4 == 2]
+        for arm in ties:
+            page.evaluate("(to) => { location.hash = to; }", f"#{section['slug']}/compare?a={arm['id']}&b={other['id']}")
+            page.locator(".view:visible").get_by_text(f"{arm['accuracy']:.1f} % against").wait_for()
+            looked += 1
+    assert looked > 0
 
 
 def test_no_answer_to_a_flipped_question_contradicts_what_is_said_of_it(opened):
@@ -303,7 +336,7 @@ def test_a_run_has_its_command_settings_and_answers_which_stay_text(opened, slug
     assert article.locator("pre", has_text="window.owned").first.text_content() == HOSTILE
     article.get_by_text("Configuration").click()
     assert "batch_size: 16" in article.locator("details pre").first.inner_text()
-    article.get_by_text("Provenance").click()
+    article.get_by_text("Provenance: ").click()
     assert "hardware: cpu-of-a-test" in article.locator("details pre").nth(1).inner_text()
     assert article.locator("svg path.curve").count() == 2, "training and held-out loss"
     page.go_back()

@@ -38,7 +38,7 @@ function answerView(section, params, figure) {
   const arms = (all ? section.arms : section.best.map((i) => section.arms[i])).filter((arm) => !arm.untuned);
   const points = arms.map((arm) => {
     const at = scoreOf(arm, score);
-    const shown = (value) => (score === "accuracy" ? value.toFixed(1) : value.toFixed(4));
+    const shown = (value) => (score === "accuracy" ? fixed(value, 1) : fixed(value, 4));
     const ends = at.low === undefined ? "one seed" : `${shown(at.low)} to ${shown(at.high)}`;
     return {
       ...at,
@@ -79,7 +79,7 @@ function answerView(section, params, figure) {
       yBetter: score === "accuracy" ? "higher" : "lower",
       height: 470,
       line: Number.isFinite(level)
-        ? { value: level, text: `untuned base: ${score === "accuracy" ? `${level.toFixed(1)} %` : level.toFixed(4)}` }
+        ? { value: level, text: `untuned base: ${score === "accuracy" ? `${fixed(level, 1)} %` : fixed(level, 4)}` }
         : null,
       label: `${SCORES.find(([name]) => name === score)[1]} against ${price.axis}, ${section.name}; the numbers are in the table`,
     }),

@@ -69,7 +69,7 @@ function differences(section, a, b) {
     "div",
     { class: "said" },
     el("p", { class: "headline" }, `${arms[a].name} against ${arms[b].name}: ${sentence(accuracy, "points", 1)}.`),
-    el("p", {}, `${arms[a].accuracy.toFixed(1)} % against ${arms[b].accuracy.toFixed(1)} % right; ${sure(accuracy)}.`),
+    el("p", {}, `${fixed(arms[a].accuracy, 1)} % against ${fixed(arms[b].accuracy, 1)} % right; ${sure(accuracy)}.`),
     loss
       ? el("p", {}, `Held-out loss: ${sentence(loss, "nats a token", 4)}; negative is better for A; ${sure(loss)}.`)
       : null,

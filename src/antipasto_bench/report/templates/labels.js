@@ -23,7 +23,8 @@ function placeNames(points, bounds) {
   const taken = points.map(({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 }));
   const boxes = new Array(points.length);
   const crowd = (point) => points.filter((other) => Math.hypot(other.px - point.px, other.py - point.py) < 60).length;
-  const order = points.map((point, i) => [crowd(point), i]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const first = (point) => (point.verdict === "reference" ? -1 : crowd(point)); // all others are judged against it
+  const order = points.map((point, i) => [first(point), i]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   for (const [, i] of order) {
     boxes[i] = freeBox(points[i], taken, bounds);
     taken.push(boxes[i]);

@@ -77,15 +77,19 @@ if (data.sections.length) {
     letSort(table);
     table.parentElement.after(beyondTheEdge(table.parentElement, table));
   }
-  document.querySelector(".skip").addEventListener("click", (event) => {
-    event.preventDefault(); // the address is the state
-    document.getElementById("content").focus();
-  });
+  for (const link of document.querySelectorAll(".skip")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault(); // the address is the state
+      (link.closest(".opening") ?? document).querySelector(link.dataset.to).focus();
+    });
+  }
+  rememberPlace();
   let before = location.hash.split("?")[0];
   addEventListener("hashchange", () => {
     const now = location.hash.split("?")[0];
     show({ moved: now !== before });
     before = now;
+    backInPlace();
   });
   show({ moved: false });
 }

@@ -88,7 +88,7 @@ function heatMap(grid, name, better, inTable) {
       el("th", { scope: "row" }, grid.ranks[i] === null ? "" : `r=${grid.ranks[i]}`),
       row.map((cell) => {
         if (!cell) return el("td", { class: "quiet" }, "");
-        const text = name.includes("%") ? cell.mean.toFixed(1) : cell.mean.toFixed(3);
+        const text = name.includes("%") ? fixed(cell.mean, 1) : fixed(cell.mean, 3);
         return el(
           "td",
           {

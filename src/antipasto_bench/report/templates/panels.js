@@ -60,7 +60,7 @@ function sweptPanel(section) {
           {},
           el("th", { scope: "row" }, i === 0 ? series.name : ""),
           el("td", {}, value),
-          el("td", {}, mean.toFixed(1)),
+          el("td", {}, fixed(mean, 1)),
           el("td", { class: "left" }, barOf(mean, ends, 0, 100)),
           el("td", {}, String(seeds)),
         ),

@@ -83,7 +83,14 @@ function runView(run) {
     el("p", { class: "quiet" }, where),
     el("h3", {}, `Repeat this run: ${run.model}`),
     canBeRepeated(run)
-      ? copied(`antipasto-bench reproduce ${run.id}`)
+      ? [
+          copied(`antipasto-bench reproduce ${run.id}`),
+          el(
+            "p",
+            { class: "quiet" },
+            "In a clone of antipasto-bench, set up as its README says. It says first what it needs that is not there, such as data that no hub gives: their names and digests are under Provenance.",
+          ),
+        ]
       : el("p", {}, `It was scored by rules ${run.rules}, by which no run is made any more, so no command repeats it.`),
     el(
       "p",

@@ -18,14 +18,32 @@ const savedNumber = (row, column) => {
   return typeof value === "number" && column.axis ? value : null;
 };
 
-/** Numbers as they are, and beside a column that shows more, such as an error or a ratio, its text. */
+const RANGE = /^(?:.*\()?([-+−]?\d[\d.]*) (?:-|to) ([-+−]?\d[\d.]*)\)?$/;
+
+/** The ends of an interval, `60.0 - 97.6` or `+1.0 (-6.3 to +8.3)`, as two columns; none of a column without any. */
+function endsOf(column, rows) {
+  const end = (row, i) => {
+    const found = RANGE.exec(row.cells[column.place] ?? "");
+    return found ? Number(found[i].replace("−", "-")) : "";
+  };
+  if (column.name.startsWith("rank") || !rows.some((row) => end(row, 1) !== "")) return [];
+  return [
+    [`${column.name} low`, (row) => end(row, 1)],
+    [`${column.name} high`, (row) => end(row, 2)],
+  ];
+}
+
+/** Ids, numbers as they are, the ends of intervals, and beside a column that shows more than a number its text. */
 function asCsv(columns, rows) {
   const fields = columns.flatMap((column) => {
     const text = (row) => row.cells[column.place];
-    if (!rows.some((row) => savedNumber(row, column) !== null)) return [[column.name, text]];
+    const ends = endsOf(column, rows);
+    if (!rows.some((row) => savedNumber(row, column) !== null)) return [[column.name, text], ...ends];
     const number = [column.axis, (row) => savedNumber(row, column) ?? text(row)];
-    return rows.some((row) => /[±(]/.test(text(row))) ? [number, [`${column.name} as shown`, text]] : [number];
+    const shown = rows.some((row) => /[±(]/.test(text(row))) ? [[`${column.name} as shown`, text]] : [];
+    return [number, ...ends, ...shown];
   });
+  fields.push(["id", (row) => row.id]);
   const lines = [fields.map(([name]) => name), ...rows.map((row) => fields.map(([, cell]) => cell(row)))];
   return lines.map((line) => `${line.map(csvCell).join(",")}\n`).join("");
 }

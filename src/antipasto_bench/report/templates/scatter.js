@@ -135,7 +135,7 @@ function scatter({
       boxes.map((box, i) =>
         svg(
           "text",
-          { class: best.includes(placed[i]) ? "name first" : "name", x: box.left + 2, y: box.bottom - 3 },
+          { class: best.includes(placed[i]) || placed[i].verdict === "reference" ? "name first" : "name", x: box.left + 2, y: box.bottom - 3 },
           placed[i].shortName,
         ),
       ),

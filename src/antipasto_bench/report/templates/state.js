@@ -45,6 +45,36 @@ function remember(changes) {
     if (value === null || value === "" || value === undefined) state.params.delete(name);
     else state.params.set(name, value);
   }
-  history.replaceState(null, "", address(state.section, state.view, state.params));
+  history.replaceState(history.state, "", address(state.section, state.view, state.params));
   return state.params;
+}
+
+const linksTo = (href) => [...document.querySelectorAll(`a[href="${CSS.escape(href)}"]`)];
+
+/** Keep with each step of the reader's history how far it was scrolled, and the link that led away from it. */
+function rememberPlace() {
+  history.scrollRestoration = "manual"; // a browser scrolls before the view is there
+  let waiting = 0;
+  addEventListener("scroll", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => history.replaceState({ ...history.state, y: scrollY }, ""), 150);
+  });
+  document.addEventListener(
+    "click",
+    (event) => {
+      const href = event.target.closest?.("a[href^='#']")?.getAttribute("href");
+      if (!href) return;
+      clearTimeout(waiting);
+      history.replaceState({ y: scrollY, link: href, place: linksTo(href).indexOf(event.target.closest("a")) }, "");
+    },
+    true,
+  );
+}
+
+/** Where the reader comes back to a step of the history: as far down as it was, and at the link that led away. */
+function backInPlace() {
+  if (!history.state) return;
+  const { y = 0, link, place } = history.state;
+  if (link) linksTo(link)[place]?.focus({ preventScroll: true });
+  scrollTo(0, y);
 }

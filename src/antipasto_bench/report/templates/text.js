@@ -38,7 +38,13 @@ const short = (value) => String(Number(value.toPrecision(3)));
 /** A number in a tooltip or a file: all digits that mean something. */
 const exact = (value) => Number(value.toPrecision(6)).toLocaleString("en", { maximumSignificantDigits: 6 });
 
-const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+/** As the tables round, which are made elsewhere: of two equally near numbers the one that ends in an even digit. */
+function fixed(value, digits) {
+  const tie = Number.isInteger(value * 2 ** (digits + 1)) && Math.abs((value * 10 ** digits) % 1) === 0.5;
+  return tie ? ((2 * Math.round((value * 10 ** digits) / 2)) / 10 ** digits).toFixed(digits) : value.toFixed(digits);
+}
+
+const signed = (value, digits) => `${value < 0 ? "−" : "+"}${fixed(Math.abs(value), digits)}`;
 
 const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
