@@ -13,12 +13,17 @@ from .items import read_items
 from .record import RunRecord
 from .table import read_records
 
+NAMED = 3  # files of which a row is lost; a table that is gone has hundreds
+
 
 def read_results(store: Store) -> list[RunRecord]:
     """Every readable record of the table; questions whose row is lost are a warning."""
     records = read_records(store.table)
-    for run_id in rowless(store, {record.run_id for record in records}):
+    lost = rowless(store, {record.run_id for record in records})
+    for run_id in lost[:NAMED]:
         warn(f"{store.name_of_items(run_id)}: its row is missing; `antipasto-bench results rebuild` may know it")
+    if len(lost) > NAMED:
+        warn(f"items/: of {len(lost) - NAMED} more files the row is missing")
     return records
 
 

@@ -290,7 +290,9 @@ def test_a_number_is_rounded_alike_in_tables_and_in_sentences(opened):
         other, *arms = section["arms"]
         ties = [arm for arm in arms if (40 * arm["accuracy"]).is_integer() and (40 * arm["accuracy"]) % 4 == 2]
         for arm in ties:
-            page.evaluate("(to) => { location.hash = to; }", f"#{section['slug']}/compare?a={arm['id']}&b={other['id']}")
+            page.evaluate(
+                "(to) => { location.hash = to; }", f"#{section['slug']}/compare?a={arm['id']}&b={other['id']}"
+            )
             page.locator(".view:visible").get_by_text(f"{arm['accuracy']:.1f} % against").wait_for()
             looked += 1
     assert looked > 0

@@ -176,6 +176,16 @@ def test_a_row_that_is_lost_is_named_by_its_questions_and_a_run_being_recorded_i
     assert len(read_results(store)) == 1
 
 
+def test_of_a_table_that_is_gone_a_few_rows_are_named_and_the_others_counted(store):
+    for name in ("lora", "dora", "hra", "ia3", "pissa"):
+        record(store, name, [0])
+    with pytest.warns(Damaged) as said:
+        assert read_results(store) == []
+    assert all("its row is missing" in str(each.message) for each in said[:3])
+    assert str(said[3].message) == "items/: of 2 more files the row is missing"
+    assert len(said) == 4
+
+
 def test_a_damaged_row_gives_way_to_a_new_one_of_its_run_and_is_put_aside(store):
     rows = [record(store, name, [0]) for name in ("lora", "dora")]
     for row in rows:
