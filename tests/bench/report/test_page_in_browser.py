@@ -278,6 +278,8 @@ def test_the_way_back_leads_to_where_the_reader_was(opened, slug):
     page.locator(".view:visible table").first.wait_for()
     page.wait_for_function("(y) => Math.abs(scrollY - y) < 2", arg=left)
     assert link.evaluate("(node) => node === document.activeElement")
+    page.reload()
+    page.wait_for_function("(y) => Math.abs(scrollY - y) < 2", arg=left)
 
 
 def test_a_number_is_rounded_alike_in_tables_and_in_sentences(opened):

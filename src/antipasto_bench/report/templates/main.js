@@ -92,5 +92,6 @@ if (data.sections.length) {
     backInPlace();
   });
   show({ moved: false });
+  backInPlace(); // after a reload
 }
 document.documentElement.dataset.ready = "1";
