@@ -116,7 +116,10 @@ def _headline(
     name, count = reference.arm.name, _undecided(section)
     if cheapest is None:
         if best is reference:
-            open_ones = f"; {count} of {len(section.verdicts)} undecided" if count else ""
+            of_all = f"{count} of {len(section.verdicts)}"
+            if count and _worse_by_loss(section) == count:
+                return f"Use {name}: by held-out loss the others are worse; accuracy leaves {of_all} undecided."
+            open_ones = f"; {of_all} undecided" if count else ""
             return f"Use {name}: nothing tried is shown to be better{open_ones}."
         return f"Use {best.arm.name}: the best, and nothing cheaper is shown to be as good."
     if best is not reference:
@@ -193,6 +196,8 @@ def _of_open(section: ComparedSection) -> list[str]:
     if count == 0:
         return []
     head = f"{count} of {len(section.verdicts)} {'is' if count == 1 else 'are'} undecided by accuracy"
+    if lost := _worse_by_loss(section):
+        head += ", and worse by held-out loss" if lost == count else f", {lost} of them worse by held-out loss"
     if any(record.config.eval.version != SCORING_VERSION for record in section.section.records):
         return [f"{head}; no run is scored by these rules any more, so a new table has to decide."]
     more = plan_more(section)
@@ -213,6 +218,12 @@ def _of_open(section: ComparedSection) -> list[str]:
 def _undecided(section: ComparedSection) -> int:
     """How many arms are undecided by accuracy."""
     return sum(row.verdict is not None and row.verdict.word == "undecided" for row in section.arms)
+
+
+def _worse_by_loss(section: ComparedSection) -> int:
+    """How many of the arms that are undecided by accuracy are worse by held-out loss."""
+    undecided = [row for row in section.arms if row.verdict is not None and row.verdict.word == "undecided"]
+    return sum(_says(row.loss_verdict, ("worse",)) for row in undecided)
 
 
 def _duration(seconds: float) -> str:

@@ -101,6 +101,21 @@ def test_a_headline_that_follows_from_held_out_loss_alone_says_so(store):
     )
 
 
+def test_where_accuracy_shows_nothing_and_held_out_loss_shows_the_others_worse_the_headline_says_it(store):
+    add(store, "lora", 200, 1000, nats=20.0)
+    add(store, "dora", 204, 900, nats=26.0, first=100)
+    add(store, "hra", 204, 900, nats=20.0, first=100)
+    said, section = of_one(store)
+    assert {section.arms[i].arm.variant: v.shown for i, v in section.loss_verdicts.items()}["dora"] == "worse"
+    assert ", 1 of them worse by held-out loss" in said.sentences[-1], "beside one that is not"
+    lone = Store(store.results.parent / "lone", store.outputs)
+    add(lone, "lora", 200, 1000, nats=20.0)
+    add(lone, "dora", 204, 900, nats=26.0, first=100)
+    said, _ = of_one(lone)
+    assert said.headline == "Use lora r=16: by held-out loss the others are worse; accuracy leaves 1 of 1 undecided."
+    assert said.sentences[-1].startswith("1 of 1 is undecided by accuracy, and worse by held-out loss")
+
+
 def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counted_with_the_runs_that_decide(store):
     add(store, "lora", 200, 1000, seeds=2)
     add(store, "dora", 204, 900, seeds=2, first=100)
