@@ -17,9 +17,16 @@ def contamination(arms: Sequence[Arm]) -> list[str]:
 
     What `data.overlap=drop` left out is no part of it.
     """
+    rows = _rows(arms)
     sentences = (
-        (_trained("copies"), "Trained on copies of test questions, which their test % therefore overstates: {}."),
-        (_trained("shared_13_grams"), "Trained on rows that share 13 words in a row with a test question: {}."),
+        (
+            _trained("copies"),
+            f"Trained on copies of test questions{rows}, which their test % therefore overstates: {{}}.",
+        ),
+        (
+            _trained("shared_13_grams"),
+            f"Trained on rows that share 13 words in a row with a test question{rows}: {{}}.",
+        ),
         (_validated, "Learning rates were chosen on validation questions that are test questions: {}."),
         (_overlap("validation_rows"), "Training rows that ask a validation question were left out: {}."),
     )
@@ -52,13 +59,24 @@ def _runs(arms: Sequence[Arm], count: Count) -> str:
     values = {n for _, numbers in concerned for n in numbers}
     trained = [numbers for arm, numbers in counted if not arm.untuned and len(numbers) == len(arm.records)]
     if len(values) == 1 and len(trained) == sum(not arm.untuned for arm in arms) > 1:
-        return f"{values.pop()} in every run"
+        return f"{values.pop():,} in every run"
     parts = []
     for arm, numbers in concerned[:NAMED]:
         runs = "" if len(numbers) == len(arm.records) else f" in {len(numbers)} of {len(arm.records)} runs"
         parts.append(f"{arm.name} ({max(numbers)}{runs})")
     more = len(concerned) - NAMED
     return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+
+
+def _rows(arms: Sequence[Arm]) -> str:
+    """Among how many training rows, where every trained run says the same."""
+    runs = [record for arm in arms for record in arm.records if not record.untuned]
+    counts = {
+        None if r.provenance is None or "train" not in r.provenance.data else r.provenance.data["train"].rows
+        for r in runs
+    }
+    count = counts.pop() if len(counts) == 1 else None
+    return "" if count is None else f" (among {count:,} rows)"
 
 
 def _repeated(arms: Sequence[Arm]) -> list[str]:

@@ -37,7 +37,7 @@ from .page_data import is_older, names_of_tables, section_json
 from .page_pool import Pool
 from .page_runs import Settings, flat, runs_json
 from .recommended import Recommended, recommended
-from .short_tables import best_settings, breadth
+from .short_tables import best_settings, breadth, heading
 from .words import before_the_table
 
 HTML = "report.html"  # in the folder of the results
@@ -58,7 +58,7 @@ SCRIPTS = (
         "main.js",
     ),
 )  # in the order in which they stand in one module
-SHOWN_FIRST = ("verdict", "verdict by loss", "params", "step ms", "forgets")  # behind the name and the bar
+SHOWN_FIRST = ("verdict", "verdict by loss", "lr", "params", "step ms", "forgets")  # behind the name and the bar
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Answer:
     slug: str
     title: str
     name: str
+    heading: str  # of its table
     older: bool  # whether it was scored by rules that no run is scored by any more
     recommended: Recommended
     beforehand: list[str]  # what its words mean, and what narrows it down
@@ -108,7 +109,7 @@ def page(
     Raises:
         UserError: a reference file cannot be read.
     """
-    ordered = sorted(sections, key=_by_interest)
+    ordered = _in_order(sections)
     # By id, since an untuned run is in several sections.
     runs = {record.run_id: record for section in ordered for record in section.section.records}
     records = [runs[run_id] for run_id in sorted(runs)]
@@ -141,6 +142,13 @@ def page(
             script=_assets(SCRIPTS),
         )
     )
+
+
+def _in_order(sections: Sequence[ComparedSection]) -> list[ComparedSection]:
+    """The table of most interest first, and behind it the others of its model; what is scored by older rules last."""
+    ordered = sorted(sections, key=_by_interest)
+    models = list(dict.fromkeys(section.section.model for section in ordered))
+    return sorted(ordered, key=lambda section: (is_older(section), models.index(section.section.model)))
 
 
 def _by_interest(section: ComparedSection) -> tuple[object, ...]:
@@ -202,6 +210,7 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm]) ->
         slug=section.slug,
         title=section.title,
         name=name,
+        heading=heading(section),
         older=is_older(section),
         recommended=said,
         beforehand=before_the_table(section),

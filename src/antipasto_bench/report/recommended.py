@@ -28,7 +28,7 @@ class Recommended:
     sentences: list[str]  # the best, the cheapest that is no worse, and what is open
     best: ComparedArm | None = None
     cheapest: ComparedArm | None = None  # None where no cheaper one is shown to be no worse than the reference
-    measure: Literal["accuracy", "loss"] = "accuracy"  # that shows the best to be better
+    measure: Literal["accuracy", "loss"] = "accuracy"  # that shows the best to be better, or the others to be worse
 
 
 @lru_cache(maxsize=64)  # a report says it of a section in several places
@@ -57,7 +57,7 @@ def recommended(section: ComparedSection) -> Recommended:
         [_of_best(section, best, better, measure), _of_cheapest(best, reference, cheapest, by), *_of_open(section)],
         best,
         cheapest,
-        measure,
+        "loss" if cheapest is None and 0 < _undecided(section) == _worse_by_loss(section) else measure,
     )
 
 
@@ -116,10 +116,13 @@ def _headline(
     name, count = reference.arm.name, _undecided(section)
     if cheapest is None:
         if best is reference:
-            of_all = f"{count} of {len(section.verdicts)}"
+            others = _others(section)
             if count and _worse_by_loss(section) == count:
-                return f"Use {name}: by held-out loss the others are worse; accuracy leaves {of_all} undecided."
-            open_ones = f"; {of_all} undecided" if count else ""
+                lost, open_ones = ("the others are", f"{count} of {len(others)}")
+                if len(others) == 1:
+                    lost, open_ones = f"{others[0].arm.name} is", "it"
+                return f"Use {name}: by held-out loss {lost} worse; accuracy leaves {open_ones} undecided."
+            open_ones = f"; {count} of {len(others)} undecided" if count else ""
             return f"Use {name}: nothing tried is shown to be better{open_ones}."
         return f"Use {best.arm.name}: the best, and nothing cheaper is shown to be as good."
     if best is not reference:
@@ -133,15 +136,13 @@ def _headline(
 
 
 def _of_best(section: ComparedSection, best: ComparedArm, better: Sequence[ComparedArm], measure: str) -> str:
-    n, arms = len(best.arm.questions), len(section.verdicts)
+    n, arms = len(best.arm.questions), len(_others(section))
     if best.is_reference:
         first = section.arms[0]
         highest = f"; of all that was tried {first.arm.name} scores highest, {_share(first)}, which is not surely more"
         ahead = "" if first is best else highest
-        return (
-            f"Of {arms} arm{'s' * (arms != 1)} none is surely better than {best.arm.name}, which has {_share(best)} of "
-            f"{n:,} questions right{ahead}."
-        )
+        of_all = f"Of {arms} other trained arms none is" if arms > 1 else f"{_others(section)[0].arm.name} is not"
+        return f"{of_all} surely better than {best.arm.name}, which has {_share(best)} of {n:,} questions right{ahead}."
     others = f", and {len(better) - 1} more surely beat it" if len(better) > 1 else ""
     assert section.reference is not None
     name = section.arms[section.reference].arm.name
@@ -153,13 +154,17 @@ def _of_best(section: ComparedSection, best: ComparedArm, better: Sequence[Compa
             f"{best.arm.name} is the best of {arms}: {_share(best)} of {n:,} questions right, "
             f"{signed(100 * pair.difference, 1)} points ({gain}) against {name}{others}."
         )
-    assert best.loss_verdict is not None
-    pair = best.loss_verdict.comparison
     return (
         f"Accuracy shows no arm better than {name}, but the held-out loss, which tells smaller differences, does: "
-        f"{best.arm.name} has {_LOSS.text(_loss(best))} nats a token, {signed(pair.difference, 4)} "
-        f"({signed(pair.low, 4)} to {signed(pair.high, 4)}) against {name}{others}."
+        f"{best.arm.name} has {_LOSS.text(_loss(best))} nats a token, {_loss_difference(best)} against {name}{others}."
     )
+
+
+def _loss_difference(row: ComparedArm) -> str:
+    """Of an arm with a verdict by loss: its loss less that of the reference, with the interval of this pair."""
+    assert row.loss_verdict is not None
+    pair = row.loss_verdict.comparison
+    return f"{signed(pair.difference, 4)} ({signed(pair.low, 4)} to {signed(pair.high, 4)})"
 
 
 def _share(row: ComparedArm) -> str:
@@ -174,9 +179,10 @@ def _of_cheapest(best: ComparedArm, reference: ComparedArm, cheapest: ComparedAr
     name, price = reference.arm.name, _price(reference)
     if cheapest is not None:
         word = "no worse" if _parameters(cheapest) < _parameters(reference) else "better"
+        difference = f", and {_loss_difference(cheapest)} nats a token" if by == "held-out loss" else ""
         return (
             f"The cheapest shown to be {word} than {name} by {by} is {cheapest.arm.name}: {_price(cheapest)} trained "
-            f"parameters where {name} has {price}."
+            f"parameters where {name} has {price}{difference}."
         )
     if _parameters(best) < _parameters(reference):
         return (
@@ -195,16 +201,19 @@ def _of_open(section: ComparedSection) -> list[str]:
     count = _undecided(section)
     if count == 0:
         return []
-    head = f"{count} of {len(section.verdicts)} {'is' if count == 1 else 'are'} undecided by accuracy"
+    others = _others(section)
+    who = others[0].arm.name if len(others) == 1 else f"{count} of {len(others)}"
+    head = f"{who} {'is' if count == 1 else 'are'} undecided by accuracy"
     if lost := _worse_by_loss(section):
-        head += ", and worse by held-out loss" if lost == count else f", {lost} of them worse by held-out loss"
+        by = f", {_loss_difference(others[0])} nats a token" if len(others) == 1 else ""
+        head += f", and worse by held-out loss{by}" if lost == count else f", {lost} of them worse by held-out loss"
     if any(record.config.eval.version != SCORING_VERSION for record in section.section.records):
         return [f"{head}; no run is scored by these rules any more, so a new table has to decide."]
     more = plan_more(section)
     runs = sum(k for _, k in more.runs)
     decided = sum(each.seeds is not None for each in more.undecided)
     if not runs:
-        return [f"{head}, and up to {MOST_SEEDS} seeds an arm decide none: antipasto-bench plan-more says why."]
+        return [f"{head}; up to {MOST_SEEDS} seeds an arm decide none: antipasto-bench plan-more says why."]
     time = "" if more.seconds is None else f", about {_duration(more.seconds)} one after another,"
     which = "all of them" if decided == count else f"{decided} of them"
     arms = [arm.name for arm, _ in more.runs]
@@ -216,13 +225,13 @@ def _of_open(section: ComparedSection) -> list[str]:
 
 
 def _undecided(section: ComparedSection) -> int:
-    """How many arms are undecided by accuracy."""
-    return sum(row.verdict is not None and row.verdict.word == "undecided" for row in section.arms)
+    """How many trained arms are undecided by accuracy."""
+    return sum(row.verdict is not None and row.verdict.word == "undecided" for row in _others(section))
 
 
 def _worse_by_loss(section: ComparedSection) -> int:
     """How many of the arms that are undecided by accuracy are worse by held-out loss."""
-    undecided = [row for row in section.arms if row.verdict is not None and row.verdict.word == "undecided"]
+    undecided = [row for row in _others(section) if row.verdict is not None and row.verdict.word == "undecided"]
     return sum(_says(row.loss_verdict, ("worse",)) for row in undecided)
 
 

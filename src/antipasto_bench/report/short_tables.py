@@ -76,7 +76,7 @@ def _short(section: ComparedSection, others: int, whole: str, figures: str | Non
 
 
 IN_README = (
-    *("variant", "rank", "test %", "95 %", "vs reference", "verdict", "test loss", "verdict by loss", "forgets"),
+    *("variant", "rank", "lr", "test %", "95 %", "vs reference", "verdict", "test loss", "verdict by loss", "forgets"),
     *("seeds", "params", "train s", "kept MB"),
 )
 MOST_ROWS = 12
@@ -86,7 +86,7 @@ def best_settings(section: ComparedSection, most: int | None = MOST_ROWS) -> lis
     """The arms of a short table: of each variant the one of best validation accuracy, the reference and the base.
 
     Which setting is best, and which variants have a row where there are too many, is not judged by the test questions,
-    which would flatter it. Where no arm was validated, the first in the table are taken.
+    which would flatter it. Where no arm was validated, it is the one with the fewest settings of its own.
 
     Args:
         most: rows; None for every variant's.
@@ -94,11 +94,31 @@ def best_settings(section: ComparedSection, most: int | None = MOST_ROWS) -> lis
     best: dict[str, ComparedArm] = {}
     for row in section.arms:
         known = best.get(row.arm.variant)
-        if known is None or _validated(row) > _validated(known):
+        if known is None or _fitness(row) > _fitness(known):
             best[row.arm.variant] = row
+    if section.reference is not None:
+        reference = section.arms[section.reference]
+        if not _is_validated(section):
+            best[reference.arm.variant] = reference
     kept = [row for row in section.arms if row.is_reference or row.arm.untuned]
     others = sorted((row for row in best.values() if row not in kept), key=lambda row: -_validated(row))
     return sorted([*kept, *others[: None if most is None else max(0, most - len(kept))]], key=lambda row: row.index)
+
+
+def heading(section: ComparedSection) -> str:
+    """What a table of `best_settings` shows, as far as it was chosen at all."""
+    variants = [row.arm.variant for row in section.arms]
+    if len(set(variants)) == len(variants):
+        return "Each method"
+    return "Each method at its best setting, by validation" if _is_validated(section) else "Each method at one setting"
+
+
+def _is_validated(section: ComparedSection) -> bool:
+    return any(row.arm.mean("valid_accuracy") is not None for row in section.arms)
+
+
+def _fitness(row: ComparedArm) -> tuple[float, int]:
+    return _validated(row), -len(row.arm.name)
 
 
 def _validated(row: ComparedArm) -> float:

@@ -156,8 +156,11 @@ def before_the_table(section: ComparedSection) -> list[str]:
     if section.verdicts:
         said.append(
             "An arm is one adapter with one setting, over all its seeds. Better, worse and no worse hold at 95 %, all "
-            "of them together. Held-out loss: -log p of the reference solutions, in nats a token; lower is better."
+            f"of them together. Held-out loss: -log p of the reference solutions{_loss_count(section.section.arms)}, "
+            "in nats a token, compared on the same questions; lower is better."
         )
+        said += _of_margins(section)
+    said += _unsearched(section)
     if kinds := _kinds(section):
         said.append(f"The questions are{kinds}.")
     said += contamination(section.section.arms)
@@ -167,6 +170,18 @@ def before_the_table(section: ComparedSection) -> list[str]:
             "compare on it need not hold for a language model."
         )
     return said
+
+
+def _unsearched(section: ComparedSection) -> list[str]:
+    """Which arms are at a learning rate that nothing chose: at another one the order could be another."""
+    found, tried = section.section.searched, {rates.arm for rates in section.section.tried}
+    trained = [row.arm for row in section.arms if not row.arm.untuned and row.arm.first.config.trains]
+    names = [arm.name for arm in trained if arm.first.arm not in found and arm.name not in tried]
+    if not names:
+        return []
+    if len(names) == len(trained):
+        return ["No learning rate was searched here: at others the order can be another."]
+    return [f"The learning rate of {_listed(names)} was not searched: at another one it can do better."]
 
 
 def reading(section: ComparedSection, *, ranks: bool = True) -> list[str]:

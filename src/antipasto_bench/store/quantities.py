@@ -129,7 +129,7 @@ QUANTITIES = (
         run_card=RunCard(), run_list=RunList("test %", ",.1f"),
     ),
     Quantity("test_stderr", "± one standard error", "share of questions", "lower", scale=100, format=".1f",
-             run_card=RunCard("± one standard error, over questions")),
+             run_card=RunCard("± one standard error, over questions as if independent")),
     Quantity(
         "test_strict", "strict %", "share of questions", "higher", scale=100, format=".1f",
         column=TableColumn("scores", "strict %", "by strict-match: only answers that were announced, the last of them"),
@@ -142,7 +142,7 @@ QUANTITIES = (
         run_card=RunCard("test loss, nats a token"), run_list=RunList("test loss", ".4f"),
     ),
     Quantity("test_loss_stderr", "± one standard error of test loss", "nats a completion token", "lower", format=".4f",
-             run_card=RunCard("± one standard error, over questions")),
+             run_card=RunCard("± one standard error, over questions as if independent")),
     Quantity(
         "valid_accuracy", "valid %", "share of questions", "higher", scale=100, format=".1f",
         column=TableColumn("scores", "valid %", "on the questions that learning rates are chosen by"),
@@ -154,7 +154,7 @@ QUANTITIES = (
         run_card=RunCard("valid loss, nats a token"),
     ),
     Quantity("valid_loss_stderr", "± one standard error of valid loss", "nats a completion token", "lower",
-             format=".4f", run_card=RunCard("± one standard error, over questions")),
+             format=".4f", run_card=RunCard("± one standard error, over questions as if independent")),
     Quantity("general_loss_base", "loss on general text, before", "nats a token", "lower", format=".3f",
              run_card=RunCard()),
     Quantity("general_loss", "loss on general text, after", "nats a token", "lower", format=".3f",

@@ -14,11 +14,13 @@ TRAINED = "Trained on copies of test questions, which their test % therefore ove
 CHOSEN = "Learning rates were chosen on validation questions that are test questions:"
 
 
-def sentences(tmp_path, overlaps, setting="allow", repeated=0):
+def sentences(tmp_path, overlaps, setting="allow", repeated=0, rows=None):
     """Of a table of two seeds of lora and one of ia3 with these overlaps, and the base."""
     store = Store(tmp_path / "results", tmp_path / "outputs")
     runs = [("lora", 0), ("lora", 1), ("ia3", 0), ("base", 0)]
     data = {"test:gsm8k": DataDigest(rows=8, sha256="0" * 64, repeated=repeated)}
+    if rows is not None:
+        data["train"] = DataDigest(rows=rows, sha256="0" * 64)
     for (variant, seed), overlap in zip(runs, [*overlaps, {}, {}, {}, {}], strict=False):
         origin = PROVENANCE.model_copy(update={"test_overlap": overlap, "data": data})
         given = {"data.overlap": setting} | ({} if variant == "base" else {"seed": seed})
@@ -45,6 +47,12 @@ def test_each_kind_is_said_of_the_arms_that_it_concerns(tmp_path, overlaps, said
 
 def test_what_was_dropped_is_not_said_to_have_been_trained_on(tmp_path):
     assert sentences(tmp_path, [COPIES | SHARED | {"validation": 1}] * 3, "drop") == []
+
+
+def test_the_number_of_training_rows_stands_beside_where_every_run_says_it(tmp_path):
+    assert sentences(tmp_path, [SHARED] * 3, rows=8000) == [
+        "Trained on rows that share 13 words in a row with a test question (among 8,000 rows): 3 in every run."
+    ]
 
 
 def test_questions_that_a_test_has_twice_are_said(tmp_path):

@@ -12,6 +12,7 @@ from antipasto_bench.analysis.sections import sections
 from antipasto_bench.core.provenance import GitState
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.report.markdown import tried_line
+from antipasto_bench.report.words import before_the_table
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.tune import trial_config, trial_id
 from antipasto_bench.store.folders import Store
@@ -203,6 +204,13 @@ def test_a_found_rate_at_the_edge_of_its_search_is_said_and_an_arm_that_was_sear
     (section,) = sections(store)
     notes = " ".join(choosing_notes(section))
     assert "found their lowest or highest rate to be best, and one beyond may be better: lora r=16." in notes
+    (compared,) = compared_sections(store)
+    assert not any("not searched" in said for said in before_the_table(compared)), "and both were chosen"
+    append(store.table, record(store, "hra", [0]))
+    (compared,) = compared_sections(store)
+    assert "The learning rate of hra r=16 was not searched: at another one it can do better." in before_the_table(
+        compared
+    )
     assert "different numbers" not in notes, "dora was chosen among two, lora by its search"
 
 

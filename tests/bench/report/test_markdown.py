@@ -13,7 +13,7 @@ from antipasto_bench.core.errors import Damaged, UserError
 from antipasto_bench.report.columns import columns
 from antipasto_bench.report.html import page
 from antipasto_bench.report.markdown import BEGIN, END, markdown, write_into
-from antipasto_bench.report.short_tables import best_settings, short_markdown
+from antipasto_bench.report.short_tables import best_settings, heading, short_markdown
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append
@@ -384,6 +384,18 @@ def test_rows_that_were_scored_in_batches_of_different_sizes_are_named(store):
     assert "batches of different sizes" in page(compared_sections(store), failures(store), store, ())
 
 
+def test_where_nothing_was_validated_a_short_table_chooses_no_setting_by_its_test_score(store):
+    """The reference stands for its variant, another by its defaults; and the heading does not say best."""
+    for settings, right in (({}, 2), ({"adapter_dtype": "bfloat16"}, 6)):
+        for variant in ("lora", "dora"):
+            for seed in (0, 1):
+                unknown = {"valid_accuracy": None}
+                append(store.table, record(store, variant, list(range(right)), fields=unknown, seed=seed, **settings))
+    (section,) = compared_sections(store)
+    assert {row.arm.name for row in best_settings(section)} == {"lora r=16", "dora r=16"}
+    assert heading(section) == "Each method at one setting"
+
+
 def test_a_short_table_shows_of_each_variant_the_setting_that_validation_found_best_with_diverged_runs_as_nothing(
     store,
 ):
@@ -398,6 +410,7 @@ def test_a_short_table_shows_of_each_variant_the_setting_that_validation_found_b
     for seed in range(3):
         append(store.table, record(store, "lora", easy[: 200 + seed], n=300, seed=seed))
     (section,) = compared_sections(store)
+    assert heading(section) == "Each method at its best setting, by validation"
     shown = {row.arm.name for row in best_settings(section)}
     assert shown == {"lora r=16", "dora r=64"}, "the survivor of three runs is no better setting"
     diverged = next(row for row in section.arms if row.arm.diverged)

@@ -227,12 +227,12 @@ def saved(page, name: str) -> str:
 def test_what_is_shown_is_saved_as_csv_json_and_latex(opened, slug):
     page = opened(f"#{slug}/explore?q=lora&cols=variant,test %25,params,95 %25")
     head, *lines = saved(page, "CSV").splitlines()
-    assert head == "variant,test %,test % as shown,95 %,95 % low,95 % high,trained parameters,id"
+    assert head == "variant,test %,test % standard error,test % as shown,95 %,95 % low,95 % high,trained parameters,id"
     assert all(re.fullmatch("[0-9a-f]{8}", line.split(",")[-1]) for line in lines), "as rows name the arm"
-    assert [" - ".join(f"{float(end):.1f}" for end in line.split(",")[4:6]) for line in lines] == column(page, "95 %")
+    assert [" - ".join(f"{float(end):.1f}" for end in line.split(",")[5:7]) for line in lines] == column(page, "95 %")
     assert [line.split(",")[0] for line in lines] == column(page, "variant")
-    assert lines[0].split(",")[6] == "4250"
-    assert [line.split(",")[2] for line in lines] == column(page, "test %"), "with the error beside the number"
+    assert lines[0].split(",")[7] == "4250"
+    assert [line.split(",")[3] for line in lines] == column(page, "test %"), "with the error beside the number"
     rows = json.loads(saved(page, "JSON"))["rows"]
     assert [row["variant"] for row in rows] == [{"text": text} for text in column(page, "variant")], "no sort key"
     assert rows[0]["params"] == {"text": "4,250", "value": 4250}

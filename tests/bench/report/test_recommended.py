@@ -112,8 +112,14 @@ def test_where_accuracy_shows_nothing_and_held_out_loss_shows_the_others_worse_t
     add(lone, "lora", 200, 1000, nats=20.0)
     add(lone, "dora", 204, 900, nats=26.0, first=100)
     said, _ = of_one(lone)
-    assert said.headline == "Use lora r=16: by held-out loss the others are worse; accuracy leaves 1 of 1 undecided."
-    assert said.sentences[-1].startswith("1 of 1 is undecided by accuracy, and worse by held-out loss")
+    assert said.headline == "Use lora r=16: by held-out loss dora r=16 is worse; accuracy leaves it undecided."
+    assert said.sentences[-1].startswith(
+        "dora r=16 is undecided by accuracy, and worse by held-out loss, +0.0286 (+0.0271 to +0.0302) nats"
+    )
+    assert said.measure == "loss", "by which the page draws the arms"
+    add(lone, "hra", 204, 900, nats=26.0, first=100)
+    said, _ = of_one(lone)
+    assert said.headline == "Use lora r=16: by held-out loss the others are worse; accuracy leaves 2 of 2 undecided."
 
 
 def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counted_with_the_runs_that_decide(store):
@@ -124,7 +130,7 @@ def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counte
     assert said.headline == "Use lora r=16: nothing tried is shown to be better; 1 of 1 undecided."
     assert "of all that was tried dora r=16 scores highest, " in said.sentences[0]
     assert said.sentences[1] == "Nothing cheaper than lora r=16, 1,000 trained parameters, is shown to be no worse."
-    assert said.sentences[2].startswith("1 of 1 is undecided by accuracy")
+    assert said.sentences[2].startswith("dora r=16 is undecided by accuracy")
     assert "antipasto-bench plan-more" in said.sentences[2]
 
 

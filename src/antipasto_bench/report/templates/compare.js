@@ -63,16 +63,12 @@ function differences(section, a, b) {
   const sure = (pair) =>
     pair.p === null
       ? "one seed: this holds for these runs alone"
-      : `${pair.p < 0.05 ? "separated" : "not separated"}: ${said(pair.p)}, corrected for all pairs of the table`;
+      : `as one of all ${counted((arms.length * (arms.length - 1)) / 2, "pair")} of the table, corrected for them, ${pair.p < 0.05 ? "separated" : "not separated"}: ${said(pair.p)}`;
   const planned = [a, b].includes(section.reference) ? arms[a === section.reference ? b : a] : null;
   return el(
     "div",
     { class: "said" },
     el("p", { class: "headline" }, `${arms[a].name} against ${arms[b].name}: ${sentence(accuracy, "points", 1)}.`),
-    el("p", {}, `${fixed(arms[a].accuracy, 1)} % against ${fixed(arms[b].accuracy, 1)} % right; ${sure(accuracy)}.`),
-    loss
-      ? el("p", {}, `Held-out loss: ${sentence(loss, "nats a token", 4)}; negative is better for A; ${sure(loss)}.`)
-      : null,
     planned
       ? el(
           "p",
@@ -85,6 +81,10 @@ function differences(section, a, b) {
           ".",
         )
       : el("p", {}, "Neither is the reference, so this pair is exploration: it was not planned."),
+    el("p", {}, `${fixed(arms[a].accuracy, 1)} % against ${fixed(arms[b].accuracy, 1)} % right; ${sure(accuracy)}.`),
+    loss
+      ? el("p", {}, `Held-out loss: ${sentence(loss, "nats a token", 4)}; negative is better for A; ${sure(loss)}.`)
+      : null,
   );
 }
 

@@ -40,10 +40,12 @@ function asCsv(columns, rows) {
     const ends = endsOf(column, rows);
     if (!rows.some((row) => savedNumber(row, column) !== null)) return [[column.name, text], ...ends];
     const number = [column.axis, (row) => savedNumber(row, column) ?? text(row)];
+    const error = (row) => /± ([\d.]+)/.exec(text(row))?.[1] ?? "";
+    const errors = rows.some((row) => error(row) !== "") ? [[`${column.name} standard error`, error]] : [];
     const shown = rows.some((row) => /[±(]/.test(text(row))) ? [[`${column.name} as shown`, text]] : [];
-    return [number, ...ends, ...shown];
+    return [number, ...errors, ...ends, ...shown];
   });
-  fields.push(["id", (row) => row.id]);
+  if (!columns.some((column) => column.name === "run id")) fields.push(["id", (row) => row.id]);
   const lines = [fields.map(([name]) => name), ...rows.map((row) => fields.map(([, cell]) => cell(row)))];
   return lines.map((line) => `${line.map(csvCell).join(",")}\n`).join("");
 }

@@ -90,7 +90,7 @@ function scatter({
         height: tall,
         margin,
         xTitle: log ? `${xTitle} (log scale) →` : `${xTitle} →`,
-        yTitle: `↑ ${yTitle}`,
+        yTitle: `${yBetter === "lower" ? "↓" : "↑"} ${yTitle}`,
       }),
       line ? levelOf(line, y, { ...bounds, bottom: tall - margin.bottom }) : null,
       placed

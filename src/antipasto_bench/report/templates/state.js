@@ -49,6 +49,7 @@ function remember(changes) {
   return state.params;
 }
 
+const tableShown = () => document.querySelector(".bench:not([hidden]) .view:not([hidden]) .scroll");
 const linksTo = (href) => [...document.querySelectorAll(`a[href="${CSS.escape(href)}"]`)];
 
 /** Keep with each step of the reader's history how far it was scrolled, and the link that led away from it. */
@@ -65,7 +66,8 @@ function rememberPlace() {
       const href = event.target.closest?.("a[href^='#']")?.getAttribute("href");
       if (!href) return;
       clearTimeout(waiting);
-      history.replaceState({ y: scrollY, link: href, place: linksTo(href).indexOf(event.target.closest("a")) }, "");
+      const place = linksTo(href).indexOf(event.target.closest("a"));
+      history.replaceState({ y: scrollY, inner: tableShown()?.scrollTop ?? 0, link: href, place }, "");
     },
     true,
   );
@@ -74,7 +76,8 @@ function rememberPlace() {
 /** Where the reader comes back to a step of the history: as far down as it was, and at the link that led away. */
 function backInPlace() {
   if (!history.state) return;
-  const { y = 0, link, place } = history.state;
+  const { y = 0, inner = 0, link, place } = history.state;
+  if (inner) tableShown()?.scrollTo(0, inner);
   if (link) linksTo(link)[place]?.focus({ preventScroll: true });
   scrollTo(0, y);
 }
