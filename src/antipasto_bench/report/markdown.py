@@ -30,7 +30,7 @@ from ..store.record import RunRecord
 from .columns import Column, columns
 from .diverged import diverged_cell
 from .markup import code, escaped
-from .words import answer, reading, reference_note
+from .words import answer, reading, reference_note, unsearched
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TRIED = "Learning rates tried: valid % on the lowest seed that all have; the table shows the one in bold"
@@ -137,7 +137,7 @@ def conclusions(section: ComparedSection) -> list[str]:
     paragraphs = [
         " ".join(answer(section)),
         " ".join([*reading(section), *filter(None, [reference_note(section), batches_note(section.section.arms)])]),
-        " ".join([*diverged_notes(section.section), *choosing_notes(section.section)]),
+        " ".join([*diverged_notes(section.section), *choosing_notes(section.section), *unsearched(section)]),
         section.section.copies,
         " ".join(contamination(section.section.arms)),
         mixed_conditions(section.section.arms),

@@ -14,7 +14,7 @@ from .columns import columns
 from .markdown import arms_table, picture
 from .markup import escaped
 from .recommended import recommended
-from .words import reading
+from .words import reading, unsearched
 
 
 def short_markdown(sections: Sequence[ComparedSection], whole: str, figures: str | None = None) -> str:
@@ -68,6 +68,7 @@ def _short(section: ComparedSection, others: int, whole: str, figures: str | Non
         *reading(section, ranks=False),
         *diverged_notes(section.section),
         *scored_where_chosen(section.section),
+        *unsearched(section),
         *contamination(section.section.arms),
         mixed_conditions([row.arm for row in rows]),
     ]

@@ -160,7 +160,7 @@ def before_the_table(section: ComparedSection) -> list[str]:
             "in nats a token, compared on the same questions; lower is better."
         )
         said += _of_margins(section)
-    said += _unsearched(section)
+    said += unsearched(section)
     if kinds := _kinds(section):
         said.append(f"The questions are{kinds}.")
     said += contamination(section.section.arms)
@@ -172,7 +172,7 @@ def before_the_table(section: ComparedSection) -> list[str]:
     return said
 
 
-def _unsearched(section: ComparedSection) -> list[str]:
+def unsearched(section: ComparedSection) -> list[str]:
     """Which arms are at a learning rate that nothing chose: at another one the order could be another."""
     found, tried = section.section.searched, {rates.arm for rates in section.section.tried}
     trained = [row.arm for row in section.arms if not row.arm.untuned and row.arm.first.config.trains]
