@@ -15,6 +15,13 @@ function pairOf(section, measure, i, j) {
   return pair && { difference: pair[0], low: pair[1], high: pair[2], p: pair[3] };
 }
 
+/** The arm to begin with beside the reference: the one with the most flipped questions of which both answers are kept. */
+function clearest(section, reference) {
+  const others = section.arms.map((_, i) => i).filter((i) => i !== reference);
+  const kept = new Map(others.map((i) => [i, section.questions ? flippedAndKept(section, i, reference) : 0]));
+  return others.toSorted((i, j) => kept.get(j) - kept.get(i))[0] ?? -1;
+}
+
 function compareView(section, params, part) {
   const { arms } = section;
   const place = (name, usual) => {
@@ -22,7 +29,7 @@ function compareView(section, params, part) {
     return found < 0 ? usual : found;
   };
   const reference = section.reference ?? Math.min(1, arms.length - 1);
-  const other = arms.findIndex((_, i) => i !== reference);
+  const other = clearest(section, reference);
   const a = place("a", other);
   const b = place("b", a === reference ? other : reference);
   if (arms.length < 2 || a < 0) return part.replaceChildren(el("p", {}, "There are no two arms to compare."));

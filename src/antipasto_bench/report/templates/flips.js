@@ -3,18 +3,30 @@
 const bitAt = (digits, i) => (parseInt(digits[i >> 2], 16) >> (3 - (i & 3))) & 1;
 const rightIn = (section, arm, question) => section.questions.right[arm].map((digits) => bitAt(digits, question));
 
+/** The share of an arm's runs that have a question right. */
+function share(section, arm, question) {
+  const bits = rightIn(section, arm, question);
+  return bits.reduce((x, y) => x + y, 0) / bits.length;
+}
+
+/** How many questions flip between two arms, of which the results keep an answer of each that says so. */
+function flippedAndKept(section, a, b) {
+  return Object.keys(section.questions.texts)
+    .map(Number)
+    .filter((question) => {
+      const [one, other] = [a, b].map((arm) => share(section, arm, question) - 0.5);
+      return one * other < 0 && keptOf(section, a, question, one > 0) && keptOf(section, b, question, other > 0);
+    }).length;
+}
+
 function flips(section, a, b) {
   if (!section.questions) return null;
-  const share = (arm, question) => {
-    const bits = rightIn(section, arm, question);
-    return bits.reduce((x, y) => x + y, 0) / bits.length;
-  };
   const ways = [
     [a, b],
     [b, a],
   ].map(([x, y]) => {
     const questions = [];
-    for (let q = 0; q < section.questions.count; q += 1) if (share(x, q) > 0.5 && share(y, q) < 0.5) questions.push(q);
+    for (let q = 0; q < section.questions.count; q += 1) if (share(section, x, q) > 0.5 && share(section, y, q) < 0.5) questions.push(q);
     return [x, y, questions];
   });
   return ways.map(([x, y, questions]) => flipped(section, x, y, questions, a, b));

@@ -18,9 +18,9 @@ function fitted(name, width) {
   return shown;
 }
 
-/** The boxes of some points' names, in the order of the points: {left, right, top, bottom, far}. */
-function placeNames(points, bounds) {
-  const taken = points.map(({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 }));
+/** The boxes of some points' names, in the order of the points: {left, right, top, bottom, far}; none on any of `all`. */
+function placeNames(points, bounds, all) {
+  const taken = all.map(({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 }));
   const boxes = new Array(points.length);
   const crowd = (point) => points.filter((other) => Math.hypot(other.px - point.px, other.py - point.py) < 60).length;
   const first = (point) => (point.verdict === "reference" ? -1 : crowd(point)); // all others are judged against it

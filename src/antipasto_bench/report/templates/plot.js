@@ -5,7 +5,7 @@ function plotOf(section, columns, rows, change) {
   const axes = columns.filter(
     (column) => column.axis && rows.some((row) => typeof row.values[column.place] === "number"),
   );
-  if (axes.length < 2) return el("p", {}, "No two quantities to draw.");
+  if (axes.length < 2) return el("p", {}, rows.length ? "No two quantities to draw." : "No row to draw.");
   const { params } = read();
   const by = (name, usual) =>
     axes.find((column) => column.name === params.get(name)) ?? axes.find((column) => column.name === usual) ?? axes[0];

@@ -1,5 +1,7 @@
 // Points with intervals, names, a frontier and a line for the untuned model.
 
+const MOST_NAMES = 20; // beside the points of a narrow drawing
+
 const SHAPES = {
   better: "triangle",
   "no worse": "square",
@@ -61,7 +63,7 @@ function scatter({
   const log = sizes.length > 0 && sizes.every((x) => x > 0) && Math.max(...sizes) > 8 * Math.min(...sizes);
   const draw = (width) => {
     const margin = { top: 24, right: 14, bottom: 42, left: 44 };
-    const tall = width < 500 ? Math.max(height, 60 + 17 * shown.length) : height;
+    const tall = width < 500 ? Math.max(height, 60 + 17 * Math.min(shown.length, MOST_NAMES)) : height;
     const x = scaleOf(
       shown.map((point) => point.x),
       margin.left + 14,
@@ -79,7 +81,10 @@ function scatter({
     }));
     const best = frontier ? frontierOf(placed, yBetter === "higher", xBetter !== "higher") : [];
     const bounds = { left: margin.left, right: width - 2, top: margin.top - 6, bottom: tall - margin.bottom };
-    const boxes = names ? placeNames(placed, bounds) : [];
+    // On a phone the names of many points would cover the drawing: those on the frontier and the reference have theirs.
+    const crowded = width < 500 && placed.length > MOST_NAMES;
+    const named = placed.filter((point) => !crowded || best.includes(point) || point.verdict === "reference");
+    const boxes = names ? placeNames(named, bounds, placed) : [];
     const drawing = svg(
       "svg",
       { viewBox: `0 0 ${width} ${tall}`, width, height: tall, role: points.some((point) => point.link) ? "group" : "img", "aria-label": label },
@@ -109,9 +114,9 @@ function scatter({
         box.far
           ? svg("line", {
               class: "leader",
-              x1: placed[i].px,
-              y1: placed[i].py,
-              x2: Math.min(Math.max(placed[i].px, box.left), box.right),
+              x1: named[i].px,
+              y1: named[i].py,
+              x2: Math.min(Math.max(named[i].px, box.left), box.right),
               y2: (box.top + box.bottom) / 2,
             })
           : null,
@@ -135,8 +140,8 @@ function scatter({
       boxes.map((box, i) =>
         svg(
           "text",
-          { class: best.includes(placed[i]) || placed[i].verdict === "reference" ? "name first" : "name", x: box.left + 2, y: box.bottom - 3 },
-          placed[i].shortName,
+          { class: best.includes(named[i]) || named[i].verdict === "reference" ? "name first" : "name", x: box.left + 2, y: box.bottom - 3 },
+          named[i].shortName,
         ),
       ),
     );
