@@ -175,7 +175,7 @@ def before_the_table(section: ComparedSection) -> list[str]:
 def unsearched(section: ComparedSection) -> list[str]:
     """Which arms are at a learning rate that nothing chose: at another one the order could be another."""
     found, tried = section.section.searched, {rates.arm for rates in section.section.tried}
-    trained = [row.arm for row in section.arms if not row.arm.untuned and row.arm.first.config.trains]
+    trained = [row.arm for row in section.arms if not row.arm.untuned and row.arm.first.lr is not None]
     names = [arm.name for arm in trained if arm.first.arm not in found and arm.name not in tried]
     if not names:
         return []
