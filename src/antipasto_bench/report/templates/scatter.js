@@ -137,13 +137,7 @@ function scatter({
         }),
         placed,
       ),
-      boxes.map((box, i) =>
-        svg(
-          "text",
-          { class: best.includes(named[i]) || named[i].verdict === "reference" ? "name first" : "name", x: box.left + 2, y: box.bottom - 3 },
-          named[i].shortName,
-        ),
-      ),
+      boxes.map((box, i) => nameBeside(named[i], box, best.includes(named[i]))),
     );
     return [drawing, tip];
   };
@@ -155,6 +149,13 @@ function scatter({
   };
   drawn(place, draw);
   return el("div", {}, place, legendOf(shown, frontier && shown.length > 1));
+}
+
+/** A point's name, which opens what the point opens: another point can cover it. */
+function nameBeside(point, box, first) {
+  const weight = first || point.verdict === "reference" ? "name first" : "name";
+  const text = svg("text", { class: weight, x: box.left + 2, y: box.bottom - 3 }, point.shortName);
+  return point.link ? svg("a", { href: point.link, class: "named", tabindex: -1, "aria-hidden": "true" }, text) : text;
 }
 
 /** Marks of which the tab key reaches one, and the arrow keys the others, from left to right. */
