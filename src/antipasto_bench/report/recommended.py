@@ -44,6 +44,8 @@ def recommended(section: ComparedSection) -> Recommended:
     if not section.verdicts or section.reference is None:
         return Recommended(_why_none(section), answer(section))
     reference = section.arms[section.reference]
+    if not _others(section):
+        return _of_one_arm(section, reference)
     measure: Literal["accuracy", "loss"] = "accuracy"
     better = [row for row in _others(section) if row.verdict is not None and row.verdict.word == "better"]
     best = max(better, key=lambda row: (float(row.arm.scores.mean()), -row.index), default=reference)
@@ -65,6 +67,20 @@ def _why_none(section: ComparedSection) -> str:
     if section.accuracy is None:
         return "These rows are not compared, so none is recommended."
     return "No arm can be recommended on these runs." if len(section.arms) > 1 else "There is nothing to compare yet."
+
+
+def _of_one_arm(section: ComparedSection, only: ComparedArm) -> Recommended:
+    """What may be said where the untuned model is all that there is beside the reference."""
+    untuned = section.arms[next(iter(section.verdicts))]
+    verdicts = {"accuracy": untuned.verdict, "held-out loss": untuned.loss_verdict}
+    shown = [by for by, verdict in verdicts.items() if _says(verdict, ("worse",))]
+    said = f"is worse by {' and by '.join(shown)}" if shown else "is not shown to be worse"
+    name, n = only.arm.name, len(only.arm.questions)
+    return Recommended(
+        f"Only {name} was trained: there is nothing to choose from.",
+        [f"{name} has {_share(only)} of {n:,} questions right; the untuned model, {_share(untuned)}, {said}."],
+        only,
+    )
 
 
 def _others(section: ComparedSection) -> list[ComparedArm]:

@@ -101,6 +101,17 @@ def test_a_headline_that_follows_from_held_out_loss_alone_says_so(store):
     )
 
 
+def test_of_one_trained_arm_and_the_untuned_model_nothing_is_recommended(store):
+    add(store, "lora", 200, 1000, nats=20.0)
+    append(store.table, record(store, "base", list(range(20)), n=N, nats=[26.0] * N))
+    said, section = of_one(store)
+    assert len(section.verdicts) == 1
+    assert said.headline == "Only lora r=16 was trained: there is nothing to choose from."
+    (sentence,) = said.sentences
+    assert sentence.startswith("lora r=16 has 50.2 % (")
+    assert sentence.endswith("is worse by accuracy and by held-out loss.")
+
+
 def test_where_accuracy_shows_nothing_and_held_out_loss_shows_the_others_worse_the_headline_says_it(store):
     add(store, "lora", 200, 1000, nats=20.0)
     add(store, "dora", 204, 900, nats=26.0, first=100)
