@@ -33,7 +33,7 @@ from .columns import Column
 from .diverged import diverged_cell
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
 from .page_columns import axis_title, page_columns, run_columns
-from .page_data import is_older, names_of_tables, section_json
+from .page_data import is_older, names_of_tables, scored_on, section_json
 from .page_pool import Pool
 from .page_runs import Settings, flat, runs_json
 from .recommended import Recommended, recommended
@@ -133,7 +133,10 @@ def page(
         _environment()
         .get_template("page.html.j2")
         .render(
-            answers=[_answer(section, name, rows) for section, name, rows in zip(ordered, names, best, strict=True)],
+            answers=[
+                _answer(section, name, rows, _said_elsewhere(section, ordered, names))
+                for section, name, rows in zip(ordered, names, best, strict=True)
+            ],
             failed=failed,
             references=[published(path) for path in references],
             tried=TRIED,
@@ -199,9 +202,21 @@ def _assets(names: Sequence[str]) -> Markup:
     return Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names))  # ours, not a model's
 
 
-def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm]) -> Answer:
+def _said_elsewhere(section: ComparedSection, sections: Sequence[ComparedSection], names: Sequence[str]) -> list[str]:
+    """What other tables of the same model and data answer, where it is not the same."""
+    own = recommended(section).headline
+    return [
+        f"The table of {name} says: {said}"
+        for other, name in zip(sections, names, strict=True)
+        if other is not section and other.verdicts and scored_on(other) == scored_on(section)
+        if (said := recommended(other).headline) != own and not is_older(other)
+    ]
+
+
+def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], elsewhere: Sequence[str]) -> Answer:
     columns = {column.name: column for column in page_columns()}
-    shown = [columns[name] for name in SHOWN_FIRST if any(columns[name].cell(row).text for row in rows)]
+    order = sorted(SHOWN_FIRST, key=lambda name: name != "verdict by loss" or not recommended(section).rests_on_loss)
+    shown = [columns[name] for name in order if any(columns[name].cell(row).text for row in rows)]
     scale = scale_of(section, rows)
     cells = [[column.cell(row) for column in shown] for row in rows]
     said = recommended(section)
@@ -213,7 +228,7 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm]) ->
         heading=heading(section),
         older=is_older(section),
         recommended=said,
-        beforehand=before_the_table(section),
+        beforehand=[*before_the_table(section), *elsewhere],
         price=_price(said, [columns[name] for name in PRICED]),
         columns=shown,
         rows=[

@@ -76,8 +76,8 @@ def names_of_tables(sections: Sequence[ComparedSection]) -> list[str]:
     """
     lengths: dict[str, set[int]] = {}
     for section in sections:
-        lengths.setdefault(_scored_on(section), set()).add(section.section.records[-1].config.steps)
-    names = [_short_name(section, with_steps=len(lengths[_scored_on(section)]) > 1) for section in sections]
+        lengths.setdefault(scored_on(section), set()).add(section.section.records[-1].config.steps)
+    names = [_short_name(section, with_steps=len(lengths[scored_on(section)]) > 1) for section in sections]
     today = [name for section, name in zip(sections, names, strict=True) if not is_older(section)]
     return [
         name if names.count(name) == 1 or (not is_older(section) and today.count(name) == 1) else section.title
@@ -90,13 +90,14 @@ def is_older(section: ComparedSection) -> bool:
     return section.section.records[0].config.eval.version != SCORING_VERSION
 
 
-def _scored_on(section: ComparedSection) -> str:
+def scored_on(section: ComparedSection) -> str:
+    """The model and the data of a table, in words."""
     return f"{section.section.model} on {' + '.join(section.section.records[0].config.eval.tasks)}"
 
 
 def _short_name(section: ComparedSection, *, with_steps: bool) -> str:
     steps = f", {section.section.records[-1].config.steps:,} steps" if with_steps else ""
-    return f"{_scored_on(section)}{steps}, {section.section.records[0].test_n:,} questions"
+    return f"{scored_on(section)}{steps}, {section.section.records[0].test_n:,} questions"
 
 
 # ------------------------------------------------------------------ arms

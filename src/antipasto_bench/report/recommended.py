@@ -29,6 +29,7 @@ class Recommended:
     best: ComparedArm | None = None
     cheapest: ComparedArm | None = None  # None where no cheaper one is shown to be no worse than the reference
     measure: Literal["accuracy", "loss"] = "accuracy"  # that shows the best to be better, or the others to be worse
+    rests_on_loss: bool = False  # whether the headline would be another without the held-out loss
 
 
 @lru_cache(maxsize=64)  # a report says it of a section in several places
@@ -54,12 +55,14 @@ def recommended(section: ComparedSection) -> Recommended:
         best = min(better, key=lambda row: (_loss(row), row.index), default=reference)
         measure = "loss" if better else "accuracy"
     cheapest, by = _cheapest(section, best, reference)
+    loss_alone = cheapest is None and 0 < _undecided(section) == _worse_by_loss(section)
     return Recommended(
         _headline(section, best, cheapest, reference, by),
         [_of_best(section, best, better, measure), _of_cheapest(best, reference, cheapest, by), *_of_open(section)],
         best,
         cheapest,
-        "loss" if cheapest is None and 0 < _undecided(section) == _worse_by_loss(section) else measure,
+        "loss" if loss_alone else measure,
+        rests_on_loss=loss_alone or measure == "loss" or (cheapest is not None and by == "held-out loss"),
     )
 
 

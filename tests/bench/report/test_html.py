@@ -92,6 +92,29 @@ def test_tables_of_one_model_and_data_are_told_apart_by_their_steps(tmp_path):
     assert sorted(names) == [f"nano on nano_metamath, {steps} steps, 8 questions" for steps in (20, 30)]
 
 
+def test_a_table_names_another_of_its_model_and_data_that_answers_otherwise_and_puts_the_verdict_it_rests_on_first(
+    tmp_path,
+):
+    """By accuracy alone nothing is shown after 20 steps; after 30 the loss speaks for the smaller arm."""
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for steps, nats in ((20, None), (30, [20.0 + i % 5 / 4 for i in range(400)])):
+        for variant, first, size in (("lora", 0, 1000), ("dora", 100, 900)):
+            for seed in range(3):
+                right = list(range(first, first + 200 + seed))
+                fields = {"trained_parameters": size}
+                made = record(store, variant, right, n=400, nats=nats, seed=seed, steps=steps, fields=fields)
+                append(store.table, made)
+    write_report(store, tmp_path / "README.md", tmp_path / "results.md")
+    after_30, after_20 = (store.results / "report.html").read_text().split('<section class="bench"')[1:]
+    if "20 steps" in after_30.partition("</h2>")[0]:
+        after_30, after_20 = after_20, after_30
+    assert (
+        "The table of nano on nano_metamath, 30 steps, 400 questions says: Use dora r=16 if held-out loss" in after_20
+    )
+    assert "The table of nano on nano_metamath, 20 steps, 400 questions says: Use lora r=16: nothing" in after_30
+    assert 0 < after_30.index(">verdict by loss</th>") < after_30.index(">verdict</th>"), "a phone shows it, too"
+
+
 def test_held_out_losses_by_step_are_the_means_of_the_seeds(data):
     (curve,) = [arm["valid"] for section in data["sections"] for arm in section["arms"] if arm["valid"]]
     assert (data["steps"][curve[0]], curve[1]) == ([10, 20, 30], [0.75, 0.625, 0.625])
