@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -229,6 +229,7 @@ def _of_open(section: ComparedSection) -> list[str]:
     if any(record.config.eval.version != SCORING_VERSION for record in section.section.records):
         return [f"{head}; no run is scored by these rules any more, so a new table has to decide."]
     more = plan_more(section)
+    more = replace(more, undecided=[each for each in more.undecided if not each.arm.untuned])
     runs = sum(k for _, k in more.runs)
     decided = sum(each.seeds is not None for each in more.undecided)
     if not runs:

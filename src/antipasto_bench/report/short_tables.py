@@ -95,7 +95,7 @@ def best_settings(section: ComparedSection, most: int | None = MOST_ROWS) -> lis
     best: dict[str, ComparedArm] = {}
     for row in section.arms:
         known = best.get(row.arm.variant)
-        if known is None or _fitness(row) > _fitness(known):
+        if known is None or _order(row) < _order(known):
             best[row.arm.variant] = row
     if section.reference is not None:
         reference = section.arms[section.reference]
@@ -118,8 +118,9 @@ def _is_validated(section: ComparedSection) -> bool:
     return any(row.arm.mean("valid_accuracy") is not None for row in section.arms)
 
 
-def _fitness(row: ComparedArm) -> tuple[float, int]:
-    return _validated(row), -len(row.arm.name)
+def _order(row: ComparedArm) -> tuple[float, int, str]:
+    """The best validated first, of equal ones that with the fewest settings in its name: no test score is looked at."""
+    return -_validated(row), len(row.arm.name.split()), row.arm.name
 
 
 def _validated(row: ComparedArm) -> float:

@@ -386,7 +386,7 @@ def test_rows_that_were_scored_in_batches_of_different_sizes_are_named(store):
 
 def test_where_nothing_was_validated_a_short_table_chooses_no_setting_by_its_test_score(store):
     """The reference stands for its variant, another by its defaults; and the heading does not say best."""
-    for settings, right in (({}, 2), ({"adapter_dtype": "bfloat16"}, 6)):
+    for settings, right in (({}, 2), ({"adapter_dtype": "bfloat16"}, 6), ({"rank": 4}, 7)):
         for variant in ("lora", "dora"):
             for seed in (0, 1):
                 unknown = {"valid_accuracy": None}
