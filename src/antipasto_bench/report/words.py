@@ -157,7 +157,8 @@ def before_the_table(section: ComparedSection) -> list[str]:
         said.append(
             "An arm is one adapter with one setting, over all its seeds. Better, worse and no worse hold at 95 %, all "
             "those by one measure together. Held-out loss: -log p of the reference "
-            f"solutions{_loss_count(section.section.arms)}, in nats a token, compared on the same questions; lower is better."
+            f"solutions{_loss_count(section.section.arms)}, in nats a token, compared on the same questions; lower is "
+            "better."
         )
         said += _of_margins(section)
     said += unsearched(section)
