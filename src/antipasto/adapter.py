@@ -26,7 +26,16 @@ from .layer import Layer, lora_parameters, lora_tensors
 from .quantised import quantisation, weight_of
 from .targets import find_targets
 from .tensor_bytes import tensor_checksums
-from .variant import REGISTRY, Factors, ParamSpec, Variant, accumulation_dtype, at_least_float32, compute_dtype
+from .variant import (
+    REGISTRY,
+    Factors,
+    ParamSpec,
+    Variant,
+    accumulation_dtype,
+    at_least_float32,
+    compute_dtype,
+    require_agreement,
+)
 
 TRAINED_DTYPES = (torch.float32, torch.bfloat16)
 
@@ -79,11 +88,12 @@ def attach(
         for name, layer in targets.items():
             weight = weight_of(layer)
             specs = variant.param_specs(layer.in_features, layer.out_features, cfg)
+            require_agreement(variant, cfg, specs)
             frozen = of_model if quantisation(layer) else layer.weight.dtype
             trained = dtype if saved is None else _saved_dtype(specs, saved.get(name, {}))
             add_tensors(layer, specs, frozen, generator, trained=trained)
             with torch.no_grad():
-                if saved is None or not variant.needs_data(cfg):
+                if saved is None or not cfg.needs_data():
                     try:
                         variant.init(layer, cfg, weight, gathered[name])
                     except AdapterError as error:
@@ -245,7 +255,7 @@ def recalibrate(
     """
     state = attachment(model)
     state.require_enabled("choosing again")
-    if not state.variant.needs_data(state.cfg):
+    if not state.cfg.needs_data():
         raise AdapterError(f"{state.cfg.variant} with this config chooses by W alone; other data change nothing")
     if state.merged:
         raise AdapterError("this adapter is merged; call unmerge(model) before choosing again")

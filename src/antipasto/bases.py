@@ -18,15 +18,16 @@ A basis is two functions: one makes the calibrator of a layer, the other chooses
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .config import AdapterError
+from .configs.frozen_basis import ActPool, BasisName
 from .decompositions import eigh, uncached_svd
-from .moments import ActPool, ChannelPower, Covariance, DirectionPower, OutputCovariance
+from .moments import ChannelPower, Covariance, DirectionPower, OutputCovariance
 from .svd_cache import svd
 from .variant import Calibrator, accumulation_dtype
 
@@ -147,7 +148,6 @@ def _rounded_for(W: Tensor, exact: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]
     return exact.to(accumulation_dtype(W.dtype))
 
 
-BasisName = Literal["svd", "wanda", "asvd", "corda"]
 BASES: dict[BasisName, Basis] = {"svd": SVD(), "wanda": Wanda(), "asvd": ASVD(), "corda": CorDA()}
 
 

@@ -64,6 +64,8 @@ class AdapterConfig(metaclass=_AcceptsPeftWords):
 
     variant: ClassVar[str] = ""
     full_rank_allowed: ClassVar[bool] = False
+    trains: ClassVar[bool] = True  # False where everything is computed from data, and there is nothing to train
+    factors: ClassVar[bool] = False  # whether both factors of a product B A are trained, `lora_A` and `lora_B`
 
     r: int | None = 32
     alpha: float | None = 64.0
@@ -121,6 +123,10 @@ class AdapterConfig(metaclass=_AcceptsPeftWords):
     def unused_fields(self) -> set[str]:
         """The fields that change nothing under the values of the others."""
         return set()
+
+    def needs_data(self) -> bool:
+        """Whether `attach` must be given calibration data: whether the variant has a calibrator for this config."""
+        return False
 
     def dedicated_variant(self) -> str:
         """The name of the variant that is defined as this computation; this config's own unless another is."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .bases import BASES
 from .config import resolve
-from .frozen_basis import FrozenBasisConfig
+from .configs.frozen_basis import FrozenBasisConfig
 from .variant import REGISTRY
 
 _LAST_PARAGRAPH = re.compile(
@@ -67,8 +67,8 @@ def _data(name: str) -> str:
     variant, cls = REGISTRY[name], type(REGISTRY[name]).config
     if variant.contrastive:
         return "contrasting examples"
-    if variant.needs_data(cls()):
+    if cls().needs_data():
         return "calibration examples"
     if issubclass(cls, FrozenBasisConfig):
-        return f"none; calibration examples with basis={'|'.join(b for b in BASES if variant.needs_data(cls(basis=b)))}"
+        return f"none; calibration examples with basis={'|'.join(b for b in BASES if cls(basis=b).needs_data())}"
     return "none"

@@ -15,54 +15,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from .bases import BASES, BasisName, FrozenBasis, align_signs, directions_are_unique, sign_anchor
+from .bases import BASES, FrozenBasis, align_signs, directions_are_unique, sign_anchor
 from .batched import computed_alone
-from .config import AdapterConfig, AdapterError, require_choice
-from .moments import ActPool
+from .configs.frozen_basis import FrozenBasisConfig as FrozenBasisConfig  # a member's file has it from here
 from .variant import Calibrator, Factors, Layer, ParamSpec, Variant, add_low_rank
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrozenBasisConfig(AdapterConfig):
-    """Fields common to the family.
-
-    Args:
-        basis: how the frozen directions are chosen: `svd`; or `wanda`, `asvd` or `corda`, which need calibration
-            data.
-        act_pool: how wanda pools |x . v_i| over tokens: `rms`, or `mean_abs`, which is the default of `antipasto`.
-        cov_eps: what asvd and corda add to each second moment; in units of the inputs squared.
-    """
-
-    r: int | None = 256
-    basis: BasisName = "svd"
-    act_pool: ActPool = "rms"
-    cov_eps: float = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice("basis", self.basis, get_args(BasisName))
-        require_choice("act_pool", self.act_pool, get_args(ActPool))
-        if not 0 < self.cov_eps < float("inf"):
-            raise AdapterError(
-                f"cov_eps must be above 0, got {self.cov_eps}; without it an unused channel divides by 0"
-            )
-
-    def unused_fields(self) -> set[str]:
-        unused = super().unused_fields() | {"alpha"}
-        if self.basis != "wanda":
-            unused |= {"act_pool"}
-        if self.basis not in ("asvd", "corda"):
-            unused |= {"cov_eps"}
-        return unused
-
 
 BasisConfigT = TypeVar("BasisConfigT", bound=FrozenBasisConfig)
 
@@ -99,14 +62,14 @@ class FrozenBasisVariant(Variant[BasisConfigT]):
 
     def tensors_to_save(self, layer: Layer, cfg: BasisConfigT) -> dict[str, Tensor]:
         tensors = super().tensors_to_save(layer, cfg)
-        if not self.needs_data(cfg):
+        if not cfg.needs_data():
             tensors["lora_anchor"] = sign_anchor(layer.lora_Vh)
-        if self.needs_data(cfg) or not directions_are_unique(layer.lora_S):
+        if cfg.needs_data() or not directions_are_unique(layer.lora_S):
             tensors |= {"lora_U": layer.lora_U, "lora_S": layer.lora_S, "lora_Vh": layer.lora_Vh}
         return tensors
 
     def required_names(self, layer: Layer, cfg: BasisConfigT) -> set[str]:
-        basis = {"lora_U", "lora_S", "lora_Vh"} if self.needs_data(cfg) else {"lora_anchor"}
+        basis = {"lora_U", "lora_S", "lora_Vh"} if cfg.needs_data() else {"lora_anchor"}
         return set(super().tensors_to_save(layer, cfg)) | basis
 
     def restore(self, layer: Layer, cfg: BasisConfigT, tensors: dict[str, Tensor]) -> None:

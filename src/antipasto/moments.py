@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .configs.frozen_basis import ActPool
 from .decompositions import SVDFactors
 from .variant import at_least_float32
 
-ActPool = Literal["rms", "mean_abs"]
 TOKENS_AT_ONCE = 4096  # of which a copy in float64 is in memory at one time
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -96,16 +96,11 @@ class Variant(ABC, Generic[ConfigT]):
     config: ClassVar[type[AdapterConfig]]
     mergeable: ClassVar[bool] = True
     contrastive: ClassVar[bool] = False  # whether its calibration data are a Contrast of two sides
-    trains: ClassVar[bool] = True  # False where everything is computed from data, and there is nothing to train
     quantised: ClassVar[bool] = True  # whether the base may be quantised; False where another weight replaces W
 
     def calibrator(self, cfg: ConfigT) -> Callable[[Float[Tensor, "d_out d_in"]], Calibrator] | None:
-        """The function that makes a layer's calibrator from its weight; None where this config needs no data."""
+        """The function that makes a layer's calibrator from its weight; None where `cfg.needs_data()` is False."""
         return None
-
-    def needs_data(self, cfg: ConfigT) -> bool:
-        """Whether `attach` must be given calibration data."""
-        return self.calibrator(cfg) is not None
 
     def check(self, d_in: int, d_out: int, cfg: ConfigT) -> None:
         """Raise AdapterError where this config is impossible on a (d_out, d_in) layer."""
@@ -200,11 +195,15 @@ def count_parameters(cfg: AdapterConfig, d_in: int, d_out: int) -> int:
     return sum(spec.numel for spec in specs.values() if spec.trained)
 
 
-def has_factors(variant: str) -> bool:
-    """Whether a variant trains both factors of a product B A, `lora_A` and `lora_B`: LoRA+ gives each its own lr."""
-    cls = type(REGISTRY[variant]).config
-    specs = REGISTRY[variant].param_specs(2**16, 2**16, cls())  # any shape that the default rank fits
-    return all(name in specs and specs[name].trained for name in ("lora_A", "lora_B"))
+def require_agreement(variant: Variant[Any], cfg: AdapterConfig, specs: Mapping[str, ParamSpec]) -> None:
+    """Raise AdapterError where a config, which is read without torch, says another thing than its variant does."""
+    if (variant.calibrator(cfg) is not None) != cfg.needs_data():
+        does = "has no calibrator" if cfg.needs_data() else "has a calibrator"
+        raise AdapterError(f"{cfg.variant} {does}, and needs_data of its config says {cfg.needs_data()}; change one")
+    factors = all(name in specs and specs[name].trained for name in ("lora_A", "lora_B"))
+    if factors != cfg.factors:
+        does = "trains lora_A and lora_B" if factors else "does not train both lora_A and lora_B"
+        raise AdapterError(f"{cfg.variant} {does}: write `factors: ClassVar[bool] = {factors}` in its config")
 
 
 def added_macs(cfg: AdapterConfig, d_in: int, d_out: int) -> int:

@@ -84,7 +84,7 @@ def test_wanda_scores_do_not_see_signs(tiny):
         assert torch.equal(one.pooled(), other.pooled())
 
 
-@pytest.mark.parametrize("cfg", [cfg for cfg in configs() if antipasto.REGISTRY[cfg.variant].needs_data(cfg)],
+@pytest.mark.parametrize("cfg", [cfg for cfg in configs() if cfg.needs_data()],
                          ids=name_of)  # fmt: skip
 def test_calibration_sees_the_activations_of_the_whole_base_model(tiny, cfg):
     seen, expected = [], []

@@ -3,12 +3,17 @@ error."""
 
 import copy
 import dataclasses
+import os
 import pickle
+import shutil
+import subprocess
+import sys
 import typing
+from pathlib import Path
 
 import pytest
 import torch
-from tiny_model import NEEDED
+from tiny_model import ALL, NEEDED, Tiny, attach, configs
 from torch import nn
 
 import antipasto
@@ -118,3 +123,61 @@ def test_every_field_of_every_config_has_a_type_that_can_be_read_at_run_time():
 def test_count_parameters_is_from_shapes_alone():
     with torch.device("meta"):
         assert antipasto.count_parameters(LoRAConfig(r=4), 20, 28) == 4 * (20 + 28)
+
+
+@pytest.mark.parametrize("cfg", configs(), ids=lambda cfg: cfg.variant)
+def test_what_a_config_says_without_torch_is_what_its_variant_does(cfg):
+    variant = antipasto.REGISTRY[cfg.variant]
+    specs = variant.param_specs(64, 64, cfg)
+    assert cfg.needs_data() == (variant.calibrator(cfg) is not None)
+    assert cfg.factors == all(name in specs and specs[name].trained for name in ("lora_A", "lora_B"))
+    assert cfg.trains == any(spec.trained for spec in specs.values())
+
+
+def test_a_config_that_hides_its_calibrator_or_its_factors_is_refused_with_what_to_write(monkeypatch):
+    monkeypatch.setattr(antipasto.EVAConfig, "needs_data", lambda self: False)
+    with pytest.raises(AdapterError, match="eva has a calibrator, and needs_data of its config says False"):
+        attach(Tiny(), antipasto.EVAConfig(r=4, target_names=ALL))
+    monkeypatch.setattr(antipasto.LoRAConfig, "factors", False)
+    with pytest.raises(AdapterError, match=r"lora trains lora_A and lora_B: write `factors: ClassVar\[bool\] = True`"):
+        attach(Tiny(), antipasto.LoRAConfig(r=4, target_names=ALL))
+
+
+NEW_FILE = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..config import AdapterConfig, register_config
+from ..variant import register
+from .lora import LoRA
+
+
+@register_config
+@dataclass(frozen=True, kw_only=True)
+class BoundedConfig(AdapterConfig):
+    variant: ClassVar[str] = "bounded"
+    factors: ClassVar[bool] = True
+
+
+@register
+class Bounded(LoRA):
+    config = BoundedConfig
+"""
+
+
+def test_settings_are_had_without_torch_unless_a_new_file_says_them_itself(tmp_path):
+    package = tmp_path / "antipasto"
+    shutil.copytree(Path(antipasto.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def known():
+        code = "import sys, antipasto; print(len(antipasto.CONFIGS), 'torch' in sys.modules, *antipasto.CONFIGS)"
+        command = [sys.executable, "-P", "-c", code]
+        return subprocess.check_output(command, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)}).split()
+
+    count, torch_is_imported, *names = known()
+    assert (int(count), torch_is_imported, sorted(names)) == (len(CONFIGS), "False", sorted(CONFIGS))
+    (package / "variants" / "bounded.py").write_text(NEW_FILE)
+    count, torch_is_imported, *names = known()
+    assert (int(count), torch_is_imported, sorted(names)) == (len(CONFIGS) + 1, "True", sorted([*CONFIGS, "bounded"]))

@@ -21,7 +21,7 @@ def model(request):
     return Qwen3_5ForCausalLM(config).to(request.param)
 
 
-@pytest.mark.parametrize("name", [name for name in antipasto.CONFIGS if antipasto.REGISTRY[name].trains])
+@pytest.mark.parametrize("name", [name for name in antipasto.CONFIGS if antipasto.CONFIGS[name].trains])
 def test_a_variant_trains_on_the_linear_attention_projections(model, name):
     cfg = antipasto.CONFIGS[name](**{"r": 4, "target_names": LINEAR} | NEEDED.get(name, {}))
     ids = torch.randint(60, (2, 12), generator=torch.Generator().manual_seed(0))

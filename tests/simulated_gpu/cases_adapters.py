@@ -92,7 +92,7 @@ def test_a_step_waits_for_nothing_and_leaves_no_memory_taken(cfg):
         own = {key: value for key, value in cfg.to_dict().items() if key not in ("variant", "target_names", "r")}
         rank = None if cfg.r is None else 32
         of_nano = antipasto.CONFIGS[cfg.variant](**own | {"r": rank, "target_names": ("down_proj",)})
-        calibrates = antipasto.REGISTRY[cfg.variant].needs_data(of_nano)
+        calibrates = of_nano.needs_data()
         antipasto.attach(model, of_nano, [{"input_ids": torch.arange(1, 129).view(4, 32)}] if calibrates else None)
         optimizer = AdapterOptimizer(model.train(), ONE_LAYER)
         for _ in range(2):

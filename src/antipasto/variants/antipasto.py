@@ -12,9 +12,7 @@ Trained parameters a target: r + (r / bs) bs (bs - 1) / 2, the second term once 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -22,47 +20,10 @@ from torch import Tensor
 
 from ..batched import batched
 from ..block_product import add_block_product, times_blocks
-from ..config import AdapterError, register_config, require_choice
-from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
-from ..moments import ActPool
+from ..configs.frozen_basis import AntiPaSTOConfig
+from ..frozen_basis import FrozenBasisVariant
 from ..rotation import rotation_minus_identity
 from ..variant import Layer, ParamSpec, normal, register
-
-RotateBasis = Literal["V", "U", "both", "none"]
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class AntiPaSTOConfig(FrozenBasisConfig):
-    """
-    Args:
-        block_size: number of directions in one block; r must be a multiple of it.
-        max_rotation_angle: bound on the angle of a rotation, in radians.
-        rotate_basis: V (input side), U (output side), both or none.
-    """
-
-    variant: ClassVar[str] = "antipasto"
-
-    act_pool: ActPool = "mean_abs"  # as published for this core; the family's others pool by rms
-    block_size: int = 4
-    max_rotation_angle: float = 0.5
-    rotate_basis: RotateBasis = "V"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice("rotate_basis", self.rotate_basis, get_args(RotateBasis))
-        if not 0 < self.max_rotation_angle < 3.14:
-            raise AdapterError(f"max_rotation_angle must lie in (0, 3.14) radians, got {self.max_rotation_angle}")
-        if self.block_size < 2:
-            raise AdapterError(
-                f"block_size must be at least 2, got {self.block_size}; for no rotation: rotate_basis=none"
-            )
-        if self.rotate_basis != "none" and self.r is not None and self.r % self.block_size:
-            raise AdapterError(f"r={self.r} is not a multiple of block_size={self.block_size}")
-
-    def unused_fields(self) -> set[str]:
-        rotation = {"block_size", "max_rotation_angle"}
-        return super().unused_fields() | (rotation if self.rotate_basis == "none" else set())
 
 
 @register

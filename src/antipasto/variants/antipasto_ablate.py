@@ -14,56 +14,15 @@ Trained parameters a target: r k + k.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..config import AdapterError, register_config
+from ..configs.frozen_basis import AntiPaSTOAblateConfig
 from ..decompositions import orthonormal_columns
-from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
+from ..frozen_basis import FrozenBasisVariant
 from ..variant import Layer, ParamSpec, at_least_float32, constant, normal, register
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class AntiPaSTOAblateConfig(FrozenBasisConfig):
-    """
-    Args:
-        k: number of directions to take out, at most r.
-        init_alpha: share of each direction that is taken out at the start, in [0, 1].
-        coeff: scales alpha, in [0, 1]; `set_coeff` changes it on an attached adapter.
-        allow_amplify: allow a negative coeff, which amplifies the directions. It computes nothing by itself, but it is
-            no unused field: it says what `set_coeff` accepts after training.
-        cov_orient: another way to write basis=corda.
-    """
-
-    variant: ClassVar[str] = "antipasto_ablate"
-
-    k: int = 1
-    init_alpha: float = 0.05
-    coeff: float = 1.0
-    allow_amplify: bool = False
-    cov_orient: bool = False
-
-    def __post_init__(self) -> None:
-        if self.cov_orient and self.basis == "svd":
-            object.__setattr__(self, "basis", "corda")
-        super().__post_init__()
-        if self.cov_orient and self.basis != "corda":
-            raise AdapterError(f"cov_orient=True means basis=corda, got basis={self.basis!r}; give one of them")
-        if not isinstance(self.k, int) or self.k < 1 or (self.r is not None and self.k > self.r):
-            raise AdapterError(f"k must lie between 1 and r={self.r}, got {self.k}")
-        if not 0 <= self.init_alpha <= 1:
-            raise AdapterError(f"init_alpha must lie in [0, 1], got {self.init_alpha}")
-        if not math.isfinite(self.coeff) or self.coeff > 1 or self.coeff < (-math.inf if self.allow_amplify else 0):
-            hint = "; a negative one needs allow_amplify=True" if self.coeff < 0 else ""
-            raise AdapterError(f"coeff must lie in [0, 1] for antipasto_ablate, got {self.coeff}{hint}")
-
-    def unused_fields(self) -> set[str]:
-        return super().unused_fields() | {"cov_orient"}  # basis says the same
 
 
 @register

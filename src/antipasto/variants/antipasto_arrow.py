@@ -10,35 +10,14 @@ Trained parameters a target: b^2 + r - b.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..config import AdapterError, register_config
+from ..configs.frozen_basis import AntiPaSTOArrowConfig
 from ..frozen_basis import FrozenBasisVariant
 from ..variant import Layer, ParamSpec, register
-from .antipasto_gain import AntiPaSTOGainConfig, extra_gain
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class AntiPaSTOArrowConfig(AntiPaSTOGainConfig):
-    """
-    Args:
-        block: number of leading directions with a dense block; below r.
-    """
-
-    variant: ClassVar[str] = "antipasto_arrow"
-
-    block: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.block < 1 or (self.r is not None and self.block >= self.r):
-            raise AdapterError(f"block must lie between 1 and r - 1, got block={self.block} with r={self.r}")
+from .antipasto_gain import extra_gain
 
 
 @register

@@ -10,21 +10,9 @@ Trained parameters a target: r.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
-from ..bases import BasisName
-from ..config import register_config
+from ..configs.frozen_basis import AntiPaSTOASVDConfig
 from ..variant import register
-from .antipasto_gain import AntiPaSTOGain, AntiPaSTOGainConfig
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class AntiPaSTOASVDConfig(AntiPaSTOGainConfig):
-    variant: ClassVar[str] = "antipasto_asvd"
-
-    basis: BasisName = "asvd"
+from .antipasto_gain import AntiPaSTOGain
 
 
 @register

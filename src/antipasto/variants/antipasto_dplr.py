@@ -10,34 +10,13 @@ Trained parameters a target: r + 2 r k.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..config import AdapterError, register_config
+from ..configs.frozen_basis import AntiPaSTODPLRConfig
 from ..frozen_basis import FrozenBasisVariant
 from ..variant import Layer, ParamSpec, kaiming, register
-from .antipasto_gain import AntiPaSTOGainConfig, extra_gain
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class AntiPaSTODPLRConfig(AntiPaSTOGainConfig):
-    """
-    Args:
-        lora_rank: k, the rank of B A, at most r.
-    """
-
-    variant: ClassVar[str] = "antipasto_dplr"
-
-    lora_rank: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.lora_rank < 1 or (self.r is not None and self.lora_rank > self.r):
-            raise AdapterError(f"lora_rank must lie between 1 and r={self.r}, got {self.lora_rank}")
+from .antipasto_gain import extra_gain
 
 
 @register

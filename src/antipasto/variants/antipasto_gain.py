@@ -10,45 +10,13 @@ Trained parameters a target: r.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import ClassVar
-
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import elu
 
-from ..config import AdapterError, register_config
-from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
+from ..configs.frozen_basis import AntiPaSTOGainConfig
+from ..frozen_basis import FrozenBasisVariant
 from ..variant import Layer, ParamSpec, register
-
-DEDICATED = {"asvd": "antipasto_asvd", "corda": "antipasto_corda"}  # the variant that is this core on a basis
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class AntiPaSTOGainConfig(FrozenBasisConfig):
-    """
-    Args:
-        coeff: multiplies g; `set_coeff` changes it on an attached adapter.
-        suppress_only: compute with min(g, 0), so that a direction can only be turned down. Once an optimizer step
-            has made a g positive, its gradient is 0 and it stays where it is.
-    """
-
-    variant: ClassVar[str] = "antipasto_gain"
-
-    coeff: float = 1.0
-    suppress_only: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not math.isfinite(self.coeff):
-            raise AdapterError(f"coeff must be a finite number, got {self.coeff}")
-
-    def dedicated_variant(self) -> str:
-        if self.variant not in ("antipasto_gain", *DEDICATED.values()):
-            return self.variant  # another core, with the fields of this one
-        return DEDICATED.get(self.basis, "antipasto_gain")
 
 
 def extra_gain(layer: Layer, cfg: AntiPaSTOGainConfig) -> Float[Tensor, " n"]:

@@ -11,34 +11,15 @@ Trained parameters a target: r (d_in + d_out) + 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..config import AdapterConfig, register_config
+from ..configs.peers import DeLoRAConfig
 from ..variant import Factors, Layer, ParamSpec, Variant, add_low_rank, at_least_float32, constant, kaiming, register
 
 FLOOR = 1e-4
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class DeLoRAConfig(AdapterConfig):
-    """
-    Args:
-        lambda0: initial value of the trained length.
-    """
-
-    variant: ClassVar[str] = "delora"
-
-    lambda0: float = 15.0
-
-    def unused_fields(self) -> set[str]:
-        return super().unused_fields() | {"alpha"}
 
 
 @register

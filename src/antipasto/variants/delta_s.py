@@ -11,31 +11,11 @@ Trained parameters a target: 2 r.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor
 
-from ..config import register_config
-from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
+from ..configs.frozen_basis import DeltaSConfig
+from ..frozen_basis import FrozenBasisVariant
 from ..variant import Layer, ParamSpec, register
-
-PROJECTIONS = (
-    "q_proj k_proj v_proj o_proj in_proj_qkv in_proj_z in_proj_a in_proj_b out_proj up_proj gate_proj down_proj".split()
-)
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class DeltaSConfig(FrozenBasisConfig):
-    """`r` None takes every singular direction of each target."""
-
-    variant: ClassVar[str] = "delta_s"
-    full_rank_allowed: ClassVar[bool] = True
-
-    r: int | None = None
-    target_names: Sequence[str] = tuple(PROJECTIONS)
 
 
 @register

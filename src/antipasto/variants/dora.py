@@ -13,24 +13,16 @@ Trained parameters a target: r (d_in + d_out) + d_out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..config import AdapterConfig, register_config
+from ..config import AdapterConfig
+from ..configs.peers import DoRAConfig
 from ..quantised import weight_of
 from ..variant import Layer, ParamSpec, add_low_rank, at_least_float32, bias_of, register
 from .lora import LoRA
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class DoRAConfig(AdapterConfig):
-    variant: ClassVar[str] = "dora"
 
 
 @register

@@ -12,22 +12,15 @@ Trained parameters a target: r (d_in + d_out).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
-from ..config import AdapterConfig, register_config
+from ..config import AdapterConfig
+from ..configs.peers import EVAConfig
 from ..decompositions import eigh
 from ..moments import Covariance
 from ..variant import Layer, register
 from .lora import LoRA
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class EVAConfig(AdapterConfig):
-    variant: ClassVar[str] = "eva"
 
 
 @register

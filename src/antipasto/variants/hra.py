@@ -14,32 +14,14 @@ Trained parameters a target: r d_in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import linear
 
-from ..config import AdapterConfig, AdapterError, register_config
+from ..config import AdapterError
+from ..configs.peers import HRAConfig
 from ..decompositions import unit
 from ..variant import Factors, InputVariant, Layer, ParamSpec, accumulation_dtype, kaiming, register
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class HRAConfig(AdapterConfig):
-    """`r` is the number of reflections, an even one: they start in pairs that cancel."""
-
-    variant: ClassVar[str] = "hra"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.r is not None and self.r % 2:
-            raise AdapterError(f"r={self.r} is odd; reflections start in pairs that cancel, so r must be even")
-
-    def unused_fields(self) -> set[str]:
-        return super().unused_fields() | {"alpha"}
 
 
 def paired(tensor: Tensor, generator: Generator) -> Tensor:

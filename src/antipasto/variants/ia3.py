@@ -10,26 +10,11 @@ Trained parameters a target: d_out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
-from ..config import AdapterConfig, register_config
+from ..configs.peers import IA3Config
 from ..variant import Layer, ParamSpec, Variant, accumulation_dtype, constant, register
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class IA3Config(AdapterConfig):
-    variant: ClassVar[str] = "ia3"
-
-    target_names: Sequence[str] = ("k_proj", "v_proj")
-
-    def unused_fields(self) -> set[str]:
-        return super().unused_fields() | {"r", "alpha"}
 
 
 @register

@@ -10,22 +10,10 @@ Trained parameters a target: d_in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor
 
-from ..config import AdapterConfig, register_config
+from ..configs.peers import IA3FFConfig
 from ..variant import InputVariant, Layer, ParamSpec, accumulation_dtype, constant, register
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class IA3FFConfig(AdapterConfig):
-    variant: ClassVar[str] = "ia3_ff"
-
-    def unused_fields(self) -> set[str]:
-        return super().unused_fields() | {"r", "alpha"}
 
 
 @register

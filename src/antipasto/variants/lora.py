@@ -8,21 +8,15 @@ Trained parameters a target: r (d_in + d_out).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..config import AdapterConfig, register_config
+from ..config import AdapterConfig
+from ..configs.peers import LoRAConfig
 from ..variant import Factors, Layer, ParamSpec, Variant, add_low_rank, kaiming, register
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class LoRAConfig(AdapterConfig):
-    variant: ClassVar[str] = "lora"
 
 
 @register

@@ -8,27 +8,12 @@ Trained parameters a target: r^2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..config import register_config
-from ..frozen_basis import FrozenBasisConfig, FrozenBasisVariant
+from ..configs.frozen_basis import LoRAXSConfig
+from ..frozen_basis import FrozenBasisVariant
 from ..variant import Layer, ParamSpec, normal, register
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class LoRAXSConfig(FrozenBasisConfig):
-    variant: ClassVar[str] = "lora_xs"
-
-    r: int | None = 32
-    alpha: float | None = None
-
-    def unused_fields(self) -> set[str]:
-        return super().unused_fields() - {"alpha"}
 
 
 @register

@@ -11,26 +11,15 @@ Trained parameters a target: r (d_in + d_out).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..config import AdapterConfig, register_config
+from ..config import AdapterConfig
+from ..configs.peers import PiSSAConfig
 from ..svd_cache import svd
 from ..variant import Factors, Layer, register
 from .lora import LoRA
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class PiSSAConfig(AdapterConfig):
-    variant: ClassVar[str] = "pissa"
-
-    def unused_fields(self) -> set[str]:
-        return super().unused_fields() | {"alpha"}  # alpha = r: the scale is 1, and B A is a part of W
 
 
 @register

@@ -13,42 +13,15 @@ Trained parameters a target: d_out (road_1), 2 d_out (road_2) or 4 d_out (road_4
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..config import AdapterConfig, AdapterError, register_config, require_choice
+from ..config import AdapterError
+from ..configs.peers import RoadConfig, RoadVariant
 from ..variant import Layer, ParamSpec, Variant, accumulation_dtype, constant, register
 
-RoadVariant = Literal["road_1", "road_2", "road_4"]
 ANGLES_PER_OUTPUT: dict[RoadVariant, float] = {"road_1": 0.5, "road_2": 1, "road_4": 2}  # and as many scales
-
-
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class RoadConfig(AdapterConfig):
-    """
-    Args:
-        road_variant: road_1, road_2 or road_4: how many of the angles and scales of a pair are trained separately.
-        group_size: outputs that pair among themselves; even, and a divisor of every target's d_out.
-    """
-
-    variant: ClassVar[str] = "road"
-
-    road_variant: RoadVariant = "road_1"
-    group_size: int = 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice("road_variant", self.road_variant, get_args(RoadVariant))
-        if self.group_size < 2 or self.group_size % 2:
-            raise AdapterError(f"group_size must be even and at least 2, got {self.group_size}")
-
-    def unused_fields(self) -> set[str]:
-        return super().unused_fields() | {"r", "alpha"}
 
 
 @register

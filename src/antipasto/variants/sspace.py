@@ -14,14 +14,13 @@ Trained parameters a target: 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable
 
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, linear, normalize
 
-from ..config import AdapterConfig, AdapterError, register_config
+from ..config import AdapterError
+from ..configs.peers import SSpaceConfig
 from ..moments import Mean
 from ..svd_cache import svd
 from ..variant import Layer, ParamSpec, Variant, bias_of, register
@@ -29,30 +28,11 @@ from ..variant import Layer, ParamSpec, Variant, bias_of, register
 EPS = 1e-6
 
 
-@register_config
-@dataclass(frozen=True, kw_only=True)
-class SSpaceConfig(AdapterConfig):
-    """`alpha` is how far to push; `r` None takes every singular direction of each target."""
-
-    variant: ClassVar[str] = "sspace"
-    full_rank_allowed: ClassVar[bool] = True
-
-    r: int | None = None
-    alpha: float | None = 1.0
-    target_names: Sequence[str] = ("down_proj", "o_proj")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.alpha is None:
-            raise AdapterError("sspace needs an alpha: how far to push, such as 1")
-
-
 @register
 class SSpace(Variant[SSpaceConfig]):
     config = SSpaceConfig
     mergeable = False
     contrastive = True
-    trains = False
 
     def tokens_needed(self, d_in: int, d_out: int, cfg: SSpaceConfig) -> int:
         return 1

@@ -57,13 +57,12 @@ def sweep(
     """
     from datetime import UTC, datetime
 
-    from ..run.process_group import launched
+    from ..core.launcher import launched
     from ..spec.sweep import sweep_of
     from ..sweeps.budget import parse_budget
+    from ..sweeps.command import SweepCommand, is_worker, refuse_with_until
     from ..sweeps.engine import engine_of
     from ..sweeps.plan import overview, plan
-    from ..sweeps.sweep import SweepCommand, is_worker, run_sweep
-    from ..sweeps.until import refuse_with_until, run_until_decided
     from .settling import settle_plan
 
     if launched():
@@ -84,6 +83,9 @@ def sweep(
         planned = plan(runs, store)
         print_plan(planned, overview(planned, store), as_json)
         return
+    from ..sweeps.sweep import run_sweep
+    from ..sweeps.until import run_until_decided
+
     if not is_worker():
         settle_plan(runs, store, words[0] if runs.plan else "the plan", reference, margin)
     printer = SweepPrinter(as_json, command_line("report", results=results))

@@ -56,7 +56,7 @@ def tune(
     Example: `antipasto-bench tune lora,antipasto rotate_basis=V --budget 8 --workers 2`, or
     `antipasto-bench tune lora rank=4,16,64 --budget 18 --dry-run`
     """
-    from ..run.process_group import launched
+    from ..core.launcher import launched
     from ..spec.tune import tune_of
     from ..sweeps.engine import engine_of
     from ..sweeps.tune import searches

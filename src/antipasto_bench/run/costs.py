@@ -28,6 +28,7 @@ from antipasto.quantised import evaluating
 from ..core.child_processes import module_command, module_environment
 from ..core.device import peak_bytes, synchronise
 from ..core.errors import UserError
+from ..core.launcher import LAUNCHER_VARIABLES
 from ..spec.config import BASE, RunConfig
 from ..store.record import Costs
 from .attach import attach
@@ -37,7 +38,6 @@ from .examples import Example, collate, drawn_examples
 from .methods.adapter import Adapter
 from .methods.registry import adapter_on, called, require_adapter
 from .models import load_model
-from .process_group import LAUNCHER_VARIABLES
 from .step import CompletionLoss
 
 WARM_UP = 2  # untimed turns

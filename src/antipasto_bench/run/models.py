@@ -16,6 +16,7 @@ from ..core.device import keep_to_share_of_gpu, pick_device
 from ..core.errors import UserError, first_line, out_of_memory
 from ..core.hub import go_offline_if_unreachable
 from ..core.install import install_hint
+from ..core.launcher import launched
 from ..core.packaged_models import PACKAGED
 from ..core.paths import EMBEDDED, locate
 from ..core.provenance import LINEAR_ATTENTION_PACKAGES, QUANTISATION_PACKAGES, installed_versions
@@ -35,7 +36,6 @@ from .model_checks import (
 )
 from .model_code import check_model_files, check_weight_files, remote_code_digest
 from .model_files import check_config, check_model_folder, setting_with_value
-from .process_group import launched
 
 if TYPE_CHECKING:  # a plan needs no model, and so does not wait some seconds for the code of all of them
     from transformers import PreTrainedModel

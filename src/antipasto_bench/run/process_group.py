@@ -20,16 +20,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..core.errors import RunFailure, UserError
+from ..core.launcher import launched
 from ..core.signals import Interrupted
 
-LAUNCHER_VARIABLES = (
-    "RANK",
-    "LOCAL_RANK",
-    "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)  # by torchrun
 TIMEOUT = timedelta(days=1)  # a process may have to fetch or compute what another has in a cache
 
 T = TypeVar("T")
@@ -143,11 +136,6 @@ class ProcessGroup:
 
 
 ALONE = ProcessGroup()
-
-
-def launched() -> bool:
-    """Whether torchrun or a compatible launcher started this process beside others."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")) and os.environ["WORLD_SIZE"] != "1"
 
 
 def join_group() -> ProcessGroup:

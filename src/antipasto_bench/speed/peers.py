@@ -150,7 +150,7 @@ class PresetArms:
         keys_and_values = [name for name in self.linear_layers if name.endswith(("k_proj", "v_proj"))]
         arms: Arms = {"base": partial(self.base, self.linear_layers)}
         for name, variant in antipasto.REGISTRY.items():
-            if variant.trains:
+            if variant.config.trains:
                 arms[name] = partial(self.ours, name)
         arms["antipasto both"] = partial(self.ours, "antipasto", rotate_basis="both")
         for method in PEFT_CONFIGS:
@@ -180,7 +180,7 @@ def down_proj_arms(build_model: Callable[[], Any], batch: Batch) -> Arms:
         return base_step(model, batch, linear_layers(model, DOWN_PROJ))
 
     def ours(cfg: antipasto.AdapterConfig) -> TrainingStep:
-        data = calibration if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None
+        data = calibration if cfg.needs_data() else None
         return our_step(antipasto.attach(build_model().to(device), cfg, data), run, lambda: batch)
 
     def theirs(config: peft.PeftConfig) -> TrainingStep:
@@ -188,7 +188,7 @@ def down_proj_arms(build_model: Callable[[], Any], batch: Batch) -> Arms:
 
     arms: Arms = {"base": base}
     for name, variant in antipasto.REGISTRY.items():
-        if variant.trains:
+        if variant.config.trains:
             frozen = issubclass(antipasto.CONFIGS[name], antipasto.FrozenBasisConfig)
             cfg = antipasto.CONFIGS[name](r=FROZEN_RANK if frozen else RANK, target_names=DOWN_PROJ)
             arms[name] = partial(ours, cfg)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 from ..core.child_processes import module_command
@@ -16,43 +16,13 @@ from ..run.execute import Outcome, execute
 from ..spec.config import RunConfig
 from ..spec.sweep import Sweep
 from ..store.folders import Store
+from .command import SWEEP_BEGAN, SWEEP_ENDS, SWEEP_RUNS, SweepCommand, is_worker
 from .engine import Engine
 from .plan import Planned, overview, plan
 from .processes import SweepWork, run_workers, worker_count
 from .scheduler import DEAD_DEVICE, Order, Tally, make_all
 
-# Set for workers: when their sweep began and when it is to end (UTC, ISO 8601), and the ids of the runs in hand where
-# these are not all of it, by their last eight digits.
-SWEEP_BEGAN, SWEEP_ENDS, SWEEP_RUNS = "ANTIPASTO_SWEEP_BEGAN", "ANTIPASTO_SWEEP_ENDS", "ANTIPASTO_SWEEP_RUNS"
 SHUFFLE_SEED = 0
-
-
-@dataclass(frozen=True)
-class SweepCommand:
-    """What `antipasto-bench sweep` was given, but for the engine: what its workers are given, too.
-
-    Args:
-        words: a sweep file, or variants and `key=value,...` settings.
-        retry_failed: make runs again that failed before the sweep began.
-        limit: make no more than so many runs.
-        as_json: print outcomes as JSON.
-        ends: begin no run that would last longer.
-        began: when it was given (UTC, ISO 8601).
-    """
-
-    words: list[str]
-    preset: str | None = None
-    retry_failed: bool = False
-    limit: int | None = None
-    shuffle: bool = False
-    as_json: bool = False
-    ends: datetime | None = None
-    began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-
-    @property
-    def retry_before(self) -> str | None:
-        """Failures recorded before this time (UTC, ISO 8601) are made again."""
-        return self.began if self.retry_failed else None
 
 
 class SweepOutput(Protocol):
@@ -89,11 +59,6 @@ def run_sweep(sweep: Sweep, store: Store, engine: Engine, command: SweepCommand,
         output.log(overview(plan(sweep, store), store))
     code = make_runs(sweep, store, engine, command, output)
     return code if is_worker() or code > 128 else max(code, say_how_it_ended(sweep, store, output))
-
-
-def is_worker() -> bool:
-    """Whether this process was started by another one of the same sweep."""
-    return SWEEP_BEGAN in os.environ
 
 
 def make_runs(

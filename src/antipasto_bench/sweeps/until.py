@@ -14,16 +14,16 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
-from ..core.errors import UserError
 from ..spec.config import RunConfig
 from ..spec.selection import calibration_among, rate_family
 from ..spec.sweep import Sweep
 from ..store.folders import Store
+from .command import SweepCommand
 from .engine import Engine
 from .plan import Planned, due, overview, plan
 from .processes import worker_count
 from .scheduler import WAIT_S, PrintLine
-from .sweep import SweepCommand, SweepOutput, make_runs, say_how_it_ended
+from .sweep import SweepOutput, make_runs, say_how_it_ended
 
 FIRST = 2  # seeds that an arm needs before anything may be concluded on it
 
@@ -145,15 +145,3 @@ def _wait_for_others(part: Sweep, store: Store, log: PrintLine) -> bool:
         waited = True
         time.sleep(WAIT_S)
     return waited and "owed" in states
-
-
-def refuse_with_until(command: SweepCommand, engine: Engine) -> None:
-    """Refuse options that `--until decided` has no use for.
-
-    Raises:
-        UserError: with what to write in its place.
-    """
-    if command.limit is not None:
-        raise UserError("--limit counts runs, and --until decided goes by what they say; bound it by --budget 3h")
-    if command.shuffle:
-        raise UserError("--until decided makes the runs seed by seed; leave out --shuffle")

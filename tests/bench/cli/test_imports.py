@@ -37,11 +37,18 @@ def imported(words, folder):
         ["compare", "lora", "antipasto rotate_basis=V"],
         ["results", "verify"],
         ["status"],
+        ["status", "benchmark/sweeps/nano.yaml"],
+        ["sweep", "antipasto,lora", "rank=8,16", "--dry-run"],
+        ["sweep", "benchmark/sweeps/nano.yaml", "--dry-run"],
+        ["plan-more"],
+        ["show", "nano__base__afcc2b38", "--card"],
         ["report", "--readme", "README.md"],
     ],
     ids=" ".join,
 )
 def test_a_reading_command_imports_nothing_that_trains(words, tmp_path):
+    if "benchmark/sweeps/nano.yaml" in words:
+        imported(words, ROOT)  # the first one asks PEFT, whose answers are kept
     if words[0] == "report":
         words = [words[0], "--readme", str(tmp_path / "README.md")]
     assert not imported(words, ROOT) & HEAVY

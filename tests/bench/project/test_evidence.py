@@ -150,7 +150,7 @@ def test_the_preset_has_the_learning_rates_that_the_searches_found():
     for run in read_sweep(ROOT / "benchmark/sweeps/nano.yaml").runs:
         if run.trains and (run.variant != "antipasto" or run.adapter["rotate_basis"] == "V"):
             searched[run.variant] = run.lr
-    assert searched.keys() >= {name for name, each in antipasto.REGISTRY.items() if each.trains}
+    assert searched.keys() >= {name for name, each in antipasto.CONFIGS.items() if each.trains}
     assert searched == {variant: compose(variant, {}, "nano").lr for variant in searched}
 
 
@@ -184,7 +184,7 @@ def test_every_arm_had_as_many_trials_of_committed_code_on_seeds_that_no_result_
 def test_every_method_of_the_table_has_three_seeds_at_the_rate_that_its_search_found(records):
     runs = read_sweep(ROOT / "benchmark/sweeps/nano.yaml").runs
     trained, runs_by_settings = [run for run in runs if run.trains], {settings(run): run for run in runs}
-    assert {run.variant for run in trained} >= {name for name, each in antipasto.REGISTRY.items() if each.trains}
+    assert {run.variant for run in trained} >= {name for name, each in antipasto.CONFIGS.items() if each.trains}
     assert len({run.variant for run in trained if run.variant.startswith("peft:")}) >= 10
     made = {settings(record.config) for record in records if record.status == "ok" and record.config.eval.version == 3}
     for run in runs:

@@ -44,7 +44,7 @@ def test_every_variant_has_its_row(rows):
     assert rows.keys() == antipasto.CONFIGS.keys()
     for name, row in rows.items():
         assert row["status"] == "ok", row["error"]
-        trains = antipasto.REGISTRY[name].trains
+        trains = antipasto.CONFIGS[name].trains
         assert (row["trained_parameters"] > 0) == trains
         assert (row["lr"] is not None) == trains
         assert ("lr" in row["run_id"]) == trains

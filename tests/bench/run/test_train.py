@@ -186,7 +186,7 @@ def test_a_step_asks_nothing_of_the_device(cfg):
     model = tiny("qwen3")
     cfg = replace(cfg, target_names=(".*_proj",))
     data = [{"input_ids": torch.arange(48).view(4, 12)}]
-    antipasto.attach(model, cfg, data if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None)
+    antipasto.attach(model, cfg, data if cfg.needs_data() else None)
     steps = AdapterOptimizer(model.train(), compose("lora", {}, "nano"))
     ids = torch.randint(64, (3, 12), generator=Generator().manual_seed(1))
     batch = {"input_ids": ids, "labels": ids.clone()}

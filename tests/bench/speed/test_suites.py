@@ -66,7 +66,7 @@ def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, tmp_path, caps
     bounds = {claim.what.removeprefix("Qwen3.5-0.8B: "): claim.bound for claim in claims}
     assert bounds["lora / peft lora, time"] == bounds["antipasto / peft psoft, time"] == 1 / 3
     for name, variant in antipasto.REGISTRY.items():
-        if variant.trains:
+        if variant.config.trains:
             assert bounds.pop(f"floor / {name}") == 1.0
     assert bounds.pop("arms of ours that do not fit") == 0.0
     assert {*bounds.values()} == {1 / 3, 1.0}
@@ -136,7 +136,7 @@ def test_the_suite_of_steps_of_a_real_model_has_every_variant(monkeypatch, littl
     monkeypatch.setattr(real_step, "PAIRS", 1)
     *_, last = real_step.measure(ON_NANO)
     against_base = [claim.what.split(" / ")[0] for claim in last.claims if "base, to its first" in claim.what]
-    assert against_base == [name for name, variant in antipasto.REGISTRY.items() if variant.trains]
+    assert against_base == [name for name, variant in antipasto.REGISTRY.items() if variant.config.trains]
     assert all(len(claim.pairs) == 1 for claim in last.claims), "each beside its own floor"
     assert {claim.bound for claim in last.claims[:-3]} == {1 / 0.85}
     assert [claim.what for claim in last.claims[-3:]] == [

@@ -28,6 +28,7 @@ from antipasto_bench.spec.tune import tune_of
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.leases import noted_lease
 from antipasto_bench.store.table import read_records, read_table
+from antipasto_bench.sweeps.command import SweepCommand
 from antipasto_bench.sweeps.engine import Engine
 from antipasto_bench.sweeps.processes import (
     SweepWork,
@@ -38,7 +39,7 @@ from antipasto_bench.sweeps.processes import (
     worker_environments,
 )
 from antipasto_bench.sweeps.scheduler import Order
-from antipasto_bench.sweeps.sweep import SweepCommand, worker_commands
+from antipasto_bench.sweeps.sweep import worker_commands
 from antipasto_bench.sweeps.tune_workers import TuneWork, WithheldFile
 
 pytestmark = pytest.mark.slow

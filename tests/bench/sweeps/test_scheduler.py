@@ -14,10 +14,10 @@ from antipasto_bench.spec.sweep import Sweep
 from antipasto_bench.store.record import RunRecord
 from antipasto_bench.store.table import append, read_records, read_table
 from antipasto_bench.sweeps import sweep as sweep_module
+from antipasto_bench.sweeps.command import SWEEP_BEGAN, SweepCommand
 from antipasto_bench.sweeps.engine import Engine
 from antipasto_bench.sweeps.processes import WorkersEnded
 from antipasto_bench.sweeps.scheduler import DEAD_DEVICE, Order, Tally, make_all
-from antipasto_bench.sweeps.sweep import SweepCommand
 
 
 def test_no_more_runs_are_made_than_the_limit(tmp_path):
@@ -80,7 +80,7 @@ def test_a_process_whose_device_is_dead_ends_its_sweep_and_a_worker_tells_by_its
     output = SimpleNamespace(log=lines.append, outcome=print, worker_line=print)
     monkeypatch.setattr(sweep_module, "_make_runs", lambda *_: Tally(recorded=1, failed=1, device_is_dead=True))
     if worker:
-        monkeypatch.setenv(sweep_module.SWEEP_BEGAN, "2026-01-01T00:00:00+00:00")
+        monkeypatch.setenv(SWEEP_BEGAN, "2026-01-01T00:00:00+00:00")
     sweep = Sweep([small("lora"), small("ia3")])
     ended = sweep_module.run_sweep(sweep, store_in(tmp_path), Engine(), SweepCommand(["lora,ia3"]), output)
     assert ended == code

@@ -17,11 +17,11 @@ from antipasto_bench.spec.sweep import read_sweep, sweep_of
 from antipasto_bench.store.table import append, read_records
 from antipasto_bench.sweeps import until
 from antipasto_bench.sweeps.budget import in_time, parse_budget
+from antipasto_bench.sweeps.command import SweepCommand, refuse_with_until
 from antipasto_bench.sweeps.engine import Engine
 from antipasto_bench.sweeps.plan import due, plan
 from antipasto_bench.sweeps.scheduler import Order
-from antipasto_bench.sweeps.sweep import SweepCommand
-from antipasto_bench.sweeps.until import Rounds, refuse_with_until, run_until_decided
+from antipasto_bench.sweeps.until import Rounds, run_until_decided
 
 N = 40  # questions
 RIGHT = {  # how many of them a seed answers

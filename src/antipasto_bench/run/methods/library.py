@@ -27,7 +27,7 @@ class LibraryAdapter(Adapter):
         cfg = run.adapter_config
         variant = antipasto.REGISTRY[cfg.variant]
         calibration: Any = None
-        if variant.needs_data(cfg):
+        if cfg.needs_data():
             calibration_examples = examples[: run.data.calibration]
             calibration = self._batches(run, calibration_examples, tokenizer)
             if variant.contrastive:

@@ -30,11 +30,11 @@ class LibraryMethod(Method):
 
     @property
     def trains(self) -> bool:  # type: ignore[override]
-        return antipasto.REGISTRY[self.variant].trains
+        return antipasto.CONFIGS[self.variant].trains
 
     @property
     def factors(self) -> bool:  # type: ignore[override]
-        return antipasto.has_factors(self.variant)
+        return antipasto.CONFIGS[self.variant].factors
 
     @property
     def mergeable(self) -> bool:  # type: ignore[override]
@@ -70,7 +70,7 @@ class LibraryMethod(Method):
         return settings.pop("variant"), settings
 
     def calibrates(self, adapter: Mapping[str, Any]) -> bool:
-        return antipasto.REGISTRY[self.variant].needs_data(self.config(adapter))
+        return self.config(adapter).needs_data()
 
     def rank(self, adapter: Mapping[str, Any]) -> Rank:
         return None if "r" in self.config(adapter).unused_fields() else adapter["r"] or "full"

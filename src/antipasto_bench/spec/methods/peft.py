@@ -17,6 +17,7 @@ from ...core.json_types import Json
 from ...core.paths import EMBEDDED, benchmark_dir, locate
 from . import peft_settings
 from .method import Method, Rank
+from .peft_memory import remembered
 from .peft_types import NO_CHANGE_OF_WEIGHTS, OWN_LAYERS, PREFIX, PROMPTS, TYPES, type_of
 
 PRESET_TARGETS = "preset.target_names"  # of a preset's block for all variants: of every tuner that can be at any layer
@@ -76,12 +77,14 @@ class PeftMethod(Method):
         if self.kind not in OWN_LAYERS:
             return True
         kind = model_type(model)
-        return kind is not None and kind not in default_targets(self.kind)
+        return kind is not None and not remembered(
+            ["has default targets", self.kind, kind], lambda: kind in default_targets(self.kind)
+        )
 
     def canonical(self, values: Mapping[str, Any]) -> tuple[str, Json]:
         fields = peft_settings.own_fields(self.kind)
         own = peft_settings.to_fields(self.kind, values, fields)
-        settings = peft_settings.settings_of(self.kind, peft_settings.make_config(self.kind, own))
+        settings = peft_settings.all_settings(self.kind, own)
         return self.variant, settings | {key: own.get(key) for key in peft_settings.MORE_SETTINGS.get(self.kind, ())}
 
     def config(self, adapter: Mapping[str, Any], steps: int) -> Any:
@@ -90,9 +93,11 @@ class PeftMethod(Method):
         Raises:
             AdapterError: PEFT refuses it.
         """
+        return peft_settings.make_config(self.kind, self._own_fields(adapter, steps))
+
+    def _own_fields(self, adapter: Mapping[str, Any], steps: int) -> Json:
         fields = {peft_settings.field_of(key): value for key, value in adapter.items()}
-        more = {"total_step": steps} if self.kind == "adalora" else {}
-        return peft_settings.make_config(self.kind, fields | more)
+        return fields | ({"total_step": steps} if self.kind == "adalora" else {})
 
     def problem(self, adapter: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
         if self.kind != "lora" and (problem := super().problem(adapter, settings)):
@@ -112,8 +117,10 @@ class PeftMethod(Method):
                 return f"{name}: {why}"
         if adapter.get("init_lora_weights") in DATA_INITS:
             return f"init_lora_weights={adapter['init_lora_weights']}: PEFT makes it from data in a way that no run has"
+        steps = settings["steps"]
         try:
-            self.config(adapter, settings["steps"])
+            question = ["accepts", self.kind, self._own_fields(adapter, steps)]
+            remembered(question, lambda: self.config(adapter, steps) is not None)
         except AdapterError as error:
             return str(error)
         return None

@@ -22,6 +22,7 @@ from antipasto.config import ALL_LINEAR, AdapterError, did_you_mean
 from ...core.errors import UserError, first_line
 from ...core.install import install_hint
 from ...core.json_types import Json
+from .peft_memory import remembered, spelled, type_of
 from .peft_types import PREFIX, REFUSED
 
 # Of a run and not of an adapter, or made by PEFT for itself.
@@ -86,7 +87,13 @@ def config_classes(wanted: str) -> Json:
 @cache
 def own_fields(kind: str) -> Json:
     """The types of a config's settings, by the keys that they are typed and recorded under."""
-    cls = config_class(kind)
+    types_of = remembered(
+        ["fields", kind], lambda: {key: spelled(hint) for key, hint in _fields_of(config_class(kind), kind).items()}
+    )
+    return {key: type_of(spelling) for key, spelling in types_of.items()}
+
+
+def _fields_of(cls: Any, kind: str) -> Json:
     try:
         hints = typing.get_type_hints(cls)
     except (NameError, TypeError):  # an annotation that names something imported for type checking alone
@@ -186,12 +193,16 @@ def make_config(kind: str, settings: Mapping[str, Any]) -> Any:
         raise AdapterError(first_line(error)) from error
 
 
-def settings_of(kind: str, config: Any) -> Json:
-    """All settings of a config as JSON values, by their keys: what a record has.
+def all_settings(kind: str, own: Mapping[str, Any]) -> Json:
+    """All settings of the config that some of its fields give, as JSON values, by their keys: what a record has.
 
     Raises:
-        AdapterError: a value is none that JSON has.
+        AdapterError: PEFT refuses them, or a value is none that JSON has.
     """
+    return remembered(["settings", kind, own], lambda: _settings_of(kind, make_config(kind, own)))
+
+
+def _settings_of(kind: str, config: Any) -> Json:
     left_out = NOT_SETTINGS | OF_THE_RUN.get(kind, {}).keys()
     return {
         key_of(field.name): _in_any_order(in_json(getattr(config, field.name), field.name), field.name)

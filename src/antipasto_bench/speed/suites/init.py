@@ -29,7 +29,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def seconds_to_attach(model: nn.Module, cfg: antipasto.AdapterConfig, batches: Batches) -> float:
-    data = batches if antipasto.REGISTRY[cfg.variant].needs_data(cfg) else None
+    data = batches if cfg.needs_data() else None
     spent = seconds(lambda: antipasto.attach(model, cfg, data))
     antipasto.detach(model)
     return spent

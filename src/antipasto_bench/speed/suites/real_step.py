@@ -51,7 +51,7 @@ def _measured(settings: Mapping[str, Any]) -> Iterator[SuiteResult]:
         return SuiteResult(setting, [ArmFigures(name, "ms", values) for name, values in cells.items()], [*claims])
 
     for name, variant in antipasto.REGISTRY.items():
-        if variant.trains:
+        if variant.config.trains:
             gc.collect()  # an adapted model and its layers refer to each other, and are freed by the collector alone
             arm = preset.ours(name)
             targets = antipasto.attachment(arm.model).targets
