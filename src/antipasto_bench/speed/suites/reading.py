@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...core.child_processes import module_command, module_environment
-from ...core.paths import project_root
+from ...core.paths import benchmark_dir, project_root
 from ...store.table import read_records
 from ..measuring import claim_ratio, time_arms
 from ..recording import run_suite
@@ -41,6 +41,7 @@ def measure() -> SuiteResult:
         results = Path(home, "results")
         shutil.copytree(project_root() / "results", results)
         runs = [record.run_id for record in read_records(results / "table.ndjson") if record.status == "ok"]
+        sweep = str(benchmark_dir() / "sweeps" / "smollm2.yaml")
         words = {
             "list": ["list"],
             "show": ["show", runs[0]],
@@ -49,8 +50,8 @@ def measure() -> SuiteResult:
             "compare": ["compare", "lora", "antipasto rotate_basis=V"],
             "plan-more": ["plan-more"],
             "show --card": ["show", runs[0], "--card"],
-            "status FILE": ["status", "benchmark/sweeps/smollm2.yaml"],
-            "sweep FILE --dry-run": ["sweep", "benchmark/sweeps/smollm2.yaml", "--dry-run"],
+            "status FILE": ["status", sweep],
+            "sweep FILE --dry-run": ["sweep", sweep, "--dry-run"],
             "report": ["report", "--readme", f"{home}/README.md"],
             "cost": ["cost", "lora,antipasto", "rank=32,256", "--meta", "--preset", "qwen3.5-0.8b"],
         }
