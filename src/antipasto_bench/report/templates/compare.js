@@ -115,7 +115,7 @@ function pricesOf(section, a, b) {
   const rows = section.columns
     .map((column, place) => ({
       column,
-      texts: [one.cells[place], other.cells[place]],
+      texts: [one, other].map((arm) => withMeasured(section, arm, place)),
       values: [one.values[place], other.values[place]],
     }))
     .filter(({ column, texts }) => column.axis && texts.some(Boolean));
