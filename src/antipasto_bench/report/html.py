@@ -37,6 +37,7 @@ from .page_data import is_older, names_of_tables, scored_on, section_json
 from .page_pool import Pool
 from .page_runs import Settings, flat, runs_json
 from .recommended import Recommended, recommended
+from .run_errors import errors_over_kinds, kinds_of_questions
 from .short_tables import best_settings, breadth, heading
 from .timed import STEP, TIMED
 from .words import before_the_table
@@ -127,6 +128,8 @@ def page(
     records = [runs[run_id] for run_id in sorted(runs)]
     excerpts = {record.run_id: read_excerpts(record, store) for record in records}
     columns, pool, names = run_columns(records), Pool(), names_of_tables(ordered)
+    kinds = kinds_of_questions(arm for section in ordered for arm in section.section.arms)
+    errors = {record.run_id: errors_over_kinds(record, store, kinds) for record in records}
     best = [best_settings(section, most=None) for section in ordered]
     data = {
         "sections": [
@@ -135,7 +138,7 @@ def page(
         ],
         "rules": SCORING_VERSION,
         "runColumns": [column.json() for column in columns],
-        "runs": runs_json(records, excerpts, columns, pool),
+        "runs": runs_json(records, excerpts, columns, pool, errors),
         "firstConfig": flat(records[0].config_as_shown()) if records else {},
         "firstOrigin": _first_origin(records),
         "steps": pool.steps,

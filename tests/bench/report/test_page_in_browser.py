@@ -163,6 +163,21 @@ def test_the_drawing_names_every_point_and_the_price_that_is_chosen(opened, slug
     assert "/compare?a=" in page.url
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_line_crosses_a_name_in_the_drawing(opened, slug, scheme):
+    page = opened(f"#{slug}", scheme)
+    order = page.locator(".drawing:visible svg").first.evaluate(
+        "drawing => [...drawing.querySelectorAll('.whisker, .frontier, text.name')].map(node => node.tagName)"
+    )
+    assert set(order[order.index("text") :]) == {"text"}, "names on top"
+    name = page.locator(".drawing:visible text.name").first
+    style = (
+        "node => (({ paintOrder, stroke, strokeWidth }) => [paintOrder, stroke, strokeWidth])(getComputedStyle(node))"
+    )
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert name.evaluate(style) == ["stroke", paper, "4px"], "the background around each letter"
+
+
 def test_every_setting_is_asked_for_of_drawing_and_table_together(opened, slug):
     page = opened(f"#{slug}")
     first = column(page, "adapter")
