@@ -131,7 +131,7 @@ def _what_is_open(section: ComparedSection) -> list[str]:
     differs = f"An undecided arm can still differ by {points(widest)}, at the median"
     if any(record.config.eval.version != SCORING_VERSION for record in section.section.records):
         return [f"{differs}; no run is scored by these rules any more, so a new table has to decide."]
-    return [f"{differs}; antipasto-bench plan-more says which runs would decide."]
+    return [f"{differs}; antipasto-bench plan-more says which runs would decide, if any."]
 
 
 def _verdict(row: ComparedArm) -> Verdict:

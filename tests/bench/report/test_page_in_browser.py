@@ -103,6 +103,9 @@ def test_the_answer_stands_first_with_its_price_and_its_table(opened, slug):
     assert page.locator(".headline:visible").inner_text().startswith("Use ")
     assert page.locator(".headline:visible").bounding_box()["y"] < 200
     assert page.locator(".drawing:visible svg").first.bounding_box()["y"] < 500
+    for width in (1400, 768, 360):
+        facts = opened(f"#{slug}", width=width).locator(".price:visible").bounding_box()
+        assert facts["y"] + facts["height"] < 900, "answer, price and error are on the first screen"
     table = page.locator(".short:visible .scroll")
     assert table.evaluate("node => node.scrollWidth <= node.clientWidth"), "no column is beyond the edge"
     assert column(page, "adapter")[:2] == ["dora r=16", "lora r=16"]
