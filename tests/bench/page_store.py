@@ -32,6 +32,10 @@ def page_store(home: Path) -> Store:
         for seed in range(3 if variant != "base" else 1):
             fields: dict[str, object] = {"adapter_bytes": 1000 * len(right), "train_s": 100.0 - seed}
             fields["trained_parameters"] = 4000 + len(right) if variant != "base" else 0
+            base_ms = 20.0 if variant == "lora" else 10.0  # a slow minute, and a fast one
+            fields |= {"base_forward_ms": base_ms, "base_backward_ms": base_ms, "priced_tokens": 64}
+            if variant in ("lora", "dora"):
+                fields |= {"forward_ms": 20.0, "backward_ms": 30.0}
             if variant == "lora":
                 fields["valid_curve"] = [(10, 0.75), (20, 0.5 + seed / 8), (30, 0.625)]
             losses = [nats + (i + seed) % 3 for i in range(300)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
 from typing import Literal
 
@@ -12,31 +12,12 @@ from ..analysis.verdicts import Verdict
 from ..store.quantities import QUANTITIES, Quantity, TableColumn, quantity
 from ..store.record import RunRecord
 from . import plain_numbers
+from .cells import Cell, CellOf, Column
 from .plain_numbers import Numbers, NumbersOf
+from .timed import TIMED
+from .timed_columns import timed_column
 
 ACCURACY, LOSS, CAPACITY = quantity("test_accuracy"), quantity("test_loss"), quantity("parameters_per_token")
-
-
-@dataclass(frozen=True)
-class Cell:
-    text: str
-    sort: float | str | None = None  # None where there is nothing to sort by
-    best: bool = False
-
-
-CellOf = Callable[[ComparedArm], Cell]
-
-
-@dataclass(frozen=True)
-class Column:
-    name: str
-    meaning: str  # for people
-    cell: CellOf
-    table: Literal["scores", "costs", "both"]
-    numbers: NumbersOf  # what the cell is made from, for programs
-    left: bool = False
-    quantity: Quantity | None = None  # whose mean it shows
-    better: Literal["lower", "higher"] | None = None
 
 
 # ------------------------------------------------------------------ what an arm is
@@ -65,7 +46,7 @@ def _lr(row: ComparedArm) -> Cell:
 def _seeds(row: ComparedArm) -> Cell:
     arm = row.arm
     if not arm.trained_on_seeds:
-        return Cell("", len(arm.records))
+        return Cell("")  # nothing was trained
     runs = arm.seeds
     return Cell(f"{runs} ({arm.diverged} diverged)" if arm.diverged else str(runs), runs)
 
@@ -119,7 +100,9 @@ def signed(value: float, digits: int) -> str:
 def _interval(row: ComparedArm) -> Cell:
     if row.summary is None or not row.arm.conclusive:
         return Cell("")
-    return Cell(f"{ACCURACY.text(row.summary.low)} - {ACCURACY.text(row.summary.high)}", round(row.summary.low, 6))
+    low, high = row.summary.low, row.summary.high
+    ends = (ACCURACY.scale * low, ACCURACY.scale * high)
+    return Cell(f"{ACCURACY.text(low)} - {ACCURACY.text(high)}", round(low, 6), ends=ends)
 
 
 def _ranks(row: ComparedArm) -> Cell:
@@ -134,8 +117,9 @@ def _difference(verdict: Verdict | None, scale: float, digits: int) -> Cell:
     if verdict is None:
         return Cell("")
     pair = verdict.comparison
-    value, low, high = (signed(scale * number, digits) for number in (pair.difference, pair.low, pair.high))
-    return Cell(f"{value} ({low} to {high})", pair.difference)
+    value, *ends = (scale * number for number in (pair.difference, pair.low, pair.high))
+    low, high = (signed(end, digits) for end in ends)
+    return Cell(f"{signed(value, digits)} ({low} to {high})", value, ends=(ends[0], ends[1]))
 
 
 def _against_reference(row: ComparedArm) -> Cell:
@@ -258,8 +242,11 @@ def all_columns(quantities: Sequence[Quantity] = QUANTITIES) -> tuple[Column, ..
     for entry in quantities:
         if entry.column is None:
             continue
-        cell, numbers = IN_PLACE.get(entry.field) or _of_quantity(entry, entry.column)
         table = costs if entry.column.table == "costs" else scores
+        if entry.field in TIMED:
+            table.append(timed_column(TIMED[entry.field], entry))
+            continue
+        cell, numbers = IN_PLACE.get(entry.field) or _of_quantity(entry, entry.column)
         column = Column(entry.column.header, entry.column.meaning, cell, entry.column.table, numbers)
         table.append(replace(column, quantity=entry, better=entry.better))
         table += BESIDE.get(entry.field, ())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..analysis.choosing_notes import DivergedArm
-from .columns import ACCURACY, Cell, Column, rank_of
+from .cells import Cell, Column
+from .columns import ACCURACY, rank_of
 
 AFTER_ALL_VERDICTS = 99  # in the order of verdicts
 EVERY_RUN_DIVERGED = "every run diverged"

@@ -16,7 +16,7 @@ from ..analysis.ablations import Ablation, order_of
 from ..analysis.arms import compact
 from ..analysis.compared_sections import ComparedArm, ComparedSection, summary_of
 from ..store.quantities import QUANTITIES, Quantity
-from .svg import COLOURS, FROZEN, HUES, OTHERS, THEMES, UNTUNED, Theme, VegaLite, plain, theme_config
+from .svg import COLOURS, FROZEN, HUES, OTHERS, PAPER, THEMES, UNTUNED, Theme, VegaLite, plain, theme_config
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
@@ -155,7 +155,7 @@ _LABEL = {"type": "text", "dx": -5, "dy": -6, "fontSize": 11, "align": "right", 
 
 
 def _pareto_layers(theme: Theme, **base: VegaLite | list[VegaLite]) -> list[VegaLite]:
-    """Intervals, frontier, points and names.
+    """Intervals, frontier, points and names, which no line behind them crosses.
 
     Args:
         base: the channels that all layers share.
@@ -163,11 +163,12 @@ def _pareto_layers(theme: Theme, **base: VegaLite | list[VegaLite]) -> list[Vega
     kinds = [FROZEN, OTHERS, UNTUNED]
     hues: VegaLite = {"domain": kinds, "range": [COLOURS[theme][kind] for kind in kinds]}
     colour = names("kind", scale=hues, title=None, legend={"orient": "top", "symbolOpacity": 1})
+    halo = _LABEL | {"color": PAPER[theme], "stroke": PAPER[theme], "strokeWidth": 4, "strokeJoin": "round"}
     return [
         layer_of({"type": "rule", "opacity": 0.45}, **base, **_INTERVAL, color=colour),
         layer_of(_FRONTIER, "datum.frontier", **base, y=_TEST),
         layer_of(_POINT, **base, y=_TEST, color=colour, shape=names("kind", legend=None)),
-        layer_of(_LABEL, "isValid(datum.name)", **base, y=_TEST, text=names("name")),
+        *(layer_of(label, "isValid(datum.name)", **base, y=_TEST, text=names("name")) for label in (halo, _LABEL)),
     ]
 
 

@@ -29,15 +29,17 @@ from ..store.excerpts import read_excerpts
 from ..store.folders import Store
 from ..store.record import RunRecord
 from .bars import Bar, Scale, bar_of, scale_of
-from .columns import Column
+from .cells import Column
 from .diverged import diverged_cell
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
-from .page_columns import axis_title, page_columns, run_columns
+from .page_columns import axis_title, is_price, meaning_of, page_columns, run_columns
 from .page_data import is_older, names_of_tables, scored_on, section_json
 from .page_pool import Pool
 from .page_runs import Settings, flat, runs_json
 from .recommended import Recommended, recommended
+from .run_errors import errors_over_kinds, kinds_of_questions
 from .short_tables import best_settings, breadth, heading
+from .timed import STEP, TIMED
 from .words import before_the_table
 
 HTML = "report.html"  # in the folder of the results
@@ -58,7 +60,7 @@ SCRIPTS = (
         "main.js",
     ),
 )  # in the order in which they stand in one module
-SHOWN_FIRST = ("verdict", "verdict by loss", "lr", "params", "step ms", "forgets")  # behind the name and the bar
+SHOWN_FIRST = ("verdict", "verdict by loss", "lr", "params", "step time", "forgets")  # behind the name and the bar
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,20 @@ class ShortRow:
     """A row of the first table."""
 
     row: ComparedArm
+    best: bool  # whether it is one that readers see first
     bar: Bar | None
     cells: list[str]  # of the columns behind the bar
     values: list[float | str | None]
+
+
+class Heading(NamedTuple):
+    """A column of the first table."""
+
+    name: str
+    meaning: str
+    left: bool
+    better: str | None
+    marks: Markup  # attributes of its cells, by which a script shows the price that a reader picks
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,7 @@ class Answer:
     recommended: Recommended
     beforehand: list[str]  # what its words mean, and what narrows it down
     price: Price  # of the recommended arm
-    columns: list[Column]
+    columns: list[Heading]
     rows: list[ShortRow]
     diverged: list[tuple[str, list[str]]]  # arms of which every run diverged, and their cells
     scale: Scale | None
@@ -95,10 +108,10 @@ class Price(NamedTuple):
     """What the recommended arm costs and scores."""
 
     arm: ComparedArm | None
-    facts: list[tuple[str, str]]  # a quantity, and its cell
+    facts: list[tuple[str, str, str | None, bool]]  # a quantity, its cell, its name as a price, whether it is hidden
 
 
-PRICED = ("test %", "test loss", "seeds", "params", "step ms", "forgets")  # columns, of the recommended arm
+PRICED = ("test %", "test loss", "seeds", "params", "step time", "forgets")  # columns, of the recommended arm
 
 
 def page(
@@ -115,6 +128,8 @@ def page(
     records = [runs[run_id] for run_id in sorted(runs)]
     excerpts = {record.run_id: read_excerpts(record, store) for record in records}
     columns, pool, names = run_columns(records), Pool(), names_of_tables(ordered)
+    kinds = kinds_of_questions(arm for section in ordered for arm in section.section.arms)
+    errors = {record.run_id: errors_over_kinds(record, store, kinds) for record in records}
     best = [best_settings(section, most=None) for section in ordered]
     data = {
         "sections": [
@@ -123,7 +138,7 @@ def page(
         ],
         "rules": SCORING_VERSION,
         "runColumns": [column.json() for column in columns],
-        "runs": runs_json(records, excerpts, columns, pool),
+        "runs": runs_json(records, excerpts, columns, pool, errors),
         "firstConfig": flat(records[0].config_as_shown()) if records else {},
         "firstOrigin": _first_origin(records),
         "steps": pool.steps,
@@ -215,12 +230,19 @@ def _said_elsewhere(section: ComparedSection, sections: Sequence[ComparedSection
 
 def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], elsewhere: Sequence[str]) -> Answer:
     columns = {column.name: column for column in page_columns()}
-    order = sorted(SHOWN_FIRST, key=lambda name: name != "verdict by loss" or not recommended(section).rests_on_loss)
-    shown = [columns[name] for name in order if any(columns[name].cell(row).text for row in rows)]
-    scale = scale_of(section, rows)
-    cells = [[column.cell(row) for column in shown] for row in rows]
     said = recommended(section)
-    notes = [*map(unescape, filter(None, conclusions(section))), costs_note(section), _trained_on(section)]
+    first = sorted(SHOWN_FIRST, key=lambda name: name != "verdict by loss" or not said.rests_on_loss)
+    extra = [name for name, column in columns.items() if is_price(column) and name not in SHOWN_FIRST]
+    names = [name for each in first for name in ((each, *extra) if each == "params" else (each,))]
+    shown = [columns[name] for name in names if any(columns[name].cell(row).text for row in rows)]
+    scale = scale_of(section, rows)
+    cells = [[column.cell(row) for column in shown] for row in section.arms]
+    best = {row.index for row in rows}
+    notes = [
+        *map(unescape, filter(None, conclusions(section))),
+        costs_note(section, (STEP, *TIMED.values())),
+        _trained_on(section),
+    ]
     return Answer(
         slug=section.slug,
         title=section.title,
@@ -229,11 +251,13 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], el
         older=is_older(section),
         recommended=said,
         beforehand=[*before_the_table(section), *elsewhere],
-        price=_price(said, [columns[name] for name in PRICED]),
-        columns=shown,
+        price=_price(said, [columns[name] for name in PRICED], [columns[name] for name in extra]),
+        columns=[_heading(column, section) for column in shown],
         rows=[
-            ShortRow(row, bar_of(row, scale), [cell.text for cell in line], [cell.sort for cell in line])
-            for row, line in zip(rows, cells, strict=True)
+            ShortRow(
+                row, row.index in best, bar_of(row, scale), [cell.text for cell in line], [cell.sort for cell in line]
+            )
+            for row, line in zip(section.arms, cells, strict=True)
         ],
         diverged=[
             (arm.name, [diverged_cell(column, arm).text for column in shown])
@@ -249,8 +273,27 @@ def _trained_on(section: ComparedSection) -> str:
     return f"{trained_on(section.section.records)}; protocol {section.section.protocol}, {section.scored_by}."
 
 
-def _price(said: Recommended, columns: Sequence[Column]) -> Price:
-    """What the recommended arm costs and scores, as its cells say."""
+def _heading(column: Column, section: ComparedSection) -> Heading:
+    marks = Markup("")
+    if is_price(column):
+        marks = Markup(' data-price="{}"').format(column.name)
+        marks += Markup("" if column.name in SHOWN_FIRST else " data-extra hidden")
+    return Heading(column.name, meaning_of(column, section.section.arms), column.left, column.better, marks)
+
+
+def _price(said: Recommended, columns: Sequence[Column], extra: Sequence[Column]) -> Price:
+    """What the recommended arm costs and scores, as its cells say.
+
+    Args:
+        extra: prices that are shown when a reader picks them.
+    """
     row = said.cheapest if said.cheapest is not None and said.best and said.best.is_reference else said.best
-    cells = [] if row is None else [(column, column.cell(row).text) for column in columns]
-    return Price(row, [(axis_title(column) or column.name, text) for column, text in cells if text])
+    cells = [] if row is None else [(column, column.cell(row).text) for column in (*columns, *extra)]
+    return Price(
+        row,
+        [
+            (axis_title(column) or column.name, text, column.name if is_price(column) else None, column in extra)
+            for column, text in cells
+            if text
+        ],
+    )

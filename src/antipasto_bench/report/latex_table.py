@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from ..analysis.choosing_notes import rows_of_diverged
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..core.places import shown_name
-from .columns import COLUMNS, Cell, Column
+from .cells import Cell, Column
+from .columns import COLUMNS
 from .csv_table import trained_with
 from .diverged import diverged_cell
 from .markup import latex
@@ -82,7 +83,7 @@ def _caption(section: ComparedSection, rows: Sequence[ComparedArm]) -> str:
     said = [
         f"{section.title}; trained on {shown_name(config.data.train)}.",
         _seeds(rows),
-        "" if len(rows) == len(section.arms) else _selection(len(rows), len(section.arms)),
+        "" if len(rows) == len(section.arms) else _selection(_trained(rows), _trained(section.arms)),
         *reading(section, ranks=False),
         f"{VERSUS.name}: {VERSUS.meaning}." if section.verdicts else "",
         _reference(section),
@@ -98,8 +99,15 @@ def _seeds(rows: Sequence[ComparedArm]) -> str:
     return f"{span} seed{'s' * (counts[-1] > 1)} an arm."
 
 
+def _trained(rows: Sequence[ComparedArm]) -> int:
+    return sum(not row.arm.untuned for row in rows)
+
+
 def _selection(shown: int, of: int) -> str:
-    return f"Shown are {shown} of {of} arms: of each variant the setting that validation found best; all {of} count."
+    return (
+        f"Shown are {shown} of {of} trained arms: of each variant the setting that validation found best; all {of} "
+        "count."
+    )
 
 
 def _reference(section: ComparedSection) -> str:

@@ -27,9 +27,11 @@ from ..core.files import atomically, read_regular
 from ..core.text import printable
 from ..store.origins import Provenance
 from ..store.record import RunRecord
-from .columns import Column, columns
+from .cells import Column
+from .columns import columns
 from .diverged import diverged_cell
 from .markup import code, escaped
+from .timed import TIMED, Timed, ones
 from .words import answer, reading, reference_note, unsearched
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -164,17 +166,23 @@ def _rarest_first(rows: tuple[str, list[str]]) -> tuple[int, str]:
     return len(names), size
 
 
-def costs_note(section: ComparedSection) -> str:
-    """What the measured costs were measured on; empty where none were."""
+def costs_note(section: ComparedSection, timed: Sequence[Timed] = tuple(TIMED.values())) -> str:
+    """What the measured costs are and were measured on; empty where none were.
+
+    Args:
+        timed: whose columns the table has.
+    """
     records = [record for record in section.section.records if record.measured and record.priced_tokens is not None]
     if not records:
         return ""
     tokens = sorted({record.priced_tokens for record in records if record.priced_tokens is not None})
     sizes = " to ".join(f"{n:,}" for n in dict.fromkeys((tokens[0], tokens[-1])))
     machines = sorted({(p.costs or p).machine for p in map(_provenance, records)})
+    names = " and ".join(each.header for each in timed if each.one_x(section.section.arms))
     return (
-        f"fwd and bwd ms are medians over one batch of {sizes} tokens, in turns with the base; kept MB is what "
-        f"autograd keeps for backward; measured in a process of its own on {' and '.join(machines)}."
+        f"{names}: ratios to the untuned model, timed in turns with it, since one minute of a machine is slower than "
+        f"another; times are medians over one batch of {sizes} tokens. {ones(timed, section.section.arms)} kept MB is "
+        f"what autograd keeps for backward. Measured in a process of its own on {' and '.join(machines)}."
     )
 
 

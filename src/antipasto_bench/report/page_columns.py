@@ -7,65 +7,63 @@ from dataclasses import dataclass
 from math import isfinite
 
 from ..analysis.arms import Arm
-from ..analysis.compared_sections import ComparedArm
 from ..core.json_types import Json
-from ..store.quantities import QUANTITIES, Quantity, quantity
+from ..store.quantities import QUANTITIES, Quantity
 from ..store.record import RunRecord
-from .columns import COLUMNS, Cell, Column
+from .cells import Column
+from .columns import COLUMNS
+from .timed import FORWARD, STEP, TIMED, Timed
+from .timed_columns import timed_column
 
-FORWARD, BACKWARD = quantity("forward_ms"), quantity("backward_ms")
-PLAIN = {"rank": "rank", "lr": "learning rate", "seeds": "seeds"}  # columns of numbers that are no quantity
-
-
-def _step(row: ComparedArm) -> Cell:
-    """Forward and backward together, and the ratio to the base's."""
-    arm = row.arm
-    own, base = _step_of(arm, own=True), _step_of(arm, own=False)
-    shown = base if arm.untuned else own
-    if shown is None:
-        return Cell("")
-    ratio = "" if own is None or base is None or arm.untuned else f" ({own / base:.2f}x)"
-    return Cell(f"{FORWARD.text(shown)}{ratio}", shown)
-
-
-def _step_of(arm: Arm, *, own: bool) -> float | None:
-    parts = [arm.mean(entry.field if own else entry.base or "") for entry in (FORWARD, BACKWARD)]
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
-
-
-STEP = Column(
-    "step ms",
-    "forward and backward of one batch, as measured, and the ratio to the untuned model's in the same run",
-    _step,
-    "costs",
-    lambda row: {"step_ms": _step_of(row.arm, own=not row.arm.untuned)},
-    better="lower",
-)
+PLAIN = {  # columns of numbers that are no quantity
+    "rank": "rank",
+    "lr": "learning rate",
+    "vs reference": "difference to the reference, points",
+    "loss vs reference": "difference to the reference's loss, nats a token",
+    "seeds": "seeds",
+}
+STEP_COLUMN = timed_column(STEP, None)
 
 
 def page_columns() -> tuple[Column, ...]:
     """Those of the tables, and the step's time before its parts."""
-    place = next(i for i, column in enumerate(COLUMNS) if column.quantity is FORWARD)
-    return (*COLUMNS[:place], STEP, *COLUMNS[place:])
+    place = next(i for i, column in enumerate(COLUMNS) if column.timed is FORWARD)
+    return (*COLUMNS[:place], STEP_COLUMN, *COLUMNS[place:])
 
 
 def axis_title(column: Column) -> str:
     """What an axis of its values is called, with the unit; empty where they are no numbers to draw."""
-    if column.quantity is not None:
-        return column.quantity.label
-    return "step (forward and backward), ms" if column is STEP else PLAIN.get(column.name, "")
+    if column.timed is not None:
+        return column.timed.axis
+    return PLAIN.get(column.name, "") if column.quantity is None else column.quantity.label
 
 
-def column_json(column: Column) -> Json:
-    """What the page knows of a column."""
+def is_price(column: Column) -> bool:
+    """Whether readers can pick it as the price of an arm."""
+    return column.timed is STEP or (column.quantity is not None and column.quantity.axis is not None)
+
+
+def meaning_of(column: Column, arms: Sequence[Arm]) -> str:
+    """For people, with what 1x is in the table of some arms."""
+    one = "" if column.timed is None else column.timed.one_x(arms)
+    return f"{column.meaning}; 1x is {one}" if one else column.meaning
+
+
+def column_json(column: Column, arms: Sequence[Arm]) -> Json:
+    """What the page knows of a column.
+
+    Args:
+        arms: of its table.
+    """
     return {
         "name": column.name,
-        "meaning": column.meaning,
+        "meaning": meaning_of(column, arms),
         "left": column.left,
         "axis": axis_title(column),
         "better": column.better,
-        "price": column is STEP or (column.quantity is not None and column.quantity.axis is not None),
+        "price": is_price(column),
+        "one": None if column.timed is None else column.timed.one_x(arms),
+        "unit": None if column.timed is None else column.timed.unit,
     }
 
 
@@ -84,8 +82,15 @@ class RunColumn:
 
     entry: Quantity
 
+    @property
+    def timed(self) -> Timed | None:
+        """What it shows in place of the quantity."""
+        return TIMED.get(self.entry.field)
+
     def cell(self, record: RunRecord) -> tuple[str, float | None]:
         """As text, and as a number in the unit of the axis."""
+        if self.timed is not None:
+            return self.timed.run_text(record), self.timed.ratio(record)
         value = getattr(record, self.entry.field)
         if value is None:
             return "", None
@@ -96,11 +101,12 @@ class RunColumn:
     def json(self) -> Json:
         """As `column_json`."""
         short = self.entry.run_list.header if self.entry.run_list else self.entry.column and self.entry.column.header
+        label = self.entry.label if self.timed is None else self.timed.axis
         return {
-            "name": short or self.entry.label,
-            "meaning": self.entry.label,
+            "name": (short or label) if self.timed is None else self.timed.header,
+            "meaning": label,
             "left": False,
-            "axis": self.entry.label,
+            "axis": label,
             "better": self.entry.better,
             "listed": self.entry.run_list is not None,
         }

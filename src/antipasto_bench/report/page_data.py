@@ -47,12 +47,18 @@ def section_json(
         "name": name,
         "score": recommended(section).measure,
         "reference": section.reference,
-        "columns": [column_json(columns[i]) for i in filled],
+        "columns": [column_json(columns[i], arms) for i in filled],
         "arms": [
             _arm(row, excerpts, pool)
             | {
                 "cells": [line[i].text for i in filled],
                 "values": [scaled(line[i].sort, columns[i]) for i in filled],
+                "ends": {str(place): line[i].ends for place, i in enumerate(filled) if line[i].ends is not None},
+                "measured": {
+                    str(place): pair
+                    for place, i in enumerate(filled)
+                    if (timed := columns[i].timed) is not None and (pair := timed.measured_of(row.arm)) is not None
+                },
             }
             for row, line in zip(section.arms, cells, strict=True)
         ],

@@ -10,18 +10,24 @@ from ..store.excerpts import Excerpts
 from ..store.record import RunRecord
 from .page_columns import RunColumn
 from .page_pool import Pool
+from .run_errors import OVER_KINDS, OVER_QUESTIONS, STANDARD_ERRORS
 
 Settings = dict[str, object]  # by their whole key, as `eval.batch_size`
 
 
 def runs_json(
-    records: Sequence[RunRecord], excerpts: Mapping[str, Excerpts], columns: Sequence[RunColumn], pool: Pool
+    records: Sequence[RunRecord],
+    excerpts: Mapping[str, Excerpts],
+    columns: Sequence[RunColumn],
+    pool: Pool,
+    errors: Mapping[str, Mapping[str, float]],
 ) -> list[Json]:
     """Every run; settings and provenance as far as they differ from those of the first.
 
     Args:
         records: in the order of the page.
         excerpts: by run id.
+        errors: standard errors over kinds of question, by run id and field of the record.
     """
     configs = [flat(record.config_as_shown()) for record in records]
     origins = [{} if r.provenance is None else flat(r.provenance.model_dump(mode="json")) for r in records]
@@ -34,7 +40,8 @@ def runs_json(
             "lr": record.lr,
             "seed": record.seed,
             "rules": record.config.eval.version,
-            "cells": (cells := [column.cell(record) for column in columns]) and [text for text, _ in cells],
+            "cells": (cells := [_cell(each, record, errors[record.run_id]) for each in columns])
+            and [text for text, _ in cells],
             "values": [value for _, value in cells],
             "config": changed(config, configs[0]),
             "origin": changed(origin, origins[0]),
@@ -47,6 +54,16 @@ def runs_json(
         }
         for record, config, origin in zip(records, configs, origins, strict=True)
     ]
+
+
+def _cell(column: RunColumn, record: RunRecord, errors: Mapping[str, float]) -> tuple[str, float | None]:
+    """A run's cell; a standard error says what it is over."""
+    entry = column.entry
+    if entry.field in errors:
+        error = errors[entry.field]
+        return f"{entry.text(error)} {OVER_KINDS}", error * entry.scale
+    text, value = column.cell(record)
+    return f"{text} {OVER_QUESTIONS}" if text and entry.field in STANDARD_ERRORS else text, value
 
 
 def flat(values: Mapping[str, object], before: str = "") -> Settings:

@@ -14,7 +14,7 @@ from ..analysis.verdicts import Verdict
 from ..spec.config import SCORING_VERSION
 from ..store.quantities import quantity
 from .columns import signed
-from .words import answer
+from .words import answer, judged
 
 NAMED_ARMS = 2  # in the sentence on what would decide
 _PERCENT, _LOSS, _PARAMETERS = quantity("test_accuracy"), quantity("test_loss"), quantity("trained_parameters")
@@ -45,13 +45,13 @@ def recommended(section: ComparedSection) -> Recommended:
     if not section.verdicts or section.reference is None:
         return Recommended(_why_none(section), answer(section))
     reference = section.arms[section.reference]
-    if not _others(section):
+    if not judged(section):
         return _of_one_arm(section, reference)
     measure: Literal["accuracy", "loss"] = "accuracy"
-    better = [row for row in _others(section) if row.verdict is not None and row.verdict.word == "better"]
+    better = [row for row in judged(section) if row.verdict is not None and row.verdict.word == "better"]
     best = max(better, key=lambda row: (float(row.arm.scores.mean()), -row.index), default=reference)
     if not better:
-        better = [row for row in _others(section) if _by_loss(row, ("better",))]
+        better = [row for row in judged(section) if _by_loss(row, ("better",))]
         best = min(better, key=lambda row: (_loss(row), row.index), default=reference)
         measure = "loss" if better else "accuracy"
     cheapest, by = _cheapest(section, best, reference)
@@ -80,14 +80,10 @@ def _of_one_arm(section: ComparedSection, only: ComparedArm) -> Recommended:
     said = f"is worse by {' and by '.join(shown)}" if shown else "is not shown to be worse"
     name, n = only.arm.name, len(only.arm.questions)
     return Recommended(
-        f"Only {name} was trained: there is nothing to choose from.",
+        answer(section)[0],
         [f"{name} has {_share(only)} of {n:,} questions right; the untuned model, {_share(untuned)}, {said}."],
         only,
     )
-
-
-def _others(section: ComparedSection) -> list[ComparedArm]:
-    return [section.arms[i] for i in section.verdicts if not section.arms[i].arm.untuned]
 
 
 def _by_loss(row: ComparedArm, words: Sequence[str]) -> bool:
@@ -117,7 +113,7 @@ def _cheapest(
     def fit(row: ComparedArm) -> tuple[str, ...]:
         return ("better", "no worse") if _parameters(row) < _parameters(reference) else ("better",)
 
-    cheaper = [row for row in _others(section) if 0 < _parameters(row) < _parameters(best)]
+    cheaper = [row for row in judged(section) if 0 < _parameters(row) < _parameters(best)]
     by_accuracy = [
         row
         for row in cheaper
@@ -135,7 +131,7 @@ def _headline(
     name, count = reference.arm.name, _undecided(section)
     if cheapest is None:
         if best is reference:
-            others = _others(section)
+            others = judged(section)
             if count and _worse_by_loss(section) == count:
                 lost, open_ones = ("the others are", f"{count} of {len(others)}")
                 if len(others) == 1:
@@ -143,7 +139,7 @@ def _headline(
                 return f"Use {name}: by held-out loss {lost} worse; accuracy leaves {open_ones} undecided."
             open_ones = f"; {count} of {len(others)} undecided" if count else ""
             return f"Use {name}: nothing tried is shown to be better{open_ones}."
-        return f"Use {best.arm.name}: the best, and nothing cheaper is shown to be as good."
+        return f"Use {best.arm.name}: the best, and nothing with fewer trained parameters is shown to be as good."
     if best is not reference:
         return f"Use {best.arm.name}; for fewer parameters, {cheapest.arm.name}."
     if by == "accuracy":
@@ -155,12 +151,12 @@ def _headline(
 
 
 def _of_best(section: ComparedSection, best: ComparedArm, better: Sequence[ComparedArm], measure: str) -> str:
-    n, arms = len(best.arm.questions), len(_others(section))
+    n, arms = len(best.arm.questions), len(judged(section))
     if best.is_reference:
         first = section.arms[0]
         highest = f"; of all that was tried {first.arm.name} scores highest, {_share(first)}, which is not surely more"
         ahead = "" if first is best else highest
-        of_all = f"Of {arms} other trained arms none is" if arms > 1 else f"{_others(section)[0].arm.name} is not"
+        of_all = f"Of {arms} other trained arms none is" if arms > 1 else f"{judged(section)[0].arm.name} is not"
         return f"{of_all} surely better than {best.arm.name}, which has {_share(best)} of {n:,} questions right{ahead}."
     others = f", and {len(better) - 1} more surely beat it" if len(better) > 1 else ""
     assert section.reference is not None
@@ -200,15 +196,15 @@ def _of_cheapest(best: ComparedArm, reference: ComparedArm, cheapest: ComparedAr
         word = "no worse" if _parameters(cheapest) < _parameters(reference) else "better"
         difference = f", and {_loss_difference(cheapest)} nats a token" if by == "held-out loss" else ""
         return (
-            f"The cheapest shown to be {word} than {name} by {by} is {cheapest.arm.name}: {_price(cheapest)} trained "
-            f"parameters where {name} has {price}{difference}."
+            f"Of those shown to be {word} than {name} by {by}, {cheapest.arm.name} trains the fewest parameters: "
+            f"{_price(cheapest)} where {name} trains {price}{difference}."
         )
     if _parameters(best) < _parameters(reference):
         return (
-            f"{best.arm.name} has {_price(best)} trained parameters where {name} has {price}; nothing cheaper is shown "
-            f"to be no worse than {name}."
+            f"{best.arm.name} has {_price(best)} trained parameters where {name} has {price}; nothing with fewer is "
+            f"shown to be no worse than {name}."
         )
-    return f"Nothing cheaper than {name}, {price} trained parameters, is shown to be no worse."
+    return f"Nothing with fewer trained parameters than {name} ({price}) is shown to be no worse."
 
 
 def _price(row: ComparedArm) -> str:
@@ -220,7 +216,7 @@ def _of_open(section: ComparedSection) -> list[str]:
     count = _undecided(section)
     if count == 0:
         return []
-    others = _others(section)
+    others = judged(section)
     who = others[0].arm.name if len(others) == 1 else f"{count} of {len(others)}"
     head = f"{who} {'is' if count == 1 else 'are'} undecided by accuracy"
     if lost := _worse_by_loss(section):
@@ -246,12 +242,12 @@ def _of_open(section: ComparedSection) -> list[str]:
 
 def _undecided(section: ComparedSection) -> int:
     """How many trained arms are undecided by accuracy."""
-    return sum(row.verdict is not None and row.verdict.word == "undecided" for row in _others(section))
+    return sum(row.verdict is not None and row.verdict.word == "undecided" for row in judged(section))
 
 
 def _worse_by_loss(section: ComparedSection) -> int:
     """How many of the arms that are undecided by accuracy are worse by held-out loss."""
-    undecided = [row for row in _others(section) if row.verdict is not None and row.verdict.word == "undecided"]
+    undecided = [row for row in judged(section) if row.verdict is not None and row.verdict.word == "undecided"]
     return sum(_says(row.loss_verdict, ("worse",)) for row in undecided)
 
 

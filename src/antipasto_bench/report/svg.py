@@ -16,6 +16,7 @@ Theme = Literal["light", "dark"]
 
 FONT = "Liberation Sans"
 INK: dict[Theme, str] = {"light": "#24292f", "dark": "#d7dde3"}
+PAPER: dict[Theme, str] = {"light": "#ffffff", "dark": "#0d1117"}  # behind a drawing, which has no background itself
 RULES: dict[Theme, str] = {"light": "#d8dee4", "dark": "#3a424c"}
 FROZEN, OTHERS, UNTUNED = "frozen basis", "other adapters", "untuned model"
 COLOURS: dict[Theme, dict[str, str]] = {

@@ -38,7 +38,14 @@ def answer(section: ComparedSection) -> list[str]:
                 "one seeds", "one seed"
             )
         ]
+    if not judged(section):
+        return [f"Only {section.section.arms[section.reference].name} was trained: there is nothing to choose from."]
     return [_of_arms(section), _of_cheap_arms(section), *_what_is_open(section)]
+
+
+def judged(section: ComparedSection) -> list[ComparedArm]:
+    """The trained arms that have a verdict. These are the arms that sentences count: not the untuned model."""
+    return [section.arms[i] for i in section.verdicts if not section.arms[i].arm.untuned]
 
 
 def _of_runs(section: ComparedSection) -> str:
@@ -57,17 +64,17 @@ def _of_arms(section: ComparedSection) -> str:
     """How many arms are better, no worse, worse or undecided, and which."""
     assert section.reference is not None
     reference = section.section.arms[section.reference]
+    head, others = f"Against {reference.name}, which has {_percent(reference)} % right,", judged(section)
+    if len(others) == 1:
+        said = count(_verdict(others[0]).word, 1, section.plan.margin).removeprefix("1 ")
+        return f"{head} {others[0].arm.name} {said}."
     counted = [
         f"{count(word, len(rows), section.plan.margin)}{_names(rows) if word in ('better', 'no worse') else ''}"
         for word in ("better", "no worse", "undecided", "worse")
         if (rows := _with(section, word))
     ]
     listed = f"{', '.join(counted[:-1])} and {counted[-1]}" if len(counted) > 1 else counted[0]
-    total = len(section.verdicts)
-    return (
-        f"Against {reference.name}, which has {_percent(reference)} % right, of {total} arm{'s' * (total != 1)} "
-        f"{listed}."
-    )
+    return f"{head} of {len(others)} other trained arms {listed}."
 
 
 def count(word: Word, arms: int, margin: float) -> str:
@@ -81,7 +88,7 @@ def count(word: Word, arms: int, margin: float) -> str:
 
 
 def _with(section: ComparedSection, word: Word) -> list[ComparedArm]:
-    return [section.arms[i] for i, verdict in section.verdicts.items() if verdict.word == word]
+    return [row for row in judged(section) if _verdict(row).word == word]
 
 
 def _names(rows: Sequence[ComparedArm]) -> str:
@@ -124,7 +131,7 @@ def _what_is_open(section: ComparedSection) -> list[str]:
     differs = f"An undecided arm can still differ by {points(widest)}, at the median"
     if any(record.config.eval.version != SCORING_VERSION for record in section.section.records):
         return [f"{differs}; no run is scored by these rules any more, so a new table has to decide."]
-    return [f"{differs}; antipasto-bench plan-more says which runs would decide."]
+    return [f"{differs}; antipasto-bench plan-more says which runs would decide, if any."]
 
 
 def _verdict(row: ComparedArm) -> Verdict:

@@ -12,6 +12,7 @@ from antipasto_bench.report.figures import (
     FROZEN,
     axes,
     drawings,
+    pareto,
     points_of,
 )
 from antipasto_bench.report.rendering import svg
@@ -125,6 +126,17 @@ def test_the_frontier_is_what_nothing_cheaper_reaches(store):
     assert {name for name, p in points.items() if p.frontier} == {"lora", "hra"}
     assert "base" not in points, "zero has no place on a logarithmic axis"
     assert points["lora"].low < points["lora"].test < points["lora"].high
+
+
+@pytest.mark.parametrize(("theme", "paper"), [("light", "#ffffff"), ("dark", "#0d1117")])
+def test_names_of_points_lie_on_a_halo_of_the_background_above_every_line(store, theme, paper):
+    for seed in range(2):
+        append(store.table, record(store, "lora", EASY[:200], n=300, fields={"trained_parameters": 9}, seed=seed))
+    *below, halo, name = pareto(only(store), theme)["layer"]
+    assert "text" not in [layer["mark"]["type"] for layer in below]
+    assert (halo["mark"]["stroke"], halo["mark"]["strokeWidth"]) == (paper, 4)
+    assert halo["encoding"] == name["encoding"]
+    assert "stroke" not in name["mark"]
 
 
 def test_the_frozen_basis_family_is_drawn_as_one_kind(store):

@@ -33,7 +33,8 @@ def store(tmp_path):
     """A run that fails at one kind beside two that do not; and the base."""
     store = Store(tmp_path / "results", tmp_path / "outputs")
     for seed, right in enumerate((range(95), range(50), range(90))):
-        append(store.table, record(store, "lora", list(right), n=N, questions=QUESTIONS, seed=seed))
+        fields = {"test_stderr": 0.05}
+        append(store.table, record(store, "lora", list(right), n=N, fields=fields, questions=QUESTIONS, seed=seed))
     append(store.table, record(store, "base", list(range(5)), n=N, questions=QUESTIONS))
     return store
 
@@ -64,12 +65,33 @@ def test_arms_without_kinds_or_with_other_questions_are_no_rows(store):
     assert [arm.name for arm in table.arms] == [alone[0].name]
 
 
-def section_of(store: Store) -> dict[str, Any]:
-    """What the page knows of the one table."""
+def data_of(store: Store) -> dict[str, Any]:
+    """What the page knows."""
     text = re.search(r'id="data">(.*?)</script>', page(compared_sections(store), [], store), flags=re.DOTALL)
     assert text is not None
-    (section,) = json.loads(text[1])["sections"]
+    data: dict[str, Any] = json.loads(text[1])
+    return data
+
+
+def section_of(store: Store) -> dict[str, Any]:
+    """What the page knows of the one table."""
+    (section,) = data_of(store)["sections"]
     return section
+
+
+def errors_of(store: Store) -> list[str]:
+    """The standard error of each run's accuracy, as the page has it."""
+    data = data_of(store)
+    place = [column["meaning"] for column in data["runColumns"]].index("± one standard error")
+    return [run["cells"][place] for run in data["runs"] if run["variant"] == "lora"]
+
+
+def test_the_error_of_a_run_is_over_kinds_where_there_are_kinds_as_that_of_its_arm_is(store):
+    assert all(error.endswith(" over questions, as if independent") for error in errors_of(store))
+    with_kinds(store, KINDS)
+    # Of seed 1 all sums are right and nothing else is. sqrt(c / (c - 1) sum over kinds of (right - n p)^2) / N:
+    # sqrt(3 / 2 * (25^2 + 15^2 + 10^2)) / 100.
+    assert errors_of(store)[1] == "37.7 over kinds of question"
 
 
 def test_the_page_has_the_table_where_there_are_kinds_alone(store):

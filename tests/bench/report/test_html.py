@@ -81,7 +81,10 @@ def test_each_table_is_a_section_that_names_its_model_and_its_data(text, data):
 def test_the_answer_and_the_first_table_stand_in_the_markup_for_readers_without_scripts(text):
     assert text.count('<p class="headline">Use ') == 2
     body = text.partition('<script type="application/json"')[0]
-    assert body.count("<tr") == 2 + 2 + 4, "two headings, two arms, and four variants"
+    rows = re.findall("<tr[^>]*>", body)
+    assert len(rows) == 2 + 2 + 5, "two headings, two arms, and five"
+    assert [row for row in rows if " hidden" in row] == [row for row in rows if "data-more" in row], "until asked for"
+    assert len([row for row in rows if "data-more" not in row]) == 2 + 2 + 4, "one a variant"
 
 
 def test_tables_of_one_model_and_data_are_told_apart_by_their_steps(tmp_path):

@@ -1,5 +1,6 @@
 """Claims about the page in a real browser without network: it answers, filters, draws, compares, and trusts no text."""
 
+import csv
 import json
 import re
 import shutil
@@ -80,7 +81,8 @@ def column(page, name: str) -> list[str]:
     """The cells of the table of rows under a heading, as shown from top to bottom."""
     table = page.locator(".view:visible table").first
     index = [text.strip() for text in table.locator("thead th").all_inner_texts()].index(name)
-    return [row.locator("th, td").nth(index).inner_text().strip() for row in table.locator("tbody tr").all()]
+    rows = table.locator("tbody tr:visible").all()
+    return [row.locator("th, td").nth(index).inner_text().strip() for row in rows]
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 1400), ("light", 360)])
@@ -101,6 +103,9 @@ def test_the_answer_stands_first_with_its_price_and_its_table(opened, slug):
     assert page.locator(".headline:visible").inner_text().startswith("Use ")
     assert page.locator(".headline:visible").bounding_box()["y"] < 200
     assert page.locator(".drawing:visible svg").first.bounding_box()["y"] < 500
+    for width in (1400, 768, 360):
+        facts = opened(f"#{slug}", width=width).locator(".price:visible").bounding_box()
+        assert facts["y"] + facts["height"] < 900, "answer, price and error are on the first screen"
     table = page.locator(".short:visible .scroll")
     assert table.evaluate("node => node.scrollWidth <= node.clientWidth"), "no column is beyond the edge"
     assert column(page, "adapter")[:2] == ["dora r=16", "lora r=16"]
@@ -110,7 +115,7 @@ def test_the_answer_stands_first_with_its_price_and_its_table(opened, slug):
         (f"#{slug}/explore?rows=runs", "tbody tr td:nth-child(3)"),
     ):
         phone = opened(address, width=360)
-        for cell in phone.locator(f".view:visible {cells}").all():
+        for cell in phone.locator(f".view:visible {cells}").locator("visible=true").all():
             box = cell.bounding_box()
             assert box["x"] + box["width"] <= 360, "test % is seen without scrolling sideways"
 
@@ -143,18 +148,83 @@ def test_the_drawing_names_every_point_and_the_price_that_is_chosen(opened, slug
             apart = a["x"] + a["width"] <= b["x"] + 1 or b["x"] + b["width"] <= a["x"] + 1
             assert apart or a["y"] + a["height"] <= b["y"] + 4 or b["y"] + b["height"] <= a["y"] + 4
     assert "held-out loss, nats a token" in drawing.locator("svg").first.text_content(), "by which dora is better"
-    drawing.get_by_role("combobox", name="Score").focus()
-    drawing.get_by_role("combobox", name="Score").select_option("accuracy")
+    picks = page.locator(".picks:visible")
+    picks.get_by_role("combobox", name="Score").focus()
+    picks.get_by_role("combobox", name="Score").select_option("accuracy")
     assert page.evaluate("document.activeElement.value") == "accuracy", "the focus stays where it was"
     assert "untuned base: 3.3 %" in drawing.locator("svg").first.text_content()
     assert drawing.locator("path.frontier").count() >= 1
     for price in ("training seconds", "adapter file, kB"):
-        drawing.get_by_role("combobox", name="Price").select_option(price)
+        picks.get_by_role("combobox", name="Price").select_option(price)
         assert price in drawing.locator("svg text.title").first.text_content()
+        (picked,) = page.locator(".short:visible th.picked").all_inner_texts()
+        assert picked == {"training seconds": "train s", "adapter file, kB": "adapter kB"}[price], "so in the table"
+        assert page.locator(".price:visible .picked dt").all_inner_texts() == [price], "and of the recommended arm"
         assert not re.search(r"\de[+-]?\d", " ".join(drawing.locator("text.tick").all_text_contents()))
     assert page.url.endswith("?y=accuracy&x=adapter+kB")
     drawing.locator("svg a.named").first.click()  # a mark can lie under another
     assert "/compare?a=" in page.url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_line_crosses_a_name_in_the_drawing(opened, slug, scheme):
+    page = opened(f"#{slug}", scheme)
+    order = page.locator(".drawing:visible svg").first.evaluate(
+        "drawing => [...drawing.querySelectorAll('.whisker, .frontier, text.name')].map(node => node.tagName)"
+    )
+    assert set(order[order.index("text") :]) == {"text"}, "names on top"
+    name = page.locator(".drawing:visible text.name").first
+    style = (
+        "node => (({ paintOrder, stroke, strokeWidth }) => [paintOrder, stroke, strokeWidth])(getComputedStyle(node))"
+    )
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert name.evaluate(style) == ["stroke", paper, "4px"], "the background around each letter"
+
+
+def test_every_setting_is_asked_for_of_drawing_and_table_together(opened, slug):
+    page = opened(f"#{slug}")
+    first = column(page, "adapter")
+    page.get_by_label("every setting").check()
+    shown = column(page, "adapter")
+    assert len(shown) == len(first) + 1
+    names = page.locator(".drawing:visible svg text.name").all_text_contents()
+    assert sorted(names) == sorted(name for name in shown if name != "base")
+    assert page.locator(".short:visible h3").inner_text().startswith("Every setting: nano")
+    page.get_by_label("every setting").uncheck()
+    assert column(page, "adapter") == first
+
+
+def test_a_time_is_the_ratio_to_the_untuned_model_wherever_rows_compare_and_milliseconds_stand_beside_it(opened, slug):
+    """The runs of lora were timed in a slow minute: as many milliseconds as dora's, and half its ratio."""
+    page = opened(f"#{slug}/explore?cols=variant,step+time&sort=step+time")
+    assert list(zip(column(page, "variant"), column(page, "step time"), strict=True))[:3] == [
+        ("base", "1.00x"), ("lora", "1.25x"), ("dora", "2.50x"),
+    ]  # fmt: skip
+    head, *lines = saved(page, "CSV").splitlines()
+    assert ',step time (1x: untuned model),"step time, ms","step time of the untuned model, ms",' in head
+    assert [line.split(",")[1:4] for line in lines[1:3]] == [["1.25", "50", "40"], ["2.5", "50", "20"]]
+    rows = json.loads(saved(page, "JSON"))["rows"]
+    assert rows[1]["step time"] == {"text": "1.25x", "value": 1.25, "measured": 50, "untuned": 40, "unit": "ms"}
+    assert "step time: 1x is 20.0 ms (20.0 to 40.0)" in saved(page, "LaTeX")
+    page = opened(f"#{slug}/answer?x=step+time&y=accuracy")
+    assert "1x is 20.0 ms (20.0 to 40.0)" in page.locator("figcaption:visible").inner_text()
+    said = page.locator(".drawing:visible a[aria-label^='lora r=16:']").get_attribute("aria-label")
+    assert "step time (1x: untuned model): 1.25x (50 ms; the untuned model 40)" in said
+
+
+def test_differences_to_the_reference_are_saved_as_numbers_and_nothing_is_trained_of_the_untuned_model(opened, slug):
+    page = opened(f"#{slug}/explore?cols=variant,vs+reference,loss+vs+reference,seeds")
+    head, *lines = saved(page, "CSV").splitlines()
+    rows = {line["variant"]: line for line in csv.DictReader([head, *lines])}
+    name = "difference to the reference, points"
+    dora = rows["dora"]
+    shown = dict(zip(column(page, "variant"), column(page, "vs reference"), strict=True))["dora"]
+    ends = (float(dora[each]) for each in (name, "vs reference low", "vs reference high"))
+    assert "{:+.1f} ({:+.1f} to {:+.1f})".format(*ends) == shown
+    assert float(dora["difference to the reference's loss, nats a token"]) < float(dora["loss vs reference high"]) < 0
+    assert (dora["seeds"], rows["base"]["seeds"], rows["lora"][name]) == ("3", "", "")
+    difference = json.loads(saved(page, "JSON"))["rows"][0]["vs reference"]
+    assert difference["low"] < difference["value"] < difference["high"]
 
 
 def test_a_first_click_puts_the_cheapest_first_and_what_has_no_value_last(opened, slug):

@@ -46,8 +46,8 @@ def test_the_most_accurate_of_the_better_arms_is_the_best_and_the_smallest_that_
     assert " points (" in said.sentences[0]
     assert said.sentences[0].endswith(" against lora r=16, and 2 more surely beat it.")
     assert said.sentences[1] == (
-        "The cheapest shown to be no worse than lora r=16 by accuracy is ia3: 10 trained parameters where lora r=16 "
-        "has 1,000."
+        "Of those shown to be no worse than lora r=16 by accuracy, ia3 trains the fewest parameters: 10 where lora "
+        "r=16 trains 1,000."
     )
     assert len(said.sentences) == 2, "nothing is undecided"
 
@@ -57,8 +57,8 @@ def test_what_is_cheaper_is_said_of_the_right_arm_where_the_best_is_cheaper_or_d
     add(store, "hra", 380, 900)
     said, _ = of_one(store)
     assert said.sentences[1] == (
-        "hra r=16 has 900 trained parameters where lora r=16 has 1,000; nothing cheaper is shown to be no worse than "
-        "lora r=16."
+        "hra r=16 has 900 trained parameters where lora r=16 has 1,000; nothing with fewer is shown to be no worse "
+        "than lora r=16."
     )
     add(store, "pissa", 395, 3000)
     add(store, "dora", 201, 2000)  # no worse than lora, and dearer
@@ -72,11 +72,13 @@ def test_an_arm_that_is_dearer_than_the_reference_has_to_be_better(store):
     add(store, "dora", 201, 2000, nats=20.0)
     add(store, "pissa", 395, 3000, nats=20.0)
     said, _ = of_one(store)
-    assert said.headline == "Use pissa r=16: the best, and nothing cheaper is shown to be as good."
+    assert (
+        said.headline == "Use pissa r=16: the best, and nothing with fewer trained parameters is shown to be as good."
+    )
     add(store, "hra", 340, 2500, nats=20.0)
     said, _ = of_one(store)
     assert said.sentences[1].startswith(
-        "The cheapest shown to be better than lora r=16 by accuracy is hra r=16: 2,500 "
+        "Of those shown to be better than lora r=16 by accuracy, hra r=16 trains the fewest parameters: 2,500 "
     )
 
 
@@ -140,7 +142,7 @@ def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counte
     assert section.verdicts[0].word == "undecided"
     assert said.headline == "Use lora r=16: nothing tried is shown to be better; 1 of 1 undecided."
     assert "of all that was tried dora r=16 scores highest, " in said.sentences[0]
-    assert said.sentences[1] == "Nothing cheaper than lora r=16, 1,000 trained parameters, is shown to be no worse."
+    assert said.sentences[1] == "Nothing with fewer trained parameters than lora r=16 (1,000) is shown to be no worse."
     assert said.sentences[2].startswith("dora r=16 is undecided by accuracy")
     assert "antipasto-bench plan-more" in said.sentences[2]
 

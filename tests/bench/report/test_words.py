@@ -34,10 +34,13 @@ def test_the_answer_counts_the_verdicts_and_names_what_is_better_or_no_worse(sto
     add(store, "dora", 280)
     add(store, "hra", 201)
     add(store, "ia3", 100)
-    first, cheap, *rest = answer(only(store))
+    add(store, "base", 90, seeds=1)
+    section = only(store)
+    assert len(section.verdicts) == 4, "the untuned model's is one, and no arm that sentences count"
+    first, cheap, *rest = answer(section)
     assert first == (
-        "Against lora r=16, which has 67.0 % right, of 3 arms 1 is better (dora r=16), 1 is no worse by 2 points "
-        "(hra r=16) and 1 is worse."
+        "Against lora r=16, which has 67.0 % right, of 3 other trained arms 1 is better (dora r=16), 1 is no worse by "
+        "2 points (hra r=16) and 1 is worse."
     )
     assert cheap == "No trained arm with fewer parameters than the reference is shown to be no worse by accuracy."
     assert not rest, "nothing is open"
@@ -56,7 +59,7 @@ def test_what_is_undecided_is_said_with_what_it_can_hide_and_is_no_sign_of_equal
     add(store, "lora", 200, spread=10)
     add(store, "dora", 190, spread=10)
     first, _, last = answer(only(store))
-    assert first.endswith("of 1 arm 1 is undecided.")
+    assert first.endswith(" % right, dora r=16 is undecided.")
     assert last.startswith("An undecided arm can still differ by ")
     assert "equal" not in " ".join(answer(only(store)))
 
@@ -83,7 +86,7 @@ def test_an_arm_with_one_seed_in_a_table_of_several_gets_no_verdict(store):
     section = only(store)
     ia3 = next(row for row in section.arms if row.arm.variant == "ia3")
     assert (ia3.verdict, ia3.ranks) == (None, None)
-    assert "of 1 arm " in answer(section)[0]
+    assert answer(section)[0].endswith("% right, dora r=16 is no worse by 2 points.")
 
 
 def test_a_reference_that_the_table_lacks_is_said(store):
@@ -100,7 +103,7 @@ def test_a_plan_names_another_reference_margin_and_looks(store):
     (store.results / "plan.yaml").write_text(yaml.safe_dump({"reference": "dora", "margin": 5, "looks": "every seed"}))
     section = only(store)
     assert answer(section)[0].startswith("Against dora r=16, ")
-    assert answer(section)[0].endswith("1 is no worse by 5 points (hra r=16).")
+    assert answer(section)[0].endswith("hra r=16 is no worse by 5 points.")
     assert any("and for looking at every new seed" in line for line in reading(section))
 
 

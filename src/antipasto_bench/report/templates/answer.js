@@ -26,15 +26,17 @@ function scoreOf(arm, score) {
   };
 }
 
-function answerView(section, params, figure) {
+function answerView(section, params, part) {
+  const [bar, figure] = [part.querySelector(".picks"), part.querySelector(".drawing")];
   const prices = section.columns.map((column, place) => ({ ...column, place })).filter((column) => column.price);
   const withLoss = section.arms.some((arm) => arm.loss);
   const asked = params.get("y") ?? section.score;
   const score = asked === "loss" && withLoss ? "loss" : "accuracy";
   const price = prices.find((column) => column.name === params.get("x")) ?? prices[0];
   const all = params.get("all") === "1";
-  figure.hidden = !price || !section.arms.some((arm) => !arm.untuned);
+  figure.hidden = bar.hidden = !price || !section.arms.some((arm) => !arm.untuned);
   if (figure.hidden) return;
+  showPicked(part, price.name, all);
   const arms = (all ? section.arms : section.best.map((i) => section.arms[i])).filter((arm) => !arm.untuned);
   const points = arms.map((arm) => {
     const at = scoreOf(arm, score);
@@ -47,29 +49,31 @@ function answerView(section, params, figure) {
       link: armLink(section, arm),
       said: [
         `${score === "accuracy" ? "right" : "loss"}: ${shown(at.y)}${score === "accuracy" ? " %" : ""} (${ends})`,
-        `${price.axis}: ${arm.cells[price.place]}`,
+        `${price.axis}: ${withMeasured(section, arm, price.place)}`,
         at.verdict || "no verdict",
       ],
     };
   });
   const base = section.arms.find((arm) => arm.untuned);
   const level = base && scoreOf(base, score).y;
-  const change = (changes) => keepingFocus(figure, () => answerView(section, remember(changes), figure));
-  figure.replaceChildren(
-    el(
-      "div",
-      { class: "controls" },
-      withLoss ? menu("Score", SCORES, score, (y) => change({ y: y === section.score ? null : y })) : null,
+  const change = (changes) => keepingFocus(bar, () => answerView(section, remember(changes), part));
+  bar.replaceChildren(
+    ...[
       menu(
         "Price",
         prices.map((column) => [column.name, column.axis]),
         price.name,
         (x) => change({ x: x === prices[0].name ? null : x }),
       ),
+      withLoss
+        ? menu("Score of the drawing", SCORES, score, (y) => change({ y: y === section.score ? null : y }))
+        : null,
       section.arms.length > section.best.length
         ? checkbox("every setting", all, (on) => change({ all: on ? "1" : null }))
         : null,
-    ),
+    ].filter(Boolean),
+  );
+  figure.replaceChildren(
     scatter({
       points,
       percent: score === "accuracy",
@@ -83,22 +87,32 @@ function answerView(section, params, figure) {
         : null,
       label: `${SCORES.find(([name]) => name === score)[1]} against ${price.axis}, ${section.name}; the numbers are in the table`,
     }),
-    el(
-      "figcaption",
-      {},
-      captionOf(section, score, points),
-    ),
+    el("figcaption", {}, captionOf(section, score, price, points)),
   );
   figure.dataset.drawn = `${score}:${price.name}`;
 }
 
-/** What the bars are, and where a point leads. */
-function captionOf(section, score, points) {
+/** Show the column of the price that was picked, in the table and of the recommended arm, and the rows that are drawn. */
+function showPicked(part, price, all) {
+  for (const node of part.querySelectorAll("[data-price]")) {
+    const picked = node.dataset.price === price;
+    node.classList.toggle("picked", picked);
+    if (node.hasAttribute("data-extra")) node.hidden = !picked;
+  }
+  for (const row of part.querySelectorAll("tr[data-more]")) row.hidden = !all;
+  const heading = part.querySelector("[data-heading]");
+  heading.textContent = all ? "Every setting" : heading.dataset.heading;
+  part.querySelector(".short .scroll").dispatchEvent(new Event("scroll")); // names the columns beyond the edge anew
+}
+
+/** What the bars and 1x are, and where a point leads. */
+function captionOf(section, score, price, points) {
   const bars = !points.some((point) => typeof point.low === "number")
     ? ""
     : score === "accuracy"
       ? " Bars: 95 % intervals."
       : " Bars: ± one standard error of each arm by itself; two arms answer the same questions, so their difference is surer than the bars say.";
   const other = section.reference === null ? "another arm" : "the reference";
-  return `${section.name}.${bars} A point opens its comparison with ${other}.`;
+  const one = price.one ? ` 1x is ${price.one}, the untuned model's median over the rows.` : "";
+  return `${section.name}.${bars}${one} A point opens its comparison with ${other}.`;
 }

@@ -67,10 +67,12 @@ function differences(section, a, b) {
     return el("p", {}, "These rows are not compared: their questions differ, or scores lie between right and wrong.");
   const sentence = (pair, unit, digits) =>
     `${signed(pair.difference, digits)} ${unit} (95 % interval of this pair alone: ${signed(pair.low, digits)} to ${signed(pair.high, digits)})`;
+  const pairs = (arms.length * (arms.length - 1)) / 2;
+  const corrected = pairs > 1 ? `, corrected for all ${exact(pairs)} pairs of the table` : "";
   const sure = (pair) =>
     pair.p === null
       ? "one seed: this holds for these runs alone"
-      : `as one of all ${counted((arms.length * (arms.length - 1)) / 2, "pair")} of the table, corrected for them, ${pair.p < 0.05 ? "separated" : "not separated"}: ${said(pair.p)}`;
+      : `${pair.p < 0.05 ? "" : "not "}separated, ${said(pair.p)}${corrected}`;
   const planned = [a, b].includes(section.reference) ? arms[a === section.reference ? b : a] : null;
   return el(
     "div",
@@ -115,7 +117,7 @@ function pricesOf(section, a, b) {
   const rows = section.columns
     .map((column, place) => ({
       column,
-      texts: [one.cells[place], other.cells[place]],
+      texts: [one, other].map((arm) => withMeasured(section, arm, place)),
       values: [one.values[place], other.values[place]],
     }))
     .filter(({ column, texts }) => column.axis && texts.some(Boolean));

@@ -35,10 +35,8 @@ function showView(node, { section, view, params }) {
     );
   for (const part of node.querySelectorAll(".view")) part.hidden = part.dataset.view !== view;
   const part = node.querySelector(`.view[data-view=${view}]`);
-  if (view === "answer") {
-    const figure = part.querySelector(".drawing");
-    if (figure) answerView(section, params, figure);
-  } else BUILT[view](section, params, part);
+  if (view === "answer") answerView(section, params, part);
+  else BUILT[view](section, params, part);
 }
 
 const themes = ["light", "dark"];

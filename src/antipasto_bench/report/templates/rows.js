@@ -13,9 +13,17 @@ const USUAL = [
   "forgets",
   "seeds",
   "params",
-  "step ms",
+  "step time",
   "train s",
 ];
+
+/** A cell of an arm; beside a ratio to the untuned model what it was measured from. */
+function withMeasured(section, arm, place) {
+  const pair = arm.measured[place];
+  if (!pair) return arm.cells[place];
+  const beside = arm.untuned ? "" : `; the untuned model ${short(pair[1])}`;
+  return `${arm.cells[place]} (${short(pair[0])} ${section.columns[place].unit}${beside})`;
+}
 
 function armRows(section) {
   const columns = section.columns.map((column, place) => ({ ...column, place, usual: USUAL.includes(column.name) }));
@@ -24,6 +32,8 @@ function armRows(section) {
     name: arm.name,
     cells: arm.cells,
     values: arm.values,
+    ends: arm.ends,
+    measured: arm.measured,
     verdict: arm.verdict,
     link: armLink(section, arm),
     interval: arm.interval,

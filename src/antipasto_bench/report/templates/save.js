@@ -18,32 +18,30 @@ const savedNumber = (row, column) => {
   return typeof value === "number" && column.axis ? value : null;
 };
 
-const RANGE = /^(?:.*\()?([-+−]?\d[\d.]*) (?:-|to) ([-+−]?\d[\d.]*)\)?$/;
-
-/** The ends of an interval, `60.0 - 97.6` or `+1.0 (-6.3 to +8.3)`, as two columns; none of a column without any. */
-function endsOf(column, rows) {
-  const end = (row, i) => {
-    const found = RANGE.exec(row.cells[column.place] ?? "");
-    return found ? Number(found[i].replace("−", "-")) : "";
-  };
-  if (column.name.startsWith("rank") || !rows.some((row) => end(row, 1) !== "")) return [];
-  return [
-    [`${column.name} low`, (row) => end(row, 1)],
-    [`${column.name} high`, (row) => end(row, 2)],
+/** Numbers beside a column's own: the ends of its interval, and what a ratio to the untuned model was measured from. */
+function besides(column, rows) {
+  const pairs = [
+    ["ends", `${column.name} low`, `${column.name} high`],
+    ["measured", `${column.name}, ${column.unit}`, `${column.name} of the untuned model, ${column.unit}`],
   ];
+  return pairs.flatMap(([what, ...names]) =>
+    rows.some((row) => row[what]?.[column.place])
+      ? names.map((name, i) => [name, (row) => row[what]?.[column.place]?.[i] ?? ""])
+      : [],
+  );
 }
 
-/** Ids, numbers as they are, the ends of intervals, and beside a column that shows more than a number its text. */
+/** Ids, numbers as they are, those beside them, and of a column that shows more than a number its text. */
 function asCsv(columns, rows) {
   const fields = columns.flatMap((column) => {
     const text = (row) => row.cells[column.place];
-    const ends = endsOf(column, rows);
-    if (!rows.some((row) => savedNumber(row, column) !== null)) return [[column.name, text], ...ends];
+    const more = besides(column, rows);
+    if (!rows.some((row) => savedNumber(row, column) !== null)) return [[column.name, text], ...more];
     const number = [column.axis, (row) => savedNumber(row, column) ?? text(row)];
     const error = (row) => /± ([\d.]+)/.exec(text(row))?.[1] ?? "";
     const errors = rows.some((row) => error(row) !== "") ? [[`${column.name} standard error`, error]] : [];
     const shown = rows.some((row) => /[±(]/.test(text(row))) ? [[`${column.name} as shown`, text]] : [];
-    return [number, ...errors, ...ends, ...shown];
+    return [number, ...errors, ...more, ...shown];
   });
   if (!columns.some((column) => column.name === "run id")) fields.push(["id", (row) => row.id]);
   const lines = [fields.map(([name]) => name), ...rows.map((row) => fields.map(([, cell]) => cell(row)))];
@@ -55,7 +53,16 @@ function asJson(section, columns, rows) {
     Object.fromEntries(
       columns.map((column) => {
         const value = savedNumber(row, column);
-        return [column.name, { text: row.cells[column.place], ...(value === null ? {} : { value }) }];
+        const [ends, pair] = [row.ends?.[column.place], row.measured?.[column.place]];
+        return [
+          column.name,
+          {
+            text: row.cells[column.place],
+            ...(value === null ? {} : { value }),
+            ...(ends ? { low: ends[0], high: ends[1] } : {}),
+            ...(pair ? { measured: pair[0], untuned: pair[1], unit: column.unit } : {}),
+          },
+        ];
       }),
     ),
   );
@@ -87,6 +94,12 @@ const tex = (text) =>
     .replace(/[\\{}%&#$_~^±−<>|"`]/g, (character) => TEX[character])
     .replace(/-(?=-)/g, "-{}"); // no dash
 
+/** What 1x is in columns of ratios. */
+const onesOf = (columns) =>
+  columns
+    .filter((column) => column.one)
+    .map((column) => `${column.name}: 1x is ${column.one}, the untuned model's median over the rows.`);
+
 function asLatex(section, columns, rows) {
   const lines = rows.map((row) => `${columns.map((column) => tex(row.cells[column.place])).join(" & ")} \\\\`);
   return [
@@ -100,7 +113,7 @@ function asLatex(section, columns, rows) {
     ...lines,
     "\\bottomrule",
     "\\end{tabular}",
-    `\\caption{${tex(section.title)}.}`,
+    `\\caption{${tex([`${section.title}.`, ...onesOf(columns)].join(" "))}}`,
     "\\end{table}",
     "",
   ].join("\n");

@@ -72,7 +72,9 @@ function scatter({
     );
     const ends = shown.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]);
     const y = scaleOf(ends, tall - margin.bottom, margin.top + 6, percent ? { floor: 0, ceiling: 101 } : {});
-    const room = width - margin.left - 8;
+    // On a phone the names of many points would cover the drawing: those on the frontier and the reference have theirs.
+    const crowded = width < 500 && shown.length > MOST_NAMES;
+    const room = crowded ? 0.4 * width : width - margin.left - 8;
     const placed = shown.map((point) => ({
       ...point,
       shortName: names ? fitted(point.name, room) : point.name,
@@ -81,8 +83,6 @@ function scatter({
     }));
     const best = frontier ? frontierOf(placed, yBetter === "higher", xBetter !== "higher") : [];
     const bounds = { left: margin.left, right: width - 2, top: margin.top - 6, bottom: tall - margin.bottom };
-    // On a phone the names of many points would cover the drawing: those on the frontier and the reference have theirs.
-    const crowded = width < 500 && placed.length > MOST_NAMES;
     const named = placed.filter((point) => !crowded || best.includes(point) || point.verdict === "reference");
     const boxes = names ? placeNames(named, bounds, placed) : [];
     const drawing = svg(
