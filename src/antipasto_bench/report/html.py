@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from html import unescape
 from pathlib import Path
@@ -40,7 +40,7 @@ from .recommended import Recommended, recommended
 from .run_errors import errors_over_kinds, kinds_of_questions
 from .short_tables import best_settings, breadth, heading
 from .timed import STEP, TIMED
-from .words import before_the_table
+from .words import NOTHING_SEARCHED, before_the_table
 
 HTML = "report.html"  # in the folder of the results
 TEMPLATES = Path(__file__).parent / "templates"
@@ -230,7 +230,8 @@ def _said_elsewhere(section: ComparedSection, sections: Sequence[ComparedSection
 
 def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], elsewhere: Sequence[str]) -> Answer:
     columns = {column.name: column for column in page_columns()}
-    said = recommended(section)
+    said, beforehand = recommended(section), before_the_table(section)
+    nothing_searched = NOTHING_SEARCHED in beforehand
     first = sorted(SHOWN_FIRST, key=lambda name: name != "verdict by loss" or not said.rests_on_loss)
     extra = [name for name, column in columns.items() if is_price(column) and name not in SHOWN_FIRST]
     names = [name for each in first for name in ((each, *extra) if each == "params" else (each,))]
@@ -239,7 +240,7 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], el
     cells = [[column.cell(row) for column in shown] for row in section.arms]
     best = {row.index for row in rows}
     notes = [
-        *map(unescape, filter(None, conclusions(section))),
+        *map(unescape, filter(None, conclusions(section, bold=False))),
         costs_note(section, (STEP, *TIMED.values())),
         _trained_on(section),
     ]
@@ -249,8 +250,8 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], el
         name=name,
         heading=heading(section),
         older=is_older(section),
-        recommended=said,
-        beforehand=[*before_the_table(section), *elsewhere],
+        recommended=replace(said, sentences=[*said.sentences, *([NOTHING_SEARCHED] if nothing_searched else [])]),
+        beforehand=[line for line in (*beforehand, *elsewhere) if line != NOTHING_SEARCHED],
         price=_price(said, [columns[name] for name in PRICED], [columns[name] for name in extra]),
         columns=[_heading(column, section) for column in shown],
         rows=[

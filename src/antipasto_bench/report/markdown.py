@@ -134,11 +134,17 @@ def picture(folder: str, name: str, text: str) -> str:
     )
 
 
-def conclusions(section: ComparedSection) -> list[str]:
-    """What the statistics allow to say, and what runs differ in; paragraphs with empty lines between them."""
+def conclusions(section: ComparedSection, *, bold: bool = True) -> list[str]:
+    """What the statistics allow to say, and what runs differ in; paragraphs with empty lines between them.
+
+    Args:
+        bold: as `reading` has it.
+    """
     paragraphs = [
         " ".join(answer(section)),
-        " ".join([*reading(section), *filter(None, [reference_note(section), batches_note(section.section.arms)])]),
+        " ".join(
+            [*reading(section, bold=bold), *filter(None, [reference_note(section), batches_note(section.section.arms)])]
+        ),
         " ".join([*diverged_notes(section.section), *choosing_notes(section.section), *unsearched(section)]),
         section.section.copies,
         " ".join(contamination(section.section.arms)),

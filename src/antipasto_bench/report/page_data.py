@@ -45,7 +45,7 @@ def section_json(
         "slug": section.slug,
         "title": section.title,
         "name": name,
-        "score": recommended(section).measure,
+        "score": "loss" if recommended(section).rests_on_loss else "accuracy",
         "reference": section.reference,
         "columns": [column_json(columns[i], arms) for i in filled],
         "arms": [

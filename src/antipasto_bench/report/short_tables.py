@@ -111,7 +111,9 @@ def heading(section: ComparedSection) -> str:
     variants = [row.arm.variant for row in section.arms]
     if len(set(variants)) == len(variants):
         return "Each method"
-    return "Each method at its best setting, by validation" if _is_validated(section) else "Each method at one setting"
+    return (
+        "Each method at one setting, chosen by validation" if _is_validated(section) else "Each method at one setting"
+    )
 
 
 def _is_validated(section: ComparedSection) -> bool:

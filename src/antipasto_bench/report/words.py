@@ -16,6 +16,7 @@ from ..core.paths import EMBEDDED
 from ..spec.config import SCORING_VERSION
 from ..store.quantities import quantity
 
+NOTHING_SEARCHED = "No learning rate was searched here: at others the order can be another."
 NAMED = 3  # arms that a sentence names
 _PERCENT, _PARAMETERS = quantity("test_accuracy"), quantity("trained_parameters")
 
@@ -162,12 +163,12 @@ def before_the_table(section: ComparedSection) -> list[str]:
     said = []
     if section.verdicts:
         said.append(
-            "An arm is one adapter with one setting, over all its seeds. Better, worse and no worse hold at 95 %, all "
-            "those by one measure together. Held-out loss: -log p of the reference "
+            "An arm is one adapter with one setting, over all its seeds. All verdicts by one measure hold together at "
+            "95 %. Held-out loss: -log p of the reference "
             f"solutions{_loss_count(section.section.arms)}, in nats a token, compared on the same questions; lower is "
             "better."
         )
-        said += _of_margins(section)
+        said += [*_of_single_intervals(section), *_of_margins(section)]
     said += unsearched(section)
     if kinds := _kinds(section):
         said.append(f"The questions are{kinds}.")
@@ -180,6 +181,17 @@ def before_the_table(section: ComparedSection) -> list[str]:
     return said
 
 
+def _of_single_intervals(section: ComparedSection) -> list[str]:
+    """Why some interval leaves out 0 beside a verdict that does not say so; empty where none does."""
+    verdicts = [*section.verdicts.values(), *section.loss_verdicts.values()]
+    if not any(v.p >= LEVEL and not v.comparison.low <= 0 <= v.comparison.high for v in verdicts):
+        return []
+    return [
+        f"An interval is of its pair alone, and a verdict is corrected for all {len(section.verdicts)} pairs: so an "
+        "interval can leave out 0 where the verdict is neither better nor worse."
+    ]
+
+
 def unsearched(section: ComparedSection) -> list[str]:
     """Which arms are at a learning rate that nothing chose: at another one the order could be another."""
     found, tried = section.section.searched, {rates.arm for rates in section.section.tried}
@@ -188,15 +200,16 @@ def unsearched(section: ComparedSection) -> list[str]:
     if not names:
         return []
     if len(names) == len(trained):
-        return ["No learning rate was searched here: at others the order can be another."]
+        return [NOTHING_SEARCHED]
     return [f"The learning rate of {_listed(names)} was not searched: at another one it can do better."]
 
 
-def reading(section: ComparedSection, *, ranks: bool = True) -> list[str]:
+def reading(section: ComparedSection, *, ranks: bool = True, bold: bool = True) -> list[str]:
     """How the columns of a table are to be read: what each number is an error over, and what was corrected.
 
     Args:
         ranks: whether the table has the column of ranks.
+        bold: whether it has the accuracies in bold that may be the first.
     """
     arms, pairs = section.section.arms, section.accuracy
     lines = []
@@ -211,7 +224,7 @@ def reading(section: ComparedSection, *, ranks: bool = True) -> list[str]:
     else:
         lines.append(
             f"test % is accuracy ± one standard error, and 95 % its interval, over questions{_kinds(section)} and "
-            "seeds. Bold: may be first."
+            f"seeds.{' Bold: may be first.' if bold else ''}"
         )
         lines += _of_family(section)
         lines += _of_ranks(section) if ranks else []

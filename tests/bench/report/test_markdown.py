@@ -414,7 +414,7 @@ def test_a_short_table_shows_of_each_variant_the_setting_that_validation_found_b
     for seed in range(3):
         append(store.table, record(store, "lora", easy[: 200 + seed], n=300, seed=seed))
     (section,) = compared_sections(store)
-    assert heading(section) == "Each method at its best setting, by validation"
+    assert heading(section) == "Each method at one setting, chosen by validation"
     shown = {row.arm.name for row in best_settings(section)}
     assert shown == {"lora r=16", "dora r=64"}, "the survivor of three runs is no better setting"
     diverged = next(row for row in section.arms if row.arm.diverged)

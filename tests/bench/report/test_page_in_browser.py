@@ -155,7 +155,7 @@ def test_the_drawing_names_every_point_and_the_price_that_is_chosen(opened, slug
     assert "untuned base: 3.3 %" in drawing.locator("svg").first.text_content()
     assert drawing.locator("path.frontier").count() >= 1
     for price in ("training seconds", "adapter file, kB"):
-        picks.get_by_role("combobox", name="Price").select_option(price)
+        picks.get_by_role("combobox", name="Price of drawing and table").select_option(price)
         assert price in drawing.locator("svg text.title").first.text_content()
         (picked,) = page.locator(".short:visible th.picked").all_inner_texts()
         assert picked == {"training seconds": "train s", "adapter file, kB": "adapter kB"}[price], "so in the table"
@@ -184,13 +184,13 @@ def test_no_line_crosses_a_name_in_the_drawing(opened, slug, scheme):
 def test_every_setting_is_asked_for_of_drawing_and_table_together(opened, slug):
     page = opened(f"#{slug}")
     first = column(page, "adapter")
-    page.get_by_label("every setting").check()
+    page.get_by_label("every setting", exact=False).check()
     shown = column(page, "adapter")
     assert len(shown) == len(first) + 1
     names = page.locator(".drawing:visible svg text.name").all_text_contents()
     assert sorted(names) == sorted(name for name in shown if name != "base")
     assert page.locator(".short:visible h3").inner_text().startswith("Every setting: nano")
-    page.get_by_label("every setting").uncheck()
+    page.get_by_label("every setting", exact=False).uncheck()
     assert column(page, "adapter") == first
 
 
@@ -523,3 +523,21 @@ def test_single_runs_of_several_rates_have_names_that_differ_and_heat_maps_mark_
     cells = page.locator(".view:visible table.map td").all_inner_texts()
     assert [cell for cell in cells if "★" in cell] == [cells[1]], "0.01, the rate of best validation"
     page.close()
+
+
+def test_the_way_with_a_pair_of_answers_to_read_comes_first(opened, slug):
+    page = opened(f"#{slug}/compare")
+    view = page.locator(".view:visible")
+    flips = view.locator(".flips")
+    pairs = [flips.nth(i).locator("details.flip").filter(has=page.locator("pre").nth(1)).count() for i in range(2)]
+    assert pairs == sorted(pairs, reverse=True)
+    assert "by most of their seeds" in flips.first.locator("h3").inner_text()
+
+
+def test_a_link_to_another_view_leaves_the_focus_at_its_heading_and_the_page_explains_no_bold_numbers(opened, slug):
+    page = opened(f"#{slug}")
+    page.locator(".short tbody th a:visible").first.focus()
+    page.keyboard.press("Enter")
+    page.locator(f"#{slug}-title:focus").wait_for()
+    page.go_back()
+    assert "Bold: may be first" not in page.locator("body").text_content()

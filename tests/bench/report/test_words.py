@@ -5,7 +5,7 @@ import yaml
 from recorded import failed, record
 
 from antipasto_bench.analysis.compared_sections import ComparedSection, compared_sections
-from antipasto_bench.report.words import answer, disagreements, reading, reference_note
+from antipasto_bench.report.words import answer, before_the_table, disagreements, reading, reference_note
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 
@@ -189,3 +189,20 @@ def test_a_margin_that_the_reference_itself_did_not_gain_is_said_and_leaves_no_a
     )
     words = {verdict.word for verdict in [*section.verdicts.values(), *section.loss_verdicts.values()]}
     assert "no worse" not in words
+
+
+def test_an_interval_that_leaves_out_zero_beside_a_verdict_that_does_not_say_so_is_explained(store):
+    """Of many arms one differs by as much as its pair alone would show, and the family's correction does not."""
+    add(store, "lora", 200)
+    for variant in ("dora", "pissa", "hra", "road", "ia3", "ia3_ff", "delora", "lora_xs", "delta_s", "antipasto_gain"):
+        add(store, variant, 200)
+    assert not [line for line in before_the_table(only(store)) if "of its pair alone" in line]
+    add(store, "eva", 206)
+    section = only(store)
+    verdict = next(v for i, v in section.verdicts.items() if section.arms[i].arm.variant == "eva")
+    assert verdict.comparison.low > 0
+    assert verdict.word == "no worse"
+    assert (
+        "An interval is of its pair alone, and a verdict is corrected for all 11 pairs: so an interval can leave out 0 "
+        "where the verdict is neither better nor worse." in before_the_table(section)
+    )

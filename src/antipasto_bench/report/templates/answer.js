@@ -60,7 +60,7 @@ function answerView(section, params, part) {
   bar.replaceChildren(
     ...[
       menu(
-        "Price",
+        "Price of drawing and table",
         prices.map((column) => [column.name, column.axis]),
         price.name,
         (x) => change({ x: x === prices[0].name ? null : x }),
@@ -69,7 +69,7 @@ function answerView(section, params, part) {
         ? menu("Score of the drawing", SCORES, score, (y) => change({ y: y === section.score ? null : y }))
         : null,
       section.arms.length > section.best.length
-        ? checkbox("every setting", all, (on) => change({ all: on ? "1" : null }))
+        ? checkbox(`every setting (${section.arms.length} arms)`, all, (on) => change({ all: on ? "1" : null }))
         : null,
     ].filter(Boolean),
   );

@@ -29,6 +29,9 @@ function flips(section, a, b) {
     for (let q = 0; q < section.questions.count; q += 1) if (share(section, x, q) > 0.5 && share(section, y, q) < 0.5) questions.push(q);
     return [x, y, questions];
   });
+  const both = ([x, y, questions]) =>
+    questions.filter((question) => keptOf(section, x, question, true) && keptOf(section, y, question, false)).length;
+  ways.sort((one, other) => both(other) - both(one)); // the way that has a pair of answers to read comes first
   return ways.map(([x, y, questions]) => flipped(section, x, y, questions, a, b));
 }
 
@@ -54,7 +57,7 @@ function flipped(section, x, y, questions, a, b) {
     el(
       "h3",
       {},
-      `${counted(questions.length, "question")} of ${section.questions.count} right in ${right} and wrong in ${wrong}: ${section.name}`,
+      `${counted(questions.length, "question")} of ${section.questions.count} right in ${right} and wrong in ${wrong}, by most of their seeds: ${section.name}`,
     ),
     kindsOf(section, questions),
     questions.length &&

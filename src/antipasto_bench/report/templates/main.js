@@ -22,7 +22,9 @@ function show({ moved }) {
   }
   showView(places.get(state.section.slug), state);
   document.title = `${state.section.name}: which adapter should I use?`;
-  if (moved) scrollTo(0, 0);
+  if (!moved) return;
+  scrollTo(0, 0);
+  places.get(state.section.slug).querySelector("h2").focus({ preventScroll: true }); // from here a reader by keyboard goes on
 }
 
 function showView(node, { section, view, params }) {
