@@ -133,11 +133,12 @@ def _headline(
         if best is reference:
             others = judged(section)
             if count and _worse_by_loss(section) == count:
-                lost, open_ones = ("the others are", f"{count} of {len(others)}")
+                lost, open_ones = ("the others are", _so_many(count, len(others)))
                 if len(others) == 1:
                     lost, open_ones = f"{others[0].arm.name} is", "it"
                 return f"Use {name}: by held-out loss {lost} worse; accuracy leaves {open_ones} undecided."
-            open_ones = f"; {count} of {len(others)} undecided" if count else ""
+            who = f"{others[0].arm.name} is" if len(others) == 1 else _so_many(count, len(others))
+            open_ones = f"; {who} undecided" if count else ""
             return f"Use {name}: nothing tried is shown to be better{open_ones}."
         return f"Use {best.arm.name}: the best, and nothing with fewer trained parameters is shown to be as good."
     if best is not reference:
@@ -217,8 +218,9 @@ def _of_open(section: ComparedSection) -> list[str]:
     if count == 0:
         return []
     others = judged(section)
-    who = others[0].arm.name if len(others) == 1 else f"{count} of {len(others)}"
+    who = others[0].arm.name if len(others) == 1 else _so_many(count, len(others))
     head = f"{who} {'is' if count == 1 else 'are'} undecided by accuracy"
+    head = head[0].upper() + head[1:] if len(others) > 1 else head
     if lost := _worse_by_loss(section):
         by = f", {_loss_difference(others[0])} nats a token" if len(others) == 1 else ""
         head += f", and worse by held-out loss{by}" if lost == count else f", {lost} of them worse by held-out loss"
@@ -238,6 +240,13 @@ def _of_open(section: ComparedSection) -> list[str]:
         f"{head}: {runs} more run{'s' * (runs != 1)}{of_arms}{time} would decide {which}; antipasto-bench plan-more "
         "prints their commands."
     ]
+
+
+def _so_many(count: int, of: int) -> str:
+    """Of several arms, how many."""
+    if count < of:
+        return f"{count} of {of}"
+    return "both" if of == 2 else f"all {of}"
 
 
 def _undecided(section: ComparedSection) -> int:

@@ -132,7 +132,7 @@ def test_where_accuracy_shows_nothing_and_held_out_loss_shows_the_others_worse_t
     assert said.measure == "loss", "by which the page draws the arms"
     add(lone, "hra", 204, 900, nats=26.0, first=100)
     said, _ = of_one(lone)
-    assert said.headline == "Use lora r=16: by held-out loss the others are worse; accuracy leaves 2 of 2 undecided."
+    assert said.headline == "Use lora r=16: by held-out loss the others are worse; accuracy leaves both undecided."
 
 
 def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counted_with_the_runs_that_decide(store):
@@ -140,7 +140,7 @@ def test_where_nothing_is_shown_the_reference_stays_and_the_open_arms_are_counte
     add(store, "dora", 204, 900, seeds=2, first=100)
     said, section = of_one(store)
     assert section.verdicts[0].word == "undecided"
-    assert said.headline == "Use lora r=16: nothing tried is shown to be better; 1 of 1 undecided."
+    assert said.headline == "Use lora r=16: nothing tried is shown to be better; dora r=16 is undecided."
     assert "of all that was tried dora r=16 scores highest, " in said.sentences[0]
     assert said.sentences[1] == "Nothing with fewer trained parameters than lora r=16 (1,000) is shown to be no worse."
     assert said.sentences[2].startswith("dora r=16 is undecided by accuracy")
