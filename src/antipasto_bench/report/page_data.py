@@ -12,6 +12,7 @@ from ..analysis.ablations import Ablation
 from ..analysis.arms import Arm, compact, label_of
 from ..analysis.compared_sections import ComparedArm, ComparedSection, summary_of
 from ..analysis.comparisons import Pairs
+from ..analysis.conditions import mixed_conditions
 from ..analysis.verdicts import Verdict
 from ..core.json_types import Json
 from ..spec.config import SCORING_VERSION
@@ -47,6 +48,7 @@ def section_json(
         "name": name,
         "score": "loss" if recommended(section).rests_on_loss else "accuracy",
         "reference": section.reference,
+        "unlike": bool(mixed_conditions(arms)),
         "columns": [column_json(columns[i], arms) for i in filled],
         "arms": [
             _arm(row, excerpts, pool)

@@ -45,8 +45,12 @@ def answer(section: ComparedSection) -> list[str]:
 
 
 def judged(section: ComparedSection) -> list[ComparedArm]:
-    """The trained arms that have a verdict. These are the arms that sentences count: not the untuned model."""
-    return [section.arms[i] for i in section.verdicts if not section.arms[i].arm.untuned]
+    """The trained arms that have a verdict, which sentences count: not the untuned model, nor what trains nothing.
+
+    Where nothing was trained, those that train nothing.
+    """
+    adapted = [section.arms[i] for i in section.verdicts if not section.arms[i].arm.untuned]
+    return [row for row in adapted if row.arm.first.lr is not None] or adapted
 
 
 def _of_runs(section: ComparedSection) -> str:

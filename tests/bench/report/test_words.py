@@ -5,7 +5,7 @@ import yaml
 from recorded import failed, record
 
 from antipasto_bench.analysis.compared_sections import ComparedSection, compared_sections
-from antipasto_bench.report.words import answer, before_the_table, disagreements, reading, reference_note
+from antipasto_bench.report.words import answer, before_the_table, disagreements, judged, reading, reference_note
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 
@@ -206,3 +206,11 @@ def test_an_interval_that_leaves_out_zero_beside_a_verdict_that_does_not_say_so_
         "An interval is of its pair alone, and a verdict is corrected for all 11 pairs: so an interval can leave out 0 "
         "where the verdict is neither better nor worse." in before_the_table(section)
     )
+
+
+def test_what_has_nothing_to_train_is_no_trained_arm(store):
+    add(store, "lora", 200)
+    add(store, "dora", 280)
+    add(store, "sspace", 100, seeds=2)
+    assert [row.arm.variant for row in judged(only(store))] == ["dora"]
+    assert answer(only(store))[0].endswith("right, dora r=16 is better.")

@@ -114,5 +114,6 @@ function captionOf(section, score, price, points) {
       : " Bars: ± one standard error of each arm by itself; two arms answer the same questions, so their difference is surer than the bars say.";
   const other = section.reference === null ? "another arm" : "the reference";
   const one = price.one ? ` 1x is ${price.one}, the untuned model's median over the rows.` : "";
-  return `${section.name}.${bars}${one} A point opens its comparison with ${other}.`;
+  const unlike = section.unlike && price.name === "train s" ? " Seconds of whole runs, which were not all made on the same kind of machine." : "";
+  return `${section.name}.${bars}${one}${unlike} A point opens its comparison with ${other}.`;
 }
