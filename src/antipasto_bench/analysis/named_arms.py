@@ -111,7 +111,7 @@ def _whole(arms: Sequence[Runs], text: str, store: Store) -> list[Runs]:
 
 def _is_variant(word: str, records: Sequence[RunRecord]) -> bool:
     """Whether a word is the name of a variant, recorded or not."""
-    # The library's own, for which torch is imported, are asked last: most words are recorded ones, or parts of an id.
+    # The library's own are asked last: most words are recorded ones, or parts of an id.
     recorded = {BASE, *ALIASES, *(record.variant for record in records)}
     is_part = any(word in (record.run_id[: len(word)], record.run_id[-len(word) :]) for record in records)
     return word in recorded or (not is_part and word in antipasto.CONFIGS)
@@ -233,7 +233,7 @@ def _is_by_default(record: RunRecord, settings: Sequence[str], read: Callable[..
 def _defaults_in_files(record: RunRecord, settings: Sequence[str], read: Callable[..., Json]) -> Mapping[str, Any]:
     """What some settings are by default today, of those of which it is known without the variant's class.
 
-    For that torch is imported. Of an adapter's own settings those that it has recorded, and so uses, are read from the
+    Of an adapter's own settings those that it has recorded, and so uses, are read from the
     files; the rank only where the run has one.
     """
     own = record.config.adapter

@@ -202,7 +202,7 @@ class RunConfig(Strict):
         """Every digest that a row of the run holds, by the row's field; of `run_id` its last part.
 
         Args:
-            calibrates: what the property says; it looks at the variant, for which torch is imported.
+            calibrates: what the property says; a variant that is not here cannot be asked.
         """
         return {
             "protocol": self._digest(calibrates, _PROTOCOL),

@@ -75,7 +75,7 @@ def _defaults_path() -> Path:
 def given_by_files(variant: str, preset: str, *, frozen_basis: bool) -> Json:
     """What a preset and benchmark/variants.yaml give a variant, flat, see `flatten`.
 
-    The files are read without the checks of `load_preset`, which ask every variant's class, so that torch is imported.
+    The files are read without the checks of `load_preset`, which ask the class of every variant.
 
     Args:
         frozen_basis: whether the variant is of that family.

@@ -39,7 +39,7 @@ def _check(column: str, records: Iterable[RunRecord]) -> None:
     if column in _recorded_columns() or column in run_keys():
         return
     field = ADAPTER_WORDS.get(column, column)
-    if any(field in record.config.adapter for record in records):  # the variants are asked last: torch is imported then
+    if any(field in record.config.adapter for record in records):  # the variants are asked last
         return
     if column not in (names := column_names()):
         near = difflib.get_close_matches(column, names, n=1, cutoff=0.5)

@@ -40,6 +40,7 @@ def imported(words, folder):
         ["status", "benchmark/sweeps/nano.yaml"],
         ["sweep", "antipasto,lora", "rank=8,16", "--dry-run"],
         ["sweep", "benchmark/sweeps/nano.yaml", "--dry-run"],
+        ["presets"],
         ["plan-more"],
         ["show", "nano__base__afcc2b38", "--card"],
         ["report", "--readme", "README.md"],
@@ -56,10 +57,10 @@ def test_a_reading_command_imports_nothing_that_trains(words, tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [["cost", "antipasto", "--meta", "--preset", "qwen3.5-0.8b"], ["presets"]],
+    [["cost", "antipasto", "--meta", "--preset", "qwen3.5-0.8b"], ["variants"]],
     ids=" ".join,
 )
-def test_what_asks_the_variants_imports_torch_and_no_model_code(words):
+def test_what_asks_what_variants_compute_imports_torch_and_no_model_code(words):
     modules = imported(words, ROOT)
     assert not modules & (HEAVY - {"torch"})
     assert words[0] != "cost" or "polars" not in modules, "what is counted on shapes has no rows"

@@ -1,7 +1,7 @@
 """Between a user's settings and a config of PEFT: types of fields, words that mean the same, the form in a record.
 
-Nothing outside this module and run/methods looks into PEFT. It is imported when a setting is composed, and never to
-read one that is recorded.
+Nothing outside this module and run/methods looks into PEFT. It is imported when a setting is composed to which no
+answer of it is kept (peft_memory.py), and never to read one that is recorded.
 """
 
 from __future__ import annotations
