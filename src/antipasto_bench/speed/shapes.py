@@ -31,12 +31,16 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def build_model(name: str, dtype: torch.dtype = torch.float32, **other: Any) -> Any:
-    """A model of one of SHAPES with random weights; `other` fields of its config win over the published ones."""
+def build_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu", **other: Any) -> Any:
+    """A model of one of SHAPES with random weights; `other` fields of its config win over the published ones.
+
+    The weights are drawn on the device: a processor takes a minute for three billion of them.
+    """
     torch.manual_seed(0)
     kind, shape = SHAPES[name]
     config = AutoConfig.for_model(kind, **shape | {"tie_word_embeddings": True} | other)
-    return AutoModelForCausalLM.from_config(config, trust_remote_code=False).to(dtype)
+    with torch.device(device):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).to(dtype)
 
 
 def build_blocks(layers: int, **other: Any) -> Any:

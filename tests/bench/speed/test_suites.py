@@ -26,18 +26,25 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_suite_for_a_gpu_gives_what_it_has_after_each_part(monkeypatch):
-    """And no part is begun once time is up: what is left out is named."""
+    """And no part is begun once time is up: what is left out is named. Models share the time that is left for them."""
     clock = iter([0.0, 0.0, 100.0, 400.0, 400.0, 500.0, 700.0, 700.0, 700.0])  # seconds, when it is looked at
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(gpu, "build_model", lambda *given: None)
     monkeypatch.setattr(gpu, "random_batch", lambda *given: {})
-    monkeypatch.setattr(gpu, "measure_steps", lambda name, *rest: ([ArmFigures(name, "ms", [1.0])], [], []))
+    ends = []
+
+    def measure_steps(name, build, batch, until):
+        ends.append(until)
+        return [ArmFigures(name, "ms", [1.0])], [], []
+
+    monkeypatch.setattr(gpu, "measure_steps", measure_steps)
     monkeypatch.setattr(gpu, "_answer", lambda name, backend, ends: [2.0])
     parts = list(gpu.measure(10.0))
     counts = [len(part.cells) for part in parts]
     assert counts == [1, 2, 3, 4, 4], "two models in the first 360 seconds, two sets of answers in 600"
     assert [len(part.setting.split("(no time)")) - 1 for part in parts] == [6, 5, 4, 3, 3]
+    assert ends == [120.0, 230.0], "a third of 360 seconds, then half of what is left of them after 100"
     assert "Llama-3.2-3B (no time), answers of Qwen3-0.6B, static (no time)" in parts[-1].setting
 
 

@@ -31,8 +31,8 @@ from ..shapes import SHAPES, build_model, random_batch
 from ..suite import ArmFigures, Claim, SuiteResult
 
 TURNS, REPEATS = 5, 4
-MODELS = ("Qwen3-0.6B", "Qwen3.5-0.8B", "Llama-3.2-3B")
-STEPS_SHARE = 0.6  # of bounded time; answers have the rest
+MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")  # that of the claims first
+STEPS_SHARE = 0.6  # of bounded time, in like parts for the models that are left; answers have the rest
 # GSM8K's number of test questions, and how long its prompts and a trained model's answers are.
 QUESTIONS, PROMPT_TOKENS, ANSWER_TOKENS = 1319, 128, 160
 # Linear attention has no continuous batching, so that the ways to generate are compared on a model without it.
@@ -145,11 +145,12 @@ def measure(minutes: float = inf) -> Iterator[SuiteResult]:
         return SuiteResult(setting, [*cells], [*claims])
 
     ends_of_steps, ends = (begun + 60 * minutes * share for share in (STEPS_SHARE, 1))
-    for name in MODELS:
-        if time.monotonic() <= ends_of_steps:
-            build = partial(copy.deepcopy, build_model(name, torch.bfloat16))
+    for place, name in enumerate(MODELS):
+        now = time.monotonic()
+        if now <= ends_of_steps:
+            build = partial(copy.deepcopy, build_model(name, torch.bfloat16, "cuda"))
             batch = random_batch(8, 256, SHAPES[name][1]["vocab_size"])
-            of_model = measure_steps(name, build, batch, ends_of_steps)
+            of_model = measure_steps(name, build, batch, now + (ends_of_steps - now) / (len(MODELS) - place))
             to_come.remove(name)
             cells += of_model[0]
             claims += of_model[1]
@@ -168,7 +169,7 @@ def measure(minutes: float = inf) -> Iterator[SuiteResult]:
 
 def _answer(name: str, backend: str, ends: float) -> list[float]:
     """Seconds to answer all questions, twice; once where time is up then."""
-    model = build_model(name, torch.bfloat16).to("cuda").eval()
+    model = build_model(name, torch.bfloat16, "cuda").eval()
     batch_size = min(QUESTIONS, rows_that_fit(model, PROMPT_TOKENS + ANSWER_TOKENS))
     seconds_to_answer(model, min(QUESTIONS, batch_size), batch_size, backend)  # kernels are compiled, and memory taken
     spent = [seconds_to_answer(model, QUESTIONS, batch_size, backend)]
