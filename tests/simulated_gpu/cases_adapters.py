@@ -1,14 +1,11 @@
 """Claims about every variant: on a GPU it gives the CPU's numbers, and its steps neither wait nor leave anything."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
+from device_life import outputs_of_a_life
 from safetensors.torch import load_file
 from small_runs import one_layer
-from tiny_model import ALL, Tiny, configs, name_of, trained_configs
-from torch import Tensor, nn
+from tiny_model import ALL, configs, name_of, trained_configs
 
 import antipasto
 from antipasto.decompositions import non_finite
@@ -19,7 +16,6 @@ from antipasto_bench.spec.compose import compose
 from simulated_gpu import gpu
 
 ONE_LAYER = compose("base", {"model": one_layer()}, "nano")
-STEPS = 3
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,41 +28,6 @@ def imported() -> None:
 def no_svd_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each device decomposes by itself."""
     monkeypatch.setenv("ANTIPASTO_CACHE", "off")
-
-
-def outputs_of_a_life(cfg: antipasto.AdapterConfig, device: str, folder: Path) -> list[Tensor]:
-    """Losses of training, and outputs trained, merged, disabled and loaded again."""
-    torch.manual_seed(0)
-    model = Tiny().to(device)
-    generator = torch.Generator().manual_seed(0)
-    batches: Any = [torch.randn(4, 16, 20, generator=generator) for _ in range(2)]
-    if antipasto.REGISTRY[cfg.variant].contrastive:
-        batches = antipasto.Contrast(batches, [torch.randn(4, 16, 20, generator=generator)])
-    antipasto.attach(model, cfg, batches, generator=generator)
-    x, outputs = torch.randn(3, 5, 20, generator=generator).to(device), []
-    trained = list(antipasto.trainable_parameters(model).values())
-    assert all(parameter.device == x.device for parameter in trained)
-    optimizer = torch.optim.AdamW(trained, lr=1e-2, fused=True) if trained else None
-    for _ in range(STEPS if optimizer else 0):
-        loss = model(x).square().mean()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        outputs.append(loss.detach().cpu())
-    with torch.no_grad():
-        outputs.append(model(x).cpu())
-        if antipasto.merge_refusal(model) is None:
-            antipasto.merge(model)
-            outputs.append(model(x).cpu())
-            antipasto.unmerge(model)
-        with antipasto.disabled(model):
-            outputs.append(model(x).cpu())
-        path = antipasto.save(model, folder / f"{device}.safetensors")
-        antipasto.detach(model)
-        antipasto.load(model, path)
-        outputs.append(model(x).cpu())
-    return outputs
 
 
 @pytest.mark.parametrize("cfg", configs(), ids=name_of)
