@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from ..store.origins import Provenance
 from ..store.record import RunRecord
@@ -81,8 +81,12 @@ def mixed_conditions(arms: Sequence[Arm]) -> str:
     another order.
     """
     runs = [(arm, record) for arm in arms for record in arm.records if record.provenance is not None]
-    parts = [part for name, read in CONDITIONS.items() if (part := _difference(name, read, runs))]
-    parts += _different_packages(runs)
+    differing = {name: values for name, read in CONDITIONS.items() if len(values := _by_value(read, runs)) > 1}
+    packages, more = _different_packages(runs)
+    together: dict[Hashable, dict[str, _ByValue]] = {}  # conditions that part the runs alike
+    for name, values in (differing | packages).items():
+        together.setdefault(tuple(sorted(map(tuple, values.values()))), {})[name] = values
+    parts = [_in_words(conditions, runs) for conditions in together.values()] + more
     if not parts:
         return ""
     return f"These runs were not all made alike, and results depend on it: {'; '.join(parts)}."
@@ -100,27 +104,37 @@ def changed_conditions(recorded: RunRecord, repeated: RunRecord) -> list[str]:
     return changes
 
 
-def _different_packages(runs: Sequence[tuple[Arm, RunRecord]]) -> list[str]:
+_ByValue = dict[str, list[int]]  # the places of the runs that have a value
+
+
+def _different_packages(runs: Sequence[tuple[Arm, RunRecord]]) -> tuple[dict[str, _ByValue], list[str]]:
     """The packages whose versions differ: with their versions where they are few, torch always; else their names."""
-    names = {"torch"}.union(*(_origin(record).packages or {} for _, record in runs))
-    parts = {name: part for name in sorted(names) if (part := _difference(name, _package(name), runs))}
-    if len(parts) <= MOST_PACKAGES:
-        return list(parts.values())
-    others = [name for name in parts if name != "torch"]
-    torch = [parts["torch"]] if "torch" in parts else []
-    return [*torch, f"versions of {', '.join(others[:-1])} and {others[-1]}"]
+    names = {"torch"}.union(*(_origin(record).packages or {} for _, record in runs)) - _OURS
+    differing = {name: values for name in sorted(names) if len(values := _by_value(_package(name), runs)) > 1}
+    if len(differing) <= MOST_PACKAGES:
+        return differing, []
+    others = [name for name in differing if name != "torch"]
+    torch = {name: values for name, values in differing.items() if name == "torch"}
+    return torch, [f"versions of {', '.join(others[:-1])} and {others[-1]}"]
 
 
-def _difference(name: str, read: Read, runs: Sequence[tuple[Arm, RunRecord]]) -> str | None:
-    """The values of a condition with the runs of each, the most common first; None where all have the same."""
-    by_value: dict[str, list[Arm]] = {}
-    for arm, record in runs:
+def _by_value(read: Read, runs: Sequence[tuple[Arm, RunRecord]]) -> _ByValue:
+    found: _ByValue = {}
+    for place, (_, record) in enumerate(runs):
         value = read(record)
         if value != "":
-            by_value.setdefault("not recorded" if value is None else value, []).append(arm)
-    if len(by_value) < 2:
-        return None
-    (common, most), *others = sorted(by_value.items(), key=lambda item: (-len(item[1]), item[0]))
+            found.setdefault("not recorded" if value is None else value, []).append(place)
+    return found
+
+
+def _in_words(conditions: Mapping[str, _ByValue], runs: Sequence[tuple[Arm, RunRecord]]) -> str:
+    """The values of conditions that part the runs alike, with the runs of each, the most common first."""
+    parts: dict[tuple[int, ...], list[str]] = {}
+    for values in conditions.values():
+        for value, places in values.items():
+            parts.setdefault(tuple(places), []).append(value)
+    named = [(", ".join(values), [runs[place][0] for place in places]) for places, values in parts.items()]
+    (common, most), *others = sorted(named, key=lambda item: (-len(item[1]), item[0]))
     texts = [f"{common} ({_runs(most)})"]
     for value, arms in others[: NAMED - 1]:
         names = list(dict.fromkeys(arm.name for arm in arms))
@@ -129,7 +143,14 @@ def _difference(name: str, read: Read, runs: Sequence[tuple[Arm, RunRecord]]) ->
     if len(others) >= NAMED:
         left = others[NAMED - 1 :]
         texts.append(f"{len(left)} more ({_runs([arm for _, arms in left for arm in arms])})")
-    return f"{name} {' and '.join(texts)}"
+    of_several = ":" * (len(conditions) > 1)
+    return f"{', '.join(conditions)}{of_several} {' and '.join(texts)}"
+
+
+def one_machine(arms: Sequence[Arm]) -> bool:
+    """Whether all trained runs were made on one kind of hardware, so that their seconds can be compared."""
+    trained = [record for arm in arms for record in arm.records if not record.untuned and record.provenance]
+    return len({_origin(record).hardware for record in trained}) < 2
 
 
 def _runs(arms: Sequence[Arm]) -> str:

@@ -7,6 +7,7 @@ be averaged; where validation chooses among results, the seed that chose is spen
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ..spec.config import RunConfig
@@ -68,8 +69,18 @@ class FoundRates:
 
 
 def protocol_of_any_length(trial: RunConfig) -> str:
-    """The protocol that trials of one search share, which differ in their steps."""
-    return trial.model_copy(update={"steps": 1}).protocol
+    """The protocol that trials of one search share, which differ in their steps.
+
+    A data file counts by its own name: a run beside the search can have read it from another folder, and what it holds
+    is compared by digest (`FoundRates`).
+    """
+    data = trial.data.model_copy(update={"train": _without_folder(trial.data.train)})
+    scoring = trial.eval.model_copy(update={"valid": _without_folder(trial.eval.valid)})
+    return trial.model_copy(update={"steps": 1, "data": data, "eval": scoring}).protocol
+
+
+def _without_folder(name: str) -> str:
+    return PurePosixPath(name).name
 
 
 def tried_of(record: TrialRecord, value: int = 0) -> Tried:

@@ -32,12 +32,14 @@ def last_component(reference: str) -> str:
 
 
 def shown_name(reference: str) -> str:
-    """A recorded reference for people: older rows can hold paths, of which only the last component is shown.
+    """A recorded reference for people: rows can hold paths out of a project or into a hidden folder of it, of which only
+    the last component is shown.
 
     The text alone decides, so the same row is shown alike on every machine.
     """
-    leaves = ".." in re.split(r"[/\\]", reference)
-    return last_component(reference) if leaves or _ELSEWHERE.match(reference) else reference
+    folders = re.split(r"[/\\]", reference)[:-1]
+    elsewhere = any(folder.startswith(".") for folder in folders) or _ELSEWHERE.match(reference)
+    return last_component(reference) if elsewhere else reference
 
 
 def recorded_name(reference: str) -> str:
@@ -60,9 +62,13 @@ def recorded_name(reference: str) -> str:
 
 
 def _is_part(place: Path, root: Path, project: Path | None) -> bool:
-    """Whether a file belongs to a project, or to the benchmark folder of an installation."""
+    """Whether a file belongs to a project, or to the benchmark folder of an installation; what lies in a hidden folder,
+    as caches and environments do, belongs to neither.
+    """
     inside = root if project is not None and root == project.resolve() else root / "benchmark"
-    return place.is_relative_to(inside) and place != root
+    if not place.is_relative_to(inside) or place == root:
+        return False
+    return not any(folder.startswith(".") for folder in place.relative_to(root).parts[:-1])
 
 
 def absolute_reference(reference: str) -> str:

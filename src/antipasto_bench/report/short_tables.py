@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from ..analysis.choosing_notes import diverged_notes, rows_of_diverged, scored_where_chosen
 from ..analysis.compared_sections import ComparedArm, ComparedSection
-from ..analysis.conditions import mixed_conditions
+from ..analysis.conditions import mixed_conditions, one_machine
 from ..analysis.contamination import contamination
 from ..core.paths import EMBEDDED
 from .columns import columns
@@ -59,7 +59,8 @@ def _short(section: ComparedSection, others: int, whole: str, figures: str | Non
         parts += [" ".join([f"**{escaped(said.headline)}**", *map(escaped, said.sentences)]), ""]
     if figures and section.has_sizes:
         parts += [picture(figures, f"{section.slug}-pareto", "Test accuracy against trained parameters"), ""]
-    shown = [column for column in columns("scores") + columns("costs") if column.name in IN_README]
+    told = IN_README if one_machine([row.arm for row in rows]) else {*IN_README} - {"train s"}
+    shown = [column for column in columns("scores") + columns("costs") if column.name in told]
     parts += [arms_table(list(dict.fromkeys(shown)), rows, rows_of_diverged(section.section)), ""]
     left = len(section.arms) - len(rows)
     more = f"{left} more arm{'s' * (left != 1)}, " if left else ""

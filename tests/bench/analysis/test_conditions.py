@@ -56,8 +56,7 @@ def test_rows_of_merged_and_of_unmerged_weights_are_told_apart(store):
         ({"hardware": "another"}, "hardware cpu-of-a-test (3 runs) and another (1 run: lora r=16)"),
         (
             {"device": "cuda", "hardware": "H100", "threads": 8, "instructions": None, "cuda": {"cuda": "13.0"}},
-            "hardware cpu-of-a-test (3 runs) and H100 (1 run: lora r=16); device cpu (3 runs) and cuda (1 run: lora "
-            "r=16)",
+            "hardware, device: cpu-of-a-test, cpu (3 runs) and H100, cuda (1 run: lora r=16)",
         ),
     ],
 )

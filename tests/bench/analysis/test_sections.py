@@ -8,6 +8,7 @@ from recorded import failed, record
 from antipasto_bench.analysis.arms import Arm
 from antipasto_bench.analysis.choosing_notes import choosing_notes
 from antipasto_bench.analysis.compared_sections import compared_sections
+from antipasto_bench.analysis.found_rates import protocol_of_any_length
 from antipasto_bench.analysis.sections import sections
 from antipasto_bench.core.provenance import GitState
 from antipasto_bench.nano import MODEL_DIR
@@ -174,6 +175,15 @@ def test_the_rate_that_a_search_found_is_shown_over_all_seeds_unless_the_search_
         found = "0.001 is what 3 trials of `tune` on other seeds found by held-out loss"
         assert line == f"- lora r=16, seed 0: **0.001: 40.0**, 0.01: 60.0; {found}"
         assert not choosing_notes(sections(store)[0]), "0.001 is the lowest here, and not where it was found"
+
+
+def test_a_search_is_of_its_data_files_in_whatever_folder_a_run_had_them():
+    """What they hold is compared by digest."""
+    here, there, other = (
+        protocol_of_any_length(trial_config(compose("lora", {"data.train": name}, "nano"), {}))
+        for name in ("rows.jsonl", "folder/rows.jsonl", "others.jsonl")
+    )
+    assert here == there != other
 
 
 def test_more_seeds_where_validation_chose_say_more_than_fewer_at_the_rate_that_was_found(tmp_path):

@@ -45,6 +45,19 @@ def test_any_other_file_is_recorded_by_its_last_component(tmp_path, monkeypatch)
     assert recorded_name("/gone/secret/texts.jsonl") == "texts.jsonl"
 
 
+def test_a_file_in_a_hidden_folder_of_a_project_is_recorded_and_shown_by_its_last_component(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "benchmark").mkdir()
+    for folder in ("data", ".cache/data"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "rows.jsonl").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("antipasto_bench.core.places.find_project", lambda: tmp_path)
+    assert recorded_name("data/rows.jsonl") == shown_name("data/rows.jsonl") == "data/rows.jsonl"
+    for reference in (".cache/data/rows.jsonl", "./.cache/data/rows.jsonl"):
+        assert recorded_name(reference) == shown_name(reference) == "rows.jsonl"
+
+
 @given(st.lists(PART, min_size=1, max_size=5), st.sampled_from(["/", "~/", "../", "C:\\", "\\\\"]))
 def test_a_path_in_an_older_row_is_shown_by_its_last_component(parts, start):
     separator = "\\" if "\\" in start else "/"

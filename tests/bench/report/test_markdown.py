@@ -128,6 +128,17 @@ def test_readme_has_one_table_a_model_the_toy_last_and_one_drawing(store):
     assert "[1 more protocol, every column, sweep and cost](docs/results.md)" in text
 
 
+def test_seconds_of_unlike_machines_are_not_put_side_by_side(store):
+    origin = PROVENANCE.model_copy(update={"hardware": "another"})
+    append(store.table, record(store, "lora", [0], fields={"train_s": 9.0}))
+    append(store.table, record(store, "dora", [0], fields={"train_s": 8.0}))
+    assert "| train s |" in short_markdown(compared_sections(store), "docs/results.md")
+    append(store.table, record(store, "hra", [0], fields={"train_s": 1.0, "provenance": origin}))
+    text = short_markdown(compared_sections(store), "docs/results.md")
+    assert "train s" not in text
+    assert "hardware cpu-of-a-test (2 runs) and another (1 run: hra r=16)" in text
+
+
 def test_of_a_models_protocols_readme_shows_the_one_of_most_variants_then_of_most_questions(store):
     """Many settings of one variant are a sweep, and not the comparison that a reader looks for."""
     for rate in (1e-2, 1e-3, 1e-4):
