@@ -32,8 +32,8 @@ def last_component(reference: str) -> str:
 
 
 def shown_name(reference: str) -> str:
-    """A recorded reference for people: rows can hold paths out of a project or into a hidden folder of it, of which only
-    the last component is shown.
+    """A recorded reference for people: rows can hold paths out of a project or into a hidden folder of it, of which
+    only the last component is shown.
 
     The text alone decides, so the same row is shown alike on every machine.
     """
