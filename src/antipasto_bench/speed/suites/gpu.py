@@ -9,7 +9,8 @@ import copy
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -32,6 +33,7 @@ from ..suite import ArmFigures, Claim, SuiteResult
 
 TURNS, REPEATS = 5, 4
 MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")  # that of the claims first
+NO_TIME = " (no time)"
 STEPS_SHARE = 0.6  # of bounded time, in like parts for the models that are left; answers have the rest
 # GSM8K's number of test questions, and how long its prompts and a trained model's answers are.
 QUESTIONS, PROMPT_TOKENS, ANSWER_TOKENS = 1319, 128, 160
@@ -88,7 +90,7 @@ def measure_steps(
         ArmFigures(f"{name}, {arm}", "tokens/s", [1e3 * tokens / ms for ms in values]) for arm, values in times.items()
     ]
     cells += [ArmFigures(f"{name}, {arm}", "MiB at its peak", [peaks[arm] / 2**20]) for arm in times]
-    absent = [f"{name}, {arm}{' (no time)' * (arm in late)}" for arm in too_large]
+    absent = [f"{name}, {arm}{NO_TIME * (arm in late)}" for arm in too_large]
     return cells, claims, absent
 
 
@@ -137,10 +139,9 @@ def measure(minutes: float = inf) -> Iterator[SuiteResult]:
     to_come = [*MODELS, *(f"answers of {name}, {backend}" for name, backend in ANSWERED)]
 
     def so_far() -> SuiteResult:
-        missing = [*absent, *(f"{what} (no time)" for what in to_come)]
         setting = (
             f"bfloat16, 8 x 256 tokens, down_proj, r={RANK} and {FROZEN_RANK}; answers of {ANSWER_TOKENS} tokens to "
-            f"prompts of {PROMPT_TOKENS}. Did not fit: {', '.join(missing) or 'none'}."
+            f"prompts of {PROMPT_TOKENS}. {_left_out(absent, to_come)}"
         )
         return SuiteResult(setting, [*cells], [*claims])
 
@@ -165,6 +166,15 @@ def measure(minutes: float = inf) -> Iterator[SuiteResult]:
                 claims.append(Claim(f"{name}: seconds for {QUESTIONS} questions / 60", median(spent) / 60, 1.0))
             yield so_far()
     yield so_far()
+
+
+def _left_out(absent: Sequence[str], to_come: Sequence[str]) -> str:
+    """What has no figures, and why: arms as `measure_steps` names them, and parts that were not begun."""
+    late = Counter(arm.partition(", ")[0] for arm in absent if arm.endswith(NO_TIME))
+    no_time = [*to_come, *(f"{count} arms of {name}" for name, count in late.items())]
+    too_large = [arm for arm in absent if not arm.endswith(NO_TIME)]
+    said = f"Did not fit: {', '.join(too_large) or 'none'}."
+    return f"{said} No time for: {'; '.join(no_time)}." if no_time else said
 
 
 def _answer(name: str, backend: str, ends: float) -> list[float]:
