@@ -5,6 +5,7 @@ together and take the free places. Which rows share a pass follows from the ques
 size alone, and never from the time that anything takes: in bfloat16 the last bits of an answer depend on it.
 
 On a GPU tokens are read by the host eight at a time, so that it waits for none of them; those behind an end are cut.
+On a CPU, whose time goes with what is computed, prompts are read in groups of like length, with little padding.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from .row_cache import RowCache
 FREE_SHARE = 4  # a quarter of the batch is free before others come
 TOKENS_A_READ = {"cpu": 1}  # by kind of device
 TOKENS_A_READ_GPU = 8
+PADDING = {"cpu": 1 / 8}  # of prompts that are read together: at most so much of their tokens; on a GPU any
 
 
 @dataclass
@@ -100,18 +103,23 @@ class OpenRows:
                 return True
         return False
 
-    @torch.no_grad()
     def _join(self, rows: list[Row]) -> list[int]:
-        """Read the prompts of new rows together; their next tokens."""
+        """Read the prompts of new rows; their next tokens."""
         self.open = [*self.open, *rows]  # before a pass that can be interrupted: they can have tokens
         texts = [row.prompt + row.tokens for row in rows]
+        groups = _of_like_length(texts, PADDING.get(self._device.type, inf))
+        return [token for group in groups for token in self._read(group)]
+
+    @torch.no_grad()
+    def _read(self, texts: list[list[int]]) -> list[int]:
+        """Read texts together, each into a row behind those that there are; their next tokens."""
         columns = max(map(len, texts))
         ids = torch.tensor([[self._pad_id] * (columns - len(text)) + text for text in texts], device=self._device)
         lengths = torch.tensor([len(text) for text in texts], device=self._device)
         mask = _mask(lengths, columns)
         cache = self._cache.new()
         last = self._next(ids, mask.long(), (mask.cumsum(1) - 1).clamp(min=0), cache)
-        self._cache.join(cache, len(rows), columns)
+        self._cache.join(cache, len(texts), columns)
         self._last = torch.cat([self._last, last])
         self._lengths = torch.cat([self._lengths, lengths])
         tokens: list[int] = last.tolist()
@@ -152,6 +160,19 @@ class OpenRows:
         self._last, self._lengths = self._last[places], self._lengths[places]
         self.open = [self.open[slot] for slot in order]
         self._cache.trim(max(len(row.prompt) + len(row.tokens) for row in self.open) - 1)
+
+
+def _of_like_length(texts: list[list[int]], padding: float) -> list[list[list[int]]]:
+    """The texts in their order, in groups that are padded by no more than this share of their tokens."""
+    groups: list[list[list[int]]] = []
+    longest = tokens = 0
+    for text in texts:
+        longest, tokens = max(longest, len(text)), tokens + len(text)
+        if not groups or longest * (len(groups[-1]) + 1) > (1 + padding) * tokens:
+            groups.append([])
+            longest = tokens = len(text)
+        groups[-1].append(text)
+    return groups
 
 
 def _mask(lengths: Tensor, columns: int) -> Tensor:
