@@ -12,6 +12,7 @@ from ..analysis.plan_more import plan_more
 from ..analysis.projection import MOST_SEEDS
 from ..analysis.verdicts import Verdict
 from ..spec.config import SCORING_VERSION
+from ..spec.methods.weights import FULL
 from ..store.quantities import quantity
 from .columns import signed
 from .words import answer, judged
@@ -49,15 +50,16 @@ def recommended(section: ComparedSection) -> Recommended:
         return _of_one_arm(section, reference)
     measure: Literal["accuracy", "loss"] = "accuracy"
     better = [row for row in judged(section) if row.verdict is not None and row.verdict.word == "better"]
-    best = max(better, key=lambda row: (float(row.arm.scores.mean()), -row.index), default=reference)
+    better.sort(key=lambda row: (-float(row.arm.scores.mean()), row.index))
     if not better:
         better = [row for row in judged(section) if _by_loss(row, ("better",))]
-        best = min(better, key=lambda row: (_loss(row), row.index), default=reference)
+        better.sort(key=lambda row: (_loss(row), row.index))
         measure = "loss" if better else "accuracy"
+    best = better[0] if better else reference
     cheapest, by = _cheapest(section, best, reference)
     loss_alone = cheapest is None and 0 < _undecided(section) == _worse_by_loss(section)
     return Recommended(
-        _headline(section, best, cheapest, reference, by),
+        _headline(section, better, cheapest, reference, by),
         [_of_best(section, best, better, measure), _of_cheapest(best, reference, cheapest, by), *_of_open(section)],
         best,
         cheapest,
@@ -126,8 +128,17 @@ def _cheapest(
 
 
 def _headline(
-    section: ComparedSection, best: ComparedArm, cheapest: ComparedArm | None, reference: ComparedArm, by: str
+    section: ComparedSection,
+    better: Sequence[ComparedArm],
+    cheapest: ComparedArm | None,
+    reference: ComparedArm,
+    by: str,
 ) -> str:
+    """
+    Args:
+        better: than the reference, the best first.
+    """
+    best = better[0] if better else reference
     name, count = reference.arm.name, _undecided(section)
     if cheapest is None:
         if best is reference:
@@ -140,6 +151,11 @@ def _headline(
             who = f"{others[0].arm.name} is" if len(others) == 1 else _so_many(count, len(others))
             open_ones = f"; {who} undecided" if count else ""
             return f"Use {name}: nothing tried is shown to be better{open_ones}."
+        if [row.arm.variant for row in better] == [FULL]:  # which is no adapter
+            return (
+                f"Full fine-tuning is the best; of the adapters use {name}: no other is shown to be better, and "
+                "nothing with fewer trained parameters is shown to be as good."
+            )
         return f"Use {best.arm.name}: the best, and nothing with fewer trained parameters is shown to be as good."
     if best is not reference:
         return f"Use {best.arm.name}; for fewer parameters, {cheapest.arm.name}."

@@ -52,6 +52,21 @@ def test_the_most_accurate_of_the_better_arms_is_the_best_and_the_smallest_that_
     assert len(said.sentences) == 2, "nothing is undecided"
 
 
+def test_full_fine_tuning_is_no_adapter_so_that_the_best_of_those_is_named_beside_it(store):
+    add(store, "lora", 200, 1000)
+    add(store, "full", 390, 90000)
+    said, _ = of_one(store)
+    assert said.best.arm.variant == "full"
+    assert said.headline == (
+        "Full fine-tuning is the best; of the adapters use lora r=16: no other is shown to be better, and nothing with "
+        "fewer trained parameters is shown to be as good."
+    )
+    add(store, "dora", 300, 2000)
+    add(store, "hra", 350, 2000)
+    said, _ = of_one(store)
+    assert said.headline.startswith("Use full; for fewer parameters, "), "those are better, and cheaper than full"
+
+
 def test_what_is_cheaper_is_said_of_the_right_arm_where_the_best_is_cheaper_or_dearer_than_the_reference(store):
     add(store, "lora", 200, 1000)
     add(store, "hra", 380, 900)
