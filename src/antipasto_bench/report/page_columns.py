@@ -138,6 +138,7 @@ class RunColumn:
             "axis": label,
             "better": self.entry.better,
             "listed": self.entry.run_list is not None,
+            "seconds": self.entry.unit == "s" and self.entry.run_card is not None,
         }
 
 

@@ -313,6 +313,8 @@ def test_a_run_leads_to_its_table_and_to_its_other_seeds_and_says_where_its_seco
     assert article.get_by_role("link", name="Table: nano on nano_metamath").get_attribute("href") == f"#{slug}"
     siblings = article.locator("p").first.get_by_role("link", name=re.compile("^seed "))
     assert siblings.all_inner_texts() == ["seed 0", "seed 2"]
+    went = article.locator("h3", has_text="Where its seconds went").locator("xpath=following-sibling::dl").first
+    assert went.locator("dd").all_inner_texts()[0] == "99", "of training"
     siblings.last.press("Enter")
     page.locator("article#run h2", has_text="seed2").wait_for()
     assert article.locator(".command code").evaluate("node => getComputedStyle(node).whiteSpace") == "pre"

@@ -63,6 +63,13 @@ function answerBlock([right, prompt, target, response]) {
   );
 }
 
+const factsOf = (shown) =>
+  el(
+    "dl",
+    { class: "facts" },
+    shown.map(([column, text]) => el("div", {}, el("dt", {}, column.meaning), el("dd", {}, text))),
+  );
+
 /** Links to a table of a run: its answer, all its runs, and the other seeds of the same arm. */
 function waysFrom(section, run) {
   const labels = new Map(section.runs);
@@ -84,7 +91,8 @@ function waysFrom(section, run) {
 
 function runView(run) {
   const sections = data.sections.filter((section) => section.runs.some(([id]) => id === run.id));
-  const numbers = data.runColumns.map((column, i) => [column.meaning, run.cells[i]]).filter(([, text]) => text);
+  const shown = data.runColumns.map((column, i) => [column, run.cells[i]]).filter(([, text]) => text);
+  const [numbers, seconds] = [false, true].map((are) => shown.filter(([column]) => column.seconds === are));
   const config = settingsOf(data.firstConfig, run.config);
   const origin = settingsOf(data.firstOrigin, run.origin);
   const commit = origin["git.commit"];
@@ -111,11 +119,8 @@ function runView(run) {
         : "",
     ),
     el("h3", {}, `Numbers: ${run.model}`),
-    el(
-      "dl",
-      { class: "facts" },
-      numbers.map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text))),
-    ),
+    factsOf(numbers),
+    seconds.length ? [el("h3", {}, `Where its seconds went: ${run.model}`), factsOf(seconds)] : null,
     el("div", { class: "two" }, curveFigure(run.train, "Training loss"), curveFigure(run.valid, "Held-out loss")),
     el("details", {}, el("summary", {}, "Configuration"), el("pre", {}, listed(config))),
     el(

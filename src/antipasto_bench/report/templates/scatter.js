@@ -1,6 +1,7 @@
 // Points with intervals, names, a frontier and a line for the untuned model.
 
 const MOST_NAMES = 20; // beside the points of a narrow drawing
+const FEW_NAMES = "Named are the reference and what is best at its price; point at another one for its name.";
 
 const SHAPES = {
   better: "triangle",
@@ -61,6 +62,7 @@ function scatter({
 }) {
   const place = el("div", { class: "chart" });
   const tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" });
+  const few = el("p", { class: "quiet", hidden: true }, FEW_NAMES);
   const shown = points.filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y));
   const sizes = shown.map((point) => point.x).filter((x) => x !== 0);
   const log = sizes.length > 0 && sizes.every((x) => x > 0) && Math.max(...sizes) > 8 * Math.min(...sizes);
@@ -82,6 +84,7 @@ function scatter({
     });
     // On a phone the names of many points would cover the drawing: those on the frontier and the reference have theirs.
     const crowded = width < 500 && shown.length > MOST_NAMES;
+    few.hidden = !(names && crowded);
     const room = crowded ? 0.4 * width : width - margin.left - 8;
     const placed = shown.map((point) => ({
       ...point,
@@ -159,7 +162,7 @@ function scatter({
     tip.style.top = `${point.py + 12}px`;
   };
   drawn(place, draw);
-  return el("div", {}, place, legendOf(shown, frontier && shown.length > 1, unjudged));
+  return el("div", {}, place, few, legendOf(shown, frontier && shown.length > 1, unjudged));
 }
 
 /** A point's name, which opens what the point opens: another point can cover it. */
