@@ -34,3 +34,4 @@ class Column:
     quantity: Quantity | None = None  # whose mean it shows
     timed: Timed | None = None  # whose ratio to the untuned model it shows, in place of the mean
     better: Literal["lower", "higher"] | None = None
+    brackets: str = ""  # what stands in brackets in cells that have them

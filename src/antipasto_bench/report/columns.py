@@ -248,7 +248,7 @@ def all_columns(quantities: Sequence[Quantity] = QUANTITIES) -> tuple[Column, ..
             continue
         cell, numbers = IN_PLACE.get(entry.field) or _of_quantity(entry, entry.column)
         column = Column(entry.column.header, entry.column.meaning, cell, entry.column.table, numbers)
-        table.append(replace(column, quantity=entry, better=entry.better))
+        table.append(replace(column, quantity=entry, better=entry.better, brackets=entry.column.brackets))
         table += BESIDE.get(entry.field, ())
     return (*IDENTITY, *scores, SEEDS, *costs)
 

@@ -10,41 +10,40 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from html import unescape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ..analysis.choosing_notes import rows_of_diverged
 from ..analysis.compared_sections import ComparedArm, ComparedSection, FailedRun
 from ..analysis.sections import TriedRates
 from ..core.paths import EMBEDDED
-from ..core.text import printable
 from ..spec.config import SCORING_VERSION
 from ..store.excerpts import read_excerpts
 from ..store.folders import Store
 from ..store.record import RunRecord
 from .bars import Bar, Scale, bar_of, scale_of
+from .beforehand import before_the_table, how_to_read, terms
+from .blank_cells import why_blank
 from .cells import Column
 from .diverged import diverged_cell
 from .markdown import TRIED, conclusions, costs_note, published, trained_on
-from .page_columns import axis_title, is_price, meaning_of, page_columns, run_columns
+from .page_columns import axis_title, heading_of, is_price, meaning_of, page_columns, run_columns
 from .page_data import is_older, names_of_tables, scored_on, section_json
 from .page_pool import Pool
 from .page_runs import Settings, flat, runs_json
+from .page_template import assets, environment, plain_texts
 from .recommended import Recommended, recommended
 from .run_errors import errors_over_kinds, kinds_of_questions
 from .short_tables import best_settings, breadth, heading
 from .timed import STEP, TIMED
-from .words import NOTHING_SEARCHED, before_the_table
+from .words import NOTHING_SEARCHED
 
 HTML = "report.html"  # in the folder of the results
-TEMPLATES = Path(__file__).parent / "templates"
-STYLES = ("base.css", "tables.css", "views.css")
+STYLES = ("base.css", "tables.css", "views.css", "answer.css")
 SCRIPTS = (
     *("text.js", "state.js", "query.js", "tables.js", "scales.js", "labels.js", "scatter.js", "lines.js", "save.js"),
     *(
@@ -60,7 +59,8 @@ SCRIPTS = (
         "main.js",
     ),
 )  # in the order in which they stand in one module
-SHOWN_FIRST = ("verdict", "verdict by loss", "lr", "params", "step time", "forgets")  # behind the name and the bar
+SHOWN_FIRST = ("verdict", "verdict by loss", "params", "lr", "step time", "forgets")  # behind the name and the bar
+VERDICTS = SHOWN_FIRST[:2]
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ class ShortRow:
     bar: Bar | None
     cells: list[str]  # of the columns behind the bar
     values: list[float | str | None]
+    whys: list[str]  # why a cell without text has none
 
 
 class Heading(NamedTuple):
     """A column of the first table."""
 
-    name: str
+    name: str  # as the page has it
     meaning: str
     left: bool
     better: str | None
@@ -91,10 +92,14 @@ class Answer:
     slug: str
     title: str
     name: str
+    model: str
+    one_seed: bool
     heading: str  # of its table
     older: bool  # whether it was scored by rules that no run is scored by any more
     recommended: Recommended
-    beforehand: list[str]  # what its words mean, and what narrows it down
+    terms: list[tuple[str, str]]  # its words and their meanings
+    beforehand: list[str]  # what narrows it down
+    how_to_read: list[str]
     price: Price  # of the recommended arm
     columns: list[Heading]
     rows: list[ShortRow]
@@ -145,7 +150,7 @@ def page(
         "texts": pool.texts,
     }
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             answers=[
@@ -155,9 +160,9 @@ def page(
             failed=failed,
             references=[published(path) for path in references],
             tried=TRIED,
-            data=htmlsafe_json_dumps(_plain_texts(data), dumps=_dumps),
-            style=_assets(STYLES),
-            script=_assets(SCRIPTS),
+            data=htmlsafe_json_dumps(plain_texts(data), dumps=_dumps),
+            style=assets(STYLES),
+            script=assets(SCRIPTS),
         )
     )
 
@@ -184,39 +189,6 @@ def _dumps(value: object, **_: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def _plain_texts(value: Any) -> Any:
-    """The same with every text printable."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, dict):
-        return {printable(str(key)): _plain_texts(entry) for key, entry in value.items()}
-    return [_plain_texts(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-@cache  # it holds the compiled template
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=_plain_text,
-    )  # fmt: skip
-    environment.filters["breakable"] = _breakable
-    return environment
-
-
-def _breakable(name: str) -> Markup:
-    """A name that a line can end in behind = and _, and not within a word."""
-    return Markup(str(escape(printable(name))).replace("=", "=<wbr>").replace("_", "_<wbr>"))
-
-
-def _plain_text(value: object) -> object:
-    """Text without control characters; what is ours and holds markup stays as it is."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _assets(names: Sequence[str]) -> Markup:
-    return Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names))  # ours, not a model's
-
-
 def _said_elsewhere(section: ComparedSection, sections: Sequence[ComparedSection], names: Sequence[str]) -> list[str]:
     """What other tables of the same model and data answer, where it is not the same."""
     own = recommended(section).headline
@@ -230,10 +202,13 @@ def _said_elsewhere(section: ComparedSection, sections: Sequence[ComparedSection
 
 def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], elsewhere: Sequence[str]) -> Answer:
     columns = {column.name: column for column in page_columns()}
+    diverged = rows_of_diverged(section.section)
+    unjudged = section.one_seed and not diverged  # which a sentence says of all rows, and no column of each
     said, beforehand = recommended(section), before_the_table(section)
     nothing_searched = NOTHING_SEARCHED in beforehand
     first = sorted(SHOWN_FIRST, key=lambda name: name != "verdict by loss" or not said.rests_on_loss)
     extra = [name for name, column in columns.items() if is_price(column) and name not in SHOWN_FIRST]
+    first = [name for name in first if not (unjudged and name in VERDICTS)]
     names = [name for each in first for name in ((each, *extra) if each == "params" else (each,))]
     shown = [columns[name] for name in names if any(columns[name].cell(row).text for row in rows)]
     scale = scale_of(section, rows)
@@ -248,22 +223,28 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], el
         slug=section.slug,
         title=section.title,
         name=name,
+        model=section.section.model,
+        one_seed=section.one_seed,
         heading=heading(section),
         older=is_older(section),
         recommended=replace(said, sentences=[*said.sentences, *([NOTHING_SEARCHED] if nothing_searched else [])]),
+        terms=terms(section),
         beforehand=[line for line in (*beforehand, *elsewhere) if line != NOTHING_SEARCHED],
+        how_to_read=how_to_read(section),
         price=_price(said, [columns[name] for name in PRICED], [columns[name] for name in extra]),
         columns=[_heading(column, section) for column in shown],
         rows=[
             ShortRow(
-                row, row.index in best, bar_of(row, scale), [cell.text for cell in line], [cell.sort for cell in line]
+                row,
+                row.index in best,
+                bar_of(row, scale),
+                [cell.text for cell in line],
+                [cell.sort for cell in line],
+                [why_blank(column, row) for column in shown],
             )
             for row, line in zip(section.arms, cells, strict=True)
         ],
-        diverged=[
-            (arm.name, [diverged_cell(column, arm).text for column in shown])
-            for arm in rows_of_diverged(section.section)
-        ],
+        diverged=[(arm.name, [diverged_cell(column, arm).text for column in shown]) for arm in diverged],
         scale=scale,
         notes=[note for note in notes if note],
         tried=section.section.tried,
@@ -279,7 +260,7 @@ def _heading(column: Column, section: ComparedSection) -> Heading:
     if is_price(column):
         marks = Markup(' data-price="{}"').format(column.name)
         marks += Markup("" if column.name in SHOWN_FIRST else " data-extra hidden")
-    return Heading(column.name, meaning_of(column, section.section.arms), column.left, column.better, marks)
+    return Heading(heading_of(column), meaning_of(column, section.arms), column.left, column.better, marks)
 
 
 def _price(said: Recommended, columns: Sequence[Column], extra: Sequence[Column]) -> Price:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from ..analysis.arms import Arm
+from ..analysis.compared_sections import ComparedArm
+from ..analysis.conditions import one_machine
 from ..core.json_types import Json
 from ..store.quantities import QUANTITIES, Quantity
 from ..store.record import RunRecord
@@ -22,6 +23,15 @@ PLAIN = {  # columns of numbers that are no quantity
     "loss vs reference": "difference to the reference's loss, nats a token",
     "seeds": "seeds",
 }
+OF_MACHINES = (
+    "train s",
+    "train tok/s",
+    "init s",
+    "cached",
+    "merge ms",
+    "peak MB",
+)  # no ratios: machines differ in them
+ON_THE_PAGE = {"verdict": "verdict by accuracy"}  # headings of the page that say more than a column's name
 STEP_COLUMN = timed_column(STEP, None)
 
 
@@ -29,6 +39,11 @@ def page_columns() -> tuple[Column, ...]:
     """Those of the tables, and the step's time before its parts."""
     place = next(i for i, column in enumerate(COLUMNS) if column.timed is FORWARD)
     return (*COLUMNS[:place], STEP_COLUMN, *COLUMNS[place:])
+
+
+def heading_of(column: Column) -> str:
+    """What stands above a column of the page; in addresses and files it has its name."""
+    return ON_THE_PAGE.get(column.name, column.name)
 
 
 def axis_title(column: Column) -> str:
@@ -43,25 +58,39 @@ def is_price(column: Column) -> bool:
     return column.timed is STEP or (column.quantity is not None and column.quantity.axis is not None)
 
 
-def meaning_of(column: Column, arms: Sequence[Arm]) -> str:
-    """For people, with what 1x is in the table of some arms."""
-    one = "" if column.timed is None else column.timed.one_x(arms)
-    return f"{column.meaning}; 1x is {one}" if one else column.meaning
+def meaning_of(column: Column, rows: Sequence[ComparedArm]) -> str:
+    """For people, with what stands in brackets in some rows of a table, and what 1x is there."""
+    said = [column.meaning]
+    if column.brackets and any("(" in column.cell(row).text for row in rows):
+        said.append(f"in brackets {column.brackets}")
+    if column.timed is not None and (one := column.timed.one_x([row.arm for row in rows])):
+        said.append(f"1x is {one}")
+    if is_unlike(column, rows):
+        said.append("measured on different machines, so rows do not compare")
+    return "; ".join(said)
 
 
-def column_json(column: Column, arms: Sequence[Arm]) -> Json:
+def is_unlike(column: Column, rows: Sequence[ComparedArm]) -> bool:
+    """Whether a column holds times or memory of unlike machines, so that its numbers do not compare rows."""
+    return column.name in OF_MACHINES and not one_machine([row.arm for row in rows])
+
+
+def column_json(column: Column, rows: Sequence[ComparedArm]) -> Json:
     """What the page knows of a column.
 
     Args:
-        arms: of its table.
+        rows: of its table.
     """
+    arms = [row.arm for row in rows]
     return {
         "name": column.name,
-        "meaning": meaning_of(column, arms),
+        "heading": heading_of(column),
+        "meaning": meaning_of(column, rows),
         "left": column.left,
         "axis": axis_title(column),
         "better": column.better,
         "price": is_price(column),
+        "unlike": is_unlike(column, rows),
         "one": None if column.timed is None else column.timed.one_x(arms),
         "unit": None if column.timed is None else column.timed.unit,
     }
@@ -109,6 +138,7 @@ class RunColumn:
             "axis": label,
             "better": self.entry.better,
             "listed": self.entry.run_list is not None,
+            "seconds": self.entry.unit == "s" and self.entry.run_card is not None,
         }
 
 

@@ -12,11 +12,11 @@ from ..analysis.ablations import Ablation
 from ..analysis.arms import Arm, compact, label_of
 from ..analysis.compared_sections import ComparedArm, ComparedSection, summary_of
 from ..analysis.comparisons import Pairs
-from ..analysis.conditions import mixed_conditions
 from ..analysis.verdicts import Verdict
 from ..core.json_types import Json
 from ..spec.config import SCORING_VERSION
 from ..store.excerpts import Excerpts
+from .blank_cells import NOT_MEASURED, why_blank
 from .by_kind import kind_table
 from .kept_answers import kept_answers, texts_of_questions
 from .page_columns import column_json, page_columns, scaled
@@ -46,15 +46,21 @@ def section_json(
         "slug": section.slug,
         "title": section.title,
         "name": name,
+        "model": section.section.model,
+        "oneSeed": section.one_seed,
         "score": "loss" if recommended(section).rests_on_loss else "accuracy",
         "reference": section.reference,
-        "unlike": bool(mixed_conditions(arms)),
-        "columns": [column_json(columns[i], arms) for i in filled],
+        "columns": [column_json(columns[i], section.arms) for i in filled],
         "arms": [
             _arm(row, excerpts, pool)
             | {
                 "cells": [line[i].text for i in filled],
                 "values": [scaled(line[i].sort, columns[i]) for i in filled],
+                "blanks": {
+                    str(place): why
+                    for place, i in enumerate(filled)
+                    if not line[i].text and (why := why_blank(columns[i], row)) != NOT_MEASURED
+                },
                 "ends": {str(place): line[i].ends for place, i in enumerate(filled) if line[i].ends is not None},
                 "measured": {
                     str(place): pair

@@ -9,10 +9,8 @@ from ..analysis.ablations import points
 from ..analysis.arms import Arm
 from ..analysis.compared_sections import ComparedArm, ComparedSection
 from ..analysis.comparisons import POWER, unpaired
-from ..analysis.contamination import contamination
 from ..analysis.plan import is_reference
 from ..analysis.verdicts import LEVEL, Verdict, Word
-from ..core.paths import EMBEDDED
 from ..spec.config import SCORING_VERSION
 from ..store.quantities import quantity
 
@@ -161,41 +159,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def before_the_table(section: ComparedSection) -> list[str]:
-    """What a reader has to know of an answer before its table: what its words mean, and what narrows it down."""
-    record = section.section.records[0]
-    said = []
-    if section.verdicts:
-        said.append(
-            "An arm is one adapter with one setting, over all its seeds. All verdicts by one measure hold together at "
-            "95 %. Held-out loss: -log p of the reference "
-            f"solutions{_loss_count(section.section.arms)}, in nats a token, compared on the same questions; lower is "
-            "better."
-        )
-        said += [*_of_single_intervals(section), *_of_margins(section)]
-    said += unsearched(section)
-    if kinds := _kinds(section):
-        said.append(f"The questions are{kinds}.")
-    said += contamination(section.section.arms)
-    if record.config.model in EMBEDDED:
-        said.append(
-            f"{section.section.model} ships with the package, a toy that answers generated word problems: how methods "
-            "compare on it need not hold for a language model."
-        )
-    return said
-
-
-def _of_single_intervals(section: ComparedSection) -> list[str]:
-    """Why some interval leaves out 0 beside a verdict that does not say so; empty where none does."""
-    verdicts = [*section.verdicts.values(), *section.loss_verdicts.values()]
-    if not any(v.p >= LEVEL and not v.comparison.low <= 0 <= v.comparison.high for v in verdicts):
-        return []
-    return [
-        f"An interval is of its pair alone, and a verdict is corrected for all {len(section.verdicts)} pairs: so an "
-        "interval can leave out 0 where the verdict is neither better nor worse."
-    ]
-
-
 def unsearched(section: ComparedSection) -> list[str]:
     """Which arms are at a learning rate that nothing chose: at another one the order could be another."""
     found, tried = section.section.searched, {rates.arm for rates in section.section.tried}
@@ -215,39 +178,37 @@ def reading(section: ComparedSection, *, ranks: bool = True, bold: bool = True) 
         ranks: whether the table has the column of ranks.
         bold: whether it has the accuracies in bold that may be the first.
     """
-    arms, pairs = section.section.arms, section.accuracy
+    arms, pairs, kinds = section.section.arms, section.accuracy, kinds_in_words(section)
     lines = []
     if pairs is None:
         differ = unpaired(arms)
         why = "scores lie between right and wrong" if differ is None else f"questions differ. {differ}"
         lines.append(f"These rows are not compared: their {why}.")
     elif section.one_seed:
-        lines.append(
-            f"test % is accuracy ± one standard error over questions{_kinds(section)} alone: it holds for these runs."
-        )
+        lines.append(f"test % is accuracy ± one standard error over questions{kinds} alone: it holds for these runs.")
     else:
         lines.append(
-            f"test % is accuracy ± one standard error, and 95 % its interval, over questions{_kinds(section)} and "
+            f"test % is accuracy ± one standard error, and 95 % its interval, over questions{kinds} and "
             f"seeds.{' Bold: may be first.' if bold else ''}"
         )
         lines += _of_family(section)
         lines += _of_ranks(section) if ranks else []
     if any(arm.mean("test_loss") is not None for arm in arms):
         lines.append(
-            f"test loss is -log p of the reference solutions{_loss_count(arms)}, in nats a token: lower is better."
+            f"test loss is -log p of the reference solutions{loss_count(arms)}, in nats a token: lower is better."
         )
     if any(arm.mean("general_loss") is not None for arm in arms if not arm.untuned):
         lines.append("forgets is the rise of the loss on general text, in nats a token.")
     return lines
 
 
-def _loss_count(arms: Sequence[Arm]) -> str:
+def loss_count(arms: Sequence[Arm]) -> str:
     """To how many questions the solutions are, where these are more than were answered."""
     counts = {len(arm.losses.tokens) for arm in arms if arm.losses is not None} - {len(arms[0].questions)}
     return f" to {max(counts):,} questions" if counts else ""
 
 
-def _of_margins(section: ComparedSection) -> list[str]:
+def of_margins(section: ComparedSection) -> list[str]:
     """By which measures no arm may be called no worse, as the reference itself may be that near to no training."""
     assert section.reference is not None
     reference, plan = section.section.arms[section.reference].name, section.plan
@@ -277,7 +238,7 @@ def _of_family(section: ComparedSection) -> list[str]:
         f"{section.plan.margin:g} points is; each corrected for {len(section.verdicts)} "
         f"comparison{'s' * (len(section.verdicts) != 1)} (Holm, {LEVEL:g}){looks}.",
         *(by_loss if of_loss else []),
-        *_of_margins(section),
+        *of_margins(section),
     ]
 
 
@@ -291,7 +252,7 @@ def _of_ranks(section: ComparedSection) -> list[str]:
     return [f"rank among: exploration, {corrected}.{found}"]
 
 
-def _kinds(section: ComparedSection) -> str:
+def kinds_in_words(section: ComparedSection) -> str:
     """Names kinds among what varies, with how many independent questions the set is worth for the median arm."""
     kinds = section.section.arms[0].kinds
     if kinds is None:

@@ -24,6 +24,7 @@ class TableColumn:
     suffix: str = ""
     counted: bool = False  # a whole number that is the same for every seed: not averaged, and 0 where there is none
     zero_is_blank: bool = False
+    brackets: str = ""  # what stands behind the number in cells that have brackets, for readers of the page
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ QUANTITIES = (
         "parameters_per_token", "trained parameters a completion token", "parameters a token", format=".3g",
         column=TableColumn("costs", "params/token", "trained parameters for each completion token trained on, a "
                            "repeated example's counted once; at 2 bits a parameter and 1 bit a token 0.5 could store "
-                           "them, which is the rank in brackets where parameters are in proportion to it"),
+                           "them", brackets="the rank at which they could"),
         run_card=RunCard(),
     ),
     Quantity("frozen_bytes", "frozen tensors beside the adapter, bytes", "bytes", "lower", format=",",
@@ -201,18 +202,19 @@ QUANTITIES = (
     Quantity("priced_tokens", "tokens of the measured batch", "tokens", format=",", cost_json=True),
     Quantity(
         "forward_ms", "forward ms", "ms", "lower", format=",.1f", base="base_forward_ms",
-        column=TableColumn("costs", "fwd ms", "one batch, and the ratio to the untuned model in the same run"),
+        column=TableColumn("costs", "fwd ms", "one batch", brackets="the ratio to the untuned model in the same run"),
         axis=Axis(), phrase=Phrase("forward {} ms", first=True), cost_json=True,
     ),
     Quantity(
         "backward_ms", "backward ms", "ms", "lower", format=",.1f", base="base_backward_ms",
-        column=TableColumn("costs", "bwd ms", "one batch, and the ratio to the base's gradients down to its "
-                           "embeddings"),
+        column=TableColumn("costs", "bwd ms", "one batch",
+                           brackets="the ratio to the base's gradients down to its embeddings"),
         axis=Axis(), phrase=Phrase("backward {} ms", first=True), cost_json=True,
     ),
     Quantity(
         "saved_bytes", "kept for backward, MB", "bytes", "lower", scale=1e-6, format=",.1f", base="base_saved_bytes",
-        column=TableColumn("costs", "kept MB", "saved between forward and backward, and the ratio to the base"),
+        column=TableColumn("costs", "kept MB", "saved between forward and backward",
+                           brackets="the ratio to the untuned model"),
         axis=Axis(), phrase=Phrase("keeps {} MB for backward"), cost_json=True,
     ),
     Quantity(
@@ -232,9 +234,9 @@ QUANTITIES = (
         phrase=Phrase("{} s warm"), cost_json=True,
     ),
     Quantity(
-        "merge_s", "merge seconds", "s", "lower", format=".3f",
-        column=TableColumn("costs", "merge ms", "folding it into the weights", scale=1e3, format=".1f"),
-        phrase=Phrase("merge {} s"), cost_json=True,
+        "merge_s", "merge, ms", "s", "lower", scale=1e3, format=".1f",
+        column=TableColumn("costs", "merge ms", "folding it into the weights"),
+        phrase=Phrase("merge {} ms"), cost_json=True,
     ),
 
     # ---- training
@@ -255,13 +257,19 @@ QUANTITIES = (
     Quantity(
         "generated_tokens_per_s", "generated tokens a second", "tokens/s", "higher", format=",.1f",
         base="base_generated_tokens_per_s",
-        column=TableColumn("costs", "gen tok/s", "generating, unmerged, and the ratio to the base"),
+        column=TableColumn("costs", "gen tok/s", "generating, unmerged",
+                           brackets="the ratio to the base"),
         phrase=Phrase("generates {} tokens/s"), cost_json=True,
     ),
 
     # ---- the run as a whole
+    Quantity("load_s", "loading model and data, s", "s", "lower", format=".1f", run_card=RunCard()),
+    Quantity("attach_s", "attaching the adapter, s", "s", "lower", format=".1f", run_card=RunCard()),
+    Quantity("valid_curve_s", "held-out loss while it trained, s", "s", "lower", format=".0f", run_card=RunCard()),
     Quantity("eval_s", "scoring, s", "s", "lower", format=".0f", run_card=RunCard()),
-    Quantity("total_s", "in all, s", "s", "lower", format=".0f", run_card=RunCard()),
+    Quantity("total_s", "in all, but for costs, s", "s", "lower", format=".0f", run_card=RunCard()),
+    Quantity("measure_s", "measuring forgetting, held-out loss and costs, s", "s", "lower", format=".0f",
+             run_card=RunCard()),
     Quantity("finished_at", "finished", "UTC, ISO 8601", run_card=RunCard()),
 )  # fmt: skip
 

@@ -12,8 +12,8 @@ from antipasto_bench.analysis.found_rates import protocol_of_any_length
 from antipasto_bench.analysis.sections import sections
 from antipasto_bench.core.provenance import GitState
 from antipasto_bench.nano import MODEL_DIR
+from antipasto_bench.report.beforehand import before_the_table
 from antipasto_bench.report.markdown import tried_line
-from antipasto_bench.report.words import before_the_table
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.tune import trial_config, trial_id
 from antipasto_bench.store.folders import Store

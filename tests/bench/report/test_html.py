@@ -115,7 +115,9 @@ def test_a_table_names_another_of_its_model_and_data_that_answers_otherwise_and_
         "The table of nano on nano_metamath, 30 steps, 400 questions says: Use dora r=16 if held-out loss" in after_20
     )
     assert "The table of nano on nano_metamath, 20 steps, 400 questions says: Use lora r=16: nothing" in after_30
-    assert 0 < after_30.index(">verdict by loss</th>") < after_30.index(">verdict</th>"), "a phone shows it, too"
+    assert 0 < after_30.index(">verdict by loss</th>") < after_30.index(">verdict by accuracy</th>"), (
+        "a phone shows it, too"
+    )
 
 
 def test_held_out_losses_by_step_are_the_means_of_the_seeds(data):

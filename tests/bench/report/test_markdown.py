@@ -51,7 +51,7 @@ def test_an_arm_of_which_every_run_diverged_is_the_last_row_and_no_cost(store):
     ]
     assert list(cells(text))[-1] == "dora"
     shown = page(compared_sections(store), failures(store), store)
-    assert shown.count("every run diverged") == 1
+    assert shown.count(">every run diverged<") == 1
 
 
 def test_verdicts_and_ranks_say_what_the_data_separate_and_nothing_else(store):

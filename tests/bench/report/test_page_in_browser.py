@@ -245,7 +245,7 @@ def test_a_first_click_puts_the_cheapest_first_and_what_has_no_value_last(opened
     page.get_by_label("adapter kB").check()
     for _ in range(2):
         heading.get_by_role("button", name="train s").click()
-        assert column(page, "rank")[-1] == "" or column(page, "variant")[-1] != "base"
+        assert column(page, "rank")[-1] == "–" or column(page, "variant")[-1] != "base"
     heading.get_by_role("button", name="lr", exact=True).click()
     assert column(page, "variant")[-1] == "base", "what has no value comes last"
 
@@ -258,6 +258,8 @@ def test_a_first_click_puts_the_cheapest_first_and_what_has_no_value_last(opened
         ("params < 4200 and rank = 64", ["antipasto rotate_basis=V", "antipasto rotate_basis=none"]),
         ("params < 4.2k and test % > 45", ["antipasto rotate_basis=V", "base"][:1]),
         ("variant = dora or variant = base", ["dora", "base"]),
+        ("variant = lora", ["lora"]),
+        ("verdict by accuracy = worse and params > 0", ["antipasto rotate_basis=V", "antipasto rotate_basis=none"]),
         ("verdict = worse and params > 0", ["antipasto rotate_basis=V", "antipasto rotate_basis=none"]),
     ],
 )
@@ -274,8 +276,48 @@ def test_rows_are_filtered_by_words_and_by_comparisons_with_their_count(opened, 
 def test_a_filter_that_names_no_column_says_so(opened, slug):
     page = opened(f"#{slug}/explore")
     page.get_by_label("Filter rows").fill("watts < 5")
-    assert page.locator("output:visible").inner_text() == "no column is called “watts”"
+    assert page.locator("output:visible").inner_text() == (
+        "5 of 5 rows: all are shown, because the filter cannot be read: no column is called “watts”"
+    )
     assert len(column(page, "variant")) == 5
+
+
+def test_a_cell_without_a_number_says_why_and_stays_empty_in_files(opened, slug):
+    page = opened(f"#{slug}/explore?cols=variant,lr,vs+reference,step+time")
+    names = column(page, "variant")
+    whys = {
+        (names[i], heading): row.locator("td").nth(place).get_by_role("img").get_attribute("aria-label")
+        for i, row in enumerate(page.locator(".view:visible table").first.locator("tbody tr").all())
+        for place, heading in enumerate(("lr", "vs reference", "step time"))
+        if row.locator("td").nth(place).inner_text() == "–"
+    }
+    assert whys == {
+        ("base", "lr"): "trains nothing",
+        ("lora", "vs reference"): "is the reference",
+        ("antipasto rotate_basis=V", "step time"): "not measured",
+        ("antipasto rotate_basis=none", "step time"): "not measured",
+    }
+    head, *lines = saved(page, "CSV").splitlines()
+    rows = {line["variant"]: line for line in csv.DictReader([head, *lines])}
+    assert rows["base"]["learning rate"] == rows["lora"]["difference to the reference, points"] == ""
+    assert "–" not in saved(page, "JSON") + saved(page, "LaTeX")
+    first = opened(f"#{slug}")
+    base = first.locator(".short:visible tbody tr", has=first.get_by_role("link", name="base", exact=True))
+    assert base.get_by_role("img", name="trains nothing").count() == 1
+
+
+def test_a_run_leads_to_its_table_and_to_its_other_seeds_and_says_where_its_seconds_went(opened, slug):
+    page = opened(f"#{slug}/explore?rows=runs")
+    page.locator(".view:visible tbody a", has_text="lora r=16 seed 1").press("Enter")
+    article = page.locator("article#run")
+    assert article.get_by_role("link", name="Table: nano on nano_metamath").get_attribute("href") == f"#{slug}"
+    siblings = article.locator("p").first.get_by_role("link", name=re.compile("^seed "))
+    assert siblings.all_inner_texts() == ["seed 0", "seed 2"]
+    went = article.locator("h3", has_text="Where its seconds went").locator("xpath=following-sibling::dl").first
+    assert went.locator("dd").all_inner_texts()[0] == "99", "of training"
+    siblings.last.press("Enter")
+    page.locator("article#run h2", has_text="seed2").wait_for()
+    assert article.locator(".command code").evaluate("node => getComputedStyle(node).whiteSpace") == "pre"
 
 
 def test_any_two_quantities_are_drawn_against_each_other_of_arms_and_of_runs(opened, slug):

@@ -85,7 +85,7 @@ def test_costs_are_told_in_two_lines_with_their_ratios_to_the_base():
     )
     assert measured == (
         "    1,424 tokens: forward 30.0 (1.50x) ms, peak 512 MB, keeps 12.3 (1.23x) MB for backward, attach 0.50 s "
-        "cold, 0.25 s warm, merge 0.001 s, generates 900.0 (0.90x) tokens/s"
+        "cold, 0.25 s warm, merge 1.0 ms, generates 900.0 (0.90x) tokens/s"
     )
     assert card(Shapes()) == shapes
     assert card(Shapes(), Costs()) == shapes

@@ -5,7 +5,8 @@ import yaml
 from recorded import failed, record
 
 from antipasto_bench.analysis.compared_sections import ComparedSection, compared_sections
-from antipasto_bench.report.words import answer, before_the_table, disagreements, judged, reading, reference_note
+from antipasto_bench.report.beforehand import how_to_read, terms
+from antipasto_bench.report.words import answer, disagreements, judged, reading, reference_note
 from antipasto_bench.store.folders import Store
 from antipasto_bench.store.table import append
 
@@ -196,7 +197,7 @@ def test_an_interval_that_leaves_out_zero_beside_a_verdict_that_does_not_say_so_
     add(store, "lora", 200)
     for variant in ("dora", "pissa", "hra", "road", "ia3", "ia3_ff", "delora", "lora_xs", "delta_s", "antipasto_gain"):
         add(store, variant, 200)
-    assert not [line for line in before_the_table(only(store)) if "of its pair alone" in line]
+    assert not [line for line in how_to_read(only(store)) if "of its pair alone" in line]
     add(store, "eva", 206)
     section = only(store)
     verdict = next(v for i, v in section.verdicts.items() if section.arms[i].arm.variant == "eva")
@@ -204,7 +205,7 @@ def test_an_interval_that_leaves_out_zero_beside_a_verdict_that_does_not_say_so_
     assert verdict.word == "no worse"
     assert (
         "An interval is of its pair alone, and a verdict is corrected for all 11 pairs: so an interval can leave out 0 "
-        "where the verdict is neither better nor worse." in before_the_table(section)
+        "where the verdict is neither better nor worse." in how_to_read(section)
     )
 
 
@@ -214,3 +215,12 @@ def test_what_has_nothing_to_train_is_no_trained_arm(store):
     add(store, "sspace", 100, seeds=2)
     assert [row.arm.variant for row in judged(only(store))] == ["dora"]
     assert answer(only(store))[0].endswith("right, dora r=16 is better.")
+
+
+def test_words_are_explained_where_a_table_has_them(store):
+    add(store, "lora", 200)
+    add(store, "antipasto", 201, rotate_basis="V")
+    said = dict(terms(only(store)))
+    assert said["reference"] == "lora r=16, the arm that the others are judged against."
+    assert "V (inputs), U (outputs)" in said["rotate_basis"]
+    assert "forgets" not in said, "no loss on general text was measured"

@@ -61,7 +61,7 @@ function answerView(section, params, part) {
     ...[
       menu(
         "Price of drawing and table",
-        prices.map((column) => [column.name, column.axis]),
+        prices.map((column) => [column.name, column.unlike ? `${column.axis} (unlike machines)` : column.axis]),
         price.name,
         (x) => change({ x: x === prices[0].name ? null : x }),
       ),
@@ -77,11 +77,13 @@ function answerView(section, params, part) {
     scatter({
       points,
       percent: score === "accuracy",
-      xTitle: price.axis,
+      xTitle: price.unlike ? `${price.axis} (unlike machines)` : price.axis,
       yTitle: SCORES.find(([name]) => name === score)[1] + (score === "loss" ? ", lower is better" : ""),
       xBetter: price.better,
       yBetter: score === "accuracy" ? "higher" : "lower",
-      height: 470,
+      height: heightBeside(part.querySelector(".short")),
+      logs: score === "loss",
+      unjudged: section.oneSeed ? "one seed: no verdict" : "no verdict",
       line: Number.isFinite(level)
         ? { value: level, text: `untuned base: ${score === "accuracy" ? `${fixed(level, 1)} %` : fixed(level, 4)}` }
         : null,
@@ -90,6 +92,11 @@ function answerView(section, params, part) {
     el("figcaption", {}, captionOf(section, score, price, points)),
   );
   figure.dataset.drawn = `${score}:${price.name}`;
+}
+
+/** As high as the table beside it, within bounds: a short table leaves no white space under it. */
+function heightBeside(table) {
+  return matchMedia("(min-width: 75rem)").matches ? Math.max(320, Math.min(470, table.offsetHeight - 90)) : 470;
 }
 
 /** Show the column of the price that was picked, in the table and of the recommended arm, and the rows that are drawn. */
@@ -114,6 +121,8 @@ function captionOf(section, score, price, points) {
       : " Bars: ± one standard error of each arm by itself; two arms answer the same questions, so their difference is surer than the bars say.";
   const other = section.reference === null ? "another arm" : "the reference";
   const one = price.one ? ` 1x is ${price.one}, the untuned model's median over the rows.` : "";
-  const unlike = section.unlike && price.name === "train s" ? " Seconds of whole runs, which were not all made on the same kind of machine." : "";
+  const unlike = price.unlike
+    ? " These runs were made on different kinds of machine, so this price compares machines as well as arms: it is no fair one."
+    : "";
   return `${section.name}.${bars}${one}${unlike} A point opens its comparison with ${other}.`;
 }

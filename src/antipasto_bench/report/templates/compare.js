@@ -37,7 +37,7 @@ function compareView(section, params, part) {
   const change = (changes) => keepingFocus(part, () => compareView(section, remember(changes), part));
   part.replaceChildren(
     ...[
-      el("h3", {}, `Two arms side by side: ${section.name}`),
+      el("h3", {}, `Two arms side by side: ${section.model}`),
       el(
         "div",
         { class: "controls" },
@@ -60,11 +60,18 @@ function compareView(section, params, part) {
   );
 }
 
+/** Two digits where one would show two equal shares beside a difference, or unequal ones beside none. */
+function shareDigits(one, other, difference) {
+  const alike = fixed(one, 1) === fixed(other, 1);
+  return alike === (Number(fixed(difference, 1)) === 0) ? 1 : 2;
+}
+
 function differences(section, a, b) {
   const { arms } = section;
   const [accuracy, loss] = ["accuracy", "loss"].map((measure) => pairOf(section, measure, a, b));
   if (!accuracy)
     return el("p", {}, "These rows are not compared: their questions differ, or scores lie between right and wrong.");
+  const digits = shareDigits(arms[a].accuracy, arms[b].accuracy, accuracy.difference);
   const sentence = (pair, unit, digits) =>
     `${signed(pair.difference, digits)} ${unit} (95 % interval of this pair alone: ${signed(pair.low, digits)} to ${signed(pair.high, digits)})`;
   const pairs = (arms.length * (arms.length - 1)) / 2;
@@ -77,7 +84,7 @@ function differences(section, a, b) {
   return el(
     "div",
     { class: "said" },
-    el("p", { class: "headline" }, `${arms[a].name} against ${arms[b].name}: ${sentence(accuracy, "points", 1)}.`),
+    el("p", { class: "headline" }, `${arms[a].name} against ${arms[b].name}: ${sentence(accuracy, "points", digits)}.`),
     planned
       ? el(
           "p",
@@ -90,7 +97,7 @@ function differences(section, a, b) {
           ".",
         )
       : el("p", {}, "Neither is the reference, so this pair is exploration: it was not planned."),
-    el("p", {}, `${fixed(arms[a].accuracy, 1)} % against ${fixed(arms[b].accuracy, 1)} % right; ${sure(accuracy)}.`),
+    el("p", {}, `${fixed(arms[a].accuracy, digits)} % against ${fixed(arms[b].accuracy, digits)} % right; ${sure(accuracy)}.`),
     loss
       ? el("p", {}, `Held-out loss: ${sentence(loss, "nats a token", 4)}; negative is better for A; ${sure(loss)}.`)
       : null,
@@ -117,6 +124,7 @@ function pricesOf(section, a, b) {
   const rows = section.columns
     .map((column, place) => ({
       column,
+      place,
       texts: [one, other].map((arm) => withMeasured(section, arm, place)),
       values: [one.values[place], other.values[place]],
     }))
@@ -126,7 +134,7 @@ function pricesOf(section, a, b) {
   return el(
     "details",
     { class: "panel" },
-    el("summary", {}, `Scores and prices: ${section.name}`),
+    el("summary", {}, `Scores and prices: ${section.model}`),
     scrolling(
       "Scores and prices of both",
       el(
@@ -146,12 +154,12 @@ function pricesOf(section, a, b) {
         el(
           "tbody",
           {},
-          rows.map(({ column, texts, values }) =>
+          rows.map(({ column, place, texts, values }) =>
             el(
               "tr",
               {},
-              el("th", { scope: "row", title: column.meaning }, column.name),
-              texts.map((text) => el("td", {}, text)),
+              el("th", { scope: "row", title: column.meaning }, headingOf(column)),
+              texts.map((text, i) => el("td", {}, text || dash([one, other][i].blanks[place] ?? "not measured"))),
               el("td", {}, ratio(values)),
             ),
           ),

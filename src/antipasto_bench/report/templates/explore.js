@@ -5,6 +5,8 @@ const KINDS = [
   ["runs", "single runs"],
 ];
 
+const EXAMPLES = ["variant = lora", "params < 1e5 and rank = 16"]; // of filters
+
 /** What is shown follows from the address alone: a control writes there, and has the rows shown again. */
 class Explorer {
   constructor(section, params, part) {
@@ -33,7 +35,10 @@ class Explorer {
   matching() {
     const { test, problem } = filterOf(read().params.get("q") ?? "", this.all);
     const kept = this.rows.filter(test);
-    this.told.textContent = problem || `${kept.length} of ${counted(this.rows.length, "row")}`;
+    const all = counted(this.rows.length, "row");
+    this.told.textContent = problem
+      ? `${kept.length} of ${all}: all are shown, because the filter cannot be read: ${problem}`
+      : `${kept.length} of ${all}`;
     this.told.classList.toggle("problem", Boolean(problem));
     const { by, direction } = this.order;
     return by ? inOrder(kept, by.place, direction) : kept;
@@ -73,13 +78,14 @@ class Explorer {
       autocomplete: "off",
       spellcheck: "false",
       value: params.get("q") ?? "",
-      placeholder: "lora, or params < 1e5 and rank = 16",
+      placeholder: matchMedia("(max-width: 40rem)").matches ? EXAMPLES[0] : EXAMPLES.join(" or "),
+      "aria-describedby": `${this.section.slug}-filter`,
       oninput: (event) => this.change({ q: event.target.value }),
     });
     const names = this.chosen.map((column) => column.name);
     const boxes = this.columns
       .slice(1)
-      .map((column) => checkbox(column.name, names.includes(column.name), (on) => this.pick(column, on)));
+      .map((column) => checkbox(headingOf(column), names.includes(column.name), (on) => this.pick(column, on)));
     const switched = (value) => {
       const rows = remember({
         rows: value === "runs" ? "runs" : null,
@@ -104,7 +110,7 @@ class Explorer {
 
   meanings() {
     const entries = this.columns.map((column) =>
-      el("div", {}, el("dt", {}, column.name), el("dd", {}, column.meaning || column.name)),
+      el("div", {}, el("dt", {}, headingOf(column)), el("dd", {}, column.meaning || column.name)),
     );
     return el(
       "details",
@@ -118,8 +124,16 @@ class Explorer {
 function exploreView(section, params, part) {
   const explorer = new Explorer(section, params, part);
   part.replaceChildren(
-    el("h3", {}, `Every ${explorer.what}: ${section.name}`),
+    el("h3", {}, `Every ${explorer.what}: ${section.model}`),
     explorer.controls(params),
+    el(
+      "p",
+      { class: "quiet hint", id: `${section.slug}-filter` },
+      "A word is looked for anywhere in a row: lora finds gralora, too. To name one exactly: ",
+      el("code", {}, EXAMPLES[0]),
+      ". Numbers: ",
+      el("code", {}, EXAMPLES[1]),
+    ),
     explorer.table,
     explorer.meanings(),
     explorer.plot,

@@ -57,7 +57,7 @@ function flipped(section, x, y, questions, a, b) {
     el(
       "h3",
       {},
-      `${counted(questions.length, "question")} of ${section.questions.count} right in ${right} and wrong in ${wrong}, by most of their seeds: ${section.name}`,
+      `${counted(questions.length, "question")} of ${section.questions.count} right in ${right} and wrong in ${wrong}, by most of their seeds: ${section.model}`,
     ),
     kindsOf(section, questions),
     questions.length &&
@@ -104,7 +104,7 @@ function apartInRuns(section, a, b) {
   return el(
     "section",
     { class: "flips" },
-    el("h3", {}, `Both answers to ${counted(found.length, "question")} that single runs answered differently: ${section.name}`),
+    el("h3", {}, `Both answers to ${counted(found.length, "question")} that single runs answered differently: ${section.model}`),
     el(
       "p",
       { class: "quiet" },
@@ -144,7 +144,7 @@ function oneFlip(section, question, kept, sides, open) {
       el("h4", {}, `${i ? "B" : "A"}, ${section.arms[arm].name}: right in ${sum} of ${counted(bits.length, "run")}`),
       answer
         ? [
-            el("pre", {}, answer.text),
+            answerText(answer.text),
             el(
               "p",
               { class: "quiet" },
@@ -168,8 +168,8 @@ function oneFlip(section, question, kept, sides, open) {
     el(
       "div",
       { class: "two" },
-      el("div", {}, el("h4", {}, "Asked"), el("pre", {}, prompt)),
-      el("div", {}, el("h4", {}, "Expected"), el("pre", {}, target)),
+      el("div", {}, el("h4", {}, "Asked"), answerText(prompt)),
+      el("div", {}, el("h4", {}, "Expected"), answerText(target)),
     ),
     el("div", { class: "two" }, sides.map(side)),
   );

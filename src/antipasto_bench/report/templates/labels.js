@@ -18,34 +18,44 @@ function fitted(name, width) {
   return shown;
 }
 
-/** The boxes of some points' names, in the order of the points: {left, right, top, bottom, far}; none on any of `all`. */
-function placeNames(points, bounds, all) {
-  const taken = all.map(({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 }));
+/**
+ * The boxes of some points' names, in the order of the points: {left, right, top, bottom, far}.
+ *
+ * None lies on a point or a text of the drawing, and none on a line where another place is near.
+ */
+function placeNames(points, bounds, { points: all, texts, lines: crossed }) {
+  const marks = all.map(({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 }));
+  const taken = [...marks, ...texts];
   const boxes = new Array(points.length);
   const crowd = (point) => points.filter((other) => Math.hypot(other.px - point.px, other.py - point.py) < 60).length;
   const first = (point) => (point.verdict === "reference" ? -1 : crowd(point)); // all others are judged against it
   const order = points.map((point, i) => [first(point), i]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   for (const [, i] of order) {
-    boxes[i] = freeBox(points[i], taken, bounds);
+    boxes[i] = freeBox(points[i], taken, bounds, crossed);
     taken.push(boxes[i]);
   }
   return boxes;
 }
 
-function freeBox(point, taken, bounds) {
+const NEAR = 70; // pixels within which a place on no line is looked for
+
+function freeBox(point, taken, bounds, crossed) {
   const width = widthOf(point.shortName) + 4;
   let best = null;
+  let onLine = null;
   for (const [dx, dy, distance] of OFFSETS) {
+    if (onLine && distance > NEAR) return onLine;
     const left = dx > 0 ? point.px + dx : dx < 0 ? point.px + dx - width : point.px - width / 2;
     const top = point.py + dy - LINE / 2;
     const box = { left, right: left + width, top, bottom: top + LINE, far: distance > 13 };
     if (box.left < bounds.left || box.right > bounds.right || box.top < bounds.top || box.bottom > bounds.bottom)
       continue;
     const hits = taken.filter((other) => overlap(box, other)).length;
-    if (hits === 0) return box;
+    if (hits === 0 && !crossed.some((each) => overlap(box, each))) return box;
+    if (hits === 0) onLine ??= box;
     if (best === null || hits < best.hits) best = { ...box, hits };
   }
-  return best ?? { left: bounds.left, right: bounds.left + width, top: point.py, bottom: point.py + LINE, far: true };
+  return onLine ?? best ?? { left: bounds.left, right: bounds.left + width, top: point.py, bottom: point.py + LINE, far: true };
 }
 
 /** From near to far, beside the point before above and below it. */

@@ -15,7 +15,7 @@ function show({ moved }) {
   }
   article.hidden = !state.run;
   if (state.run) {
-    article.replaceChildren(...runView(state.run).flat().filter(Boolean));
+    article.replaceChildren(...runView(state.run).flat(2).filter(Boolean));
     document.title = `${state.run.id}: antipasto-bench`;
     scrollTo(0, 0);
     return article.focus({ preventScroll: true });

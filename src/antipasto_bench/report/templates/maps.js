@@ -87,7 +87,7 @@ function heatMap(grid, name, better, inTable) {
       {},
       el("th", { scope: "row" }, grid.ranks[i] === null ? "" : `r=${grid.ranks[i]}`),
       row.map((cell) => {
-        if (!cell) return el("td", { class: "quiet" }, "");
+        if (!cell) return el("td", { class: "quiet" }, dash("not tried"));
         const text = name.includes("%") ? fixed(cell.mean, 1) : fixed(cell.mean, 3);
         return el(
           "td",
@@ -138,7 +138,7 @@ function curvesPanel(section) {
   const fill = () =>
     place.replaceChildren(
       ...known.flatMap(([name, yTitle, title]) => [
-        el("h4", {}, `${title}: ${section.name}`),
+        el("h4", {}, `${title}: ${section.model}`),
         lines({
           yTitle,
           label: `${title} of every arm by step, ${section.name}`,

@@ -15,7 +15,7 @@ function panels(section, params) {
       const whole = el(
         "details",
         { class: "panel", "data-panel": name },
-        el("summary", {}, `${title}: ${section.name}`),
+        el("summary", {}, `${title}: ${section.model}`),
         place,
       );
       const filled = () => place.childNodes.length || place.replaceChildren(...[build(section)].flat().filter(Boolean));
@@ -70,7 +70,7 @@ function sweptPanel(section) {
       el("th", { scope: "col", class: i === 0 || i === 3 ? "left" : null }, name),
     );
     return [
-      el("h4", {}, `Swept: ${swept.axis}, ${section.name}`),
+      el("h4", {}, `Swept: ${swept.axis}, ${section.model}`),
       el("p", {}, swept.conclusion),
       scrolling(
         `Swept: ${swept.axis}`,

@@ -23,11 +23,12 @@ function plotOf(section, columns, rows, change) {
     }))
     .map((point) => ({ ...point, x: point.x ?? NaN, y: point.y ?? NaN }));
   const options = axes.map((column) => [column.name, column.axis]);
+  const unlike = [x, y].some((column) => column.unlike) ? " Measured on different machines, so rows do not compare." : "";
   const few = rows.length <= 60;
   return el(
     "figure",
     { class: "drawing", "data-plot": `${x.name}:${y.name}`, "aria-label": `Any two quantities: ${section.name}` },
-    el("h3", {}, `${y.axis} against ${x.axis}: ${section.name}`),
+    el("h3", {}, `${y.axis} against ${x.axis}: ${section.model}`),
     el(
       "div",
       { class: "controls" },
@@ -48,7 +49,7 @@ function plotOf(section, columns, rows, change) {
     el(
       "figcaption",
       {},
-      `The rows of the table above${few ? "" : "; names are shown of 60 rows or fewer, so filter them, or point at one"}.`,
+      `The rows of the table above${few ? "" : "; names are shown of 60 rows or fewer, so filter them, or point at one"}.${unlike}`,
     ),
   );
 }

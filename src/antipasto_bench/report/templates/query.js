@@ -8,7 +8,8 @@ const bare = (name) => name.toLowerCase().replace(/[^a-z0-9+/]/g, "");
 function columnNamed(columns, name) {
   const wanted = bare(name);
   if (!wanted) return null;
-  const exactly = columns.filter((column) => bare(column.name) === wanted || bare(column.axis ?? "") === wanted);
+  const names = (column) => [column.name, headingOf(column), column.axis ?? ""].map(bare);
+  const exactly = columns.filter((column) => names(column).includes(wanted));
   const beginning = columns.filter((column) => bare(column.name).startsWith(wanted));
   return exactly[0] ?? (beginning.length === 1 ? beginning[0] : null);
 }

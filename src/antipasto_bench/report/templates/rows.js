@@ -34,6 +34,7 @@ function armRows(section) {
     values: arm.values,
     ends: arm.ends,
     measured: arm.measured,
+    blanks: arm.blanks,
     verdict: arm.verdict,
     link: armLink(section, arm),
     interval: arm.interval,
@@ -52,6 +53,14 @@ const RUN_COLUMNS = [
   ["seed", "seed", "seed", false],
   ["run id", "as commands take it", "", true],
 ];
+
+const NOT_OF_BASE = ["lr", "rank", "seed", "train s"]; // columns of runs
+
+/** Why a blank cell of a run is blank. */
+function whyBlank(run, column) {
+  if (run.lr === null && NOT_OF_BASE.includes(column.name)) return "trains nothing";
+  return column.name === "rank" ? "has no rank" : "not measured";
+}
 
 function runRows(section) {
   const own = RUN_COLUMNS.map(([name, meaning, axis, usual]) => ({
@@ -78,7 +87,8 @@ function runRows(section) {
     const values = [name, run.lr, ...run.values, label, run.rank, run.seed, id];
     const text = (value) => (value === null ? "" : String(value));
     const cells = [name, text(run.lr), ...run.cells, label, text(run.rank), text(run.seed), id];
-    return { id, name, cells, values, link: `#run=${encodeURIComponent(id)}`, text: cells.join(" ") };
+    const blanks = Object.fromEntries(columns.map((column) => [column.place, whyBlank(run, column)]));
+    return { id, name, cells, values, blanks, link: `#run=${encodeURIComponent(id)}`, text: cells.join(" ") };
   });
   const shown = columns.filter((column) => rows.some((row) => row.cells[column.place]));
   return { columns: shown, rows, all: columns };

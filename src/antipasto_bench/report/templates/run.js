@@ -23,7 +23,7 @@ function copied(text) {
       told.textContent = document.execCommand("copy") ? " copied" : " marked: copy it by your keys";
     }
   };
-  const code = el("code", {}, text);
+  const code = el("code", { tabindex: 0 }, text); // it scrolls
   return el("p", { class: "command" }, code, " ", button("Copy", copy, { "aria-label": `Copy: ${text}` }), told);
 }
 
@@ -54,33 +54,52 @@ function answerBlock([right, prompt, target, response]) {
         "div",
         {},
         el("h4", {}, "Asked"),
-        el("pre", {}, data.texts[prompt]),
+        answerText(data.texts[prompt]),
         el("h4", {}, "Expected"),
-        el("pre", {}, data.texts[target]),
+        answerText(data.texts[target]),
       ),
-      el("div", {}, el("h4", {}, "Answered"), el("pre", {}, data.texts[response])),
+      el("div", {}, el("h4", {}, "Answered"), answerText(data.texts[response])),
     ),
   );
 }
 
+const factsOf = (shown) =>
+  el(
+    "dl",
+    { class: "facts" },
+    shown.map(([column, text]) => el("div", {}, el("dt", {}, column.meaning), el("dd", {}, text))),
+  );
+
+/** Links to a table of a run: its answer, all its runs, and the other seeds of the same arm. */
+function waysFrom(section, run) {
+  const labels = new Map(section.runs);
+  const isSibling = ({ id, rank, lr }) =>
+    id !== run.id && rank === run.rank && lr === run.lr && labels.get(id) === labels.get(run.id);
+  const others = section.runs.map(([id]) => byRun.get(id)).filter(isSibling);
+  return [
+    el("a", { href: address(section) }, `Table: ${section.name}`),
+    " ",
+    el("a", { href: address(section, "explore", { rows: "runs" }) }, "all its runs"),
+    others.length
+      ? [
+          "; of the same arm ",
+          others.flatMap(({ id, seed }) => [el("a", { href: `#run=${encodeURIComponent(id)}` }, `seed ${seed}`), " "]),
+        ]
+      : null,
+  ].flat(3);
+}
+
 function runView(run) {
   const sections = data.sections.filter((section) => section.runs.some(([id]) => id === run.id));
-  const numbers = data.runColumns.map((column, i) => [column.meaning, run.cells[i]]).filter(([, text]) => text);
+  const shown = data.runColumns.map((column, i) => [column, run.cells[i]]).filter(([, text]) => text);
+  const [numbers, seconds] = [false, true].map((are) => shown.filter(([column]) => column.seconds === are));
   const config = settingsOf(data.firstConfig, run.config);
   const origin = settingsOf(data.firstOrigin, run.origin);
-  const where = sections.map((section) => section.name).join("; ");
   const commit = origin["git.commit"];
   const [right, wrong] = [true, false].map((is) => run.answers.filter((answer) => answer[0] === is));
   return [
-    el(
-      "p",
-      {},
-      sections.map((section) =>
-        el("a", { href: address(section, "explore", { rows: "runs" }) }, `All runs: ${section.name}`),
-      ),
-    ),
+    sections.map((section) => el("p", {}, waysFrom(section, run))),
     el("h2", {}, run.id),
-    el("p", { class: "quiet" }, where),
     el("h3", {}, `Repeat this run: ${run.model}`),
     canBeRepeated(run)
       ? [
@@ -88,7 +107,7 @@ function runView(run) {
           el(
             "p",
             { class: "quiet" },
-            "In a clone of antipasto-bench, set up as its README says. It says first what it needs that is not there, such as data that no hub gives: their names and digests are under Provenance.",
+            "In a clone of this repository, set up as its README says. It says first what it needs that is not there, such as data that no hub gives: their names and digests are under Provenance.",
           ),
         ]
       : el("p", {}, `It was scored by rules ${run.rules}, by which no run is made any more, so no command repeats it.`),
@@ -100,11 +119,8 @@ function runView(run) {
         : "",
     ),
     el("h3", {}, `Numbers: ${run.model}`),
-    el(
-      "dl",
-      { class: "facts" },
-      numbers.map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text))),
-    ),
+    factsOf(numbers),
+    seconds.length ? [el("h3", {}, `Where its seconds went: ${run.model}`), factsOf(seconds)] : null,
     el("div", { class: "two" }, curveFigure(run.train, "Training loss"), curveFigure(run.valid, "Held-out loss")),
     el("details", {}, el("summary", {}, "Configuration"), el("pre", {}, listed(config))),
     el(
@@ -113,7 +129,7 @@ function runView(run) {
       el("summary", {}, "Provenance: code, machine, packages, model and data"),
       el("pre", {}, listed(origin)),
     ),
-    run.answers.length ? el("h3", {}, `Answers, ${right.length} right and ${wrong.length} wrong: ${where}`) : null,
+    run.answers.length ? el("h3", {}, `Answers, ${right.length} right and ${wrong.length} wrong: ${run.model}`) : null,
     run.answers.map(answerBlock),
   ];
 }

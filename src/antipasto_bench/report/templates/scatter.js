@@ -1,6 +1,7 @@
 // Points with intervals, names, a frontier and a line for the untuned model.
 
 const MOST_NAMES = 20; // beside the points of a narrow drawing
+const FEW_NAMES = "Named are the reference and what is best at its price; point at another one for its name.";
 
 const SHAPES = {
   better: "triangle",
@@ -41,7 +42,8 @@ function stepsThrough(points, right) {
 /**
  * A drawing of points {name, x, y, low, high, verdict, link, said} with any two axes.
  *
- * `line` is {value, text}: a level that is drawn whether or not it lies within the points' range.
+ * `line` is {value, text}: a level that is drawn whether or not it lies within the points' range. `logs` lets the axis
+ * up be logarithmic where its values need it.
  */
 function scatter({
   points,
@@ -54,10 +56,13 @@ function scatter({
   names = true,
   frontier = true,
   height = 420,
+  logs = false,
+  unjudged = "",
   label,
 }) {
   const place = el("div", { class: "chart" });
   const tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" });
+  const few = el("p", { class: "quiet", hidden: true }, FEW_NAMES);
   const shown = points.filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y));
   const sizes = shown.map((point) => point.x).filter((x) => x !== 0);
   const log = sizes.length > 0 && sizes.every((x) => x > 0) && Math.max(...sizes) > 8 * Math.min(...sizes);
@@ -71,9 +76,15 @@ function scatter({
       { log, padding: width < 500 ? 0.06 : 0.1 },
     );
     const ends = shown.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]);
-    const y = scaleOf(ends, tall - margin.bottom, margin.top + 6, percent ? { floor: 0, ceiling: 101 } : {});
+    const heights = shown.map((point) => point.y);
+    const logUp = logs && heights.every((value) => value > 0) && Math.max(...heights) > 5 * Math.min(...heights);
+    const y = scaleOf(logUp ? ends.filter((end) => end > Math.min(...heights) / 3) : ends, tall - margin.bottom, margin.top + 6, {
+      log: logUp,
+      ...(percent ? { floor: 0, ceiling: 101 } : {}),
+    });
     // On a phone the names of many points would cover the drawing: those on the frontier and the reference have theirs.
     const crowded = width < 500 && shown.length > MOST_NAMES;
+    few.hidden = !(names && crowded);
     const room = crowded ? 0.4 * width : width - margin.left - 8;
     const placed = shown.map((point) => ({
       ...point,
@@ -84,7 +95,10 @@ function scatter({
     const best = frontier ? frontierOf(placed, yBetter === "higher", xBetter !== "higher") : [];
     const bounds = { left: margin.left, right: width - 2, top: margin.top - 6, bottom: tall - margin.bottom };
     const named = placed.filter((point) => !crowded || best.includes(point) || point.verdict === "reference");
-    const boxes = names ? placeNames(named, bounds, placed) : [];
+    const level = line && levelAt(line, y, { ...bounds, bottom: tall - margin.bottom });
+    const drawnLines = [...stepsOf(best, width - margin.right), ...(level ? [level.line] : [])];
+    const boxes = names ? placeNames(named, bounds, { points: placed, texts: level ? [level.words] : [], lines: drawnLines }) : [];
+    const ending = (value) => (logUp && value <= 0 ? tall - margin.bottom : Math.min(y.place(value), tall - margin.bottom));
     const drawing = svg(
       "svg",
       { viewBox: `0 0 ${width} ${tall}`, width, height: tall, role: points.some((point) => point.link) ? "group" : "img", "aria-label": label },
@@ -95,9 +109,9 @@ function scatter({
         height: tall,
         margin,
         xTitle: log ? `${xTitle} (log scale) →` : `${xTitle} →`,
-        yTitle: `${yBetter === "lower" ? "↓" : "↑"} ${yTitle}`,
+        yTitle: `${yBetter === "lower" ? "↓" : "↑"} ${yTitle}${logUp ? " (log scale)" : ""}`,
       }),
-      line ? levelOf(line, y, { ...bounds, bottom: tall - margin.bottom }) : null,
+      level ? levelOf(level, bounds) : null,
       placed
         .filter((point) => point.low !== undefined && point.low !== null)
         .map((point) =>
@@ -105,8 +119,8 @@ function scatter({
             class: "whisker",
             x1: point.px,
             x2: point.px,
-            y1: y.place(point.low),
-            y2: y.place(point.high),
+            y1: ending(point.low),
+            y2: ending(point.high),
           }),
         ),
       best.length ? svg("path", { class: "frontier", d: stepsThrough(best, width - margin.right) }) : null,
@@ -148,7 +162,7 @@ function scatter({
     tip.style.top = `${point.py + 12}px`;
   };
   drawn(place, draw);
-  return el("div", {}, place, legendOf(shown, frontier && shown.length > 1));
+  return el("div", {}, place, few, legendOf(shown, frontier && shown.length > 1, unjudged));
 }
 
 /** A point's name, which opens what the point opens: another point can cover it. */
@@ -177,7 +191,8 @@ function reachable(marks, points) {
   return marks;
 }
 
-function levelOf(line, y, bounds) {
+/** Where a level is drawn: its height, its text, and the boxes that both take. */
+function levelAt(line, y, bounds) {
   const inside = y.inside(line.value);
   const at = inside
     ? y.place(line.value)
@@ -185,19 +200,33 @@ function levelOf(line, y, bounds) {
       ? bounds.bottom - 3
       : bounds.top + 3;
   const text = inside ? line.text : `${line.text}, beyond the axis`;
+  const [foot, right] = [at < bounds.top + 12 ? at + 14 : at - 5, bounds.right - 8];
+  const words = { left: right - widthOf(text), right, top: foot - 10, bottom: foot + 3 };
+  return { at, foot, text, words, line: { left: bounds.left, right: bounds.right, top: at - 1, bottom: at + 1 } };
+}
+
+function levelOf({ at, foot, text, words }, bounds) {
   return svg(
     "g",
     {},
     svg("line", { class: "base", x1: bounds.left, x2: bounds.right, y1: at, y2: at }),
-    svg(
-      "text",
-      { class: "base", x: bounds.right - 8, y: at < bounds.top + 12 ? at + 14 : at - 5, "text-anchor": "end" },
-      text,
-    ),
+    svg("text", { class: "base", x: words.right, y: foot, "text-anchor": "end" }, text),
   );
 }
 
-function legendOf(points, frontier) {
+/** The boxes of the steps through some points. */
+function stepsOf(points, right) {
+  return points.flatMap((point, i) => {
+    const next = points[i + 1];
+    const along = { left: point.px, right: next?.px ?? right, top: point.py - 1, bottom: point.py + 1 };
+    if (!next) return [along];
+    const [top, bottom] = [Math.min(point.py, next.py), Math.max(point.py, next.py)];
+    return [along, { left: next.px - 1, right: next.px + 1, top, bottom }];
+  });
+}
+
+/** What marks and lines mean; `unjudged` is what a point without a verdict is. */
+function legendOf(points, frontier, unjudged) {
   const words = [...new Set(points.map((point) => point.verdict).filter(Boolean))].sort();
   const items = words.map((word) => {
     const mark = svg(
@@ -207,6 +236,10 @@ function legendOf(points, frontier) {
     );
     return el("span", {}, mark, ` ${word}`);
   });
+  if (unjudged && points.some((point) => !point.verdict)) {
+    const mark = svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, markOf({ px: 8, py: 8, name: "" }));
+    items.push(el("span", {}, mark, ` ${unjudged}`));
+  }
   if (frontier) {
     items.push(
       el(

@@ -33,7 +33,7 @@ function tableOf({ columns, rows, sort, sorted, label }) {
         title: column.meaning,
         "aria-sort": chosen ? sort.direction : null,
       },
-      button(column.name, asked),
+      button(headingOf(column), asked),
     );
   });
   const body = rows.map((row) =>
@@ -43,7 +43,7 @@ function tableOf({ columns, rows, sort, sorted, label }) {
       columns.map((column, i) => {
         const text = row.cells[column.place];
         if (i === 0) return el("th", { scope: "row" }, row.link ? el("a", { href: row.link }, text) : text);
-        return el("td", { class: column.left ? "left" : null }, verdictOr(column, text));
+        return el("td", { class: column.left ? "left" : null }, text ? verdictOr(column, text) : dash(row.blanks?.[column.place] ?? "not measured"));
       }),
     ),
   );

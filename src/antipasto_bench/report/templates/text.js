@@ -48,6 +48,22 @@ const signed = (value, digits) => `${value < 0 ? "−" : "+"}${fixed(Math.abs(va
 
 const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
+/** What stands in a cell that has no text: a dash that says why. */
+const dash = (why) => el("span", { role: "img", "aria-label": why, title: why }, "–");
+
+/** What a column is called above it. */
+const headingOf = (column) => column.heading ?? column.name;
+
+const CONTROL = /(\\x[0-9a-f]{2}|\\u[0-9a-f]{4})/;
+
+/** A model's text, in which control characters are written out: these in grey. */
+const answerText = (text) =>
+  el(
+    "pre",
+    {},
+    text.split(CONTROL).map((part) => (CONTROL.test(part) ? el("span", { class: "control-character" }, part) : part)),
+  );
+
 /** A label with a menu; `changed` gets the value that is chosen. */
 function menu(label, options, chosen, changed) {
   const list = el(
