@@ -72,6 +72,7 @@ def measure(
 
     Example: `antipasto-bench measure --all --general texts.jsonl`, or `antipasto-bench measure --all --costs`
     """
+    from ..core.signals import handle_signals
     from ..report.cost_text import measured_line
     from ..run.local_files import read_places
     from ..run.remeasure import remeasure, remeasure_costs
@@ -92,8 +93,9 @@ def measure(
     if not chosen:
         raise UserError("name a run, or give --all; `antipasto-bench list` shows what there is")
     if costs:
-        for record in remeasure_costs(chosen, store, paths, trust_remote_code):
-            echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
+        with handle_signals():  # the process that measures ends with this one
+            for record in remeasure_costs(chosen, store, paths, trust_remote_code):
+                echo(f"{record.run_id}: {measured_line(record, untuned=record.untuned)}")
         return
     for run_id in chosen:
         record = remeasure(run_id, store, general, paths, trust_remote_code)
@@ -136,6 +138,7 @@ def speed(
 
     Example: `antipasto-bench speed --suite step`
     """
+    from ..core.signals import handle_signals
     from ..speed.page import write_page
     from ..speed.places import choose_places
     from ..speed.running import run_suites
@@ -143,7 +146,8 @@ def speed(
     if page_only and words:
         raise UserError(f"speed: --page-only measures nothing, so {words[0]} has no use; leave one of them out")
     places = choose_places(results, page, page_only)
-    all_hold = page_only or run_suites(suite, places.results, as_json, minutes, words or ())
+    with handle_signals():  # a suite's process ends with this one
+        all_hold = page_only or run_suites(suite, places.results, as_json, minutes, words or ())
     if places.page is not None:
         write_page(places.results, places.page)
         print_notice(str(places.page))

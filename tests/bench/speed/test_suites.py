@@ -1,12 +1,17 @@
 """Claims about the suites: each is a module that can be started, and the one for GPUs runs whole with little models."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
 import polars as pl
+import psutil
 import pytest
 import torch
 
@@ -297,3 +302,17 @@ def test_benchmark_holds_data_and_code_that_its_tasks_name():
     assert modules == {"tasks/nano_metamath/questions.py", "tasks/gsm8k_metamath/given_answer.py"}
     for module in map((ROOT / "benchmark").joinpath, modules):
         assert f"!function {module.stem}." in module.with_name(f"{module.parent.name}.yaml").read_text()
+
+
+def test_a_suite_ends_with_the_command_that_started_it(tmp_path):
+    """Else it would go on measuring, and slow whatever is measured next."""
+    command = [sys.executable, "-m", "antipasto_bench", "speed", "--suite", "run", "--results", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("--- run")
+        while not (children := psutil.Process(process.pid).children()):
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait() == 128 + signal.SIGTERM
+        assert "interrupted" in process.stderr.read()
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
