@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..analysis.compared_sections import ComparedSection
+from ..analysis.conditions import mixed_conditions
 from ..analysis.contamination import contamination
 from ..analysis.verdicts import LEVEL
 from ..core.paths import EMBEDDED
@@ -31,7 +32,8 @@ def terms(section: ComparedSection) -> list[tuple[str, str]]:
 
 def before_the_table(section: ComparedSection) -> list[str]:
     """What narrows an answer down, a sentence each."""
-    said = [*unsearched(section), *contamination(section.section.arms)]
+    arms = section.section.arms
+    said = [*unsearched(section), *contamination(arms), *filter(None, [mixed_conditions(arms)])]
     if section.section.records[0].config.model in EMBEDDED:
         said.append(
             f"{section.section.model} ships with the package, a toy that answers generated word problems: how methods "

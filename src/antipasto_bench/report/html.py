@@ -100,7 +100,7 @@ class Answer:
     terms: list[tuple[str, str]]  # its words and their meanings
     beforehand: list[str]  # what narrows it down
     how_to_read: list[str]
-    price: Price  # of the recommended arm
+    prices: list[Price]  # of what is recommended: one arm, or an adapter and full fine-tuning
     columns: list[Heading]
     rows: list[ShortRow]
     diverged: list[tuple[str, list[str]]]  # arms of which every run diverged, and their cells
@@ -110,9 +110,9 @@ class Answer:
 
 
 class Price(NamedTuple):
-    """What the recommended arm costs and scores."""
+    """What a recommended arm costs and scores."""
 
-    arm: ComparedArm | None
+    arm: ComparedArm
     facts: list[tuple[str, str, str | None, bool]]  # a quantity, its cell, its name as a price, whether it is hidden
 
 
@@ -215,7 +215,7 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], el
     cells = [[column.cell(row) for column in shown] for row in section.arms]
     best = {row.index for row in rows}
     notes = [
-        *map(unescape, filter(None, conclusions(section, bold=False))),
+        *(note for note in map(unescape, filter(None, conclusions(section, bold=False))) if note not in beforehand),
         costs_note(section, (STEP, *TIMED.values())),
         _trained_on(section),
     ]
@@ -231,7 +231,9 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], el
         terms=terms(section),
         beforehand=[line for line in (*beforehand, *elsewhere) if line != NOTHING_SEARCHED],
         how_to_read=how_to_read(section),
-        price=_price(said, [columns[name] for name in PRICED], [columns[name] for name in extra]),
+        prices=[
+            _price(row, [columns[name] for name in PRICED], [columns[name] for name in extra]) for row in _to_use(said)
+        ],
         columns=[_heading(column, section) for column in shown],
         rows=[
             ShortRow(
@@ -263,14 +265,20 @@ def _heading(column: Column, section: ComparedSection) -> Heading:
     return Heading(heading_of(column), meaning_of(column, section.arms), column.left, column.better, marks)
 
 
-def _price(said: Recommended, columns: Sequence[Column], extra: Sequence[Column]) -> Price:
-    """What the recommended arm costs and scores, as its cells say.
+def _to_use(said: Recommended) -> list[ComparedArm]:
+    """The arms that a headline tells to use, an adapter first."""
+    if said.cheapest is not None and said.best and said.best.is_reference:
+        return [said.cheapest]
+    return [row for row in (said.adapter, said.best) if row is not None]
+
+
+def _price(row: ComparedArm, columns: Sequence[Column], extra: Sequence[Column]) -> Price:
+    """What a recommended arm costs and scores, as its cells say.
 
     Args:
         extra: prices that are shown when a reader picks them.
     """
-    row = said.cheapest if said.cheapest is not None and said.best and said.best.is_reference else said.best
-    cells = [] if row is None else [(column, column.cell(row).text) for column in (*columns, *extra)]
+    cells = [(column, column.cell(row).text) for column in (*columns, *extra)]
     return Price(
         row,
         [

@@ -30,6 +30,7 @@ class Recommended:
     best: ComparedArm | None = None
     cheapest: ComparedArm | None = None  # None where no cheaper one is shown to be no worse than the reference
     measure: Literal["accuracy", "loss"] = "accuracy"  # that shows the best to be better, or the others to be worse
+    adapter: ComparedArm | None = None  # to use where the best is full fine-tuning, which is none
     rests_on_loss: bool = False  # whether the headline would be another without the held-out loss
 
 
@@ -64,6 +65,7 @@ def recommended(section: ComparedSection) -> Recommended:
         best,
         cheapest,
         "loss" if loss_alone else measure,
+        reference if cheapest is None and _only_full(better) else None,
         rests_on_loss=loss_alone or measure == "loss" or (cheapest is not None and by == "held-out loss"),
     )
 
@@ -127,6 +129,10 @@ def _cheapest(
     return min(by_loss, key=lambda row: (_parameters(row), row.index), default=None), "held-out loss"
 
 
+def _only_full(better: Sequence[ComparedArm]) -> bool:
+    return [row.arm.variant for row in better] == [FULL]
+
+
 def _headline(
     section: ComparedSection,
     better: Sequence[ComparedArm],
@@ -151,7 +157,7 @@ def _headline(
             who = f"{others[0].arm.name} is" if len(others) == 1 else _so_many(count, len(others))
             open_ones = f"; {who} undecided" if count else ""
             return f"Use {name}: nothing tried is shown to be better{open_ones}."
-        if [row.arm.variant for row in better] == [FULL]:  # which is no adapter
+        if _only_full(better):
             return (
                 f"Full fine-tuning is the best; of the adapters use {name}: no other is shown to be better, and "
                 "nothing with fewer trained parameters is shown to be as good."
@@ -235,6 +241,7 @@ def _of_open(section: ComparedSection) -> list[str]:
         return []
     others = judged(section)
     who = others[0].arm.name if len(others) == 1 else _so_many(count, len(others))
+    who += " other trained arms" if len(others) > 1 else ""
     head = f"{who} {'is' if count == 1 else 'are'} undecided by accuracy"
     head = head[0].upper() + head[1:] if len(others) > 1 else head
     if lost := _worse_by_loss(section):
@@ -247,7 +254,7 @@ def _of_open(section: ComparedSection) -> list[str]:
     runs = sum(k for _, k in more.runs)
     decided = sum(each.seeds is not None for each in more.undecided)
     if not runs:
-        return [f"{head}; up to {MOST_SEEDS} seeds an arm decide none: antipasto-bench plan-more says why."]
+        return [f"{head}; even {MOST_SEEDS} seeds an arm would decide none (antipasto-bench plan-more says why)."]
     time = "" if more.seconds is None else f", about {_duration(more.seconds)} one after another,"
     which = "all of them" if decided == count else f"{decided} of them"
     arms = [arm.name for arm, _ in more.runs]

@@ -57,6 +57,7 @@ def test_full_fine_tuning_is_no_adapter_so_that_the_best_of_those_is_named_besid
     add(store, "full", 390, 90000)
     said, _ = of_one(store)
     assert said.best.arm.variant == "full"
+    assert said.adapter.arm.name == "lora r=16"
     assert said.headline == (
         "Full fine-tuning is the best; of the adapters use lora r=16: no other is shown to be better, and nothing with "
         "fewer trained parameters is shown to be as good."
@@ -65,6 +66,7 @@ def test_full_fine_tuning_is_no_adapter_so_that_the_best_of_those_is_named_besid
     add(store, "hra", 350, 2000)
     said, _ = of_one(store)
     assert said.headline.startswith("Use full; for fewer parameters, "), "those are better, and cheaper than full"
+    assert said.adapter is None
 
 
 def test_what_is_cheaper_is_said_of_the_right_arm_where_the_best_is_cheaper_or_dearer_than_the_reference(store):
