@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from page_store import HOSTILE, MODEL, data_of, page_store
-from recorded import record
+from recorded import PROVENANCE, record
 
 from antipasto_bench.report.write import write_report
 from antipasto_bench.spec.config import SCORING_VERSION
@@ -280,6 +280,67 @@ def test_a_filter_that_names_no_column_says_so(opened, slug):
         "5 of 5 rows: all are shown, because the filter cannot be read: no column is called “watts”"
     )
     assert len(column(page, "variant")) == 5
+
+
+def marks(page, place: str) -> dict[str, str | None]:
+    """The verdict that each point of a drawing shows, by its name, from the lowest to the one on top."""
+    points = page.locator(f"{place} .chart .point").all()
+    return {str(point.get_attribute("data-name")): point.get_attribute("data-verdict") for point in points}
+
+
+def test_the_marks_of_a_plot_are_verdicts_by_the_score_that_it_shows_and_its_bars_are_explained(opened, slug, store):
+    sections = data_of((store.results / "report.html").read_text())["sections"]
+    (arms,) = (section["arms"] for section in sections if section["slug"] == slug)
+    by = {key: {arm["name"]: arm[key] for arm in arms} for key in ("verdict", "lossVerdict")}
+    assert by["verdict"] != by["lossVerdict"]
+    plot = "figure[data-plot]"
+    for address, key, words in (
+        ("y=test+loss", "lossVerdict", "Marks: verdicts by held-out loss. Bars: ± one standard error"),
+        ("x=test+loss&y=params", "lossVerdict", "Marks: verdicts by held-out loss."),
+        ("y=test+%25", "verdict", "Marks: verdicts by accuracy. Bars: 95 % intervals."),
+    ):
+        page = opened(f"#{slug}/explore?{address}")
+        assert marks(page, plot) == by[key]
+        assert words in page.locator(f"{plot} figcaption").inner_text()
+        assert (page.locator(f"{plot} .whisker").count() > 0) == ("Bars" in words)
+    page = opened(f"#{slug}/explore?x=params&y=adapter+kB")
+    assert {name: mark for name, mark in marks(page, plot).items() if mark} == {"lora r=16": "reference"}
+    assert "Marks:" not in page.locator(f"{plot} figcaption").inner_text()
+
+
+def test_the_reference_lies_on_top_of_what_is_drawn_at_its_place(opened, slug):
+    for address, place in ((f"#{slug}", ".drawing:visible"), (f"#{slug}/explore", "figure[data-plot]")):
+        page = opened(address)
+        assert list(marks(page, place).items())[-1] == ("lora r=16", "reference")
+        top = page.locator(f"{place} .point[data-verdict=reference]").first
+        assert top.evaluate("node => getComputedStyle(node).fill") == "none", "what lies under it is seen"
+
+
+def test_a_price_of_unlike_machines_has_no_best_and_an_arm_of_one_seed_no_verdict(browser, tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for variant, seeds in (("lora", 3), ("dora", 3), ("pissa", 1)):
+        for seed in range(seeds):
+            fields: dict[str, object] = {"train_s": 9.0 + seed}
+            if variant == "dora":
+                fields["provenance"] = PROVENANCE.model_copy(update={"hardware": "another-cpu"})
+            append(store.table, record(store, variant, [0, 1, 2 + seed], fields=fields, seed=seed))
+    write_report(store, tmp_path / "README.md", store.results / "results.md")
+    (section,) = data_of((store.results / "report.html").read_text())["sections"]
+    page = browser.new_page()
+    for rows in ("arms", "runs"):
+        for price, best in (("params", 1), ("train+s", 0)):
+            address = f"#{section['slug']}/explore?rows={rows}&x={price}&y=test+%25"
+            page.goto("about:blank")
+            page.goto((store.results / "report.html").as_uri() + address)
+            plot = page.locator("figure[data-plot]")
+            assert plot.locator(".chart path.frontier").count() == best
+            options = plot.get_by_role("combobox", name="Across").locator("option").all_inner_texts()
+            assert "training seconds (unlike machines)" in options
+            assert "trained parameters" in options
+            legend = " ".join(plot.locator(".legend").all_inner_texts())
+            assert ("best at its price" in legend) == bool(best)
+            assert ("one seed: no verdict" in legend) == (rows == "arms")
+    page.close()
 
 
 def test_a_cell_without_a_number_says_why_and_stays_empty_in_files(opened, slug):
