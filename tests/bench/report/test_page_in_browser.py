@@ -273,11 +273,24 @@ def test_rows_are_filtered_by_words_and_by_comparisons_with_their_count(opened, 
     assert column(again, "variant") == shown, "the address is the view"
 
 
-def test_a_filter_that_names_no_column_says_so(opened, slug):
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("watts < 5", "no column is called “watts”"),
+        ("watts = 5", "no column is called “watts”"),
+        ("params <", "nothing follows “<”"),
+        ("< 5", "no column stands before “<”"),
+        ("params < few", "“few” is no number"),
+        ("variant == lora", "“==” is no comparison: these are = != < > <= >= ~"),
+        ("(variant = lora", "brackets do not group comparisons"),
+        ("(lora or dora) and rank = 16", "brackets do not group words"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_says_why_and_all_rows_stay(opened, slug, query, why):
     page = opened(f"#{slug}/explore")
-    page.get_by_label("Filter rows").fill("watts < 5")
-    assert page.locator("output:visible").inner_text() == (
-        "5 of 5 rows: all are shown, because the filter cannot be read: no column is called “watts”"
+    page.get_by_label("Filter rows").fill(query)
+    assert page.locator("output.problem:visible").inner_text() == (
+        f"5 of 5 rows: all are shown, because the filter cannot be read: {why}"
     )
     assert len(column(page, "variant")) == 5
 
@@ -644,3 +657,57 @@ def test_a_link_to_another_view_leaves_the_focus_at_its_heading_and_the_page_exp
     page.locator(f"#{slug}-title:focus").wait_for()
     page.go_back()
     assert "Bold: may be first" not in page.locator("body").text_content()
+
+
+def test_the_title_of_a_question_ends_between_words_and_leaves_off_how_it_is_asked(opened):
+    """On the committed page."""
+    page = opened()
+    page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
+    prompts = {text for text in data_of(page.content())["texts"] if text.startswith("Question: ")}
+    lines = {" ".join(prompt.removesuffix("Think step by step.\nAnswer:").split()) for prompt in prompts}
+    cut = 0
+    for slug in page.evaluate("[...document.querySelectorAll('section.bench')].map((node) => node.id)"):
+        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", slug)
+        page.locator(".view:visible .controls").wait_for()
+        for title in page.locator(".view:visible .flip > summary").all_text_contents():
+            shown = title.removesuffix(" …")
+            assert len(shown) <= 160
+            assert shown in lines if shown == title else any(line.startswith(f"{shown} ") for line in lines), title
+            cut += shown != title
+    assert cut > 0
+
+
+def test_an_answer_of_a_single_run_says_how_that_run_answered(opened):
+    """On the committed page, where runs of one arm answer differently."""
+    page = opened()
+    page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
+    looked = 0
+    for slug in page.evaluate("[...document.querySelectorAll('section.bench')].map((node) => node.id)"):
+        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", slug)
+        page.locator(".view:visible .controls").wait_for()
+        single = page.locator(".view:visible .flips").filter(has_text="single runs answered differently")
+        for side in single.locator(".answer").all():
+            judged = "right" if "right" in side.get_attribute("class").split() else "wrong"
+            heading = side.locator("h4").evaluate("node => node.textContent")
+            assert re.search(rf": this run: {judged}; right in \d+ of \d+ runs?$", heading)
+            looked += 1
+    assert looked > 0
+
+
+def test_only_pairs_that_have_a_comparison_are_counted(opened):
+    """On the committed page, where an arm of one seed is compared with none."""
+    page = opened()
+    page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
+    looked = 0
+    for section in data_of(page.content())["sections"]:
+        counts = {
+            measure: sum(pair is not None and pair[3] is not None for pair in pairs or ())
+            for measure, pairs in section["pairs"].items()
+        }
+        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", section["slug"])
+        page.locator(".view:visible .controls").wait_for()
+        said = re.findall(r"corrected for the ([\d,]+) pairs compared by (\w+)", page.locator("main").inner_text())
+        for count, measure in said:
+            assert int(count.replace(",", "")) == counts[measure]
+            looked += 1
+    assert looked > 1

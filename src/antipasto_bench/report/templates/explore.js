@@ -33,7 +33,7 @@ class Explorer {
 
   /** The rows that pass the filter, in their order. */
   matching() {
-    const { test, problem } = filterOf(read().params.get("q") ?? "", this.all);
+    const { test, problem } = filterOf(read().params.get("q") ?? "", this.all, this.rows);
     const kept = this.rows.filter(test);
     const all = counted(this.rows.length, "row");
     this.told.textContent = problem
