@@ -356,6 +356,33 @@ def test_a_price_of_unlike_machines_has_no_best_and_an_arm_of_one_seed_no_verdic
     page.close()
 
 
+def test_back_undoes_one_change_at_a_time(opened, slug):
+    page = opened(f"#{slug}")
+    page.get_by_role("link", name="Explore").locator("visible=true").click()
+    heading = page.locator(".view:visible table").first.locator("thead")
+    heading.get_by_role("button", name="params").click()
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("adapter kB").check()
+    page.get_by_label("Filter rows").press_sequentially("dora")
+    assert column(page, "variant") == ["dora"]
+    page.go_back()
+    page.wait_for_function("!document.querySelector('.view:not([hidden]) input[type=search]').value")
+    assert len(column(page, "variant")) == 5, "all letters of a filter are one change"
+    assert len(column(page, "adapter kB")) == 5
+    page.go_back()
+    page.wait_for_function("!location.hash.includes('cols=')")
+    assert "adapter kB" not in page.locator(".view:visible thead").first.inner_text()
+    assert heading.locator("th[aria-sort]").inner_text() == "params"
+    page.go_back()
+    page.wait_for_function("!location.hash.includes('sort=')")
+    assert page.locator(".view:visible th[aria-sort]").count() == 0
+    page.go_back()
+    page.locator(".headline:visible").wait_for()
+    page.go_forward()
+    page.go_forward()
+    page.locator(".view:visible th[aria-sort]").wait_for()
+
+
 def test_a_cell_without_a_number_says_why_and_stays_empty_in_files(opened, slug):
     page = opened(f"#{slug}/explore?cols=variant,lr,vs+reference,step+time")
     names = column(page, "variant")

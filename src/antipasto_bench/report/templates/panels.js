@@ -25,7 +25,7 @@ function panels(section, params) {
         if (now.has(name) === whole.open) return;
         if (whole.open) now.add(name);
         else now.delete(name);
-        remember({ open: [...now].join(",") });
+        remember({ open: [...now].join(",") }, "none");
       });
       whole.open = open.has(name);
       return build(section) === null ? null : whole;
