@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from page_store import HOSTILE, MODEL, data_of, page_store
-from recorded import record
+from recorded import PROVENANCE, record
 
 from antipasto_bench.report.write import write_report
 from antipasto_bench.spec.config import SCORING_VERSION
@@ -274,13 +274,114 @@ def test_rows_are_filtered_by_words_and_by_comparisons_with_their_count(opened, 
     assert column(again, "variant") == shown, "the address is the view"
 
 
-def test_a_filter_that_names_no_column_says_so(opened, slug):
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("watts < 5", "no column is called “watts”"),
+        ("watts = 5", "no column is called “watts”"),
+        ("params <", "nothing follows “<”"),
+        ("< 5", "no column stands before “<”"),
+        ("params < few", "“few” is no number"),
+        ("variant == lora", "“==” is no comparison: these are = != < > <= >= ~"),
+        ("(variant = lora", "brackets do not group comparisons"),
+        ("(lora or dora) and rank = 16", "brackets do not group words"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_says_why_and_all_rows_stay(opened, slug, query, why):
     page = opened(f"#{slug}/explore")
-    page.get_by_label("Filter rows").fill("watts < 5")
-    assert page.locator("output:visible").inner_text() == (
-        "5 of 5 rows: all are shown, because the filter cannot be read: no column is called “watts”"
+    page.get_by_label("Filter rows").fill(query)
+    assert page.locator("output.problem:visible").inner_text() == (
+        f"5 of 5 rows: all are shown, because the filter cannot be read: {why}"
     )
     assert len(column(page, "variant")) == 5
+
+
+def marks(page, place: str) -> dict[str, str | None]:
+    """The verdict that each point of a drawing shows, by its name, from the lowest to the one on top."""
+    points = page.locator(f"{place} .chart .point").all()
+    return {str(point.get_attribute("data-name")): point.get_attribute("data-verdict") for point in points}
+
+
+def test_the_marks_of_a_plot_are_verdicts_by_the_score_that_it_shows_and_its_bars_are_explained(opened, slug, store):
+    sections = data_of((store.results / "report.html").read_text())["sections"]
+    (arms,) = (section["arms"] for section in sections if section["slug"] == slug)
+    by = {key: {arm["name"]: arm[key] for arm in arms} for key in ("verdict", "lossVerdict")}
+    assert by["verdict"] != by["lossVerdict"]
+    plot = "figure[data-plot]"
+    for address, key, words in (
+        ("y=test+loss", "lossVerdict", "Marks: verdicts by held-out loss. Bars: ± one standard error"),
+        ("x=test+loss&y=params", "lossVerdict", "Marks: verdicts by held-out loss."),
+        ("y=test+%25", "verdict", "Marks: verdicts by accuracy. Bars: 95 % intervals."),
+    ):
+        page = opened(f"#{slug}/explore?{address}")
+        assert marks(page, plot) == by[key]
+        assert words in page.locator(f"{plot} figcaption").inner_text()
+        assert (page.locator(f"{plot} .whisker").count() > 0) == ("Bars" in words)
+    page = opened(f"#{slug}/explore?x=params&y=adapter+kB")
+    assert {name: mark for name, mark in marks(page, plot).items() if mark} == {"lora r=16": "reference"}
+    assert "Marks:" not in page.locator(f"{plot} figcaption").inner_text()
+
+
+def test_the_reference_lies_on_top_of_what_is_drawn_at_its_place(opened, slug):
+    for address, place in ((f"#{slug}", ".drawing:visible"), (f"#{slug}/explore", "figure[data-plot]")):
+        page = opened(address)
+        assert list(marks(page, place).items())[-1] == ("lora r=16", "reference")
+        top = page.locator(f"{place} .point[data-verdict=reference]").first
+        assert top.evaluate("node => getComputedStyle(node).fill") == "none", "what lies under it is seen"
+
+
+def test_a_price_of_unlike_machines_has_no_best_and_an_arm_of_one_seed_no_verdict(browser, tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "outputs")
+    for variant, seeds in (("lora", 3), ("dora", 3), ("pissa", 1)):
+        for seed in range(seeds):
+            fields: dict[str, object] = {"train_s": 9.0 + seed}
+            if variant == "dora":
+                fields["provenance"] = PROVENANCE.model_copy(update={"hardware": "another-cpu"})
+            append(store.table, record(store, variant, [0, 1, 2 + seed], fields=fields, seed=seed))
+    write_report(store, tmp_path / "README.md", store.results / "results.md")
+    (section,) = data_of((store.results / "report.html").read_text())["sections"]
+    page = browser.new_page()
+    for rows in ("arms", "runs"):
+        for price, best in (("params", 1), ("train+s", 0)):
+            address = f"#{section['slug']}/explore?rows={rows}&x={price}&y=test+%25"
+            page.goto("about:blank")
+            page.goto((store.results / "report.html").as_uri() + address)
+            plot = page.locator("figure[data-plot]")
+            assert plot.locator(".chart path.frontier").count() == best
+            options = plot.get_by_role("combobox", name="Across").locator("option").all_inner_texts()
+            assert "training seconds (unlike machines)" in options
+            assert "trained parameters" in options
+            legend = " ".join(plot.locator(".legend").all_inner_texts())
+            assert ("best at its price" in legend) == bool(best)
+            assert ("one seed: no verdict" in legend) == (rows == "arms")
+    page.close()
+
+
+def test_back_undoes_one_change_at_a_time(opened, slug):
+    page = opened(f"#{slug}")
+    page.get_by_role("link", name="Explore").locator("visible=true").click()
+    heading = page.locator(".view:visible table").first.locator("thead")
+    heading.get_by_role("button", name="params").click()
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("adapter kB").check()
+    page.get_by_label("Filter rows").press_sequentially("dora")
+    assert column(page, "variant") == ["dora"]
+    page.go_back()
+    page.wait_for_function("!document.querySelector('.view:not([hidden]) input[type=search]').value")
+    assert len(column(page, "variant")) == 5, "all letters of a filter are one change"
+    assert len(column(page, "adapter kB")) == 5
+    page.go_back()
+    page.wait_for_function("!location.hash.includes('cols=')")
+    assert "adapter kB" not in page.locator(".view:visible thead").first.inner_text()
+    assert heading.locator("th[aria-sort]").inner_text() == "params"
+    page.go_back()
+    page.wait_for_function("!location.hash.includes('sort=')")
+    assert page.locator(".view:visible th[aria-sort]").count() == 0
+    page.go_back()
+    page.locator(".headline:visible").wait_for()
+    page.go_forward()
+    page.go_forward()
+    page.locator(".view:visible th[aria-sort]").wait_for()
 
 
 def test_a_cell_without_a_number_says_why_and_stays_empty_in_files(opened, slug):
@@ -584,3 +685,57 @@ def test_a_link_to_another_view_leaves_the_focus_at_its_heading_and_the_page_exp
     page.locator(f"#{slug}-title:focus").wait_for()
     page.go_back()
     assert "Bold: may be first" not in page.locator("body").text_content()
+
+
+def test_the_title_of_a_question_ends_between_words_and_leaves_off_how_it_is_asked(opened):
+    """On the committed page."""
+    page = opened()
+    page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
+    prompts = {text for text in data_of(page.content())["texts"] if text.startswith("Question: ")}
+    lines = {" ".join(prompt.removesuffix("Think step by step.\nAnswer:").split()) for prompt in prompts}
+    cut = 0
+    for slug in page.evaluate("[...document.querySelectorAll('section.bench')].map((node) => node.id)"):
+        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", slug)
+        page.locator(".view:visible .controls").wait_for()
+        for title in page.locator(".view:visible .flip > summary").all_text_contents():
+            shown = title.removesuffix(" …")
+            assert len(shown) <= 160
+            assert shown in lines if shown == title else any(line.startswith(f"{shown} ") for line in lines), title
+            cut += shown != title
+    assert cut > 0
+
+
+def test_an_answer_of_a_single_run_says_how_that_run_answered(opened):
+    """On the committed page, where runs of one arm answer differently."""
+    page = opened()
+    page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
+    looked = 0
+    for slug in page.evaluate("[...document.querySelectorAll('section.bench')].map((node) => node.id)"):
+        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", slug)
+        page.locator(".view:visible .controls").wait_for()
+        single = page.locator(".view:visible .flips").filter(has_text="single runs answered differently")
+        for side in single.locator(".answer").all():
+            judged = "right" if "right" in side.get_attribute("class").split() else "wrong"
+            heading = side.locator("h4").evaluate("node => node.textContent")
+            assert re.search(rf": this run: {judged}; right in \d+ of \d+ runs?$", heading)
+            looked += 1
+    assert looked > 0
+
+
+def test_only_pairs_that_have_a_comparison_are_counted(opened):
+    """On the committed page, where an arm of one seed is compared with none."""
+    page = opened()
+    page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
+    looked = 0
+    for section in data_of(page.content())["sections"]:
+        counts = {
+            measure: sum(pair is not None and pair[3] is not None for pair in pairs or ())
+            for measure, pairs in section["pairs"].items()
+        }
+        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", section["slug"])
+        page.locator(".view:visible .controls").wait_for()
+        said = re.findall(r"corrected for the ([\d,]+) pairs compared by (\w+)", page.locator("main").inner_text())
+        for count, measure in said:
+            assert int(count.replace(",", "")) == counts[measure]
+            looked += 1
+    assert looked > 1

@@ -26,6 +26,18 @@ function scoreOf(arm, score) {
   };
 }
 
+const BARS = {
+  accuracy: "Bars: 95 % intervals.",
+  loss: "Bars: ± one standard error of each arm by itself; two arms answer the same questions, so their difference is surer than the bars say.",
+};
+
+/** What arms without a verdict by a score are called. */
+const withoutVerdict = (arms, score) =>
+  arms.every((arm) => scoreOf(arm, score).verdict || arm.runs.length === 1) ? "one seed: no verdict" : "no verdict";
+
+/** A quantity as axes and menus name it. */
+const axisName = (column) => (column.unlike ? `${column.axis} (unlike machines)` : column.axis);
+
 function answerView(section, params, part) {
   const [bar, figure] = [part.querySelector(".picks"), part.querySelector(".drawing")];
   const prices = section.columns.map((column, place) => ({ ...column, place })).filter((column) => column.price);
@@ -50,7 +62,7 @@ function answerView(section, params, part) {
       said: [
         `${score === "accuracy" ? "right" : "loss"}: ${shown(at.y)}${score === "accuracy" ? " %" : ""} (${ends})`,
         `${price.axis}: ${withMeasured(section, arm, price.place)}`,
-        at.verdict || "no verdict",
+        at.verdict || withoutVerdict([arm], score),
       ],
     };
   });
@@ -61,7 +73,7 @@ function answerView(section, params, part) {
     ...[
       menu(
         "Price of drawing and table",
-        prices.map((column) => [column.name, column.unlike ? `${column.axis} (unlike machines)` : column.axis]),
+        prices.map((column) => [column.name, axisName(column)]),
         price.name,
         (x) => change({ x: x === prices[0].name ? null : x }),
       ),
@@ -77,13 +89,13 @@ function answerView(section, params, part) {
     scatter({
       points,
       percent: score === "accuracy",
-      xTitle: price.unlike ? `${price.axis} (unlike machines)` : price.axis,
+      xTitle: axisName(price),
       yTitle: SCORES.find(([name]) => name === score)[1] + (score === "loss" ? ", lower is better" : ""),
       xBetter: price.better,
       yBetter: score === "accuracy" ? "higher" : "lower",
       height: heightBeside(part.querySelector(".short")),
       logs: score === "loss",
-      unjudged: section.oneSeed ? "one seed: no verdict" : "no verdict",
+      unjudged: withoutVerdict(arms, score),
       line: Number.isFinite(level)
         ? { value: level, text: `untuned base: ${score === "accuracy" ? `${fixed(level, 1)} %` : fixed(level, 4)}` }
         : null,
@@ -114,11 +126,7 @@ function showPicked(part, price, all) {
 
 /** What the bars and 1x are, and where a point leads. */
 function captionOf(section, score, price, points) {
-  const bars = !points.some((point) => typeof point.low === "number")
-    ? ""
-    : score === "accuracy"
-      ? " Bars: 95 % intervals."
-      : " Bars: ± one standard error of each arm by itself; two arms answer the same questions, so their difference is surer than the bars say.";
+  const bars = points.some((point) => typeof point.low === "number") ? ` ${BARS[score]}` : "";
   const other = section.reference === null ? "another arm" : "the reference";
   const one = price.one ? ` 1x is ${price.one}, the untuned model's median over the rows.` : "";
   const unlike = price.unlike

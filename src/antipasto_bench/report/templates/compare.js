@@ -15,6 +15,9 @@ function pairOf(section, measure, i, j) {
   return pair && { difference: pair[0], low: pair[1], high: pair[2], p: pair[3] };
 }
 
+/** How many pairs of a table have a p value by a measure: pairs with an arm of one seed have none. */
+const pairsJudged = (section, measure) => section.pairs[measure].filter((pair) => pair && pair[3] !== null).length;
+
 /** The arm to begin with beside the reference: the one with the most flipped questions of which both answers are kept. */
 function clearest(section, reference) {
   const others = section.arms.map((_, i) => i).filter((i) => i !== reference);
@@ -74,12 +77,12 @@ function differences(section, a, b) {
   const digits = shareDigits(arms[a].accuracy, arms[b].accuracy, accuracy.difference);
   const sentence = (pair, unit, digits) =>
     `${signed(pair.difference, digits)} ${unit} (95 % interval of this pair alone: ${signed(pair.low, digits)} to ${signed(pair.high, digits)})`;
-  const pairs = (arms.length * (arms.length - 1)) / 2;
-  const corrected = pairs > 1 ? `, corrected for all ${exact(pairs)} pairs of the table` : "";
-  const sure = (pair) =>
-    pair.p === null
-      ? "one seed: this holds for these runs alone"
-      : `${pair.p < 0.05 ? "" : "not "}separated, ${said(pair.p)}${corrected}`;
+  const sure = (pair, measure) => {
+    if (pair.p === null) return "one seed: this holds for these runs alone";
+    const pairs = pairsJudged(section, measure);
+    const corrected = pairs > 1 ? `, corrected for the ${exact(pairs)} pairs compared by ${measure}` : "";
+    return `${pair.p < 0.05 ? "" : "not "}separated, ${said(pair.p)}${corrected}`;
+  };
   const planned = [a, b].includes(section.reference) ? arms[a === section.reference ? b : a] : null;
   return el(
     "div",
@@ -97,9 +100,9 @@ function differences(section, a, b) {
           ".",
         )
       : el("p", {}, "Neither is the reference, so this pair is exploration: it was not planned."),
-    el("p", {}, `${fixed(arms[a].accuracy, digits)} % against ${fixed(arms[b].accuracy, digits)} % right; ${sure(accuracy)}.`),
+    el("p", {}, `${fixed(arms[a].accuracy, digits)} % against ${fixed(arms[b].accuracy, digits)} % right; ${sure(accuracy, "accuracy")}.`),
     loss
-      ? el("p", {}, `Held-out loss: ${sentence(loss, "nats a token", 4)}; negative is better for A; ${sure(loss)}.`)
+      ? el("p", {}, `Held-out loss: ${sentence(loss, "nats a token", 4)}; negative is better for A; ${sure(loss, "loss")}.`)
       : null,
   );
 }

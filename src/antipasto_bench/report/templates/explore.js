@@ -33,7 +33,7 @@ class Explorer {
 
   /** The rows that pass the filter, in their order. */
   matching() {
-    const { test, problem } = filterOf(read().params.get("q") ?? "", this.all);
+    const { test, problem } = filterOf(read().params.get("q") ?? "", this.all, this.rows);
     const kept = this.rows.filter(test);
     const all = counted(this.rows.length, "row");
     this.told.textContent = problem
@@ -44,8 +44,8 @@ class Explorer {
     return by ? inOrder(kept, by.place, direction) : kept;
   }
 
-  change(changes) {
-    remember(changes);
+  change(changes, kind) {
+    remember(changes, kind);
     keepingFocus(this.part, () => this.update());
   }
 
@@ -80,7 +80,7 @@ class Explorer {
       value: params.get("q") ?? "",
       placeholder: matchMedia("(max-width: 40rem)").matches ? EXAMPLES[0] : EXAMPLES.join(" or "),
       "aria-describedby": `${this.section.slug}-filter`,
-      oninput: (event) => this.change({ q: event.target.value }),
+      oninput: (event) => this.change({ q: event.target.value }, "filter"),
     });
     const names = this.chosen.map((column) => column.name);
     const boxes = this.columns
@@ -103,7 +103,7 @@ class Explorer {
       menu("Rows", KINDS, `${this.what}s`, switched),
       el("label", { class: "control wide" }, el("span", {}, "Filter rows"), filter),
       this.told,
-      el("details", { class: "picker" }, el("summary", {}, "Columns"), el("div", { class: "choices" }, boxes)),
+      el("details", { class: "picker", open: this.part.querySelector(".picker")?.open }, el("summary", {}, "Columns"), el("div", { class: "choices" }, boxes)),
       saveButtons(this.section, `${this.what}s`, () => [this.chosen, this.matching()]),
     );
   }

@@ -110,7 +110,7 @@ function apartInRuns(section, a, b) {
       { class: "quiet" },
       "Right in a run of one and wrong in a run of the other, while most runs of the two agree or are split evenly: what seeds alone can do. These are the ones of which both answers are kept; there may be more.",
     ),
-    found.map(({ question, kept }, i) => oneFlip(section, question, kept, [a, b], i < 2)),
+    found.map(({ question, kept }, i) => oneFlip(section, question, kept, [a, b], i < 2, true)),
   );
 }
 
@@ -131,17 +131,31 @@ function kindsOf(section, questions) {
   );
 }
 
-function oneFlip(section, question, kept, sides, open) {
+const CLOSING = /\s*Think step by step\.\s*Answer:\s*$/; // of every prompt
+
+/** A question on one line, cut between words with an ellipsis. */
+function titleOf(prompt, most = 160) {
+  const line = prompt.replace(CLOSING, "").replace(/\s+/g, " ").trim();
+  if (line.length <= most) return line;
+  const cut = line.slice(0, most + 1);
+  const end = cut.lastIndexOf(" ");
+  return `${cut.slice(0, end > 0 ? end : most)} …`;
+}
+
+/** A question with an answer of either side; of single runs the headings say how that run answered. */
+function oneFlip(section, question, kept, sides, open, single = false) {
   const [prompt, target] = section.questions.texts[question].map((text) => data.texts[text]);
   const side = (arm, i) => {
     const bits = rightIn(section, arm, question);
     const sum = bits.reduce((x, y) => x + y, 0);
     const answer = kept[i];
     const right = sum * 2 > bits.length;
+    const all = `right in ${sum} of ${counted(bits.length, "run")}`;
+    const heading = single && answer ? `this run: ${answer.right ? "right" : "wrong"}; ${all}` : all;
     return el(
       "div",
       { class: `answer ${(answer ? answer.right : right) ? "right" : "wrong"}` },
-      el("h4", {}, `${i ? "B" : "A"}, ${section.arms[arm].name}: right in ${sum} of ${counted(bits.length, "run")}`),
+      el("h4", {}, `${i ? "B" : "A"}, ${section.arms[arm].name}: ${heading}`),
       answer
         ? [
             answerText(answer.text),
@@ -164,7 +178,7 @@ function oneFlip(section, question, kept, sides, open) {
   return el(
     "details",
     { class: "flip", open },
-    el("summary", {}, prompt.replace(/\s+/g, " ").slice(0, 160)),
+    el("summary", {}, titleOf(prompt)),
     el(
       "div",
       { class: "two" },

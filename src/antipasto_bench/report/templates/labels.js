@@ -24,7 +24,10 @@ function fitted(name, width) {
  * None lies on a point or a text of the drawing, and none on a line where another place is near.
  */
 function placeNames(points, bounds, { points: all, texts, lines: crossed }) {
-  const marks = all.map(({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 }));
+  const marks = all.map(({ px, py, verdict }) => {
+    const half = verdict === "reference" ? 8 : 6; // of a mark's size
+    return { left: px - half, right: px + half, top: py - half, bottom: py + half };
+  });
   const taken = [...marks, ...texts];
   const boxes = new Array(points.length);
   const crowd = (point) => points.filter((other) => Math.hypot(other.px - point.px, other.py - point.py) < 60).length;

@@ -87,7 +87,9 @@ if (data.sections.length) {
   let before = location.hash.split("?")[0];
   addEventListener("hashchange", () => {
     const now = location.hash.split("?")[0];
-    show({ moved: now !== before });
+    const moved = now !== before;
+    if (moved) show({ moved });
+    else keepingFocus(document.querySelector("main"), () => show({ moved }));
     before = now;
     backInPlace();
   });

@@ -25,7 +25,7 @@ function panels(section, params) {
         if (now.has(name) === whole.open) return;
         if (whole.open) now.add(name);
         else now.delete(name);
-        remember({ open: [...now].join(",") });
+        remember({ open: [...now].join(",") }, "none");
       });
       whole.open = open.has(name);
       return build(section) === null ? null : whole;
@@ -133,7 +133,7 @@ function pairsPanel(section) {
     el(
       "p",
       {},
-      "Exploration: no pair was planned but those with the reference. p of no difference in accuracy where it is below 0.05, paired on the same questions and corrected for the number of pairs (Holm); 0 stands for less than 0.001, - for pairs that are not separated. Columns are numbered as rows are.",
+      `Exploration: no pair was planned but those with the reference. p of no difference in accuracy where it is below 0.05, paired on the same questions and corrected for the number of pairs (Holm), here ${exact(pairsJudged(section, "accuracy"))}; 0 stands for less than 0.001, - for pairs that are not separated. Columns are numbered as rows are.`,
     ),
     scrolling(
       "p values of every pair",

@@ -35,9 +35,8 @@ function armRows(section) {
     ends: arm.ends,
     measured: arm.measured,
     blanks: arm.blanks,
-    verdict: arm.verdict,
+    arm,
     link: armLink(section, arm),
-    interval: arm.interval,
     mark: i === section.reference ? "reference" : null,
     text: `${arm.name} ${arm.cells.join(" ")}`,
   }));
@@ -71,7 +70,8 @@ function runRows(section) {
     left: !axis,
     better: null,
   }));
-  const measured = data.runColumns.map((column) => ({ ...column, usual: column.listed }));
+  const unlike = new Set(section.columns.filter((column) => column.unlike).map((column) => column.axis));
+  const measured = data.runColumns.map((column) => ({ ...column, usual: column.listed, unlike: unlike.has(column.axis) }));
   const [head, tail] = [own.slice(0, 2), own.slice(2)];
   const columns = [...head, ...measured, ...tail].map((column, place) => ({ ...column, place }));
   const nameOf = ([id, label], withRate) => {

@@ -14,12 +14,12 @@ const SHAPES = {
 function markOf(point) {
   const { px, py } = point;
   const shape = SHAPES[point.verdict] ?? "circle";
-  const at = { class: "point", "data-verdict": point.verdict ?? "", "data-name": point.name };
-  if (shape === "circle") return svg("circle", { ...at, cx: px, cy: py, r: 4.5 });
+  const at = { class: "point", "data-verdict": point.verdict ?? null, "data-name": point.name };
+  if (shape === "circle") return svg("circle", { ...at, cx: px, cy: py, r: point.verdict === "" ? 4 : 4.5 });
   const paths = {
     triangle: `M${px},${py - 6}l5.5,10h-11z`,
     square: `M${px - 4.5},${py - 4.5}h9v9h-9z`,
-    diamond: `M${px},${py - 7}l6,7l-6,7l-6,-7z`,
+    diamond: `M${px},${py - 8}l8,8l-8,8l-8,-8z`,
     cross: `M${px - 4},${py - 4}l8,8m0,-8l-8,8`,
   };
   return svg("path", { ...at, d: paths[shape] });
@@ -43,7 +43,7 @@ function stepsThrough(points, right) {
  * A drawing of points {name, x, y, low, high, verdict, link, said} with any two axes.
  *
  * `line` is {value, text}: a level that is drawn whether or not it lies within the points' range. `logs` lets the axis
- * up be logarithmic where its values need it.
+ * up be logarithmic where its values need it. A verdict of null is a point that is not judged, and "" one that could be.
  */
 function scatter({
   points,
@@ -63,7 +63,10 @@ function scatter({
   const place = el("div", { class: "chart" });
   const tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" });
   const few = el("p", { class: "quiet", hidden: true }, FEW_NAMES);
-  const shown = points.filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y));
+  const isReference = (point) => point.verdict === "reference";
+  const shown = points
+    .filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y))
+    .sort((a, b) => isReference(a) - isReference(b)); // the reference on top of what lies at its place
   const sizes = shown.map((point) => point.x).filter((x) => x !== 0);
   const log = sizes.length > 0 && sizes.every((x) => x > 0) && Math.max(...sizes) > 8 * Math.min(...sizes);
   const draw = (width) => {
@@ -94,7 +97,7 @@ function scatter({
     }));
     const best = frontier ? frontierOf(placed, yBetter === "higher", xBetter !== "higher") : [];
     const bounds = { left: margin.left, right: width - 2, top: margin.top - 6, bottom: tall - margin.bottom };
-    const named = placed.filter((point) => !crowded || best.includes(point) || point.verdict === "reference");
+    const named = placed.filter((point) => !crowded || best.includes(point) || isReference(point));
     const level = line && levelAt(line, y, { ...bounds, bottom: tall - margin.bottom });
     const drawnLines = [...stepsOf(best, width - margin.right), ...(level ? [level.line] : [])];
     const boxes = names ? placeNames(named, bounds, { points: placed, texts: level ? [level.words] : [], lines: drawnLines }) : [];
@@ -237,7 +240,7 @@ function legendOf(points, frontier, unjudged) {
     return el("span", {}, mark, ` ${word}`);
   });
   if (unjudged && points.some((point) => !point.verdict)) {
-    const mark = svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, markOf({ px: 8, py: 8, name: "" }));
+    const mark = svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, markOf({ px: 8, py: 8, verdict: "", name: "" }));
     items.push(el("span", {}, mark, ` ${unjudged}`));
   }
   if (frontier) {

@@ -38,14 +38,24 @@ function address(section, view = "answer", values = {}) {
   return `#${encodeURIComponent(section.slug)}${view === "answer" && !query ? "" : `/${view}`}${query ? `?${query}` : ""}`;
 }
 
-/** Write values into the address without a step of the reader's history; empty ones are taken out of it. */
-function remember(changes) {
+/**
+ * Write values into the address; empty ones are taken out of it.
+ *
+ * Each change is a step of the reader's history, that Back undoes; one after the other of the same `kind` are one step,
+ * such as the letters of a filter, and those of the kind "none" are no step.
+ */
+function remember(changes, kind = null) {
   const state = read();
   for (const [name, value] of Object.entries(changes)) {
     if (value === null || value === "" || value === undefined) state.params.delete(name);
     else state.params.set(name, value);
   }
-  history.replaceState(history.state, "", address(state.section, state.view, state.params));
+  const to = address(state.section, state.view, state.params);
+  if (kind === "none" || (kind && kind === history.state?.kind)) history.replaceState(history.state, "", to);
+  else if (to !== location.hash) {
+    history.replaceState({ ...history.state, y: scrollY }, "");
+    history.pushState({ y: scrollY, kind }, "", to);
+  }
   return state.params;
 }
 
