@@ -354,6 +354,10 @@ def test_a_price_of_unlike_machines_has_no_best_and_an_arm_of_one_seed_no_verdic
             legend = " ".join(plot.locator(".legend").all_inner_texts())
             assert ("best at its price" in legend) == bool(best)
             assert ("one seed: no verdict" in legend) == (rows == "arms")
+    for price, best in (("params", 1), ("train+s", 0)):
+        page.goto("about:blank")
+        page.goto((store.results / "report.html").as_uri() + f"#{section['slug']}?x={price}")
+        assert page.locator(".drawing:visible .chart path.frontier").count() == best
     page.close()
 
 

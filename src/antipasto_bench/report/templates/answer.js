@@ -94,6 +94,7 @@ function answerView(section, params, part) {
       xBetter: price.better,
       yBetter: score === "accuracy" ? "higher" : "lower",
       height: heightBeside(part.querySelector(".short")),
+      frontier: !price.unlike, // what differs by its machine has no best at its price
       logs: score === "loss",
       unjudged: withoutVerdict(arms, score),
       line: Number.isFinite(level)
