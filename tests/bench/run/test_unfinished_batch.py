@@ -42,21 +42,27 @@ def logged_scorer(model, tokenizer, path, backend="hf"):
 
 def forwards(model, work, until=10**9, end=None):
     """How often the model was called by `work`; `end` is called at the pass `until`."""
-    calls = []
+    widths, error = passes(model, work, until, end)
+    return len(widths), error
 
-    def count(module, args):
-        calls.append(1)
-        if len(calls) == until:
+
+def passes(model, work, until=10**9, end=None):
+    """How many tokens of a row each pass of the model reads, and what ended `work`; see `forwards`."""
+    widths = []
+
+    def count(module, args, given):
+        widths.append(given["input_ids"].shape[1])
+        if len(widths) == until:
             end()
 
-    handle = model.register_forward_pre_hook(count)
+    handle = model.register_forward_pre_hook(count, with_kwargs=True)
     try:
         work()
     except BaseException as error:
-        return len(calls), error
+        return widths, error
     finally:
         handle.remove()
-    return len(calls), None
+    return widths, None
 
 
 def kill():
@@ -75,21 +81,22 @@ def test_it_goes_on_from_its_tokens_to_the_answers_of_one_that_was_not_stopped(
 ):
     whole, _ = logged_scorer(model, tokenizer, tmp_path / "whole.jsonl", backend)
     expected = []
-    steps, _ = forwards(model, lambda: expected.extend(whole.generate_until(requests, disable_tqdm=True)))
+    steps, _ = passes(model, lambda: expected.extend(whole.generate_until(requests, disable_tqdm=True)))
     for noting in (batch_in_hand, answer_log):
         monkeypatch.setattr(noting, "NOTE_S", note_s)
     broken, _ = logged_scorer(model, tokenizer, tmp_path / "a.jsonl", backend)
-    done, error = forwards(model, lambda: broken.generate_until(requests, disable_tqdm=True), until, end)
+    done, error = passes(model, lambda: broken.generate_until(requests, disable_tqdm=True), until, end)
     assert isinstance(error, Killed | Interrupted)
     again, log = logged_scorer(model, tokenizer, tmp_path / "a.jsonl", backend)
     under_way = log.open if backend == "hf" else dict(enumerate(log.unfinished.tokens))
     assert len(under_way) > 1
     assert all(0 < len(tokens) < 48 for tokens in under_way.values())
     answers = []
-    left, _ = forwards(model, lambda: answers.extend(again.generate_until(requests, disable_tqdm=True)))
+    left, _ = passes(model, lambda: answers.extend(again.generate_until(requests, disable_tqdm=True)))
     assert answers == expected
     assert len(set(expected)) > 10
-    assert done + left <= steps + 2, "nothing is computed twice but the step that was broken off"
+    # A pass of several columns reads prompts, with the tokens that a row has: as many as there are lengths.
+    assert (done + left).count(1) <= steps.count(1) + 2, "no step is computed twice but the one that was broken off"
 
 
 def test_half_a_minute_of_a_batch_is_lost_at_most(model, tokenizer, requests, tmp_path, monkeypatch):
