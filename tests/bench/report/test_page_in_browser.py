@@ -518,14 +518,20 @@ def test_a_number_is_rounded_alike_in_tables_and_in_sentences(opened):
     assert looked > 0
 
 
+def comparisons(page):
+    """Each table's comparison of two arms, opened."""
+    for slug in page.evaluate("[...document.querySelectorAll('section.bench')].map((node) => node.id)"):
+        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", slug)
+        page.locator(".view:visible .controls").wait_for()
+        yield slug
+
+
 def test_no_answer_to_a_flipped_question_contradicts_what_is_said_of_it(opened):
     """On the committed page, where runs of one arm answer differently."""
     page = opened()
     page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
     looked = 0
-    for slug in page.evaluate("[...document.querySelectorAll('section.bench')].map((node) => node.id)"):
-        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", slug)
-        page.locator(".view:visible .controls").wait_for()
+    for _ in comparisons(page):
         for flips in page.locator(".view:visible .flips").all():
             if " right in " not in flips.locator("h3").inner_text():
                 continue  # single runs that differ while most agree
@@ -698,9 +704,7 @@ def test_the_title_of_a_question_ends_between_words_and_leaves_off_how_it_is_ask
     prompts = {text for text in data_of(page.content())["texts"] if text.startswith("Question: ")}
     lines = {" ".join(prompt.removesuffix("Think step by step.\nAnswer:").split()) for prompt in prompts}
     cut = 0
-    for slug in page.evaluate("[...document.querySelectorAll('section.bench')].map((node) => node.id)"):
-        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", slug)
-        page.locator(".view:visible .controls").wait_for()
+    for _ in comparisons(page):
         for title in page.locator(".view:visible .flip > summary").all_text_contents():
             shown = title.removesuffix(" …")
             assert len(shown) <= 160
@@ -714,9 +718,7 @@ def test_an_answer_of_a_single_run_says_how_that_run_answered(opened):
     page = opened()
     page.goto((Path(__file__).parents[3] / "results/report.html").as_uri())
     looked = 0
-    for slug in page.evaluate("[...document.querySelectorAll('section.bench')].map((node) => node.id)"):
-        page.evaluate("(slug) => { location.hash = `#${slug}/compare`; }", slug)
-        page.locator(".view:visible .controls").wait_for()
+    for _ in comparisons(page):
         single = page.locator(".view:visible .flips").filter(has_text="single runs answered differently")
         for side in single.locator(".answer").all():
             judged = "right" if "right" in side.get_attribute("class").split() else "wrong"
