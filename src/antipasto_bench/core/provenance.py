@@ -30,7 +30,7 @@ class GitState(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     commit: str | None  # None outside a git checkout
-    dirty: bool | None  # whether files other than results differ from the commit
+    dirty: bool | None  # whether what makes numbers differs from the commit
 
 
 class CodeAndMachine(BaseModel):
@@ -82,22 +82,31 @@ def provenance(
 
 @lru_cache
 def git_state() -> GitState:
-    """The commit this code was run from; `dirty` where files other than results differ from it; None outside git."""
-    here = Path(__file__).parent
+    """The commit this code was run from, and whether the checkout differs from it in what makes numbers."""
+    return git_state_of(Path(__file__))
+
+
+def git_state_of(source: Path) -> GitState:
+    """The state of the checkout that holds a source file; None where it is in no checkout.
+
+    `dirty` is for what can change a number: a committed file other than results and pages, or a new one among code and
+    benchmarks. Data that a user has put beside them is recorded by its content, and results grow while a sweep runs.
+    """
 
     def git(*args: str) -> str | None:
         try:
-            done = subprocess.run(("git", "-C", str(here), *args), capture_output=True, text=True, timeout=30)
+            done = subprocess.run(("git", "-C", str(source.parent), *args), capture_output=True, text=True, timeout=30)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
     top = git("rev-parse", "--show-toplevel")
-    if top is None or git("ls-files", "--error-unmatch", __file__) is None:
+    if top is None or git("ls-files", "--error-unmatch", str(source)) is None:
         return GitState(commit=None, dirty=None)
-    # The evidence itself grows while a sweep runs; only what makes the numbers counts.
-    changed = git("-C", top, "status", "--porcelain", "--", ".", ":!results", ":!README.md", ":!docs")
-    return GitState(commit=git("rev-parse", "HEAD"), dirty=bool(changed))
+    pages = (":!results", ":!README.md", ":!docs")
+    changed = git("-C", top, "status", "--porcelain", "--untracked-files=no", "--", ".", *pages)
+    new = git("-C", top, "ls-files", "--others", "--exclude-standard", "--", "src", "benchmark")
+    return GitState(commit=git("rev-parse", "HEAD"), dirty=bool(changed or new))
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str | None]:

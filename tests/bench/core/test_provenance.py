@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from antipasto_bench.core import provenance as module
-from antipasto_bench.core.provenance import provenance
+from antipasto_bench.core.provenance import git_state_of, provenance
 
 PRINT = """
 import torch
@@ -45,3 +45,34 @@ def test_of_a_gpu_the_versions_that_the_machine_tells_are_recorded(driver, tmp_p
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H100")
     recorded = provenance(torch.device("cuda", 0)).cuda
     assert recorded == {"cuda": "13.0", "cudnn": "91002"} | ({} if driver is None else {"driver": "550.54.15"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "dirty"),
+    [
+        ("src/package/code.py", True),
+        ("src/package/new.py", True),
+        ("benchmark/presets/new.yaml", True),
+        ("requirements.lock", True),
+        ("results/table.ndjson", False),
+        ("docs/new.md", False),
+        ("questions.jsonl", False),
+        ("data/my.jsonl", False),
+    ],
+)
+def test_a_checkout_differs_from_its_commit_by_what_makes_numbers_alone(changed, dirty, tmp_path):
+    def git(*words):
+        subprocess.run(("git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words), check=True)
+
+    code = tmp_path / "src/package/code.py"
+    assert git_state_of(code).commit is None
+    git("init", "--quiet")
+    for name in ("src/package/code.py", "results/table.ndjson", "requirements.lock"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("committed")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "all")
+    assert git_state_of(code).dirty is False
+    (tmp_path / changed).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / changed).write_text("changed")
+    assert git_state_of(code).dirty is dirty
