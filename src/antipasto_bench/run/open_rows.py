@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -19,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .row_attention import of_like_length, padding_left_out
 from .row_cache import RowCache
 
 FREE_SHARE = 4  # a quarter of the batch is free before others come
 TOKENS_A_READ = {"cpu": 1}  # by kind of device
 TOKENS_A_READ_GPU = 8
-PADDING = {"cpu": 1 / 8}  # of prompts that are read together: at most so much of their tokens; on a GPU any
+PADDING = {"cpu": 1 / 8}  # of rows that are read or attend together: at most so much of their tokens; on a GPU any
 
 
 @dataclass
@@ -59,6 +61,7 @@ class OpenRows:
         """
         self._model, self._width, self._ends, self._pad_id, self._on_step = model, width, ends, pad_id, on_step
         self._device = model.device
+        self._padding = PADDING.get(self._device.type, inf)
         self._at_once = TOKENS_A_READ.get(self._device.type, TOKENS_A_READ_GPU)
         self._cache = RowCache(model.config)
         self._last = torch.empty(0, dtype=torch.long, device=self._device)  # (rows,): tokens that are read next
@@ -85,7 +88,7 @@ class OpenRows:
                 first = len(self.open) - len(tokens[0])
             else:
                 steps = min(self._at_once, *(row.most - len(row.tokens) for row in self.open))
-                tokens = torch.stack([self._step() for _ in range(steps)]).tolist()
+                tokens = torch.stack([self._step(unread) for unread in range(steps)]).tolist()
                 first = 0
             gone = [
                 first + i for i, row in enumerate(self.open[first:]) if self._append(row, [each[i] for each in tokens])
@@ -107,8 +110,8 @@ class OpenRows:
         """Read the prompts of new rows; their next tokens."""
         self.open = [*self.open, *rows]  # before a pass that can be interrupted: they can have tokens
         texts = [row.prompt + row.tokens for row in rows]
-        groups = _of_like_length(texts, PADDING.get(self._device.type, inf))
-        return [token for group in groups for token in self._read(group)]
+        groups = of_like_length([len(text) for text in texts], self._padding)
+        return [token for group in groups for token in self._read(texts[group])]
 
     @torch.no_grad()
     def _read(self, texts: list[list[int]]) -> list[int]:
@@ -126,11 +129,18 @@ class OpenRows:
         return tokens
 
     @torch.no_grad()
-    def _step(self) -> Tensor:
-        """The next token of every row: (rows,)"""
+    def _step(self, unread: int) -> Tensor:
+        """The next token of every row: (rows,)
+
+        Args:
+            unread: tokens of each row that the host has not read yet.
+        """
         mask = _mask(self._lengths + 1, self._cache.columns + 1)
         given = mask[:, None, None] if self._whole_mask else mask.long()
-        self._last = self._next(self._last[:, None], given, self._lengths[:, None], self._cache.cache)
+        lengths = [len(row.prompt) + len(row.tokens) + unread for row in self.open]
+        bounded = self._whole_mask and self._padding != inf
+        with padding_left_out(lengths, self._cache.columns + 1, self._padding) if bounded else nullcontext():
+            self._last = self._next(self._last[:, None], given, self._lengths[:, None], self._cache.cache)
         self._lengths = self._lengths + 1
         self._cache.grow()
         return self._last
@@ -144,7 +154,8 @@ class OpenRows:
             use_cache=True,
             logits_to_keep=self._last_column,
         ).logits
-        likeliest: Tensor = logits[:, -1].float().argmax(-1)  # in float32, as transformers' generate chooses
+        # The first of the largest, as transformers' generate chooses in float32, where the order is the same.
+        likeliest: Tensor = logits[:, -1].max(-1).indices
         return likeliest
 
     @torch.no_grad()
@@ -160,19 +171,6 @@ class OpenRows:
         self._last, self._lengths = self._last[places], self._lengths[places]
         self.open = [self.open[slot] for slot in order]
         self._cache.trim(max(len(row.prompt) + len(row.tokens) for row in self.open) - 1)
-
-
-def _of_like_length(texts: list[list[int]], padding: float) -> list[list[list[int]]]:
-    """The texts in their order, in groups that are padded by no more than this share of their tokens."""
-    groups: list[list[list[int]]] = []
-    longest = tokens = 0
-    for text in texts:
-        longest, tokens = max(longest, len(text)), tokens + len(text)
-        if not groups or longest * (len(groups[-1]) + 1) > (1 + padding) * tokens:
-            groups.append([])
-            longest = tokens = len(text)
-        groups[-1].append(text)
-    return groups
 
 
 def _mask(lengths: Tensor, columns: int) -> Tensor:

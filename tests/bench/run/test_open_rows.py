@@ -5,8 +5,6 @@ import random
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -21,7 +19,7 @@ from transformers import (
 )
 
 from antipasto_bench.run import open_rows
-from antipasto_bench.run.open_rows import PADDING, OpenRows, Row, _of_like_length
+from antipasto_bench.run.open_rows import OpenRows, Row
 from antipasto_bench.run.row_cache import rows_can_leave
 
 VOCABULARY, MOST, ENDS = 60, 24, (3, 4, 5)
@@ -171,25 +169,3 @@ def test_which_rows_share_a_pass_follows_from_the_answers_alone(tiny, prompts):
         seen.append(passes)
     assert seen[0] == seen[1]
     assert all(len(a) <= 4 for a in itertools.chain(seen[0]))
-
-
-TEXTS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=60), min_size=1, max_size=40)
-
-
-@given(TEXTS, st.sampled_from([0.0, PADDING["cpu"], 0.5]))
-def test_groups_keep_the_order_and_are_padded_by_no_more_than_their_share(texts, padding):
-    groups = _of_like_length(texts, padding)
-    assert [text for group in groups for text in group] == texts
-    for group in groups:
-        tokens = sum(map(len, group))
-        assert max(map(len, group)) * len(group) <= (1 + padding) * tokens
-
-
-@given(TEXTS)
-def test_without_a_bound_all_are_read_together(texts):
-    assert _of_like_length(texts, float("inf")) == [texts]
-
-
-def test_prompts_of_like_length_are_one_group():
-    texts = [[1] * length for length in (40, 39, 38, 12, 12, 11)]
-    assert [len(group) for group in _of_like_length(texts, PADDING["cpu"])] == [3, 3]

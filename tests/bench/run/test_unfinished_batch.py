@@ -177,11 +177,11 @@ def test_a_run_stopped_in_the_middle_of_a_batch_ends_with_the_same_items(tmp_pat
     make(run, whole)
     step, steps = OpenRows._step, []
 
-    def interrupting(self):
+    def interrupting(self, unread):
         steps.append(1)
         if len(steps) == 100:
             raise Interrupted(signal.SIGTERM)
-        return step(self)
+        return step(self, unread)
 
     monkeypatch.setattr(OpenRows, "_step", interrupting)
     with pytest.raises(Interrupted):
