@@ -9,29 +9,28 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
-import torch
 
 from ..core.compat import shard_questions, templates_compiled_once
 from ..core.errors import UserError, first_line
-from ..core.install import install_hint
 from ..core.json_types import Json
-from ..spec.config import BASE, EvalConfig, RunConfig
+from ..spec.config import EvalConfig
 from ..store.items import Item, headline_of
 from ..store.kinds import Kinds
 from ..store.record import Metrics, Score
 from .answer_log import AnswerLog
 from .batch_size import sizes_text
 from .data import question_hash, question_source
+from .decided_answers import decision_of
 from .hub_sets import commit_of
 from .kinds import kinds_among, kinds_in, kinds_of_task, refuse_kinds
 from .process_group import ALONE, ProcessGroup
 from .progress import ScoringProgress
+from .repetition import repeats
 from .row_columns import QUESTION_FIELDS
 from .tasks import (
     check_references,
@@ -65,6 +64,14 @@ class SplitScores:
         """Questions of the first task."""
         return next(iter(self.questions.values()))
 
+    @property
+    def repeating(self) -> float | None:
+        """The share of the first task's answers that end in a text that they repeat; None where they are no texts."""
+        first = next(iter(self.metrics))
+        said = {sample["doc_id"]: sample["response"] for sample in self.samples if sample["task"] == first}
+        repeated = [repeats(answer) for answer in said.values() if isinstance(answer, str)]
+        return sum(repeated) / len(repeated) if repeated else None
+
     def headline(self, strict: bool = False) -> Score:
         """The first task's accuracy and stderr by its headline filter, or by strict-match."""
         task, by_filter = next(iter(self.metrics.items()))
@@ -72,26 +79,6 @@ class SplitScores:
             return next(iter(by_filter.get("strict-match", {"": (None, None)}).values()))
         name, metric = headline_of((item.filter, item.metric) for item in self.items if item.task == task)
         return by_filter[name][metric]
-
-
-def check_backend(run: RunConfig, processes: int = 1) -> None:
-    """Refuse, before anything is loaded, to score by vLLM what it cannot score.
-
-    Raises:
-        UserError: vLLM is not installed or has no GPU, or the adapter does not merge into a plain model.
-    """
-    if run.eval.backend != "vllm":
-        return
-    if find_spec("vllm") is None:
-        raise UserError(f"eval.backend=vllm needs vLLM; install it with: {install_hint('vllm')}")
-    if not torch.cuda.is_available():
-        raise UserError("eval.backend=vllm needs a GPU; write eval.backend=hf")
-    if run.quant != "none":
-        raise UserError(f"eval.backend=vllm scores plain weights, not quant={run.quant}; write eval.backend=hf")
-    if run.variant != BASE and not run.method.mergeable:
-        raise UserError(f"eval.backend=vllm scores merged weights, and {run.variant} has none; write eval.backend=hf")
-    if processes > 1:
-        raise UserError("eval.backend=vllm is for one process; start it without torchrun, or write eval.backend=hf")
 
 
 class Evaluation:
@@ -127,6 +114,7 @@ class Evaluation:
             with templates_compiled_once():
                 self.repeated = {task.task_name: drop_repeated_questions(task) for task in self.test}
         self._manager = manager
+        self._decision = decision_of(self.test) if config.stop == "decided" else None
         self._kinds = kinds_of_task(first) if test is None else kinds_in(test.frame)
         if config.answer_limit is not None:
             refuse_kinds(headline[0], self._kinds, config)
@@ -238,6 +226,7 @@ class Evaluation:
         with quiet(), templates_compiled_once(), scorer(model, tokenizer, config, progress) as lm:
             if config.backend != "vllm" or not sys.stderr.isatty():  # vLLM alone has a bar of its own
                 lm.generate_until = partial(lm.generate_until, disable_tqdm=True)
+            lm.decision = self._decision
             if group.size > 1:
                 shard_questions(lm, group.index, group.size)
             if answers is not None and config.backend != "vllm":  # which answers all of them at once

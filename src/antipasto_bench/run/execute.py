@@ -36,9 +36,10 @@ from ..store.recording import is_unstored, store_result, write_record
 from ..store.table import find_same, recorded_id
 from .active_run import ActiveRun
 from .adapt import adapt
+from .backends import check_backend
 from .context import RunContext
 from .data import Splits, read_texts
-from .evaluate import Evaluation, SplitScores, check_backend
+from .evaluate import Evaluation, SplitScores
 from .failures import record_failure
 from .forgetting import measure_general_loss, texts_digest
 from .heldout_loss import measure_heldout_losses, with_losses

@@ -32,6 +32,7 @@ from .answer_log import AnswerLog
 from .batch_in_hand import BatchInHand, batch_key, steps_shown
 from .batch_size import MOST_ROWS_GPU, next_smaller_batch, rows_that_fit
 from .continuous_batching import answers_as_they_end
+from .decided_answers import Decision
 from .generation_settings import draws, only_needed_settings, plainly_greedy
 from .methods.registry import adapter_on
 from .open_rows import OpenRows, Row
@@ -66,6 +67,7 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """lm-eval's Hugging Face model, but for how it generates."""
 
     answer_log: AnswerLog | None = None  # where answers are written as they come; AnswerLog.attach_to sets it
+    decision: Decision | None = None  # answers end where it says that they are decided, too; evaluate.py sets it
     likelihood_batch_size: int | None = None  # texts at once, in the end; of its own, as no answer depends on it
 
     def __init__(self, model: Any, tokenizer: Any, config: EvalConfig, progress: ScoringProgress | None = None) -> None:
@@ -101,7 +103,8 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
                 answers |= zip(chosen, streamed_answers(self, [requests[i] for i in chosen], stream), strict=True)
             if others:
                 answers |= zip(others, generate([requests[i] for i in others], disable_tqdm), strict=True)
-            return [answers[i] for i in range(len(requests))]
+            cut = str if self.decision is None else self.decision.cut  # at the same place, however it was made
+            return [cut(answers[i]) for i in range(len(requests))]
 
         with only_needed_settings(self._base):
             return self._retry_with_smaller_batch(work, self.answer_log)
@@ -300,7 +303,9 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
         prompts, given = questions.prompts, questions.given
         others = sorted({*range(len(prompts))} - {*given}, key=lambda i: (-len(prompts[i]), prompts[i]))
         order = [*sorted(given, key=list(given).index), *others]
-        ends = AnswerEnds(self._decode_whole, self._end_ids, without_end(questions.stop, self._end))
+        decision, stop = self.decision, without_end(questions.stop, self._end)
+        decided = None if decision is None else lambda tokens: decision(self.tok_decode(tokens))
+        ends = AnswerEnds(self._decode_whole, self._end_ids, stop, decided)
         batch = OpenRows(self.model, self.batch_size, ends, self.tokenizer.pad_token_id, questions.on_step)
         questions.under_way = lambda: {row.place: row.tokens for row in batch.open if row.tokens}
         rows = [Row(i, prompts[i], questions.most, list(given.get(i, []))) for i in order]

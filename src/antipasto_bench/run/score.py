@@ -121,6 +121,7 @@ def set_scores(scores: dict[str, SplitScores], record: RunRecord) -> None:
     record.test_n = test.count
     record.test_accuracy, record.test_stderr = test.headline()
     record.test_strict, record.test_strict_stderr = test.headline(strict=True)
+    record.test_repeating = test.repeating
     record.test_loss, record.test_loss_stderr = test.loss
     if valid is not None:
         record.valid_n = valid.count

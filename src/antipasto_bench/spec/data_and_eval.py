@@ -79,6 +79,11 @@ class EvalConfig(Strict):
     max_new_tokens: Annotated[int | None, Counts(older=None)] = Field(
         None, ge=1, description="the longest answer, in tokens, of every task that generates; null for the task's own"
     )
+    stop: Annotated[Literal["task", "decided"], Counts(older="task")] = Field(
+        "task",
+        description="where an answer ends: as its task says, or also behind the line that decides its score, whatever "
+        "would come next; for tasks that the filter given-answer scores",
+    )
     merge_bound: Annotated[float | None, Counts(older=None)] = Field(
         0.01,
         ge=0,

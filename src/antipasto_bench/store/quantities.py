@@ -136,6 +136,8 @@ QUANTITIES = (
         column=TableColumn("scores", "strict %", "by strict-match: only answers that were announced, the last of them"),
         run_card=RunCard(), run_list=RunList("strict %", ",.1f"),
     ),
+    Quantity("test_repeating", "answers that end in a text they repeat, %", "share of answers", "lower", scale=100,
+             format=".1f", run_card=RunCard()),
     Quantity(
         "test_loss", "test loss", "nats a completion token", "lower", format=".4f",
         column=TableColumn("scores", "test loss", "of the reference solutions, nats a completion token ± one standard "

@@ -64,6 +64,7 @@ class Scores(Part):
     test_stderr: float | None = None
     test_strict: float | None = None  # by strict-match: only answers that were announced
     test_strict_stderr: float | None = None
+    test_repeating: float | None = None  # of all answers, those that end in a text that they repeat
     test_n: int | None = None  # questions
     valid_accuracy: float | None = None
     valid_stderr: float | None = None

@@ -10,7 +10,7 @@ import pytest
 from antipasto_bench.core import install
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.install import install_hint
-from antipasto_bench.run import evaluate, tracking
+from antipasto_bench.run import backends, tracking
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.speed import running
 
@@ -46,7 +46,7 @@ def test_without_a_checkout_or_outside_its_venv_the_hint_names_no_venv(checkout,
 
 def test_every_missing_extra_is_an_error_that_ends_in_a_hint_for_a_declared_one(monkeypatch):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for module in (evaluate, running, tracking):
+    for module in (backends, running, tracking):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
     for name in ("ray", "bitsandbytes"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it raises ImportError
@@ -70,7 +70,7 @@ def test_every_missing_extra_is_an_error_that_ends_in_a_hint_for_a_declared_one(
 
     for extra, missing in {
         "fla": without_kernels,
-        "vllm": lambda: evaluate.check_backend(compose("lora", {"eval.backend": "vllm"}, "nano")),
+        "vllm": lambda: backends.check_backend(compose("lora", {"eval.backend": "vllm"}, "nano")),
         "peft": lambda: running.run_suites(["memory"], Path("unused"), False),
         "ray": connect,
         **{

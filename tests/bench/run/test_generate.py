@@ -13,11 +13,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
-from antipasto_bench.run import batch_size, evaluate, generate, vllm_scoring
+from antipasto_bench.run import backends, batch_size, generate, vllm_scoring
 from antipasto_bench.run.answer_log import AnswerLog
+from antipasto_bench.run.backends import check_backend
 from antipasto_bench.run.batch_size import rows_that_fit
 from antipasto_bench.run.data import read_questions
-from antipasto_bench.run.evaluate import Evaluation, check_backend
+from antipasto_bench.run.evaluate import Evaluation
 from antipasto_bench.run.examples import PROMPT
 from antipasto_bench.run.generate import Scorer
 from antipasto_bench.spec.compose import compose
@@ -255,7 +256,7 @@ def test_vllm_is_asked_for_in_one_line_where_it_is_not(tmp_path):
     ],
 )
 def test_what_vllm_cannot_score_is_refused_before_anything_is_loaded(monkeypatch, variant, given, gpu, processes, said):
-    monkeypatch.setattr(evaluate, "find_spec", lambda name: name)
+    monkeypatch.setattr(backends, "find_spec", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     run = compose(variant, given | {"eval.backend": "vllm"}, "nano")
     if said is None:
