@@ -1,19 +1,19 @@
 """What every test process starts from, whichever process makes it."""
 
 import os
-import tempfile
 
 import hypothesis
 import pytest
+from temporary import temporary_folder
 
 # Singular value decompositions of tests are kept apart from a user's.
-os.environ["ANTIPASTO_CACHE"] = tempfile.mkdtemp(prefix="svd-of-tests-")
+os.environ["ANTIPASTO_CACHE"] = temporary_folder("svd-of-tests-")
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")
 
 # So are the answers of PEFT about settings, which every process of these tests shares.
-os.environ.setdefault("ANTIPASTO_PEFT_CACHE", tempfile.mkdtemp(prefix="peft-of-tests-"))
+os.environ.setdefault("ANTIPASTO_PEFT_CACHE", temporary_folder("peft-of-tests-"))
 
 # No test waits for a hub; those that start processes say so to each.
 os.environ["HF_HUB_OFFLINE"] = "1"

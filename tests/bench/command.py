@@ -6,12 +6,13 @@ import os
 import runpy
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+
+from temporary import temporary_folder
 
 from antipasto_bench.core.quiet import silence_libraries
 
@@ -22,7 +23,7 @@ QUICK = [
 ]  # fmt: skip
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
-    "HF_HOME": tempfile.mkdtemp(prefix="empty-hub-cache-"),  # no test may find what a user has fetched
+    "HF_HOME": temporary_folder("empty-hub-cache-"),  # no test may find what a user has fetched
     "CUDA_VISIBLE_DEVICES": "",
 }
 IMPORTED = [
@@ -49,7 +50,7 @@ class Forked:
     """A command in a process that has imported what a run needs, to be asked as a `subprocess.Popen`."""
 
     def __init__(self, module: str, words: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> None:
-        self._streams = Path(tempfile.mkdtemp(prefix="streams-"))
+        self._streams = Path(temporary_folder("streams-"))
         self._process = fork(_command, module, words, cwd, self._streams, environment)
         assert self._process.pid is not None
         self.pid = self._process.pid

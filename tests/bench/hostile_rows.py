@@ -1,10 +1,10 @@
 """Rows that hold a text wherever a row can hold any, for tests of what shows them."""
 
 from pathlib import Path
-from tempfile import mkdtemp
 
 from hypothesis import strategies as st
 from recorded import PROVENANCE, failed, record
+from temporary import temporary_folder
 
 from antipasto_bench.core.files import write_json
 from antipasto_bench.store.excerpts import Answer, Excerpts
@@ -42,7 +42,7 @@ def hostile(text: str, store: Store) -> None:
 
 def store_of(text: str) -> Store:
     text = text.encode("utf-8", "replace").decode()  # a row with a lone surrogate is no JSON that can be read
-    home = Path(mkdtemp(prefix="foreign-text-"))
+    home = Path(temporary_folder("foreign-text-"))
     store = Store(home / "results", home / "outputs")
     hostile(text, store)
     return store

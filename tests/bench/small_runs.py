@@ -3,13 +3,13 @@
 import json
 import shutil
 import signal
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import polars as pl
 import torch
 from safetensors.torch import load_file, save_file
+from temporary import temporary_folder
 from torch import Tensor
 
 from antipasto_bench.core.signals import StopRequest
@@ -60,7 +60,7 @@ def one_layer() -> str:
 
     For claims that hold of any model: it answers in few words, none of them right.
     """
-    folder = Path(tempfile.mkdtemp(prefix="one-layer-")) / "nano"
+    folder = Path(temporary_folder("one-layer-")) / "nano"
     shutil.copytree(MODEL_DIR, folder)
     config = json.loads((folder / "config.json").read_text())
     config |= {"num_hidden_layers": 1, "layer_types": config["layer_types"][:1]}

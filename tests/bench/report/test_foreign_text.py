@@ -8,13 +8,13 @@ from functools import cache
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from tempfile import mkdtemp
 
 import altair as alt
 import pytest
 from hostile_rows import ANY, ATTACKS, store_of
 from hypothesis import HealthCheck, example, given, settings
 from recorded import failed
+from temporary import temporary_folder
 
 from antipasto_bench.analysis.compared_sections import compared_sections, failures
 from antipasto_bench.cli.output import print_record, print_records
@@ -121,7 +121,7 @@ def test_printed_lines_hold_no_control_character(capsys, text):
         assert character in "\n\t\u200c\u200d" or category not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-_FAILED = failed(Store(Path(mkdtemp()), Path(mkdtemp())), "lora", "x")
+_FAILED = failed(Store(Path(temporary_folder("failed-")), Path(temporary_folder("failed-"))), "lora", "x")
 
 
 def test_a_text_of_rows_does_not_end_the_tables_early(tmp_path):
