@@ -21,9 +21,12 @@ QUICK = [
     "steps=8", "batch_size=4", "eval.limit=12", "eval.valid_limit=6", "eval.batch_size=12", "costs=false",
     "eval.general_limit=8",
 ]  # fmt: skip
+HUB = "EMPTY_HUB_OF_TESTS"
+if HUB not in os.environ:  # else this is the server that commands are forked from
+    os.environ[HUB] = temporary_folder("empty-hub-cache-")
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
-    "HF_HOME": temporary_folder("empty-hub-cache-"),  # no test may find what a user has fetched
+    "HF_HOME": os.environ[HUB],  # no test may find what a user has fetched
     "CUDA_VISIBLE_DEVICES": "",
 }
 IMPORTED = [
