@@ -30,11 +30,11 @@ class Decision:
         Args:
             rules: the module of the filter.
         """
-        self._rules = rules
+        self._rules: Any = rules  # its patterns are read by their own names: one rule, in one place
 
     def __call__(self, answer: str) -> bool:
         """Whether the filter gives this answer's number to every answer that begins with its whole lines."""
-        rules: Any = self._rules
+        rules = self._rules
         text: str = rules._plain(answer[: max(answer.rfind(end) for end in LINE_ENDS) + 1])
         announcement = rules._ANNOUNCEMENT.search(text)
         number = next((start for _, start, _ in rules._numbers(text)), len(text))
@@ -54,7 +54,7 @@ class Decision:
 
     def _number_is_whole(self, text: str, announcement: Any) -> bool:
         """Whether whole lines hold all that the filter reads behind an announcement."""
-        rules: Any = self._rules
+        rules = self._rules
         behind = text[announcement.end() :]
         if announcement[0].startswith("\\"):
             line, end, _ = behind.partition("\n")
