@@ -2,6 +2,7 @@
 
 Rows of a cache end in the same column, and the shorter have padding to the left. A CPU takes as long for a padded
 column as for any other, so rows are put into groups of like length, each of which has the columns of its longest.
+A group is a call of its own, which a small model would not earn back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+A_CALL = 50_000  # numbers of keys, the padding among which takes as long as a call of attention for one more group
 
 
 def of_like_length(lengths: Sequence[int], padding: float) -> list[slice]:
@@ -39,13 +42,16 @@ def padding_left_out(lengths: Sequence[int], columns: int, padding: float) -> It
 
     functions = modeling_utils.ALL_ATTENTION_FUNCTIONS
     groups = [(rows, columns - max(lengths[rows])) for rows in of_like_length(lengths, padding)]
+    passed_over = sum(len(lengths[rows]) * start for rows, start in groups)
     whole = functions["sdpa"]
 
     def by_groups(
         module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *rest: Any, **more: Any
     ) -> tuple[Tensor, None]:
         mask = attention_mask
-        if mask is None or query.shape[2] != 1 or key.shape[2] != columns or mask.shape != (len(key), 1, 1, columns):
+        known = query.shape[2] == 1 and key.shape[2] == columns
+        pays = passed_over * key.shape[1] * key.shape[3] >= A_CALL * len(groups)
+        if not known or not pays or mask is None or mask.shape != (len(key), 1, 1, columns):
             result: tuple[Tensor, None] = whole(module, query, key, value, mask, *rest, **more)
             return result
         parts = [

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from antipasto_bench.run import row_attention
 from antipasto_bench.run.open_rows import PADDING, OpenRows, Row
 from antipasto_bench.run.row_attention import of_like_length, padding_left_out
 
@@ -28,7 +29,8 @@ def test_without_a_bound_all_rows_are_one_group_and_with_one_those_of_like_lengt
 
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_each_row_is_given_what_it_is_given_with_its_padding(kv_heads, dtype):
+def test_each_row_is_given_what_it_is_given_with_its_padding(kv_heads, dtype, monkeypatch):
+    monkeypatch.setattr(row_attention, "A_CALL", 0)
     generator = torch.Generator().manual_seed(0)
     lengths, columns = [40, 38, 12, 11, 3, 40], 40
     query = torch.randn(6, 4, 1, 16, generator=generator).to(dtype)
@@ -48,6 +50,22 @@ def test_each_row_is_given_what_it_is_given_with_its_padding(kv_heads, dtype):
     torch.testing.assert_close(given, expected)
 
 
+@pytest.mark.parametrize(("rows", "size", "calls"), [(4, 8, 1), (100, 64, 2)])
+def test_groups_are_made_where_they_save_more_than_their_calls_cost(rows, size, calls, monkeypatch):
+    counted, whole = [], ALL_ATTENTION_FUNCTIONS["sdpa"]
+    monkeypatch.setitem(
+        ALL_ATTENTION_FUNCTIONS._global_mapping, "sdpa", lambda *given: counted.append(1) or whole(*given)
+    )
+    lengths, columns = [60] * (rows // 2) + [20] * (rows // 2), 60
+    query, key = torch.ones(rows, 4, 1, size), torch.ones(rows, 4, columns, size)
+    mask = (torch.arange(columns) >= columns - torch.tensor(lengths)[:, None])[:, None, None]
+    module = torch.nn.Module()
+    module.num_key_value_groups = 1
+    with padding_left_out(lengths, columns, 1 / 8):
+        ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, key, mask)
+    assert len(counted) == calls
+
+
 def test_padding_is_not_attended_to_where_rows_differ_in_length(monkeypatch):
     """By the columns that the kernel is given, over a whole answer: rows leave, and others come."""
     config = LlamaConfig(
@@ -55,6 +73,7 @@ def test_padding_is_not_attended_to_where_rows_differ_in_length(monkeypatch):
     )
     torch.manual_seed(0)
     model = LlamaForCausalLM(config).eval()
+    monkeypatch.setattr(row_attention, "A_CALL", 0)
     attend, seen = torch.nn.functional.scaled_dot_product_attention, []
 
     def counted(query, key, *rest, **more):
