@@ -106,7 +106,8 @@ def git_state_of(source: Path) -> GitState:
     pages = (":!results", ":!README.md", ":!docs")
     changed = git("-C", top, "status", "--porcelain", "--untracked-files=no", "--", ".", *pages)
     new = git("-C", top, "ls-files", "--others", "--exclude-standard", "--", "src", "benchmark")
-    return GitState(commit=git("rev-parse", "HEAD"), dirty=bool(changed or new))
+    unknown = changed is None or new is None  # git was too slow, or failed
+    return GitState(commit=git("rev-parse", "HEAD"), dirty=None if unknown else bool(changed or new))
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str | None]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-A_CALL = 50_000  # numbers of keys, the padding among which takes as long as a call of attention for one more group
+A_CALL = 50_000  # padded numbers among the keys that take as long as one more call of attention
 
 
 def of_like_length(lengths: Sequence[int], padding: float) -> list[slice]:
