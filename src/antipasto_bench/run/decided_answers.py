@@ -3,7 +3,8 @@
 `eval.stop=decided` ends answers there. It is for tasks that the filter `given-answer` scores, which reads the number
 that an answer announces first (benchmark/tasks/gsm8k_metamath/given_answer.py). Only whole lines are looked at: where
 the filter looks for an announcement, for its sentence and for the heading of another problem, nothing in a whole line
-depends on what comes behind it. A number in braces over several lines is whole where they close.
+depends on what comes behind it, but for two things: a number in braces over several lines is whole where they close,
+and an announcement that the next line may complete (`#### The final`, then `answer`) is not whole yet.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .tasks import BY_VALUE, filter_steps
 
 LINE_ENDS = "\n\r"
 RULES = "gsm8k_metamath/given_answer.py"
+LAST_WORD = "answer"  # the only word behind a line's end that an announcement found before it can still take in
 
 
 class Decision:
@@ -56,6 +58,8 @@ class Decision:
         """Whether whole lines hold all that the filter reads behind an announcement."""
         rules = self._rules
         behind = text[announcement.end() :]
+        if rules._ANNOUNCEMENT.match(text + LAST_WORD, announcement.start()).end() != announcement.end():
+            return False
         if announcement[0].startswith("\\"):
             line, end, _ = behind.partition("\n")
             return bool(end) and (not line.lstrip().startswith("{") or self._closes(behind))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from command import SHARED, bench
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -72,14 +72,15 @@ def test_on_every_case_and_every_solution_of_gsm8k_what_decides_is_what_counts()
 
 
 PIECES = st.sampled_from(
-    ["The answer is", "the final\nanswer is", "####", "#### ", "\\boxed", "{", "}", ":", " ", "\n", "\n", "\r", "5",
+    ["The answer is", "the final\nanswer is", "the ", "final", "answer", "####", "#### ", "\\boxed", "{", "}", ":", " ", "\n", "\n", "\r", "5",
      "12", "-", "$", "1,234", ".", ". A", "Step", "step 1", "eggs", "=", "+", "/", "\\frac", "½", "٣", "Question:",
      "## Problem", "Q:", "**", "x", "^2", "<<1+1=2>>", "\\ ", "{,}"]
 )  # fmt: skip
 
 
 @settings(max_examples=600)
-@given(st.lists(PIECES, max_size=14), st.lists(PIECES, max_size=10))
+@given(st.lists(PIECES, max_size=14).map(lambda pieces: [*pieces, "\n"]), st.lists(PIECES, max_size=10))
+@example(["####", "the final\nanswer is"], ["<<1+1=2>>"])  # the announcement goes on in the next line
 def test_nothing_behind_a_decided_answer_changes_its_number(before, behind):
     answer, longer = "".join(before), "".join([*before, *behind])
     if DECIDED(answer):
@@ -99,6 +100,8 @@ def test_nothing_behind_a_decided_answer_changes_its_number(before, behind):
         ("we have 7\nQuestion: what?\nThe answer is 9\n", "we have 7\nQuestion: what?\n"),
         ("7 eggs\n8 eggs\n9 eggs\n", None),
         ("####\nStep 2\n#### 7", None),  # a heading of Markdown, not an announcement
+        ("#### The final\nanswer: 7\n8\n", "#### The final\nanswer: 7\n"),
+        ("#### the\n7\n", "#### the\n7\n"),
         ("The answer is: 7", None),  # the line goes on
         ("The answer is: 7\r8", "The answer is: 7\r"),
     ],
