@@ -73,7 +73,8 @@ def test_on_every_case_and_every_solution_of_gsm8k_what_decides_is_what_counts()
 
 PIECES = st.sampled_from(
     ["The answer is", "the final\nanswer is", "the ", "final", "answer", "####", "#### ", "\\boxed", "{", "}", ":", " ",
-     "\n", "\n", "\r", "5", "12", "-", "$", "1,234", ".", ". A", "Step", "step 1", "eggs", "=", "+", "/", "\\frac", "½", "٣", "Question:",
+     "\n", "\n", "\r", "5", "12", "-", "$", "1,234", ".", ". A", "Step", "step 1",
+     "eggs", "=", "+", "/", "\\frac", "½", "٣", "Question:",
      "## Problem", "Q:", "**", "x", "^2", "<<1+1=2>>", "\\ ", "{,}"]
 )  # fmt: skip
 
