@@ -100,7 +100,7 @@ class Answer:
     terms: list[tuple[str, str]]  # its words and their meanings
     beforehand: list[str]  # what narrows it down
     how_to_read: list[str]
-    prices: list[Price]  # of what is recommended: one arm, or an adapter and full fine-tuning
+    prices: list[Price]  # of each arm that the headline tells to use
     columns: list[Heading]
     rows: list[ShortRow]
     diverged: list[tuple[str, list[str]]]  # arms of which every run diverged, and their cells
@@ -232,7 +232,7 @@ def _answer(section: ComparedSection, name: str, rows: Sequence[ComparedArm], el
         beforehand=[line for line in (*beforehand, *elsewhere) if line != NOTHING_SEARCHED],
         how_to_read=how_to_read(section),
         prices=[
-            _price(row, [columns[name] for name in PRICED], [columns[name] for name in extra]) for row in _to_use(said)
+            _price(row, [columns[name] for name in PRICED], [columns[name] for name in extra]) for row in said.to_use
         ],
         columns=[_heading(column, section) for column in shown],
         rows=[
@@ -263,13 +263,6 @@ def _heading(column: Column, section: ComparedSection) -> Heading:
         marks = Markup(' data-price="{}"').format(column.name)
         marks += Markup("" if column.name in SHOWN_FIRST else " data-extra hidden")
     return Heading(heading_of(column), meaning_of(column, section.arms), column.left, column.better, marks)
-
-
-def _to_use(said: Recommended) -> list[ComparedArm]:
-    """The arms that a headline tells to use, an adapter first."""
-    if said.cheapest is not None and said.best and said.best.is_reference:
-        return [said.cheapest]
-    return [row for row in (said.adapter, said.best) if row is not None]
 
 
 def _price(row: ComparedArm, columns: Sequence[Column], extra: Sequence[Column]) -> Price:

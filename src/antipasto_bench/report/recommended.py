@@ -33,6 +33,14 @@ class Recommended:
     adapter: ComparedArm | None = None  # to use where the best is full fine-tuning, which is none
     rests_on_loss: bool = False  # whether the headline would be another without the held-out loss
 
+    @property
+    def to_use(self) -> list[ComparedArm]:
+        """The arms that the headline tells to use; full fine-tuning last, which is no adapter."""
+        if self.cheapest is not None and self.best is not None and self.best.is_reference:
+            return [self.cheapest]
+        named = [row for row in (self.adapter, self.best, self.cheapest) if row is not None]
+        return sorted(named, key=lambda row: row.arm.variant == FULL)
+
 
 @lru_cache(maxsize=64)  # a report says it of a section in several places
 def recommended(section: ComparedSection) -> Recommended:
