@@ -21,8 +21,9 @@ from ..store.leases import live_lease
 from .engine import Engine
 from .processes import run_workers, worker_count
 from .scheduler import DEAD_DEVICE
-from .tune import Ended, TuneOutput, Withheld, make_trials, owed_id, owed_searches
+from .tune import Ended, TuneOutput, Withheld, make_trials, owed_id, owed_searches, searches
 
+REFUSED = 2  # exit code of a worker that refused an arm, of which no trial failed
 TUNE_WITHHELD = "ANTIPASTO_TUNE_WITHHELD"  # set for workers: the file of `WithheldFile`
 
 
@@ -87,14 +88,14 @@ def run_tune(tune: Tune, store: Store, engine: Engine, words: Sequence[str], out
         raise UserError(f"engine={engine.engine}: trials are made on this machine; --workers N makes N at once")
     if is_tune_worker():
         ended = make_trials(tune, store, output, WithheldFile(Path(os.environ[TUNE_WITHHELD])), wait=False)
-        return DEAD_DEVICE if ended.device_is_dead else _exit_code(ended)
+        refused_alone = bool(ended.refused) and not ended.failed
+        return DEAD_DEVICE if ended.device_is_dead else REFUSED if refused_alone else _exit_code(ended)
     owed = len(owed_searches(tune, store, set()))
     count = worker_count((run for arm in tune.arms for run in arm.runs), engine, most=owed)
     if count <= 1:
         ended = make_trials(tune, store, output, set(), wait=True)
         if len(ended.refused) == len(tune.arms):
-            reasons = list(ended.refused.values())
-            raise UserError(reasons[0] if len(reasons) == 1 else f"none of {len(reasons)} arms can be made, see above")
+            raise _none_can_be_made(list(ended.refused.values()))
         return _exit_code(ended)
     with TemporaryDirectory(prefix="antipasto-tune-") as folder:
         withheld = WithheldFile(Path(folder) / "withheld")
@@ -102,9 +103,21 @@ def run_tune(tune: Tune, store: Store, engine: Engine, words: Sequence[str], out
         command = [*module_command("antipasto_bench"), "tune", *words]
         told = {TUNE_WITHHELD: str(withheld.path)}
         work = TuneWork(tune, store, withheld)
-        return run_workers(
-            [command] * count, work, told, output.log, output.worker_line, engine.workers_per_gpu
-        ).exit_code
+        of_all = run_workers([command] * count, work, told, output.log, output.worker_line, engine.workers_per_gpu)
+        if of_all.exit_code != REFUSED:
+            return of_all.exit_code
+        owed_still = [owed_id(tune, state) for state in searches(tune, store) if state.owed is not None]
+        if len(owed_still) == len(tune.arms) and all(trial_id in withheld for trial_id in owed_still):
+            raise _none_can_be_made(owed_still)
+        return 1
+
+
+def _none_can_be_made(reasons: Sequence[str]) -> UserError:
+    """
+    Args:
+        reasons: one for each arm.
+    """
+    return UserError(reasons[0] if len(reasons) == 1 else f"none of {len(reasons)} arms can be made, see above")
 
 
 def _exit_code(ended: Ended) -> int:

@@ -162,6 +162,16 @@ def test_workers_of_which_one_is_killed_make_the_trials_of_one_process_and_an_ar
     assert "lora rank=16" in out
 
 
+def test_workers_that_can_make_no_arm_end_as_one_process_does(tmp_path):
+    for workers in (2, 1):
+        words = ["lora,ia3", "targets=nothing", *SHORT, "--budget", 4, "--workers", workers]
+        said = tune(*words, cwd=tmp_path, expect=2).stderr
+        for arm in ("lora", "ia3"):
+            assert said.count(f"refused: {arm} targets=nothing: ") == 1
+        assert said.rstrip().endswith("error: none of 2 arms can be made, see above")
+    assert not list(tmp_path.rglob("*.ndjson"))
+
+
 def _worker_at_work(process, store):
     """The process of a worker that trains."""
     deadline = time.time() + 120
