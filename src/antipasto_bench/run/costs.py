@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from antipasto.quantised import evaluating
 
-from ..core.child_processes import module_command, module_environment
+from ..core.child_processes import end_with_parent, module_command, module_environment
 from ..core.device import peak_bytes, synchronise
 from ..core.errors import UserError
 from ..core.launcher import LAUNCHER_VARIABLES
@@ -67,6 +67,7 @@ def measure(run: RunConfig, tokenizer: Any, splits: Splits) -> Costs:
             text=True,
             env={name: value for name, value in module_environment().items() if name not in LAUNCHER_VARIABLES}
             | {"ANTIPASTO_CACHE": cache, "OMP_NUM_THREADS": str(threads)},
+            preexec_fn=end_with_parent,
         )
     results = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
     if done.returncode == 2:

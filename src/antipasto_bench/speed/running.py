@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..core.child_processes import module_command, module_environment
+from ..core.child_processes import end_with_parent, module_command, module_environment
 from ..core.errors import UserError
 from ..core.install import install_hint
 from .recording import NOT_HELD, read_settings
@@ -65,7 +65,8 @@ def run_suites(
         command += settings
         with TemporaryDirectory() as cache:  # decompositions of random weights are of no use to later runs
             environment = module_environment() | {"ANTIPASTO_CACHE": cache}
-            done = subprocess.run(command, stdout=subprocess.PIPE if as_json else None, text=True, env=environment)
+            stdout = subprocess.PIPE if as_json else None
+            done = subprocess.run(command, stdout=stdout, text=True, env=environment, preexec_fn=end_with_parent)
         if done.returncode not in (0, NOT_HELD):
             raise UserError(f"the suite {name} ended with exit code {done.returncode}; see above")
         if as_json and done.stdout.splitlines()[-1].endswith(".json"):  # else it measured nothing, and printed why

@@ -8,7 +8,6 @@ GPU unusable for its process: another takes its place, too.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from typing import Protocol
 
 import torch
 
-from ..core.child_processes import module_environment
+from ..core.child_processes import end_with_parent, module_environment
 from ..core.device import WORKERS_ON_GPU
 from ..core.errors import RunFailure, UserError
 from ..core.locks import HeldElsewhere, locked
@@ -261,7 +260,7 @@ def _start(number: int, command: list[str], environment: dict[str, str], worker_
         text=True,
         errors="replace",
         start_new_session=True,  # Ctrl-C reaches this process alone, which sends SIGTERM to the workers
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
 
     def read() -> None:
@@ -273,9 +272,3 @@ def _start(number: int, command: list[str], environment: dict[str, str], worker_
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     return Worker(number, process, reader, started_at(process.pid))
-
-
-def _end_with_parent() -> None:
-    """Have Linux send this process SIGTERM when its parent has ended; elsewhere do nothing."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

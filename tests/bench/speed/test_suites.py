@@ -304,15 +304,18 @@ def test_benchmark_holds_data_and_code_that_its_tasks_name():
         assert f"!function {module.stem}." in module.with_name(f"{module.parent.name}.yaml").read_text()
 
 
-def test_a_suite_ends_with_the_command_that_started_it(tmp_path):
-    """Else it would go on measuring, and slow whatever is measured next."""
+@pytest.mark.parametrize(("asked", "after_s"), [("SIGTERM", 0), ("SIGTERM", 2), ("SIGKILL", 2)])
+def test_a_suite_ends_with_the_command_that_started_it(tmp_path, asked, after_s):
+    """Else it would go on measuring, and slow whatever is measured next; also where it has hardly been started."""
     command = [sys.executable, "-m", "antipasto_bench", "speed", "--suite", "run", "--results", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("--- run")
         while not (children := psutil.Process(process.pid).children()):
-            time.sleep(0.05)
-        process.terminate()
-        assert process.wait() == 128 + signal.SIGTERM
-        assert "interrupted" in process.stderr.read()
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+            pass
+        time.sleep(after_s)
+        process.send_signal(signal.Signals[asked])
+        code, said = process.wait(), process.stderr.read()
+    assert (code, "interrupted" in said) == ((128 + 15, True) if asked == "SIGTERM" else (-9, False))
+    gone, left = psutil.wait_procs(children, timeout=10)
+    assert (len(gone), left) == (1, [])

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ...core.child_processes import module_command, module_environment
+from ...core.child_processes import end_with_parent, module_command, module_environment
 from ...store.table import read_records
 from ..recording import run_suite
 from ..suite import ArmFigures, Claim, SuiteResult
@@ -31,7 +31,7 @@ def measure() -> SuiteResult:
         folders = ["--results", f"{home}/results", "--outputs", f"{home}/outputs"]
         command = [*module_command("antipasto_bench"), "sweep", *WORDS, *folders, "--workers", "1"]
         start = time.perf_counter()
-        subprocess.run(command, check=True, env=module_environment())
+        subprocess.run(command, check=True, env=module_environment(), preexec_fn=end_with_parent)
         wall = time.perf_counter() - start
         start = time.perf_counter()
         subprocess.run([*command, "--dry-run"], check=True, stdout=subprocess.DEVNULL)
