@@ -1,5 +1,5 @@
-"""A whole nano run, 300 steps of 16 and 500 questions, on one thread as the preset has it: ours, and the same run made
-peft's way (whole_runs.py); over several seeds.
+"""A whole nano run, 300 steps of 16, 500 questions and the loss of their reference solutions, on one thread as the
+preset has it: ours, and the same run made peft's way (whole_runs.py); over several seeds.
 
 Psoft runs at lora's learning rate, which was not tuned for it: its accuracy says nothing of the method. Whether
 accuracy is lost is tested question by question, with the seeds as what varies (antipasto_bench.analysis.stats.compare);
@@ -56,7 +56,7 @@ def measure() -> SuiteResult:
 
 def _measured() -> SuiteResult:
     preset = PresetArms("nano", **SETTINGS)
-    peft_way = partial(run_peft, "nano", SETTINGS)
+    peft_way = partial(run_peft, "nano", SETTINGS, with_loss=True)
     arms: dict[str, Callable[[int], TimedRun]] = {
         "lora": lambda seed: run_ours(preset.config("lora", seed=seed)),
         "peft lora": lambda seed: peft_way(preset.config("lora", seed=seed), "lora", 16),
@@ -90,7 +90,10 @@ def _measured() -> SuiteResult:
     percents = {name: [100 * sum(hits) / QUESTIONS for hits in of_seeds] for name, of_seeds in right.items()}
     cells += [ArmFigures(f"{name}, right", "%", values) for name, values in percents.items()]
     run = preset.config("lora")
-    setting = f"nano, one thread, {run.steps} steps of {run.batch_size}, {QUESTIONS} questions, seeds 0 to {SEEDS - 1}."
+    setting = (
+        f"nano, one thread, {run.steps} steps of {run.batch_size}, {QUESTIONS} questions and the loss of their reference "
+        f"solutions, seeds 0 to {SEEDS - 1}."
+    )
     answers = {name: ["".join("01"[hit] for hit in hits) for hits in of_seeds] for name, of_seeds in right.items()}
     return SuiteResult(setting, cells, claims, {"right": answers})
 
