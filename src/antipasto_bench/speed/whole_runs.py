@@ -1,7 +1,8 @@
 """One whole run, ours and the same made peft's way, with the seconds of its phases.
 
 Peft's way: the method in peft's model wrapper, trained by the loop of peft's own comparison on the same examples in
-buckets of 20 batches, scored unmerged by `generate` in batches of 50.
+buckets of 20 batches, scored unmerged by `generate` in batches of 50, and by the loss of the reference solutions, as
+many at once as a step trains on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -63,15 +65,12 @@ def run_peft(
     method: str,
     r: int,
     endings: tuple[str, ...] = ("_proj",),
-    *,
-    with_loss: bool = False,
 ) -> TimedRun:
     """The same run by peft.
 
     Args:
         preset_name, settings: that `run` was composed of.
         endings: of the names of the layers to adapt.
-        with_loss: take the loss of the reference solutions too, as many at once as a step trains on.
     """
     start = time.perf_counter()
     preset = PresetArms(preset_name, **dict(settings) | {"seed": run.seed})
@@ -88,11 +87,10 @@ def run_peft(
     questions = Questions(run, run.eval.limit)
     right = score_answers(generate_answers(model.eval(), preset.tokenizer, questions, GENERATE_ROWS), questions)
     answered = time.perf_counter()
-    phases = {"load": loaded - start, "train": trained - loaded, "answers": answered - trained}
-    if with_loss:
-        plain_losses(model, preset.tokenizer, questions, run.batch_size)
-        phases["loss"] = time.perf_counter() - answered
-    return TimedRun(time.perf_counter() - start, right, phases)
+    plain_losses(model, preset.tokenizer, questions, run.batch_size)
+    times = [start, loaded, trained, answered, time.perf_counter()]
+    phases = zip(("load", "train", "answers", "loss"), pairwise(times), strict=True)
+    return TimedRun(times[-1] - start, right, {phase: after - before for phase, (before, after) in phases})
 
 
 @torch.inference_mode()

@@ -45,7 +45,7 @@ def _measured(settings: Mapping[str, Any]) -> Iterator[SuiteResult]:
 
     def peft_way(method: str, r: int, seed: int) -> TimedRun:
         run = preset.config("lora", lr=RATES["lora"], seed=seed)
-        return run_peft(PRESET, settings, run, method, r, DOWN_PROJ, with_loss=True)
+        return run_peft(PRESET, settings, run, method, r, DOWN_PROJ)
 
     arms: dict[str, Callable[[int], TimedRun]] = {
         "lora": lambda seed: run_ours(preset.config("lora", lr=RATES["lora"], seed=seed)),

@@ -56,7 +56,7 @@ def measure() -> SuiteResult:
 
 def _measured() -> SuiteResult:
     preset = PresetArms("nano", **SETTINGS)
-    peft_way = partial(run_peft, "nano", SETTINGS, with_loss=True)
+    peft_way = partial(run_peft, "nano", SETTINGS)
     arms: dict[str, Callable[[int], TimedRun]] = {
         "lora": lambda seed: run_ours(preset.config("lora", seed=seed)),
         "peft lora": lambda seed: peft_way(preset.config("lora", seed=seed), "lora", 16),
@@ -91,8 +91,8 @@ def _measured() -> SuiteResult:
     cells += [ArmFigures(f"{name}, right", "%", values) for name, values in percents.items()]
     run = preset.config("lora")
     setting = (
-        f"nano, one thread, {run.steps} steps of {run.batch_size}, {QUESTIONS} questions and the loss of their reference "
-        f"solutions, seeds 0 to {SEEDS - 1}."
+        f"nano, one thread, {run.steps} steps of {run.batch_size}, {QUESTIONS} questions and the loss of their "
+        f"reference solutions, seeds 0 to {SEEDS - 1}."
     )
     answers = {name: ["".join("01"[hit] for hit in hits) for hits in of_seeds] for name, of_seeds in right.items()}
     return SuiteResult(setting, cells, claims, {"right": answers})
