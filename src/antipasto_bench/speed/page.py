@@ -56,9 +56,10 @@ def _section(measured: MeasuredSuite) -> str:
     origin = measured.provenance
     commit = (origin.git.commit or "an unknown commit")[:9] + (" and changes" if origin.git.dirty else "")
     torch_version = (origin.packages or {}).get("torch")
+    threads = f"{origin.threads} thread{'s' * (origin.threads != 1)}"
     lines = [
         f"### {measured.suite}: {measured.what}\n",
-        f"{measured.setting} {origin.threads} threads, torch {torch_version}, at {commit}.\n",
+        f"{measured.setting} {threads}, torch {torch_version}, at {commit}.\n",
     ]
     if measured.claims:
         lines += ["| claim | ratio | bound | holds | pairs |", "| :-- | --: | --: | :-- | --: |"]
