@@ -1,5 +1,5 @@
-"""How this program starts Python again: never with modules of the current folder in place of installed ones, and never
-so that the child outlives it.
+"""How this program starts Python again: never with modules of the current folder in place of installed ones; and what
+computes for long ends with the process that started it.
 
 `python -m` puts the current folder first on the path, so that a file torch.py which lies there would be imported.
 """
