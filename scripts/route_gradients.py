@@ -28,10 +28,10 @@ from torch import Generator, nn
 
 import antipasto
 from antipasto_bench.core.provenance import provenance
+from antipasto_bench.run.completion_loss import CompletionLoss
 from antipasto_bench.run.examples import IGNORED, PROMPT, Example, collate, encode
 from antipasto_bench.run.models import load_model
 from antipasto_bench.run.rows import TRAIN_FIELDS, read_rows
-from antipasto_bench.run.step import CompletionLoss
 from antipasto_bench.run.train import learning_rate
 from antipasto_bench.spec.compose import compose
 from antipasto_bench.spec.config import RunConfig

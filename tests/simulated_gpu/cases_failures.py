@@ -10,8 +10,8 @@ from small_runs import StopAfter, make, small, store_in
 
 from antipasto_bench.core.device import device_is_dead
 from antipasto_bench.core.signals import Interrupted
+from antipasto_bench.run.completion_loss import CompletionLoss
 from antipasto_bench.run.model_cache import ModelCache
-from antipasto_bench.run.step import CompletionLoss
 from antipasto_bench.spec.sweep import Sweep
 from antipasto_bench.store.table import read_records
 from antipasto_bench.sweeps.scheduler import Order, make_all

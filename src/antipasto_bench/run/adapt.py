@@ -16,6 +16,7 @@ from ..spec.config import RunConfig
 from ..store.record import Size, Timing, Training
 from .active_run import ActiveRun
 from .attach import attach
+from .captured_gradients import check_capturing
 from .checkpointing import check_checkpointing
 from .checkpoints import Checkpoint
 from .examples import Example, bucketed_batches
@@ -105,6 +106,8 @@ def _attach(
         adapter_for(run, model).load(run, checkpoint.adapter)
         attach_s = checkpoint.state["attach_s"]
         context.progress.phase(f"go on from step {checkpoint.state['step']} of {run.steps}")
+    if run.trains:
+        check_capturing(run, model)
     context.progress.note(f"adapt {require_adapter(model).in_words()}")
     context.group.broadcast_tensors(require_adapter(model).shared_tensors())
     # All that the user could have got wrong was checked; from here on the run leaves traces.

@@ -33,12 +33,12 @@ from ..spec.config import BASE, RunConfig
 from ..store.record import Costs
 from .attach import attach
 from .checkpointing import checkpointed
+from .completion_loss import CompletionLoss
 from .data import Splits
 from .examples import Example, collate, drawn_examples
 from .methods.adapter import Adapter
 from .methods.registry import adapter_on, called, require_adapter
 from .models import load_model
-from .step import CompletionLoss
 
 WARM_UP = 2  # untimed turns
 MOST_TURNS, LEAST_TURNS = 21, 5

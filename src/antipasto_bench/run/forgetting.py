@@ -13,8 +13,8 @@ from antipasto.quantised import evaluating
 
 from ..spec.config import RunConfig
 from ..store.origins import DataDigest
+from .completion_loss import CompletionLoss
 from .examples import IGNORED
-from .step import CompletionLoss
 from .tokens import prompt_ids
 
 BATCH = 8

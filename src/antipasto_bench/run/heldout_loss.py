@@ -27,13 +27,13 @@ from ..core.errors import out_of_memory
 from ..store.items import LOSS_FILTER, LOSS_METRICS, Item, weighted_token_loss
 from ..store.record import Score
 from .active_run import ActiveRun
+from .completion_loss import CompletionLoss
 from .data import question_hash
 from .evaluate import Evaluation, SplitScores
 from .examples import Example, collate, encode
 from .process_group import ALONE, ProcessGroup
 from .progress import Progress
 from .row_columns import QUESTION_FIELDS
-from .step import CompletionLoss
 
 BATCH_TOKENS = 4096  # of a batch, padding included; a longer solution has a batch of its own
 BATCH_PADDING = 128  # tokens of padding in a batch; one more pass costs about as much

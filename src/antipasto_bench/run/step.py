@@ -1,7 +1,6 @@
-"""One optimizer step: the loss of a batch's labelled tokens, its gradient, AdamW over the adapter's parameters.
+"""One optimizer step: the gradient of the loss of some batches, clipped, and AdamW over the adapter's parameters.
 
-Nothing here waits for the device: a step's metrics are read later. (For packed rows transformers itself waits at each
-step, to see where one example ends.)
+Nothing here waits for the device: a step's metrics are read later.
 """
 
 from __future__ import annotations
@@ -9,117 +8,18 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.functional import cross_entropy, pad
 
-from ..core.compat import one_sequence_a_row
-from ..core.errors import out_of_memory
+from ..core.errors import first_line, out_of_memory
 from ..spec.config import RunConfig
+from .captured_gradients import CapturedGradients, CudaGraphs, Graphs
+from .completion_loss import CompletionLoss
 from .examples import IGNORED
-from .methods.registry import adapter_on, require_adapter
-from .model_probes import at_positions, last_mlp, plain_head
+from .methods.registry import require_adapter
 from .process_group import ALONE, ProcessGroup
-
-LOGITS_BYTES = 2**27  # of a chunk, in float32; smaller ones spend more time on reading the matrix
-
-
-class CompletionLoss:
-    """The training loss: -log p(token | all before it), summed over the labelled tokens.
-
-    Where a model's logits are its last hidden states times a matrix and nothing else, they are computed for labelled
-    tokens alone, for a large vocabulary in chunks that are not saved: they would be most of a step's memory. The MLP of
-    the last block is then computed for labelled tokens alone, too. Whether a model allows it is tried on the model.
-    """
-
-    def __init__(self, model: Any, compiled: bool = False) -> None:
-        self._device = next(model.parameters()).device  # of its first layer; its last may be on another
-        adapter = adapter_on(model)
-        whole_model = compiled or (adapter is not None and adapter.model is not adapter.base)
-        # A compiler cannot look into the loss by chunks, and what stands before the model is no part of its body.
-        self._head = None if whole_model else plain_head(model)
-        whole = model if self._head is None else model.base_model
-        self._model = torch.compile(whole, dynamic=True) if compiled else whole
-        # An untrained adapter that mixes tokens adds nothing, so that trying it would tell nothing.
-        mixed = adapter is not None and adapter.mixes_tokens
-        self._last = None if self._head is None or mixed else last_mlp(model)
-
-    def __call__(self, batch: dict[str, Tensor]) -> Tensor:
-        """The sum over a batch's labelled tokens, in at least float32.
-
-        Args:
-            batch: as `collate` makes it, best on the CPU: where its labels stand is then known without waiting for a
-                GPU.
-        """
-        return self._loss(batch, each_token=False)
-
-    @torch.no_grad()
-    def of_tokens(self, batch: dict[str, Tensor]) -> Tensor:
-        """-log p of each labelled token (labelled tokens,), row after row, in at least float32; it has no gradient."""
-        return self._loss(batch, each_token=True)
-
-    def _loss(self, batch: dict[str, Tensor], each_token: bool) -> Tensor:
-        scored = batch["labels"][:, 1:] != IGNORED  # by the position that predicts: (batch, longest - 1)
-        # Padding stands to the right, where no real token looks: without a mask attention is the plain causal one, and
-        # of rows that hold several examples the positions tell where one ends.
-        names = [name for name in ("input_ids", "position_ids") if name in batch]
-        inputs = {name: _to_device(batch[name], self._device) for name in names}
-        one_sequence = nullcontext() if "position_ids" in batch else one_sequence_a_row()
-        if self._head is not None:
-            positions = pad(scored, (0, 1)).flatten().nonzero()[:, 0]
-            labels = batch["labels"].flatten()[positions + 1]
-            positions, labels = (_to_device(t, self._head.weight.device) for t in (positions, labels))
-            with at_positions(self._last, positions), one_sequence:
-                hidden = self._model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
-            of_hidden = _token_losses_from_hidden if each_token else _loss_from_hidden
-            return of_hidden(hidden, self._head, positions, labels)
-        # No logits are made before the first labelled token.
-        count = scored.shape[1] - int(scored.any(0).nonzero()[0])
-        positions = scored[:, -count:].flatten().nonzero()[:, 0]
-        labels = batch["labels"][:, -count:].flatten()[positions]
-        with one_sequence:
-            logits = self._model(**inputs, use_cache=False, logits_to_keep=count + 1).logits[:, -count - 1 : -1]
-        positions, labels = (_to_device(t, logits.device) for t in (positions, labels))
-        how = "none" if each_token else "sum"
-        return cross_entropy(_at_least_float32(logits.flatten(0, 1)[positions]), labels, reduction=how)
-
-
-def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device without waiting for it; a copy that nothing waits for needs page-locked memory."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
-
-
-def _loss_from_hidden(hidden: Tensor, head: nn.Linear, positions: Tensor, labels: Tensor) -> Tensor:
-    """The loss of hidden states (tokens, d) at `positions` (n,), where the next tokens are `labels` (n,)."""
-    rows = hidden.index_select(0, positions)
-    chunk = max(1, LOGITS_BYTES // (4 * head.out_features))
-    if len(rows) <= chunk or not hasattr(functional, "linear_cross_entropy"):  # before torch 2.13, in more memory
-        return cross_entropy(head(rows).float(), labels, reduction="sum")
-    # The sum itself would be rounded to the dtype of the hidden states; of single tokens the rounding averages out.
-    how = "sum" if hidden.dtype == torch.float32 else "none"
-    by_chunks = nn.LinearCrossEntropyOptions(batch_chunk_size=chunk, chunking_method=None)
-    return functional.linear_cross_entropy(rows, head.weight, labels, reduction=how, options=by_chunks).float().sum()
-
-
-def _token_losses_from_hidden(hidden: Tensor, head: nn.Linear, positions: Tensor, labels: Tensor) -> Tensor:
-    """-log p of each token, with the arguments of `_loss_from_hidden`. Without autograd no chunk of logits is saved."""
-    chunk = max(1, LOGITS_BYTES // (4 * head.out_features))
-    rows = hidden.index_select(0, positions)
-    losses = [
-        cross_entropy(_at_least_float32(head(part)), targets, reduction="none")
-        for part, targets in zip(rows.split(chunk), labels.split(chunk), strict=True)
-    ]
-    return torch.cat(losses)
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 class StepMetrics:
@@ -156,11 +56,14 @@ class AdapterOptimizer:
         taken: steps so far; set by who goes on from a checkpoint.
     """
 
-    def __init__(self, model: nn.Module, run: RunConfig, group: ProcessGroup = ALONE) -> None:
+    def __init__(
+        self, model: nn.Module, run: RunConfig, group: ProcessGroup = ALONE, graphs: Graphs | None = None
+    ) -> None:
         """
         Args:
             model: with an adapter attached.
             group: of processes that take each step together.
+            graphs: that capture gradients; by default those of the model's GPU, where the run wants them.
         """
         self._adapter = require_adapter(model)
         self.optimizer = self._adapter.optimizer(run)
@@ -170,6 +73,9 @@ class AdapterOptimizer:
         self._loss = CompletionLoss(model, run.compile)
         self._max_norm = run.max_grad_norm
         self._group = group
+        if graphs is None and run.cuda_graphs:
+            graphs = CudaGraphs(self.parameters[0].device)
+        self._captured = None if graphs is None else CapturedGradients(self._loss, self.parameters, graphs)
         self.rows_at_once: int | None = None
         self.taken = 0
 
@@ -218,21 +124,33 @@ class AdapterOptimizer:
         """Add the gradient of the mean loss to the parameters: each batch's sum by its divisor, added up.
 
         Returns:
-            the mean loss, and the error that ended the computation, if any did; None where it lacked memory and is to
-            be done again, with the smaller `rows_at_once` that is set then.
+            the mean loss, and the error that ended the computation, if any did; None where it is to be done again:
+            without graphs, or with the smaller `rows_at_once` that was set since memory lacked.
         """
+        pieces = [
+            (piece, divisor)
+            for batch, divisor in zip(micro_batches, divisors, strict=True)
+            for piece in _pieces(batch, self.rows_at_once)
+        ]
+        if self._captured is not None:
+            try:
+                return self._captured.compute(pieces), None
+            except RuntimeError as error:  # a real one comes again
+                self._captured = None  # and the memory of its graphs
+                reason = first_line(error.__context__ or error)
+                warnings.warn(f"cuda_graphs: going on without, and the same step: {reason}", stacklevel=3)
+                return None
         device, rows = self.parameters[0].device, 0
         total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         try:
             penalised = False
-            for batch, divisor in zip(micro_batches, divisors, strict=True):
-                for piece in _pieces(batch, self.rows_at_once):
-                    rows = len(piece["labels"])
-                    loss = self._loss(piece) / divisor
-                    total += loss.detach().to(device)
-                    if not penalised:  # behind a forward pass, of whose results a penalty can be
-                        loss, penalised = self._with_penalty(loss), True
-                    loss.backward()
+            for piece, divisor in pieces:
+                rows = len(piece["labels"])
+                loss = self._loss(piece) / divisor
+                total += loss.detach().to(device)
+                if not penalised:  # behind a forward pass, of whose results a penalty can be
+                    loss, penalised = self._with_penalty(loss), True
+                loss.backward()
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or rows <= 1:
                 return total, error  # the other processes must not wait for this one

@@ -128,6 +128,9 @@ def compose(
     check_texts(config_of_run)
     if (problem := method.problem(config_of_run.adapter, dict(config_of_run))) is not None:
         raise UserError(f"{variant}: {problem}")
+    captures = config_of_run.cuda_graphs and method.trains
+    if captures and (problem := method.capturing_problem(dict(config_of_run))) is not None:
+        raise UserError(f"{variant}: {problem}")
     unused = {key: value for key, value in WITHOUT_EFFECT.items() if lacks(variant, key)}  # such an axis collapses
     if unused:
         config_of_run = config_of_run.model_copy(update=unused | ({"seed": 0} if variant == BASE else {}))

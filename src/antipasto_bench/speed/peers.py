@@ -18,11 +18,12 @@ from torch import Tensor, nn
 import antipasto
 
 from ..run.attach import attach
+from ..run.completion_loss import CompletionLoss
 from ..run.evaluate import Evaluation
 from ..run.examples import IGNORED, Example, collate
 from ..run.model_cache import ModelCache
 from ..run.models import load_model
-from ..run.step import AdapterOptimizer, CompletionLoss
+from ..run.step import AdapterOptimizer
 from ..spec.compose import compose
 from ..spec.config import BASE, RunConfig
 
@@ -161,11 +162,14 @@ class PresetArms:
 
 
 DOWN_PROJ = ("down_proj",)
+BY_GRAPHS = " by CUDA graphs"
 FROZEN_RANK, RANK = 256, 32  # in a frozen basis and for psoft; of all others
 
 
 def down_proj_arms(build_model: Callable[[], Any], batch: Batch) -> Arms:
     """The base, every variant of ours and every method of PEFT_CONFIGS on the `down_proj` layers of a model.
+
+    On a GPU also every variant of ours BY_GRAPHS.
 
     Args:
         build_model: gives a new model each time.
@@ -173,13 +177,14 @@ def down_proj_arms(build_model: Callable[[], Any], batch: Batch) -> Arms:
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     run = compose("lora", {}, "nano")  # only for the optimizer's settings
+    by_graphs = run.model_copy(update={"cuda_graphs": True})
     calibration = [{key: value for key, value in batch.items() if key != "labels"}]
 
     def base() -> TrainingStep:
         model = build_model().to(device)
         return base_step(model, batch, linear_layers(model, DOWN_PROJ))
 
-    def ours(cfg: antipasto.AdapterConfig) -> TrainingStep:
+    def ours(cfg: antipasto.AdapterConfig, run: RunConfig = run) -> TrainingStep:
         data = calibration if cfg.needs_data() else None
         return our_step(antipasto.attach(build_model().to(device), cfg, data), run, lambda: batch)
 
@@ -192,6 +197,8 @@ def down_proj_arms(build_model: Callable[[], Any], batch: Batch) -> Arms:
             frozen = issubclass(antipasto.CONFIGS[name], antipasto.FrozenBasisConfig)
             cfg = antipasto.CONFIGS[name](r=FROZEN_RANK if frozen else RANK, target_names=DOWN_PROJ)
             arms[name] = partial(ours, cfg)
+            if device == "cuda":
+                arms[name + BY_GRAPHS] = partial(ours, cfg, by_graphs)
     for method, config_of in PEFT_CONFIGS.items():
         config = config_of(FROZEN_RANK if method == "psoft" else RANK, list(DOWN_PROJ))
         if isinstance(config, peft.PsoftConfig):

@@ -10,12 +10,12 @@ import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.run.checkpointing import check_checkpointing, checkpointed
+from antipasto_bench.run.completion_loss import CompletionLoss
 from antipasto_bench.run.costs import measure_here, saved_bytes
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.examples import bucketed_batches, collate, drawn_examples
 from antipasto_bench.run.model_cache import ModelCache
 from antipasto_bench.run.model_probes import last_mlp
-from antipasto_bench.run.step import CompletionLoss
 from antipasto_bench.run.train import TrainingControl, train
 from antipasto_bench.spec.compose import compose
 

@@ -15,8 +15,8 @@ from antipasto_bench.analysis.compared_sections import compared_sections
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.core.signals import Interrupted
 from antipasto_bench.report.words import reading
+from antipasto_bench.run import completion_loss, heldout_loss
 from antipasto_bench.run import execute as execute_module
-from antipasto_bench.run import heldout_loss, step
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.evaluate import Evaluation
 from antipasto_bench.run.examples import Example, encode
@@ -118,8 +118,8 @@ def by_transformers(model, tokenizer, rows) -> tuple[list[float], list[int]]:
 def test_it_is_transformers_own_loss_question_by_question(head, model, tokenizer, rows, monkeypatch):
     """Whether logits are computed from the hidden states of labelled tokens, or by the model itself."""
     if head == "logits":
-        monkeypatch.setattr(step, "plain_head", lambda model: None)
-    monkeypatch.setattr(step, "LOGITS_BYTES", 4 * 4096 * 7)  # several chunks a batch
+        monkeypatch.setattr(completion_loss, "plain_head", lambda model: None)
+    monkeypatch.setattr(completion_loss, "LOGITS_BYTES", 4 * 4096 * 7)  # several chunks a batch
     with_lora(model.double(), 0.1)
     try:
         nats, tokens = reference_losses(model, tokenizer, rows)
@@ -169,7 +169,7 @@ def test_a_long_measurement_says_how_far_it_is(model, tokenizer, monkeypatch):
 
 def test_a_lack_of_memory_halves_the_batch_and_not_the_questions(model, tokenizer, rows, monkeypatch):
     whole, _ = reference_losses(model, tokenizer, rows)
-    of_tokens = step.CompletionLoss.of_tokens
+    of_tokens = completion_loss.CompletionLoss.of_tokens
     sizes = []
 
     def small_memory(self, batch):
@@ -178,7 +178,7 @@ def test_a_lack_of_memory_halves_the_batch_and_not_the_questions(model, tokenize
             raise torch.OutOfMemoryError("out of memory")
         return of_tokens(self, batch)
 
-    monkeypatch.setattr(step.CompletionLoss, "of_tokens", small_memory)
+    monkeypatch.setattr(completion_loss.CompletionLoss, "of_tokens", small_memory)
     assert reference_losses(model, tokenizer, rows)[0] == pytest.approx(whole, rel=1e-5)
     assert max(sizes) > 5 >= min(sizes)
 

@@ -7,9 +7,10 @@ import torch
 from torch import Generator
 
 import antipasto
+from antipasto_bench.run.completion_loss import CompletionLoss
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.examples import bucketed_batches, draw_examples
-from antipasto_bench.run.step import AdapterOptimizer, CompletionLoss
+from antipasto_bench.run.step import AdapterOptimizer
 from antipasto_bench.spec.compose import compose
 
 pytestmark = pytest.mark.slow

@@ -11,6 +11,7 @@ import antipasto
 from antipasto_bench.core.errors import UserError
 from antipasto_bench.nano import MODEL_DIR
 from antipasto_bench.run.attach import attach
+from antipasto_bench.run.completion_loss import CompletionLoss
 from antipasto_bench.run.data import load_splits
 from antipasto_bench.run.examples import bucketed_batches, draw_examples
 from antipasto_bench.run.export import export_merged, export_peft
@@ -18,7 +19,7 @@ from antipasto_bench.run.methods import weights
 from antipasto_bench.run.methods.masters import MasterAdamW
 from antipasto_bench.run.methods.registry import adapter_for, require_adapter
 from antipasto_bench.run.methods.tensor_file import save_tensors
-from antipasto_bench.run.step import AdapterOptimizer, CompletionLoss
+from antipasto_bench.run.step import AdapterOptimizer
 from antipasto_bench.store.table import find
 
 LR = 1e-3

@@ -25,6 +25,8 @@ def _fields(cls: type[AdapterConfig]) -> Mapping[str, Any]:
 class LibraryMethod(Method):
     """A variant of `antipasto.CONFIGS`."""
 
+    steps_alike = True
+
     def __init__(self, variant: str) -> None:
         self.variant = variant
 

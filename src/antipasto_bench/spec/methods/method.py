@@ -13,6 +13,12 @@ if TYPE_CHECKING:  # of a library that imports torch
 
 Rank = int | Literal["full"] | None
 
+_NOT_CAPTURED = {
+    "compile": "torch.compile makes kernels and graphs of its own",
+    "pack": "the host works out a mask for rows that hold several examples",
+    "checkpointing": "the backward pass restores random states, which no graph can",
+}
+
 
 class Method(ABC):
     """A variant by its settings, without a model.
@@ -26,6 +32,7 @@ class Method(ABC):
         mergeable: whether it can be merged into the weights at all.
         needs_whole_model: whether its shapes follow only from transformers' own model, and not from its layers alone.
         frozen_basis: whether it is of that family, which presets have a block for.
+        steps_alike: whether each of its training steps does the same operations on the same tensors.
     """
 
     variant: str
@@ -36,6 +43,7 @@ class Method(ABC):
     mergeable: bool = True
     needs_whole_model: bool = False
     frozen_basis: bool = False
+    steps_alike: bool = False
 
     @abstractmethod
     def fields(self) -> Mapping[str, Any]:
@@ -70,6 +78,15 @@ class Method(ABC):
         """
         if settings["optimizer"] != "adamw":
             return f"optimizer={settings['optimizer']} is made for peft:lora; write optimizer=adamw"
+        return None
+
+    def capturing_problem(self, settings: Mapping[str, Any]) -> str | None:
+        """Why steps of a run of some settings cannot be replayed as CUDA graphs; None where they can be tried."""
+        if not self.steps_alike:
+            return "its steps may differ in their operations; write cuda_graphs=false"
+        for name, why in _NOT_CAPTURED.items():
+            if settings[name]:
+                return f"{name}=true cuda_graphs=true: {why}; leave one out"
         return None
 
     @abstractmethod

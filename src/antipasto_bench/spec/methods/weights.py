@@ -43,6 +43,7 @@ class WeightsMethod(Method):
     """Fine-tuning of weights that the model has. Nothing is added to it, so there is nothing to merge either."""
 
     adds_parameters = False
+    steps_alike = True
 
     def __init__(self, variant: str) -> None:
         self.variant = variant

@@ -26,7 +26,7 @@ from ...run.batch_size import rows_that_fit
 from ...run.generate import Scorer
 from ...spec.compose import compose
 from ..measuring import claim_ratio, time_arms
-from ..peers import FROZEN_RANK, RANK, VARIANT_BESIDE, TrainingStep, down_proj_arms
+from ..peers import BY_GRAPHS, FROZEN_RANK, RANK, VARIANT_BESIDE, TrainingStep, down_proj_arms
 from ..recording import run_suite
 from ..shapes import SHAPES, build_model, random_batch
 from ..suite import ArmFigures, Claim, SuiteResult
@@ -47,7 +47,8 @@ def measure_steps(
 ) -> tuple[list[ArmFigures], list[Claim], list[str]]:
     """Milliseconds, tokens a second and peak memory of every arm's step.
 
-    Each variant of ours takes turns with the base, our lora and its peer in peft: at most four models are in memory.
+    Each variant of ours takes turns with itself by CUDA graphs, the base, our lora and its peer in peft: at most five
+    models are in memory.
 
     Args:
         ends: of `time.monotonic`; no arm is begun after it, and no turn but an arm's first.
@@ -62,13 +63,14 @@ def measure_steps(
     times: dict[str, list[float]] = {}
     claims: list[Claim] = []
     late: set[str] = set()
-    for ours in dict.fromkeys(arm for arm in (*THREE_TIMES_AS_FAST, *builders) if not arm.startswith("peft ")):
+    variants = [arm for arm in builders if not arm.startswith("peft ") and not arm.endswith(BY_GRAPHS)]
+    for ours in dict.fromkeys((*THREE_TIMES_AS_FAST, *variants)):
+        theirs, by_graphs = peft_arm.get(ours), ours + BY_GRAPHS
         if time.monotonic() > ends:
-            late |= {ours, peft_arm.get(ours, ours)}
+            late |= {arm for arm in (ours, by_graphs, theirs) if arm in builders}
             continue
-        theirs = peft_arm.get(ours)
         in_memory = {arm: step for arm, (step, _) in always.items()}
-        for arm in (ours, theirs):
+        for arm in (ours, by_graphs, theirs):
             if arm in builders:
                 with suppress(torch.OutOfMemoryError):  # peft's hra holds a square matrix for each reflection
                     in_memory[arm], peaks[arm] = build_with_peak(builders[arm])
@@ -81,6 +83,10 @@ def measure_steps(
             what = f"{name}: {ours} / {theirs}"
             claims.append(claim_ratio(together, ours, theirs, bound, f"{what}, time"))
             claims.append(Claim(f"{what}, peak memory", peaks[ours] / peaks[theirs], 1.0))
+            if by_graphs in together:
+                what = f"{name}: {by_graphs} / {theirs}"
+                claims.append(claim_ratio(together, by_graphs, theirs, bound, f"{what}, time"))
+                claims.append(Claim(f"{what}, peak memory", peaks[by_graphs] / peaks[theirs], 1.0))
     too_large = [arm for arm in builders if arm not in times]
     of_ours = [arm for arm in too_large if "peft " not in arm and arm not in late]
     claims.append(Claim(f"{name}: arms of ours that do not fit", len(of_ours), 0.0))
