@@ -6,9 +6,10 @@ when they are needed, as not all fit into memory at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import repeat
 from typing import Any
 
 import peft
@@ -166,7 +167,9 @@ BY_GRAPHS = " by CUDA graphs"
 FROZEN_RANK, RANK = 256, 32  # in a frozen basis and for psoft; of all others
 
 
-def down_proj_arms(build_model: Callable[[], Any], batch: Batch) -> Arms:
+def down_proj_arms(
+    build_model: Callable[[], Any], batch: Batch, batches: Callable[[], Iterator[Batch]] | None = None
+) -> Arms:
     """The base, every variant of ours and every method of PEFT_CONFIGS on the `down_proj` layers of a model.
 
     On a GPU also every variant of ours BY_GRAPHS.
@@ -174,11 +177,16 @@ def down_proj_arms(build_model: Callable[[], Any], batch: Batch) -> Arms:
     Args:
         build_model: gives a new model each time.
         batch: that every step takes; variants that look at data are calibrated on it.
+        batches: of an adapter's steps, one after the other, in place of `batch`; called anew for each arm.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     run = compose("lora", {}, "nano")  # only for the optimizer's settings
     by_graphs = run.model_copy(update={"cuda_graphs": True})
     calibration = [{key: value for key, value in batch.items() if key != "labels"}]
+
+    def draw() -> Callable[[], Batch]:
+        drawn = repeat(batch) if batches is None else batches()
+        return lambda: next(drawn)
 
     def base() -> TrainingStep:
         model = build_model().to(device)
@@ -186,10 +194,10 @@ def down_proj_arms(build_model: Callable[[], Any], batch: Batch) -> Arms:
 
     def ours(cfg: antipasto.AdapterConfig, run: RunConfig = run) -> TrainingStep:
         data = calibration if cfg.needs_data() else None
-        return our_step(antipasto.attach(build_model().to(device), cfg, data), run, lambda: batch)
+        return our_step(antipasto.attach(build_model().to(device), cfg, data), run, draw())
 
     def theirs(config: peft.PeftConfig) -> TrainingStep:
-        return peft_step(wrap_in_peft(build_model().to(device), config), lambda: batch)
+        return peft_step(wrap_in_peft(build_model().to(device), config), draw())
 
     arms: Arms = {"base": base}
     for name, variant in antipasto.REGISTRY.items():

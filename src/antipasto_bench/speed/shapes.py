@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import exp
+from random import Random
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ..run.examples import IGNORED
+from ..run.examples import IGNORED, Example, bucketed_batches
 
 SMALL_VOCABULARY = 2048  # tokens; with a real one the output layer would take most of a step's time
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,6 +48,22 @@ def build_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cp
 def build_blocks(layers: int, **other: Any) -> Any:
     """A model of some blocks of Qwen3-0.6B's shape, in float32, with a small vocabulary."""
     return build_model("Qwen3-0.6B", num_hidden_layers=layers, vocab_size=SMALL_VOCABULARY, **other)
+
+
+def unlike_batches(count: int, rows: int, vocabulary: int) -> list[dict[str, Tensor]]:
+    """Batches of random tokens, padded to their longest row; the second half of each row bears loss.
+
+    Rows have 40 to 512 tokens, 165 in the median, as questions and answers of MetaMathQA have. They are in batches of
+    like length, as training has them.
+    """
+    lengths = Random(0)
+    drawn = [min(512, max(40, round(165 * exp(lengths.gauss(0, 0.45))))) for _ in range(count * rows)]
+    tokens = Generator().manual_seed(0)
+    examples = [
+        Example(torch.randint(vocabulary, (length,), generator=tokens).tolist(), length // 2, "", "")
+        for length in drawn
+    ]
+    return list(bucketed_batches(examples, rows, 0, Generator().manual_seed(0)))
 
 
 def random_batch(rows: int, width: int, vocabulary: int = SMALL_VOCABULARY) -> dict[str, Tensor]:

@@ -127,10 +127,10 @@ def test_the_next_token_of_open_answers_waits_for_nothing():
     model, _ = load_model(compose("base", {"dtype": "bfloat16", "device": "cuda"}, "nano"))
     rows = OpenRows(model.eval(), 4, lambda tokens: False, 0)
     rows._join([Row(place, [5, 6, 7, 8][: place + 1], 32) for place in range(4)])
-    rows._step()
+    rows._step(0)
     with no_waits():
-        for _ in range(8):
-            rows._step()
+        for unread in range(1, 8):
+            rows._step(unread)
 
 
 @pytest.mark.parametrize("name", ["lora", "antipasto", "pissa"])

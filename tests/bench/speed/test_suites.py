@@ -1,5 +1,6 @@
 """Claims about the suites: each is a module that can be started, and the one for GPUs runs whole with little models."""
 
+import copy
 import json
 import signal
 import subprocess
@@ -32,7 +33,8 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_suite_for_a_gpu_gives_what_it_has_after_each_part(monkeypatch):
     """And no part is begun once time is up: what is left out is named. Models share the time that is left for them."""
-    clock = iter([0.0, 0.0, 100.0, 400.0, 400.0, 500.0, 700.0, 700.0, 700.0])  # seconds, when it is looked at
+    # Seconds, when it is looked at.
+    clock = iter([0.0, 0.0, 60.0, 100.0, 300.0, 300.0, 410.0, 430.0, 500.0, 700.0, 700.0])
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(gpu, "build_model", lambda *given: None)
@@ -44,17 +46,20 @@ def test_the_suite_for_a_gpu_gives_what_it_has_after_each_part(monkeypatch):
         return [ArmFigures(name, "ms", [1.0])], [], [f"{name}, hra (no time)", f"{name}, peft hra"]
 
     monkeypatch.setattr(gpu, "measure_steps", measure_steps)
+    monkeypatch.setattr(gpu, "seconds_to_train", lambda name, arm: 2.0 + ("peft" in arm))
     monkeypatch.setattr(gpu, "_answer", lambda name, backend, ends: [2.0])
     parts = list(gpu.measure(10.0))
     counts = [len(part.cells) for part in parts]
-    assert counts == [1, 2, 3, 4, 4], "two models in the first 360 seconds, two sets of answers in 600"
-    begun = [name for name in gpu.MODELS if name != "Llama-3.2-3B"]
+    assert counts == [1, 2, 3, 4, 5, 6, 7, 7], "three batches in the first 270 seconds, four more parts in 600"
+    (trained,) = [claim for claim in parts[-1].claims if "rows of unlike length" in claim.what]
+    assert trained.ratio == pytest.approx(2 / 3)
+    begun = [name for name in gpu.BATCHES if name != "Llama-3.2-3B"]
     fitted = ", ".join(f"{name}, peft hra" for name in begun)
     left = "Llama-3.2-3B; answers of Qwen3-0.6B, static; answers of Qwen3-0.6B, continuous; "
     left += "; ".join(f"1 arms of {name}" for name in begun)
     assert parts[-1].setting.endswith(f"Did not fit: {fitted}. No time for: {left}.")
-    assert [len(part.setting.split("; answers of")) - 1 for part in parts[1:]] == [5, 4, 3, 3]
-    assert ends == [120.0, 230.0], "a third of 360 seconds, then half of what is left of them after 100"
+    assert [len(part.setting.split("; answers of")) - 1 for part in parts[4:]] == [5, 4, 3, 3]
+    assert ends == [67.5, 130.0, 185.0], "a quarter of 270 seconds, a third of the 210 left, half of the 170 left"
 
 
 @pytest.mark.long
@@ -73,14 +78,19 @@ def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, tmp_path, caps
     def too_large():
         raise torch.OutOfMemoryError("a square matrix for each reflection")
 
-    build = partial(shapes.build_model, "Qwen3-0.6B", **small)
+    build = partial(copy.deepcopy, shapes.build_model("Qwen3-0.6B", **small))
     builders = peers.down_proj_arms(build, shapes.random_batch(2, 16, 700))
+    if not torch.cuda.is_available():
+        assert not any(arm.endswith(peers.BY_GRAPHS) for arm in builders)
+        builders |= {arm + peers.BY_GRAPHS: builders[arm] for arm in ("lora", "antipasto", "road")}
     monkeypatch.setattr(gpu, "down_proj_arms", lambda *given: builders | {"peft hra": too_large})
     cells, claims, absent = gpu.measure_steps("Qwen3.5-0.8B", build, shapes.random_batch(2, 16, 700))
     assert absent == ["Qwen3.5-0.8B, peft hra"]
     assert {cell.unit for cell in cells} == {"ms", "tokens/s", "MiB at its peak"}
     bounds = {claim.what.removeprefix("Qwen3.5-0.8B: "): claim.bound for claim in claims}
     assert bounds["lora / peft lora, time"] == bounds["antipasto / peft psoft, time"] == 1 / 3
+    assert bounds["lora by CUDA graphs / peft lora, time"] == 1 / 3
+    assert bounds["road by CUDA graphs / peft road, time"] == 1.0
     for name, variant in antipasto.REGISTRY.items():
         if variant.config.trains:
             assert bounds.pop(f"floor / {name}") == 1.0
@@ -88,6 +98,13 @@ def test_the_suite_for_a_gpu_is_whole_on_any_machine(monkeypatch, tmp_path, caps
     assert {*bounds.values()} == {1 / 3, 1.0}
     arms = {cell.arm.removeprefix("Qwen3.5-0.8B, ") for cell in cells}
     assert arms == set(builders) - {"peft hra"}, "every variant, and all of peft's that fit"
+    monkeypatch.setattr(gpu, "down_proj_arms", peers.down_proj_arms)
+    monkeypatch.setattr(gpu, "TRAINING_STEPS", 3)
+    monkeypatch.setattr(gpu, "build_model", lambda name, dtype, device: build())
+    monkeypatch.setitem(shapes.SHAPES, "Qwen3-0.6B", ("qwen3", {"vocab_size": 700}))
+    monkeypatch.setattr(gpu.torch.cuda, "synchronize", lambda: None)
+    assert gpu.seconds_to_train("Qwen3-0.6B", "lora") > 0
+    assert gpu.seconds_to_train("Qwen3-0.6B", "peft lora") > 0
     rows = []
     model = build().eval()
     model.lm_head.register_forward_hook(lambda module, args, out: rows.append(len(out)))

@@ -1,5 +1,5 @@
-"""On a GPU, whole models of published shapes in bfloat16 with random weights: a step of 8 x 256 tokens, its peak
-memory, and GSM8K's number of questions answered.
+"""On a GPU, whole models of published shapes in bfloat16 with random weights: a step's time, plain and by CUDA graphs,
+its peak memory, and GSM8K's number of questions answered.
 
     antipasto-bench speed --suite gpu
     antipasto-bench speed --suite gpu --minutes 5    # what comes first of it, where a GPU is paid by the minute
@@ -28,13 +28,20 @@ from ...spec.compose import compose
 from ..measuring import claim_ratio, time_arms
 from ..peers import BY_GRAPHS, FROZEN_RANK, RANK, VARIANT_BESIDE, TrainingStep, down_proj_arms
 from ..recording import run_suite
-from ..shapes import SHAPES, build_model, random_batch
+from ..shapes import SHAPES, build_model, random_batch, unlike_batches
 from ..suite import ArmFigures, Claim, SuiteResult
 
 TURNS, REPEATS = 5, 4
-MODELS = ("Qwen3.5-0.8B", "Qwen3-0.6B", "Llama-3.2-3B")  # that of the claims first
+BATCHES = {  # model, rows and tokens of a row; those of the claims first
+    "Qwen3.5-0.8B": ("Qwen3.5-0.8B", 8, 256),
+    "Qwen3.5-0.8B (2 x 192)": ("Qwen3.5-0.8B", 2, 192),  # about a micro-batch of preset lora-lite-qwen3.5-0.8b
+    "Qwen3-0.6B": ("Qwen3-0.6B", 8, 256),
+    "Llama-3.2-3B": ("Llama-3.2-3B", 8, 256),
+}
 NO_TIME = " (no time)"
-STEPS_SHARE = 0.6  # of bounded time, in like parts for the models that are left; answers have the rest
+STEPS_SHARE = 0.45  # of bounded time, in like parts for the models that are left; answers have the rest
+TRAINED, TRAINING_STEPS = "Qwen3-0.6B", 200
+TRAINED_ARMS = ("lora" + BY_GRAPHS, "peft lora")
 # GSM8K's number of test questions, and how long its prompts and a trained model's answers are.
 QUESTIONS, PROMPT_TOKENS, ANSWER_TOKENS = 1319, 128, 160
 # Linear attention has no continuous batching, so that the ways to generate are compared on a model without it.
@@ -79,7 +86,7 @@ def measure_steps(
         if ours in together:
             claims.append(claim_ratio(together, "base", ours, 1.0, f"{name}: floor / {ours}"))
         if ours in together and theirs is not None and theirs in together:
-            bound = 1 / 3 if name == "Qwen3.5-0.8B" and ours in THREE_TIMES_AS_FAST else 1.0
+            bound = 1 / 3 if name.startswith("Qwen3.5-0.8B") and ours in THREE_TIMES_AS_FAST else 1.0
             what = f"{name}: {ours} / {theirs}"
             claims.append(claim_ratio(together, ours, theirs, bound, f"{what}, time"))
             claims.append(Claim(f"{what}, peak memory", peaks[ours] / peaks[theirs], 1.0))
@@ -109,6 +116,22 @@ def build_with_peak(build: Callable[[], TrainingStep]) -> tuple[TrainingStep, in
     torch.cuda.reset_peak_memory_stats()
     step()
     return step, torch.cuda.max_memory_allocated() - before
+
+
+def seconds_to_train(name: str, arm: str) -> float:
+    """Seconds of TRAINING_STEPS steps of 8 rows of unlike length, whatever is captured on the way included."""
+    vocabulary = SHAPES[name][1]["vocab_size"]
+    batches = unlike_batches(TRAINING_STEPS, 8, vocabulary)
+    build = partial(build_model, name, torch.bfloat16, "cuda")
+    warm_up = [random_batch(8, 64, vocabulary)] * 2
+    step = down_proj_arms(build, random_batch(8, 256, vocabulary), lambda: iter([*warm_up, *batches]))[arm]()
+    for _ in warm_up:  # kernels are compiled, and moments made
+        step()
+    start = time.perf_counter()
+    for _ in batches:
+        step()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def seconds_to_answer(model: Any, questions: int, batch_size: int, backend: str = "hf") -> float:
@@ -142,26 +165,36 @@ def measure(minutes: float = inf) -> Iterator[SuiteResult]:
     cells: list[ArmFigures] = []
     claims: list[Claim] = []
     absent: list[str] = []
-    to_come = [*MODELS, *(f"answers of {name}, {backend}" for name, backend in ANSWERED)]
+    trained = [f"{TRAINED}, {TRAINING_STEPS} steps on rows of unlike length, {arm}" for arm in TRAINED_ARMS]
+    to_come = [*BATCHES, *trained, *(f"answers of {name}, {backend}" for name, backend in ANSWERED)]
 
     def so_far() -> SuiteResult:
         setting = (
-            f"bfloat16, 8 x 256 tokens, down_proj, r={RANK} and {FROZEN_RANK}; answers of {ANSWER_TOKENS} tokens to "
-            f"prompts of {PROMPT_TOKENS}. {_left_out(absent, to_come)}"
+            f"bfloat16, 8 x 256 tokens unless it says otherwise, down_proj, r={RANK} and {FROZEN_RANK}; answers of "
+            f"{ANSWER_TOKENS} tokens to prompts of {PROMPT_TOKENS}. {_left_out(absent, to_come)}"
         )
         return SuiteResult(setting, [*cells], [*claims])
 
     ends_of_steps, ends = (begun + 60 * minutes * share for share in (STEPS_SHARE, 1))
-    for place, name in enumerate(MODELS):
+    for place, (name, (shape, rows, width)) in enumerate(BATCHES.items()):
         now = time.monotonic()
         if now <= ends_of_steps:
-            build = partial(copy.deepcopy, build_model(name, torch.bfloat16, "cuda"))
-            batch = random_batch(8, 256, SHAPES[name][1]["vocab_size"])
-            of_model = measure_steps(name, build, batch, now + (ends_of_steps - now) / (len(MODELS) - place))
+            build = partial(copy.deepcopy, build_model(shape, torch.bfloat16, "cuda"))
+            batch = random_batch(rows, width, SHAPES[shape][1]["vocab_size"])
+            of_model = measure_steps(name, build, batch, now + (ends_of_steps - now) / (len(BATCHES) - place))
             to_come.remove(name)
             cells += of_model[0]
             claims += of_model[1]
             absent += of_model[2]
+            yield so_far()
+    seconds: dict[str, list[float]] = {}
+    for arm, what in zip(TRAINED_ARMS, trained, strict=True):
+        if time.monotonic() <= ends:
+            seconds[arm] = [seconds_to_train(TRAINED, arm)]
+            to_come.remove(what)
+            cells.append(ArmFigures(what, "s", seconds[arm]))
+            if arm == "peft lora":
+                claims.append(claim_ratio(seconds, TRAINED_ARMS[0], arm, 1.0, f"{trained[0]} / {arm}"))
             yield so_far()
     for name, backend in ANSWERED:
         if time.monotonic() <= ends:
