@@ -108,6 +108,8 @@ def _attach(
         context.progress.phase(f"go on from step {checkpoint.state['step']} of {run.steps}")
     if run.trains:
         check_capturing(run, model)
+        if run.cuda_graphs and not run.method.steps_alike:
+            context.progress.note(f"plain   steps of {run.variant} may differ in their operations: no CUDA graphs")
     context.progress.note(f"adapt {require_adapter(model).in_words()}")
     context.group.broadcast_tensors(require_adapter(model).shared_tensors())
     # All that the user could have got wrong was checked; from here on the run leaves traces.

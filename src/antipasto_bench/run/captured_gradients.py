@@ -180,6 +180,6 @@ def check_capturing(run: RunConfig, model: Any) -> None:
         return
     devices = {parameter.device for parameter in model.parameters()}
     if any(device.type != "cuda" for device in devices):
-        raise UserError(f"cuda_graphs=true needs a GPU, and {run.model} is not on one; leave it out")
+        raise UserError(f"cuda_graphs=true needs a GPU, and {run.model} is on none; leave it out")
     if len(devices) > 1:
         raise UserError(f"cuda_graphs=true: {run.model} is on {len(devices)} GPUs, and a graph is of one; leave it out")

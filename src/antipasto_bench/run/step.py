@@ -73,7 +73,7 @@ class AdapterOptimizer:
         self._loss = CompletionLoss(model, run.compile)
         self._max_norm = run.max_grad_norm
         self._group = group
-        if graphs is None and run.cuda_graphs:
+        if graphs is None and run.cuda_graphs and run.method.steps_alike:
             graphs = CudaGraphs(self.parameters[0].device)
         self._captured = None if graphs is None else CapturedGradients(self._loss, self.parameters, graphs)
         self.rows_at_once: int | None = None

@@ -60,9 +60,8 @@ class RunConfig(Strict):
     compile: Annotated[bool, Counts(when="trained", older=False)] = Field(
         False, description="train through torch.compile"
     )
-    cuda_graphs: Annotated[bool, Counts(when="trained", costs=False, older=False)] = Field(
-        False,
-        description="replay a step's kernels as a CUDA graph: faster where a GPU waits for the host's launches",
+    cuda_graphs: Annotated[bool, Counts(identity=False, costs=False)] = Field(
+        False, description="on a GPU, replay a step's kernels as a CUDA graph; no part of a run's identity"
     )
     pack: Annotated[bool, Counts(when="trained", older=False)] = Field(
         False, description="train on rows that hold several examples, up to data.max_length"

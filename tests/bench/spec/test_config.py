@@ -118,6 +118,8 @@ def test_whatever_can_change_the_outcome_changes_the_id(change):
 
 def test_what_cannot_change_the_outcome_does_not():
     assert one("lora device=cpu").run_id == one("lora").run_id
+    assert one("lora cuda_graphs=true").run_id == one("lora").run_id
+    assert one("lora cuda_graphs=true").cost_key == one("lora").cost_key
     watched = one("lora checkpointing=true valid_every=50 valid_every_limit=32 track=wandb")
     assert (watched.run_id, watched.arm) == (one("lora").run_id, one("lora").arm)
     assert one("lora valid_every=50 track=wandb").cost_key == one("lora").cost_key

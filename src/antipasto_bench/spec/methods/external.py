@@ -45,6 +45,8 @@ class Plugin:
 class ExternalLibraryMethod(LibraryMethod):
     """A variant that another package registers with the library. Another version of it is another variant."""
 
+    steps_alike = False
+
     def __init__(self, variant: str, package: str) -> None:
         super().__init__(variant)
         self.package = package

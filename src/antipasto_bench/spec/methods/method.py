@@ -13,12 +13,6 @@ if TYPE_CHECKING:  # of a library that imports torch
 
 Rank = int | Literal["full"] | None
 
-_NOT_CAPTURED = {
-    "compile": "torch.compile makes kernels and graphs of its own",
-    "pack": "the host works out a mask for rows that hold several examples",
-    "checkpointing": "the backward pass restores random states, which no graph can",
-}
-
 
 class Method(ABC):
     """A variant by its settings, without a model.
@@ -78,15 +72,6 @@ class Method(ABC):
         """
         if settings["optimizer"] != "adamw":
             return f"optimizer={settings['optimizer']} is made for peft:lora; write optimizer=adamw"
-        return None
-
-    def capturing_problem(self, settings: Mapping[str, Any]) -> str | None:
-        """Why steps of a run of some settings cannot be replayed as CUDA graphs; None where they can be tried."""
-        if not self.steps_alike:
-            return "its steps may differ in their operations; write cuda_graphs=false"
-        for name, why in _NOT_CAPTURED.items():
-            if settings[name]:
-                return f"{name}=true cuda_graphs=true: {why}; leave one out"
         return None
 
     @abstractmethod
