@@ -95,8 +95,13 @@ def computed_alone(layer: Layer) -> Iterator[None]:
 
 
 def _input_state(tensors: list[Tensor], dtype: torch.dtype) -> tuple[Any, ...]:
-    """Equal to an earlier state where the result computed then is still the right one."""
-    mode = tensors[0].device, dtype, torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    """Equal to an earlier state where the result computed then is still the right one.
+
+    While a CUDA graph is captured nothing is computed: a result then is none to any other call.
+    """
+    device = tensors[0].device
+    captured = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+    mode = device, dtype, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), captured
     return (*mode, *((tensor.data_ptr(), version_of(tensor), tensor.requires_grad) for tensor in tensors))
 
 

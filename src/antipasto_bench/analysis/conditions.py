@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
+from ..spec.methods.registry import is_known
 from ..store.origins import Provenance
 from ..store.record import RunRecord
 from .arms import Arm
@@ -35,6 +36,15 @@ def _versions(packages: Mapping[str, str | None]) -> str:
     return " ".join(f"{name} {number or 'none'}" for name, number in sorted(packages.items()))
 
 
+def _graphs(record: RunRecord) -> str:
+    """Whether its steps were to be replayed as CUDA graphs; those of some methods are plain in any case."""
+    config = record.config
+    if record.untuned or _origin(record).device != "cuda":
+        return ""
+    replayed = config.cuda_graphs and is_known(config.variant) and config.method.steps_alike
+    return "replayed as graphs" if replayed else "launched one by one"
+
+
 def _rows_at_once(record: RunRecord) -> str:
     return "" if record.untuned else str(record.train_rows_at_once or "all")
 
@@ -58,6 +68,7 @@ CONDITIONS: dict[str, Read] = {
     "processes": lambda record: str(record.processes or ""),
     "versions of CUDA": _cuda,
     "kernels": _kernels,
+    "kernels of a step": _graphs,
     "rows trained at once": _rows_at_once,
     "digest of the training data": _training_data,
     "scored weights": lambda record: "" if record.merge_error is None else _MERGED[bool(record.scored_merged)],

@@ -9,7 +9,7 @@ overrides `tok_encode`, `tok_batch_encode` and `tok_decode`, which tests/bench/r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UserError
+
+_ROWS_OF_A_PRODUCT = 128  # that a layout is made for; fewer and more are multiplied by it as well
 
 
 @contextmanager
@@ -138,6 +140,29 @@ def gguf_pre_tokenizers() -> set[str]:
     except ImportError:
         return set()
     return set(GGUF_PRE_TOKENIZER_SPLITS)
+
+
+def packed_product(layer: nn.Linear) -> Callable[[Tensor], Tensor] | None:
+    """What a linear layer on a CPU computes, by weights laid out once in place of at each call; without gradients.
+
+    torch 2.13: `torch.ops.mkldnn._reorder_linear_weight` and `_linear_pointwise`, by which compiled code multiplies.
+    Without them, or on a processor that they do not know: None.
+    """
+    ops = torch.ops.mkldnn
+    try:
+        if not ops._is_mkldnn_bf16_supported():
+            return None
+        weight = ops._reorder_linear_weight(layer.weight.detach(), _ROWS_OF_A_PRODUCT)
+    except (AttributeError, RuntimeError):
+        return None
+    bias, d_out = layer.bias, layer.out_features
+
+    def product(x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        y: Tensor = ops._linear_pointwise(rows, weight, bias, "none", [], "")
+        return y.view(*x.shape[:-1], d_out)
+
+    return product
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -98,6 +98,7 @@ def _attach(
         raise UserError(f"pack=true: {run.model} carries one example on into the next of its row; write pack=false")
     if run.trains:
         check_checkpointing(run, model)
+        check_capturing(run, model)
     context.progress.phase("attach")
     examples = context.models.examples(run, tokenizer)
     if checkpoint is None:
@@ -106,10 +107,8 @@ def _attach(
         adapter_for(run, model).load(run, checkpoint.adapter)
         attach_s = checkpoint.state["attach_s"]
         context.progress.phase(f"go on from step {checkpoint.state['step']} of {run.steps}")
-    if run.trains:
-        check_capturing(run, model)
-        if run.cuda_graphs and not run.method.steps_alike:
-            context.progress.note(f"plain   steps of {run.variant} may differ in their operations: no CUDA graphs")
+    if run.trains and run.cuda_graphs and not run.method.steps_alike:
+        context.progress.note(f"plain   steps of {run.variant} may differ in their operations: no CUDA graphs")
     context.progress.note(f"adapt {require_adapter(model).in_words()}")
     context.group.broadcast_tensors(require_adapter(model).shared_tensors())
     # All that the user could have got wrong was checked; from here on the run leaves traces.

@@ -66,6 +66,7 @@ class CompletionLoss:
         # An untrained adapter that mixes tokens adds nothing, so that trying it would tell nothing.
         mixed = adapter is not None and adapter.mixes_tokens
         self._last = None if self._head is None or mixed else last_mlp(model)
+        self._most_columns: int | None = getattr(getattr(model, "config", None), "max_position_embeddings", None)
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:
         """The sum over a batch's labelled tokens, in at least float32.
@@ -98,18 +99,20 @@ class CompletionLoss:
     def prepare_in_few_shapes(self, batch: dict[str, Tensor]) -> LossInputs:
         """As `prepare`, of the same loss and gradient, with padding that leaves few shapes among all batches.
 
-        Rows are padded to a multiple of COLUMNS tokens, labels to a multiple of a quarter of all tokens. A label that
-        is padding is IGNORED, at the last token of the first row, which predicts nothing.
+        Rows are padded to a multiple of COLUMNS tokens, or to as many as the model has positions; labels to a multiple
+        of a quarter of all tokens. A label that is padding is IGNORED, at the last token of the first row, which
+        predicts nothing.
         """
         rows, longest = batch["labels"].shape
-        columns = _multiple(longest, COLUMNS) - longest
+        wanted = _multiple(longest, COLUMNS)
+        columns = max(longest, min(wanted, self._most_columns or wanted)) - longest
         fill = {"input_ids": 0, "labels": IGNORED}
         wide = {name: pad(batch[name], (0, columns), value=value) for name, value in fill.items()}
         prepared = self.prepare(wide)
         width = longest + columns
         if prepared.count is None:
             labels = len(prepared.labels)
-            missing = min(rows * width, _multiple(labels, rows * width // QUARTERS)) - labels
+            missing = min(rows * width, _multiple(labels, max(1, rows * width // QUARTERS))) - labels
             positions = pad(prepared.positions, (0, missing), value=width - 1)
             return LossInputs(prepared.inputs, positions, pad(prepared.labels, (0, missing), value=IGNORED))
         count = min(width - 1, _multiple(prepared.count, COLUMNS))

@@ -36,6 +36,7 @@ from .decided_answers import Decision
 from .generation_settings import draws, only_needed_settings, plainly_greedy
 from .methods.registry import adapter_on
 from .open_rows import OpenRows, Row
+from .packed_weights import packed_weights
 from .progress import ScoringProgress
 from .row_cache import rows_can_leave
 from .rows_without_padding import generate_without_padding
@@ -84,6 +85,10 @@ class Scorer(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Answers in the order of the requests."""
+        with packed_weights(self.model):  # before it is asked how much memory is free
+            return self._generate(requests, disable_tqdm)
+
+    def _generate(self, requests: list[Any], disable_tqdm: bool) -> list[str]:
         texts, settings = zip(*(request.args for request in requests), strict=True)
         most_new = max(normalize_gen_kwargs(setting, self.max_gen_toks)["max_gen_toks"] for setting in settings)
         width = most_new + max(len(self.tok_encode(text)) for text in texts)

@@ -81,7 +81,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
         own = self._end - self._start
         for place, buffer in enumerate(self._buffers):
             rows = max(rows, len(buffer))
-            larger = buffer.new_zeros(rows, buffer.shape[1], columns + ROOM, buffer.shape[3])
+            # What it holds beside these is written, or set to 0, before it is shown.
+            larger = buffer.new_empty(rows, buffer.shape[1], columns + ROOM, buffer.shape[3])
             larger[: self._rows, :, columns - own : columns] = buffer[: self._rows, :, self._start : self._end]
             self._buffers[place] = larger
         self._start, self._end = columns - own, columns

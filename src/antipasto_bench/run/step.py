@@ -1,6 +1,6 @@
 """One optimizer step: the gradient of the loss of some batches, clipped, and AdamW over the adapter's parameters.
 
-Nothing here waits for the device: a step's metrics are read later.
+Nothing here waits for the device, but for the capture of a graph: a step's metrics are read later.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -101,7 +102,8 @@ class AdapterOptimizer:
             self.optimizer.zero_grad(set_to_none=True)
             gc.collect()  # of the graph, whose nodes refer to each other
             if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+                with suppress(RuntimeError):  # of a device that failed, which the plain step finds too
+                    torch.cuda.empty_cache()
         total, problem = computed
         total, signum = self._group.sum_gradients(self.parameters, total, problem, signum)
         norm = nn.utils.clip_grad_norm_(self.parameters, self._max_norm)
@@ -135,9 +137,9 @@ class AdapterOptimizer:
         if self._captured is not None:
             try:
                 return self._captured.compute(pieces), None
-            except RuntimeError as error:  # a real one comes again
-                self._captured = None  # and the memory of its graphs
-                reason = first_line(error.__context__ or error)
+            except Exception as error:  # one that is not the graphs' is raised again by the plain step
+                self._captured = None
+                reason = first_line(error)
                 warnings.warn(f"cuda_graphs: going on without, and the same step: {reason}", stacklevel=3)
                 return None
         device, rows = self.parameters[0].device, 0

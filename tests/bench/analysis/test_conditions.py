@@ -67,6 +67,16 @@ def test_the_sentence_names_what_differs_and_whose_runs_they_are(store, update, 
     assert expected in markdown(sections, failures(store)).replace("\n", " ")
 
 
+def test_steps_by_cuda_graphs_beside_plain_ones_are_said(store):
+    gpu = {"provenance": HERE.model_copy(update={"device": "cuda", "cuda": {"cuda": "13.0"}, "threads": 8})}
+    for variant, seed in [("lora", 0), ("lora", 1), ("ia3", 0), ("peft:lora", 0)]:
+        row = record(store, variant, [0, 1, seed], seed=seed, fields=gpu)
+        append(store.table, row.model_copy(update={"config": row.config.model_copy(update={"cuda_graphs": True})}))
+    (section,) = compared_sections(store)
+    expected = "kernels of a step replayed as graphs (3 runs) and launched one by one (1 run: peft:lora"
+    assert expected in mixed_conditions(section.section.arms)
+
+
 def test_seeds_of_one_arm_on_a_gpu_may_have_any_threads(store):
     gpu = {"device": "cuda", "hardware": "H100", "cuda": {"cuda": "13.0"}}
     assert sentence(store, *(gpu | {"threads": 1 + i} for i in range(4))) == ""

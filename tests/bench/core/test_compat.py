@@ -18,6 +18,7 @@ from antipasto_bench.core.compat import (
     commits_in,
     has_hooks,
     one_sequence_a_row,
+    packed_product,
     prepared_hub_set,
     shard_questions,
     task_settings,
@@ -148,3 +149,11 @@ def test_a_prepared_hub_set_is_where_datasets_itself_reads_it(tmp_path, monkeypa
     assert prepared_hub_set("org/Sums", "other", "train", MAIN) == []
     assert prepared_hub_set("org/Sums", "", "test", MAIN) == []
     assert commits_in(Dataset.from_list([{"text": "a"}])) == []
+
+
+def test_without_torchs_laid_out_products_layers_multiply_as_ever(monkeypatch):
+    layer = torch.nn.Linear(32, 32, dtype=torch.bfloat16)
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert packed_product(layer) is not None, "torch has renamed them"
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    assert packed_product(layer) is None
