@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import gc
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import antipasto
+from antipasto import batched
 from antipasto.batched import BATCHED_TARGETS, computed_alone
 
 ROTATED = [cfg for cfg in configs() if getattr(cfg, "rotate_basis", "none") != "none"]
@@ -202,3 +204,13 @@ def test_a_training_step_leaves_no_tensor_behind(cfg, x):
 
     first = tensors_after(5)
     assert tensors_after(20) <= first
+
+
+def test_a_result_recorded_while_a_cuda_graph_is_captured_is_none_to_any_other_call(monkeypatch):
+    """Nothing was computed then: after a capture that failed it would be whatever lay in the memory."""
+    tensor = SimpleNamespace(device=torch.device("cuda"), data_ptr=lambda: 1, requires_grad=True, _version=0)
+    states = []
+    for capturing in (True, False, True):
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda capturing=capturing: capturing)
+        states.append(batched._input_state([tensor], torch.float32))
+    assert states[0] == states[2] != states[1]
