@@ -102,8 +102,8 @@ class CapturedGradients:
 
     def __init__(self, loss: CompletionLoss, parameters: Sequence[nn.Parameter], graphs: Graphs) -> None:
         self._loss, self._parameters, self._graphs = loss, parameters, graphs
-        # Graphs add to memory that stays where it is: that of the first gradient which a parameter was given, by its
-        # place among the parameters. One that is given none has none, so that the optimizer leaves it alone.
+        # Graphs add to memory that stays where it is, here by the place of its parameter. A parameter that is given no
+        # gradient has none here either, so that the optimizer leaves it alone.
         self._gradients: dict[int, Tensor] = {}
         self._total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
         self._shapes: dict[tuple[Any, ...], _Shape] = {}
@@ -141,7 +141,7 @@ class CapturedGradients:
             if len(self._shapes) < MOST_GRAPHS:
                 self._shapes[key] = shape
             self._compute_plainly(shape)
-            self._gradients |= self._new_gradients()
+            self._keep_new_gradients()
             return
         shape.take(inputs, divisor)
         if shape.replay is None:
@@ -154,10 +154,17 @@ class CapturedGradients:
         loss.backward()
         self._total += loss.detach()
 
-    def _new_gradients(self) -> dict[int, Tensor]:
-        """Gradients in memory that no graph knows."""
-        given = {place: parameter.grad for place, parameter in enumerate(self._parameters)}
-        return {place: grad for place, grad in given.items() if grad is not None and place not in self._gradients}
+    def _new_gradients(self) -> list[int]:
+        """Places of parameters whose gradient is in memory that no graph knows."""
+        given = [place for place, parameter in enumerate(self._parameters) if parameter.grad is not None]
+        return [place for place in given if place not in self._gradients]
+
+    def _keep_new_gradients(self) -> None:
+        """Keep the memory of gradients that parameters are given for the first time: a copy, which nothing shares."""
+        for place in self._new_gradients():
+            gradient = self._parameters[place].grad
+            assert gradient is not None
+            self._gradients[place] = self._parameters[place].grad = gradient.clone()
 
     def _captured(self, shape: _Shape, first: bool) -> Callable[[], None]:
         """What replays the graph of a shape, which gives the loss and gradients of the batch that is in it now.
@@ -168,7 +175,7 @@ class CapturedGradients:
         before = [] if first else [tensor.clone() for tensor in (self._total, *self._gradients.values())]
         self._clear()
         self._compute_plainly(shape)
-        self._gradients |= self._new_gradients()
+        self._keep_new_gradients()
         loss, expected = self._total.clone(), [gradient.clone() for gradient in self._gradients.values()]
         replay = self._graphs.capture(lambda: self._compute_plainly(shape))
         if self._new_gradients():
