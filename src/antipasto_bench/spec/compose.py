@@ -128,9 +128,10 @@ def compose(
     check_texts(config_of_run)
     if (problem := method.problem(config_of_run.adapter, dict(config_of_run))) is not None:
         raise UserError(f"{variant}: {problem}")
-    for name, why in NOT_CAPTURED.items() if config_of_run.cuda_graphs else ():
-        if getattr(config_of_run, name):
-            raise UserError(f"{name}=true cuda_graphs=true: {why}; leave one out")
+    beside_graphs = [name for name in NOT_CAPTURED if getattr(config_of_run, name)]
+    if config_of_run.cuda_graphs and beside_graphs:
+        (name, *_) = beside_graphs
+        raise UserError(f"{name}=true cuda_graphs=true: {NOT_CAPTURED[name]}; leave one out")
     unused = {key: value for key, value in WITHOUT_EFFECT.items() if lacks(variant, key)}  # such an axis collapses
     if unused:
         config_of_run = config_of_run.model_copy(update=unused | ({"seed": 0} if variant == BASE else {}))
@@ -194,7 +195,7 @@ def _adapter(method: Method, flat: Mapping[str, Any], given: Mapping[str, Any], 
         raise UserError(f"{method.variant}: {error}") from error
 
 
-# What no step replayed as a CUDA graph can have.
+# Settings of which a step cannot be replayed as a CUDA graph, and why.
 NOT_CAPTURED = {
     "compile": "torch.compile makes kernels and graphs of its own",
     "pack": "the host works out a mask for rows that hold several examples",
